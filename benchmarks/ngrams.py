@@ -1,16 +1,17 @@
 """n-gram models: smoothings compared, parity with KenLM, and time and memory beyond memory.
 
     python -m benchmarks.ngrams [FILE]
-    python -m benchmarks.ngrams --tokens 100000000 --memory 1024 --ranks 1 2
+    python -m benchmarks.ngrams --tokens 100000000 --memory 1024
 
 Without FILE it reads the built-in corpus.  The first command prints the perplexities of all
 smoothings, and compares scores with KenLM's Python package, if it is installed.
 
 The second one trains on a text of that many tokens: the corpus over and over, a quarter of its
 words drawn anew with Zipf's frequencies, so that every copy has new n-grams.  KenLM's estimator
-lmplz runs beside it if it is on the PATH.  Memory is the largest resident set of a process (of
-several ranks, the largest), minus the set of an interpreter with the same imports; for lmplz, all
-of it.  `export` has the whole model in memory.  Disk is the largest size of the temporary files.
+lmplz runs beside it if it is on the PATH.  Memory
+is the largest resident set of the process, minus the set of an interpreter with the same imports;
+for lmplz, all of it.  `export` has the whole model in memory.  Disk is the largest size of the
+temporary files.
 """
 
 import argparse
@@ -188,13 +189,10 @@ def large(corpus: TextStream, args: argparse.Namespace) -> None:
             file.writelines(varied_copies(corpus, args.tokens))
         idle = measure([sys.executable, "-c", IDLE], temporary).resident
         options = ["--pretokenised", "--order", str(args.order), "--memory", size]
-        lines = []
-        for ranks in args.ranks:
-            run = folder / f"run{ranks}"
-            command = ["-m", "minillm", "train", "ngram", str(text), "--out", str(run), *options]
-            cost = measure(report.python(*command, ranks=ranks), temporary)
-            title = "train" if ranks == 1 else f"train, {ranks} ranks"
-            lines.append(row(title, args.tokens, cost, idle, memory))
+        run = folder / "run"
+        command = ["-m", "minillm", "train", "ngram", str(text), "--out", str(run), *options]
+        cost = measure(report.python(*command), temporary)
+        lines = [row("train", args.tokens, cost, idle, memory)]
         if not args.no_export:
             arpa = folder / "model.arpa"
             command = ["-m", "minillm", "export", str(run), str(arpa)]
@@ -229,7 +227,6 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="of a text beyond memory")
     parser.add_argument("--memory", type=int, default=1024, help="in megabytes")
     parser.add_argument("--order", type=int, default=5)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1])
     parser.add_argument("--no-export", action="store_true")
     args = parser.parse_args()
     text = TextStream(args.files)

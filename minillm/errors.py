@@ -4,8 +4,6 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
-MOST_REASONS = 15  # lines of one error
-
 # Names in nanoGPT, Hugging Face and PyTorch -> the names here; a verb or a kind has one of them.
 ELSEWHERE = {
     "batch_size": "batch",
@@ -27,50 +25,7 @@ class InputError(ValueError):
     The message is one line: "PLACE: expected ..., found ...".  The place may be the name of an
     argument, such as ``lora_rank``.  The command line prints the message, with its option in the
     place of such a name, and exits with status 2.
-
-    A file may be refused for several reasons (:class:`Reasons`): each is such a line, and they are
-    the ``args`` of the error.
     """
-
-    @property
-    def lines(self) -> list[str]:
-        """The reasons, a line each; of many, the first ones and the number of the others."""
-        more = len(self.args) - MOST_REASONS
-        rest = [f"and {more} more reason{'s' * (more > 1)}"] if more > 0 else []
-        return [*self.args[:MOST_REASONS], *rest]
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-
-class Reasons:
-    """The reasons to refuse an input, of checks that do not depend on each other.
-
-        reasons = Reasons()
-        with reasons:
-            sizes = read_sizes(file)
-        with reasons:
-            words = read_words(file)
-        reasons.check()
-
-    An InputError ends its block only; ``check`` raises one error with the reasons of all blocks.
-    """
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if isinstance(error, InputError):
-            self.found += error.args
-        return isinstance(error, InputError)
-
-    def check(self) -> None:
-        """InputError with all reasons, each once, if there are any."""
-        if self.found:
-            raise InputError(*dict.fromkeys(self.found))
 
 
 class InputWarning(UserWarning):

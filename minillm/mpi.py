@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -54,37 +53,10 @@ class Ranks:
             self.wait()  # for late ranks, asleep; the sum itself needs all of them awake
             _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
 
-    def broadcast(self, value: Any) -> Any:
-        """Rank 0's value on every rank; the other values are not used.
-
-        mpi4py pickles it on the job's own rank 0; :meth:`gather` does so on every rank.
-        """
-        self.wait()
-        return self.communicator.bcast(value) if self.size > 1 else value
-
     def gather(self, value: Any) -> list[Any]:
-        """The values of all ranks, in their order, on every rank."""
+        """The values of all ranks, in their order, on every rank; the first is rank 0's."""
         self.wait()
         return self.communicator.allgather(value) if self.size > 1 else [value]
-
-    def exchange(self, parts: Sequence[NDArray]) -> list[NDArray]:
-        """Send part i to rank i, and return the parts that the ranks sent here, in their order.
-
-        parts: ``size`` arrays of one dimension and one dtype, of any lengths.
-        """
-        if self.size == 1:
-            return list(parts)
-        import numpy as np
-
-        self.wait()
-        dtype = parts[0].dtype
-        sent = np.array([part.nbytes for part in parts])
-        received = np.empty_like(sent)
-        self.communicator.Alltoall(sent, received)
-        outgoing = np.concatenate(parts).view(np.uint8)
-        incoming = np.empty(received.sum() // dtype.itemsize, dtype)
-        self.communicator.Alltoallv((outgoing, sent), (incoming.view(np.uint8), received))
-        return np.split(incoming, np.cumsum(received)[:-1] // dtype.itemsize)
 
     def wait(self) -> None:
         """Wait until every rank has called this."""

@@ -19,7 +19,7 @@ FILES |= {p.name for folder in FOLDERS for p in ROOT.glob(f"{folder}/**/*.*")}
 EXAMPLES = {
     *("x.py", "test_x.py", "mine.py", "name.py", "NAME.py", "chapterNN.py", "NN-name.md"),
     *("X.h", "X.pxi", "X.pyx", "topic.pyx", "pyconfig.h", "prefix.h", "minillm._kernels._matmul"),
-    *("exercises/linear.py", "exercises/square.py", "docs/gguf.md"),
+    *("decoder.h", "exercises/linear.py", "exercises/square.py", "docs/gguf.md"),
 }
 
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?([\w.]+)`")

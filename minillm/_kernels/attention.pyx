@@ -68,14 +68,14 @@ cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
 
 cdef Heads heads_of(
     const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
-    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window, double scale,
+    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window,
 ):
     """The sizes and the inputs.  A window of None is so wide that it hides nothing."""
     cdef Heads heads
     memset(&heads, 0, sizeof(Heads))
     heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
     heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
-    heads.lengths, heads.scale = &lengths[0], scale
+    heads.lengths, heads.scale = &lengths[0], <double>heads.D ** -0.5
     heads.window = heads.T + heads.S + QUERIES
     if causal:
         heads.start = &start[0]
@@ -83,37 +83,6 @@ cdef Heads heads_of(
             heads.window = window
     heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
     return heads
-
-
-def multiplicative_attention_forward(
-    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
-    const floating[:, :, ::1] values, const int64_t[::1] lengths,
-):
-    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, None, 1)
-    dtype = dtype_of(<floating>0)
-    context = empty((heads.B, heads.T, heads.E), dtype)
-    weights = empty((heads.B, heads.T, heads.S), dtype)
-    heads.context, heads.weights = operand_of[floating](context[:, None]), address(weights)
-    run_heads(&heads, <Body>heads_forward[floating], heads.B, sizeof(floating))
-    return context, weights
-
-
-def multiplicative_attention_backward(
-    const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights,
-    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
-    const floating[:, :, ::1] values, const int64_t[::1] lengths, const floating[:, :, ::1] weights,
-):
-    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, None, 1)
-    dtype = dtype_of(<floating>0)
-    dquery = empty((heads.B, heads.T, heads.D), dtype)
-    dkeys = empty((heads.B, heads.S, heads.D), dtype)
-    dvalues = empty((heads.B, heads.S, heads.E), dtype)
-    heads.dcontext = operand_of[floating](dcontext[:, None])
-    heads.weights, heads.dweights = <void *>&weights[0, 0, 0], &dweights[0, 0, 0]
-    heads.dquery, heads.dkeys = operand_of[floating](dquery[:, None]), operand_of[floating](dkeys[:, None])
-    heads.dvalues = operand_of[floating](dvalues[:, None])
-    run_heads(&heads, <Body>heads_backward[floating], heads.B, sizeof(floating))
-    return dquery, dkeys, dvalues
 
 
 def _heads_side_by_side(B, heads, steps, width, dtype):
@@ -141,7 +110,7 @@ def scaled_attention_forward(
     const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
     const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window, <double>query.shape[3] ** -0.5)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window)
     dtype = dtype_of(<floating>0)
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
@@ -155,7 +124,7 @@ def scaled_attention_backward(
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
     window, const floating[:, :, ::1] log_sums,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window, <double>query.shape[3] ** -0.5)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window)
     dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
     heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]
     heads.dquery = operand_of[floating](dquery)

@@ -1,6 +1,6 @@
 # One head, a block of queries at a time.  Included by attention_heads.pxi.
 #
-# Only one block of the weights exists at a time, unless the weights are an output.
+# Only one block of the weights exists at a time.
 
 cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
     cdef Py_ssize_t count = block_width(h, itemsize)
@@ -14,11 +14,9 @@ cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nog
 cdef inline void scale_lines(
     Py_ssize_t count, Py_ssize_t D, floating scale, floating **lines, floating *room
 ) noexcept nogil:
-    """The lines times scale, in `room`; where that is 1, as they lie."""
+    """The lines times scale, in `room`."""
     cdef Py_ssize_t i, j
     cdef floating *scaled
-    if scale == 1:
-        return
     for i in range(count):
         scaled = room + i * D
         for j in range(D):
@@ -58,32 +56,8 @@ cdef inline void softmax_block(
         i += lanes
 
 
-cdef inline void weights_out(
-    Block block, floating *w, floating *weights, Py_ssize_t S, floating **lines
-) noexcept nogil:
-    """weights (count, S) of a block, a row for each query; zeros for keys that do not exist.
-
-    There is room for the last `lines`.
-    """
-    cdef Py_ssize_t s, i
-    for s in range(block.last):
-        lines[s] = w + s * block.width
-    transpose(weights, S, <const floating **>lines, block.last, 0, block.count)
-    for i in range(block.count):
-        memset(weights + i * S + block.last, 0, (S - block.last) * sizeof(floating))
-
-
-cdef inline void weights_in(Block block, const floating *weights, Py_ssize_t S, floating *w) noexcept nogil:
-    """The reverse of weights_out: w (last, block.width)."""
-    cdef const floating *rows[QUERIES]
-    cdef Py_ssize_t i
-    for i in range(block.count):
-        rows[i] = weights + i * S
-    queries_by_width(block, block.last, rows, w)
-
-
 cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexcept nogil:
-    cdef Py_ssize_t S = h.S, D = h.D, E = h.E, all_seen = visible(h, h.T - 1), i, t = 0
+    cdef Py_ssize_t D = h.D, E = h.E, all_seen = visible(h, h.T - 1), i, t = 0
     cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
     cdef Py_ssize_t lines = lines_of_block(h, size)
     cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
@@ -107,22 +81,19 @@ cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexc
         scale_lines(block.count, D, <floating>h.scale, q, scaled)
         note_lines(h.context, t, block.count, c)
         queries_by_width(block, D, <const floating **>q, by_width)
-        block_scores(block, D, <const floating **>k, <const floating *>by_width, False, w)
+        block_scores(block, D, <const floating **>k, <const floating *>by_width, w)
         softmax_block(h, block, FORWARD, <const floating *>NULL, w, log_sums, sums)
         mix_block(h, block, <const floating *>w, values, c, acc)
         for i in range(block.count):
             if sums[i] == 0:
                 memset(c[i], 0, E * size)
-        if h.log_sums != NULL:
-            memcpy(<floating *>h.log_sums + t, log_sums, block.count * size)
-        if h.weights != NULL:
-            weights_out(block, w, <floating *>h.weights + t * S, S, v)  # the values are packed
+        memcpy(<floating *>h.log_sums + t, log_sums, block.count * size)
         t += most
 
 
 cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noexcept nogil:
     """Adds to dkeys and dvalues."""
-    cdef Py_ssize_t S = h.S, D = h.D, E = h.E, all_seen = visible(h, h.T - 1), t = 0, i, j
+    cdef Py_ssize_t D = h.D, E = h.E, all_seen = visible(h, h.T - 1), t = 0, i, j
     cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
     cdef Py_ssize_t lines = lines_of_block(h, size)
     cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
@@ -152,18 +123,15 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
         scale_lines(block.count, D, <floating>h.scale, q, scaled)
         note_lines(h.dcontext, t, block.count, dc)
         note_lines(h.dquery, t, block.count, dq)
-        if h.weights == NULL:  # once more, from the scores
-            queries_by_width(block, D, <const floating **>q, by_width)
-            block_scores(block, D, <const floating **>k, <const floating *>by_width, False, w)
-            memset(sums, 0, sizeof(sums))
-            memcpy(sums, <floating *>h.log_sums + t, block.count * size)
-            softmax_block(h, block, AGAIN, <const floating *>NULL, w, sums, <floating *>NULL)
-        else:
-            weights_in(block, <const floating *>h.weights + t * S, S, w)
-            weights_in(block, <const floating *>h.dweights + t * S, S, dw)
+        # the weights once more, from the scores
+        queries_by_width(block, D, <const floating **>q, by_width)
+        block_scores(block, D, <const floating **>k, <const floating *>by_width, w)
+        memset(sums, 0, sizeof(sums))
+        memcpy(sums, <floating *>h.log_sums + t, block.count * size)
+        softmax_block(h, block, AGAIN, <const floating *>NULL, w, sums, <floating *>NULL)
         # context = weights values:
         queries_by_width(block, E, <const floating **>dc, by_width)
-        block_scores(block, E, <const floating **>v, <const floating *>by_width, h.dweights != NULL, dw)
+        block_scores(block, E, <const floating **>v, <const floating *>by_width, dw)
         # weights = softmax(scores):
         softmax_block(h, block, BACKWARD, <const floating *>w, dw, <floating *>NULL, sums)
         # scores = scale query keys^T:

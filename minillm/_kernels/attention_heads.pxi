@@ -3,7 +3,6 @@
 #   attention_heads.pxi    one head of one row, and the threads
 #   attention_products.pxi products of a block of queries with keys and values
 #   attention_blocks.pxi   a head: blocks of queries through scores, softmax and context, and back
-#   attention_one.pxi      a head of one query, whose keys are read where they lie
 #
 # A query that looks at nothing, without a key or with scores of minus infinity alone, has zeros in
 # all products: so not even zero times infinity reaches a result.
@@ -25,9 +24,7 @@ cdef struct Heads:  # all heads of a batch, or one of them: then its arrays and 
     Operand query, keys, values
     Operand context              # of a forward
     Operand dcontext, dquery, dkeys, dvalues
-    Output weights               # (B, N, T, S), or NULL
-    Output log_sums              # (B, N, T), or NULL; a backward needs these or the weights
-    Input dweights               # as the weights
+    Output log_sums              # (B, N, T), from which a backward computes the weights again
     char *scratch
     Py_ssize_t scratch_each      # bytes for each thread
 
@@ -69,12 +66,7 @@ cdef Heads one_head(const Heads *all, Py_ssize_t b, Py_ssize_t n, floating *of_t
     else:
         h.dcontext, h.dquery = moved(h.dcontext, b, n), moved(h.dquery, b, n)
         h.dkeys, h.dvalues = moved(h.dkeys, b, m), moved(h.dvalues, b, m)
-    if h.weights != NULL:
-        h.weights = <floating *>h.weights + query * h.S
-    if h.dweights != NULL:
-        h.dweights = <const floating *>h.dweights + query * h.S
-    if h.log_sums != NULL:
-        h.log_sums = <floating *>h.log_sums + query
+    h.log_sums = <floating *>h.log_sums + query
     unseen = passed(&h, 0)
     begin_at(unseen, &h.keys)
     begin_at(unseen, &h.values)
@@ -93,7 +85,6 @@ cdef inline void note_lines(Operand x, Py_ssize_t first, Py_ssize_t count, float
 
 include "attention_products.pxi"
 include "attention_blocks.pxi"
-include "attention_one.pxi"
 
 
 cdef int run_heads(Heads *all, Body body, Py_ssize_t tasks, Py_ssize_t itemsize) except -1:
@@ -105,7 +96,7 @@ cdef int run_heads(Heads *all, Body body, Py_ssize_t tasks, Py_ssize_t itemsize)
         all.reach = max(all.reach, visible(&h, h.T - 1) - passed(&h, 0))
     cdef Py_ssize_t work = all.B * all.N * all.T * min(all.reach, all.window) * (all.D + all.E)
     cdef int threads = <int>max(1, min(max_threads(), tasks)) if work > SMALL else 1
-    all.scratch_each = one_scratch(all, itemsize) if all.T == 1 else blocks_scratch(all, itemsize)
+    all.scratch_each = blocks_scratch(all, itemsize)
     cdef Workspace memory = Workspace(threads * all.scratch_each)
     all.scratch = memory.take(threads * all.scratch_each)
     with nogil:
@@ -121,10 +112,7 @@ cdef void heads_forward(floating *of_type, void *work, Part part) noexcept nogil
     cdef Py_ssize_t i
     for i in range(part.first, part.last):
         h = one_head(all, i // all.N, i % all.N, of_type)
-        if h.T == 1:
-            one_forward(&h, scratch, of_type)
-        else:
-            blocks_forward(&h, scratch, of_type)
+        blocks_forward(&h, scratch, of_type)
 
 
 cdef void heads_backward(floating *of_type, void *work, Part part) noexcept nogil:
@@ -142,7 +130,4 @@ cdef void heads_backward(floating *of_type, void *work, Part part) noexcept nogi
             memset(dvalues.start + s * dvalues.step, 0, all.E * sizeof(floating))
         for n in range(m * group, (m + 1) * group):
             h = one_head(all, b, n, of_type)
-            if h.T == 1:
-                one_backward(&h, scratch, of_type)
-            else:
-                blocks_backward(&h, scratch, of_type)
+            blocks_backward(&h, scratch, of_type)

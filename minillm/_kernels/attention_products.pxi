@@ -112,9 +112,9 @@ cdef inline void queries_by_width(Block block, Py_ssize_t width, const floating 
 
 
 cdef inline void block_scores(
-    Block block, Py_ssize_t width, const floating **k, const floating *q, bint add, floating *scores,
+    Block block, Py_ssize_t width, const floating **k, const floating *q, floating *scores,
 ) noexcept nogil:
-    """scores (seen, block.width) = keys (seen, width) q (width, block.width), or added to them.
+    """scores (seen, block.width) = keys (seen, width) q (width, block.width).
 
     The keys seen by the block are k[begin] to k[last - 1].
 
@@ -129,8 +129,7 @@ cdef inline void block_scores(
         rows = min(<Py_ssize_t>TILE_ROWS(vectors), block.last - s)
         for m in range(rows):
             out[m] = scores + (s - block.begin + m) * block.width + first
-        tile(<int>rows, <int>vectors, width, k + s, 1, q + first, block.width,
-             <const floating **>out if add else <const floating **>NULL, out)
+        tile(<int>rows, <int>vectors, width, k + s, 1, q + first, block.width, <const floating **>NULL, out)
         s += rows
 
 

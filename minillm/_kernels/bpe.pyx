@@ -5,7 +5,7 @@ word_ends walks over the bytes of UTF-8 with the class of each character (letter
 space, other) in a table, which is made once with the regex library: it cuts as the pattern does.
 
 encode_words remembers where it has met a word before, and copies the numbers from there.  A new
-word is merged in place if it is short; a long one with a heap, as in the original.
+word is merged in place if it is short; a long one is left to the original.
 
 learn_merges is in bpe_training.pxi.
 """
@@ -17,13 +17,6 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from minillm.unicode import without_late_letters
-
-cdef struct Entry:  # of a heap
-    int64_t key
-    int64_t item
-
-# Whether one entry comes before another one.
-ctypedef bint (*Before)(const void *of, Entry a, Entry b) noexcept nogil
 
 include "search.pxi"
 include "bpe_training.pxi"
@@ -150,7 +143,7 @@ cdef struct Met:  # a word, where it was met last
 
 def encode_words(const uint8_t[::1] data, const int64_t[::1] ends, table):
     """-> numbers (T,)."""
-    cdef Py_ssize_t N = data.shape[0], W = ends.shape[0], size = 1 << 6, T
+    cdef Py_ssize_t N = data.shape[0], W = ends.shape[0], size = 1 << 6, T = 0, done = 0, start, w
     numbers = np.empty(N, np.int32)
     if W == 0:
         return numbers
@@ -168,33 +161,38 @@ def encode_words(const uint8_t[::1] data, const int64_t[::1] ends, table):
     cdef Met *met = <Met *>malloc(size * sizeof(Met))
     if met == NULL:
         raise MemoryError
+    for w in range(size):
+        met[w].length = 0
     try:
-        with nogil:
-            T = merge_words(&data[0], &ends[0], W, &merges, met, size, &numbers_view[0])
+        while done < W:
+            with nogil:
+                done = merge_words(&data[0], &ends[0], done, W, &merges, met, size, &numbers_view[0], &T)
+            if done < W:  # a long word
+                start = ends[done - 1] if done > 0 else 0
+                found = table.numbers_of(bytes(data[start : ends[done]]))
+                numbers[T : T + len(found)] = found
+                T += len(found)
+                done += 1
     finally:
         free(met)
-    if T < 0:
-        raise MemoryError
     return numbers[:T].copy()
 
 
-cdef Py_ssize_t merge_words(const uint8_t *data, const int64_t *ends, Py_ssize_t W, const Merges *m,
-                            Met *met, Py_ssize_t size, int32_t *numbers) noexcept nogil:
-    """Write the numbers of all words; return how many they are, or -1: out of memory."""
-    cdef Py_ssize_t w, T = 0, start = 0, n, count
+cdef Py_ssize_t merge_words(
+    const uint8_t *data, const int64_t *ends, Py_ssize_t w, Py_ssize_t W, const Merges *m, Met *met,
+    Py_ssize_t size, int32_t *numbers, Py_ssize_t *written,
+) noexcept nogil:
+    """Write the numbers of words from w on, up to a long one; return its place, or W."""
+    cdef Py_ssize_t T = written[0], start = ends[w - 1] if w > 0 else 0, n
     cdef Met *seen
-    for w in range(size):
-        met[w].length = 0
-    for w in range(W):
+    for w in range(w, W):
         n = ends[w] - start
         if n == 1:
             numbers[T] = data[start]
             T += 1
         elif n > SHORT:
-            count = merge_long(data + start, n, m, numbers + T)
-            if count < 0:
-                return -1
-            T += count
+            written[0] = T
+            return w
         else:
             seen = &met[hash_of(data + start, n) & (size - 1)]
             if seen.length == n and memcmp(data + start, data + seen.start, n) == 0:
@@ -205,20 +203,15 @@ cdef Py_ssize_t merge_words(const uint8_t *data, const int64_t *ends, Py_ssize_t
             seen.start, seen.numbers = start, T
             T += seen.count
         start = ends[w]
-    return T
+    written[0] = T
+    return W
 
 
 cdef inline uint64_t hash_of(const uint8_t *word, Py_ssize_t n) noexcept nogil:
-    cdef uint64_t hash = n, part
-    while n >= 8:
-        memcpy(&part, word, 8)
-        hash = (hash ^ part) * <uint64_t>0x9E3779B97F4A7C15
-        hash ^= hash >> 32
-        word += 8
-        n -= 8
-    part = 0
-    memcpy(&part, word, n)
-    hash = (hash ^ part) * <uint64_t>0x9E3779B97F4A7C15
+    cdef uint64_t hash = n
+    cdef Py_ssize_t i
+    for i in range(n):
+        hash = (hash ^ word[i]) * <uint64_t>0x100000001B3
     return hash ^ hash >> 29
 
 
@@ -253,105 +246,3 @@ cdef Py_ssize_t merge_short(const uint8_t *word, Py_ssize_t n, const Merges *m,
             ranks[at - 1] = rank_of(m, numbers[at - 1], numbers[at])
         if at < n - 1:
             ranks[at] = rank_of(m, numbers[at], numbers[at + 1])
-
-
-cdef struct Word:  # of n bytes; each token is linked to its neighbours
-    Py_ssize_t n
-    int32_t *numbers  # -1 where a token has become a part of the one before
-    int64_t *before
-    int64_t *after
-    Entry *heap       # rank and place of a pair, one entry for each time it appeared
-    Py_ssize_t size   # of the heap
-
-
-cdef Py_ssize_t merge_long(const uint8_t *data, Py_ssize_t n, const Merges *m,
-                           int32_t *numbers) noexcept nogil:
-    """Write the numbers of a word; return how many they are, or -1: out of memory."""
-    cdef Word word
-    cdef int64_t *memory = <int64_t *>malloc(2 * n * sizeof(int64_t) + 3 * n * sizeof(Entry))
-    cdef Py_ssize_t i, count = 0
-    if memory == NULL:
-        return -1
-    word.n, word.size, word.numbers = n, 0, numbers
-    word.before, word.after, word.heap = memory, memory + n, <Entry *>(memory + 2 * n)
-    for i in range(n):
-        numbers[i], word.before[i], word.after[i] = data[i], i - 1, i + 1
-    for i in range(n - 1):
-        push_pair(&word, i, m)
-    while word.size:
-        merge_best(&word, m)
-    for i in range(n):
-        if numbers[i] >= 0:
-            numbers[count] = numbers[i]
-            count += 1
-    free(memory)
-    return count
-
-
-cdef inline int32_t rank_at(Word *word, int64_t at, const Merges *m) noexcept nogil:
-    """The rank of the pair that begins at a place, or -1."""
-    if at < 0 or word.numbers[at] < 0 or word.after[at] >= word.n:
-        return -1
-    return rank_of(m, word.numbers[at], word.numbers[word.after[at]])
-
-
-cdef void push_pair(Word *word, int64_t at, const Merges *m) noexcept nogil:
-    """Put the pair that begins at a place on the heap, if it can be merged."""
-    cdef Entry pair
-    pair.key, pair.item = rank_at(word, at, m), at
-    if pair.key >= 0:
-        push(word.heap, &word.size, pair, comes_before, NULL)
-
-
-cdef bint comes_before(const void *nothing, Entry a, Entry b) noexcept nogil:
-    return a.key < b.key or (a.key == b.key and a.item < b.item)
-
-
-cdef void merge_best(Word *word, const Merges *m) noexcept nogil:
-    """Take the best pair off the heap, and merge it if it is still there."""
-    cdef Entry best = pop(word.heap, &word.size, comes_before, NULL)
-    cdef int64_t at = best.item, gone
-    if rank_at(word, at, m) != best.key:
-        return
-    gone = word.after[at]
-    word.numbers[at], word.numbers[gone] = m.result[best.key], -1
-    word.after[at] = word.after[gone]
-    if word.after[at] < word.n:
-        word.before[word.after[at]] = at
-    push_pair(word, word.before[at], m)
-    push_pair(word, at, m)
-
-
-# --- heaps -----------------------------------------------------------------------
-
-
-cdef inline void push(
-    Entry *heap, Py_ssize_t *size, Entry new, Before before, const void *of
-) noexcept nogil:
-    """Put an entry on a heap that has room for it."""
-    cdef Py_ssize_t child = size[0], parent
-    size[0] += 1
-    while child > 0:
-        parent = (child - 1) // 2
-        if not before(of, new, heap[parent]):
-            break
-        heap[child] = heap[parent]
-        child = parent
-    heap[child] = new
-
-
-cdef inline Entry pop(Entry *heap, Py_ssize_t *size, Before before, const void *of) noexcept nogil:
-    """Take the first entry off the heap: the last one sinks from there."""
-    cdef Py_ssize_t parent = 0, child = 1
-    cdef Entry first = heap[0], last
-    size[0] -= 1
-    last = heap[size[0]]
-    while child < size[0]:
-        if child + 1 < size[0] and before(of, heap[child + 1], heap[child]):
-            child += 1
-        if not before(of, heap[child], last):
-            break
-        heap[parent] = heap[child]
-        parent, child = child, 2 * child + 1
-    heap[parent] = last
-    return first

@@ -13,6 +13,11 @@ cdef enum:
     LONGEST = 1024  # bytes of a token, as in the original
 
 
+cdef struct Entry:  # of the heap
+    int64_t key
+    int64_t item
+
+
 cdef struct Token:
     const uint8_t *bytes
     int32_t length
@@ -117,7 +122,7 @@ cdef Py_ssize_t merge_all(Training *t, Py_ssize_t number, int32_t *merges) noexc
     cdef int32_t pair
     cdef Entry best
     while M < number and t.waiting and not t.failed:
-        best = pop(t.heap, &t.waiting, better, t)
+        best = pop(t)
         pair = <int32_t>best.item
         if best.key != t.pairs[pair].count:
             offer(t, pair)
@@ -258,9 +263,8 @@ cdef void make_room(Training *t) noexcept nogil:
 # --- the heap: counts and pairs ------------------------------------------------------
 
 
-cdef bint better(const void *training, Entry a, Entry b) noexcept nogil:
+cdef bint better(const Training *t, Entry a, Entry b) noexcept nogil:
     """Whether a is merged before b: more frequent, or the first in the order of bytes."""
-    cdef const Training *t = <const Training *>training
     cdef int order
     if a.key != b.key:
         return a.key > b.key
@@ -288,4 +292,36 @@ cdef void offer(Training *t, int64_t pair) noexcept nogil:
             t.failed = True
             return
         t.heap, t.heap_room = heap, 2 * t.heap_room + 1024
-    push(t.heap, &t.waiting, new, better, t)
+    push(t, new)
+
+
+cdef inline void push(Training *t, Entry new) noexcept nogil:
+    """Put an entry on the heap, which has room for it."""
+    cdef Entry *heap = t.heap
+    cdef Py_ssize_t child = t.waiting, parent
+    t.waiting += 1
+    while child > 0:
+        parent = (child - 1) // 2
+        if not better(t, new, heap[parent]):
+            break
+        heap[child] = heap[parent]
+        child = parent
+    heap[child] = new
+
+
+cdef inline Entry pop(Training *t) noexcept nogil:
+    """Take the first entry off the heap: the last one sinks from there."""
+    cdef Entry *heap = t.heap
+    cdef Py_ssize_t parent = 0, child = 1
+    cdef Entry first = heap[0], last
+    t.waiting -= 1
+    last = heap[t.waiting]
+    while child < t.waiting:
+        if child + 1 < t.waiting and better(t, heap[child + 1], heap[child]):
+            child += 1
+        if not better(t, heap[child], last):
+            break
+        heap[parent] = heap[child]
+        parent, child = child, 2 * child + 1
+    heap[parent] = last
+    return first

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Looking up rows of a table, and the gradient of the table: the Cython twins of the originals.
+"""The gradient of a table whose rows are looked up: the Cython twin of the original.
 
 The rows of dy are sorted by id first, by counting.  So each row of dE is written once, by one
 thread, while it is in the nearest cache, and its sum runs in the order of dy: the bits do not depend
@@ -14,30 +14,10 @@ cdef enum:
 
 cdef struct Lookup:
     Py_ssize_t V, D
-    const int64_t *ids
-    Input lines           # E, or dy
-    Output result         # y, or dE
+    Input lines           # dy
+    Output result         # dE
     Py_ssize_t *starts    # (V + 1,) where the places of each id begin
     Py_ssize_t *places    # (N + 1,) the rows of dy, sorted by id, and one that is only fetched
-
-
-def embedding_forward(const floating[:, ::1] E, const int64_t[::1] ids):
-    cdef Py_ssize_t N = ids.shape[0], D = E.shape[1]
-    y = empty((N, D), dtype_of(<floating>0))
-    if N == 0 or D == 0:
-        return y
-    cdef Lookup lookup
-    lookup.D, lookup.ids, lookup.lines, lookup.result = D, &ids[0], &E[0, 0], address(y)
-    with nogil:
-        share(<Body>copied_rows[floating], &lookup, N, threads_for(N * D, SMALL))
-    return y
-
-
-cdef void copied_rows(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Lookup w = (<Lookup *>work)[0]
-    cdef Py_ssize_t n
-    for n in range(part.first, part.last):
-        memcpy(<floating *>w.result + n * w.D, <const floating *>w.lines + w.ids[n] * w.D, w.D * sizeof(floating))
 
 
 def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssize_t V):

@@ -32,7 +32,6 @@ cdef enum:
     WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
-    AND_ONES = 2         # a_by_depth, where A's last row is of ones: C's last is the sum of B's lines
     FEW_BYTES = 4194304  # of a B that FEW_ROWS read: more comes from memory, which gives whole lines fastest
     AT_ONCE = 24         # tiles of all rows, at most, for which a block of B is small
     FEW_COLUMNS = 128    # of that block
@@ -172,7 +171,7 @@ cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssi
 
 
 cdef void multiply_part(
-    Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, int a_by_depth,
+    Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, bint a_by_depth,
     const floating **b, bint b_by_depth, const floating *bias, bint add, floating **c, char *scratch, bint pairs,
 ) noexcept nogil:
     """Rows m0 to m1 and columns n0 to n1 of C; in pairs, K is the number of those."""
@@ -196,7 +195,6 @@ cdef void multiply_part(
     cdef floating *a_block = b_block + deepest * most_columns
     cdef const floating *rows[8 * AT_ONCE]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, groups, g, g0, g1, j, tiles, t, t0, t1, m
-    cdef bint ones
     if m1 <= m0 or n1 <= n0:
         return
     while k0 == 0 or k0 < K:  # once for a depth of 0 as well: C = bias
@@ -205,10 +203,7 @@ cdef void multiply_part(
         while r0 < m1:
             r1 = min(r0 + block_rows, m1)
             if a_by_depth:
-                ones = a_by_depth == AND_ONES and r1 == m1
-                transpose(a_block, lda, a + k0, depth, r0, r1 - r0 - ones)
-                for m in range(depth if ones else 0):
-                    a_block[(r1 - r0 - 1) * lda + m] = 1
+                transpose(a_block, lda, a + k0, depth, r0, r1 - r0)
             c0 = n0
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
@@ -349,8 +344,7 @@ cdef struct Product:  # and how C is cut
     Py_ssize_t M, N, K
     Output a, b, c  # pointers to lines
     Input bias
-    int a_by_depth
-    bint b_by_depth, add, few, pairs
+    bint a_by_depth, b_by_depth, add, few, pairs
     int row_parts, column_parts
     char *scratch
     Py_ssize_t scratch_each
@@ -370,13 +364,13 @@ cdef void multiply_parts(floating *of_type, void *work, Part part) noexcept nogi
                          <const floating *>p.bias, p.add, <floating **>p.c)
         else:
             multiply_part(row * p.M // p.row_parts, (row + 1) * p.M // p.row_parts, n0, n1, p.K,
-                          <const floating **>p.a, p.a_by_depth if row == p.row_parts - 1 else min(p.a_by_depth, 1),
+                          <const floating **>p.a, p.a_by_depth,
                           <const floating **>p.b, p.b_by_depth, <const floating *>p.bias, p.add, <floating **>p.c,
                           p.scratch + part.me * p.scratch_each, p.pairs)
 
 
 cdef int product(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, int a_by_depth, const floating **b,
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, bint a_by_depth, const floating **b,
     bint b_by_depth, const floating *bias, bint add, floating **c, int threads, bint pairs,
 ) except -1:
     """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C; of operands in bfloat16, if pairs."""
@@ -387,16 +381,16 @@ cdef int product(
     if M * N * K < SMALL:
         threads = 1
     if pairs:
-        pairs_of_a = in_pairs(&a, a_by_depth != 0, K if a_by_depth else M, M if a_by_depth else K, threads)
+        pairs_of_a = in_pairs(&a, a_by_depth, K if a_by_depth else M, M if a_by_depth else K, threads)
         pairs_of_b = in_pairs(&b, b_by_depth, K if b_by_depth else N, N if b_by_depth else K, threads)
         K = ceil_div(K, 2)
     p.M, p.N, p.K, p.a, p.b, p.c, p.bias = M, N, K, <void *>a, <void *>b, <void *>c, bias
     p.a_by_depth, p.b_by_depth, p.add, p.pairs = a_by_depth, b_by_depth, add, pairs
-    p.few = is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating)) and not pairs
+    p.few = is_few(M, N, K, a_by_depth, b_by_depth, sizeof(floating)) and not pairs
     p.row_parts = 1 if p.few else parts_of_rows(M, N, VECTOR_BYTES // sizeof(floating), threads)
     p.column_parts = threads // p.row_parts
     if not p.few:
-        p.scratch_each = ceil_div(scratch_size(M, K, a_by_depth != 0, sizeof(floating)), 64) * 64
+        p.scratch_each = ceil_div(scratch_size(M, K, a_by_depth, sizeof(floating)), 64) * 64
         work = Workspace(threads * p.scratch_each)
         p.scratch = work.take(threads * p.scratch_each)
     with nogil:

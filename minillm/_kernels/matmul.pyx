@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Matrix product, and the gradients of an affine map's weights: the Cython twins of their originals.
+"""Matrix product: the Cython twin of its original.
 
 The work is in gemm.pxi, which the other kernels share.  Here a matrix of any
 strides becomes the list of its lines: rows if its rows are contiguous, columns
@@ -30,24 +30,6 @@ def matmul(a, b, bias=None):
     else:
         multiply[double](with_lines(a), with_lines(b), bias, c)
     return c
-
-
-def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
-    """x^T dy, and the sum of the rows of dy: one product, in which x has a column of ones."""
-    cdef Py_ssize_t K = x.shape[0], M = x.shape[1], N = dy.shape[1]
-    dtype = dtype_of(<floating>0)
-    if floating is float and rounds_to_bfloat16():  # db is a sum: its terms are not rounded
-        return matmul(np.asarray(x).T, np.asarray(dy)), np.asarray(dy).sum(axis=0)
-    dW, db = empty((M, N), dtype), np.empty(N, dtype)
-    if K == 0 or N == 0:
-        dW[:], db[:] = 0, 0
-        return dW, db
-    cdef Workspace lines = Workspace(lines_size(3, 2 * K + M + 1))
-    cdef floating **rows = <floating **>lines_of(lines, <const floating *>address(dW), M + 1, N)
-    rows[M] = <floating *>address(db)
-    product(M + 1, N, K, lines_of(lines, &x[0, 0], K, M), AND_ONES, lines_of(lines, &dy[0, 0], K, N), True,
-            <const floating *>NULL, False, rows, max_threads(), False)
-    return dW, db
 
 
 cdef object with_lines(x):

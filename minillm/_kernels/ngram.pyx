@@ -7,7 +7,7 @@ that two to four passes do.
 
 find_children searches within one context, whose words lie together: for most
 contexts, in one cache line.  The places are independent of each other, so that
-the processor overlaps the waits for memory, and threads divide them.
+the processor overlaps the waits for memory.
 """
 
 from libc.stdint cimport int32_t
@@ -81,43 +81,18 @@ cdef Py_ssize_t describe_runs(const int64_t[::1] keys, const int32_t[::1] origin
     return m + 1
 
 
-cdef struct Search:
-    const int32_t *first
-    const int32_t *words
-    const int32_t *contexts
-    const int32_t *last
-    int32_t *found
-    Py_ssize_t contexts_known, words_known
-
-
 def find_children(const int32_t[::1] first, const int32_t[::1] words, const int32_t[::1] contexts,
                   const int32_t[::1] last):
     """-> the numbers (T,), -1 where there is no such n-gram."""
-    cdef Py_ssize_t T = contexts.shape[0]
-    numbers = np.empty(T, np.int32)
-    if T == 0:
-        return numbers
+    numbers = np.full(contexts.shape[0], -1, np.int32)
     cdef int32_t[::1] found = numbers
-    cdef Search search
-    search.contexts_known, search.words_known = first.shape[0] - 1, words.shape[0]
-    search.contexts, search.last, search.found = &contexts[0], &last[0], &found[0]
-    if first.shape[0] > 0:
-        search.first = &first[0]
-    if words.shape[0] > 0:
-        search.words = &words[0]
-    with nogil:
-        share(children, &search, T, max_threads() if T > 10_000 else 1)
-    return numbers
-
-
-cdef void children(void *of_type, void *work, Part part) noexcept nogil:
-    cdef Search *s = <Search *>work
-    cdef Py_ssize_t t
+    cdef Py_ssize_t t, M = words.shape[0]
     cdef int32_t context
-    for t in range(part.first, part.last):
-        context, s.found[t] = s.contexts[t], -1
-        if 0 <= context < s.contexts_known:
-            # The bounds hold in every model.  They are here because a caller may change its arrays.
-            s.found[t] = find_in(
-                s.words, max(s.first[context], 0),
-                <int32_t>min(<Py_ssize_t>s.first[context + 1], s.words_known), s.last[t])
+    with nogil:
+        for t in range(contexts.shape[0] if M > 0 else 0):
+            context = contexts[t]
+            if 0 <= context < first.shape[0] - 1:
+                # The bounds hold in every model.  They are here because a caller may change its arrays.
+                found[t] = find_in(&words[0], max(first[context], 0), <int32_t>min(<Py_ssize_t>first[context + 1], M),
+                                   last[t])
+    return numbers

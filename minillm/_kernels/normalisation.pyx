@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Layer normalisation of rows, of a sum too, and by the root mean square, which has neither mean nor
-bias: the Cython twins of the originals.
+"""Layer normalisation of rows, and by the root mean square, which has neither mean nor bias: the Cython
+twins of the originals.
 
 Each row goes through all passes while it is in the nearest cache, one thread to a row.
 The gradients of gain and bias are sums over rows: blocks of rows have sums of their own,
@@ -20,9 +20,7 @@ cdef struct Norm:
     double eps
     Input x, gain, dy
     Input bias          # NULL: a norm by the root mean square
-    Input h             # NULL, or what is added to x first
-    Input dtotal        # NULL, or what is added to dx
-    Output total, y     # x + h; y, or dx
+    Output y            # or dx
     Output mean         # NULL: a norm by the root mean square
     Output inverse_std  # or 1 / root mean square
     Output sums         # of dgain and dbias, for each block
@@ -31,42 +29,24 @@ cdef struct Norm:
 def layer_norm_forward(
     const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double eps
 ):
-    _, y, mean, inverse_std = norm_forward[floating](x, None, gain, bias, eps)
+    """-> y, mean, inverse_std; without a bias, the mean is None."""
+    cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
+    dtype = dtype_of(<floating>0)
+    mean = None if bias is None else np.empty(N, dtype)
+    y, inverse_std = empty((N, D), dtype), np.empty(N, dtype)
+    cdef Norm norm
+    if N > 0:
+        norm.D, norm.eps, norm.x, norm.gain, norm.y = D, eps, &x[0, 0], &gain[0], address(y)
+        norm.inverse_std, norm.mean = address(inverse_std), address(mean)
+        norm.bias = &bias[0] if bias is not None else NULL
+        with nogil:
+            share(<Body>rows_forward[floating], &norm, N, threads_for(N * D, SMALL))
     return y, mean, inverse_std
 
 
 def rms_norm_forward(const floating[:, ::1] x, const floating[::1] gain, double eps):
-    _, y, _, inverse_rms = norm_forward[floating](x, None, gain, None, eps)
+    y, _, inverse_rms = layer_norm_forward(x, gain, None, eps)
     return y, inverse_rms
-
-
-def add_norm_forward(
-    const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
-    const floating[::1] bias, double eps,
-):
-    return norm_forward[floating](x, h, gain, bias, eps)
-
-
-cdef object norm_forward(
-    const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
-    const floating[::1] bias, double eps,
-):
-    """With h None, the total is None; with bias None, so is the mean."""
-    cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
-    dtype = dtype_of(<floating>0)
-    total = None if h is None else empty((N, D), dtype)
-    mean = None if bias is None else np.empty(N, dtype)
-    y, inverse_std = empty((N, D), dtype), np.empty(N, dtype)
-    if N == 0:
-        return total, y, mean, inverse_std
-    cdef Norm norm
-    norm.D, norm.eps, norm.x, norm.gain, norm.y = D, eps, &x[0, 0], &gain[0], address(y)
-    norm.inverse_std, norm.mean, norm.total = address(inverse_std), address(mean), address(total)
-    norm.bias = &bias[0] if bias is not None else NULL
-    norm.h = &h[0, 0] if h is not None else NULL
-    with nogil:
-        share(<Body>rows_forward[floating], &norm, N, threads_for(N * D, SMALL))
-    return total, y, mean, inverse_std
 
 
 cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
@@ -75,9 +55,6 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Py_ssize_t n
     for n in range(part.first, part.last):
         x = <const floating *>w.x + n * w.D
-        if w.h != NULL:
-            add(w.D, x, <const floating *>w.h + n * w.D, <floating *>w.total + n * w.D)
-            x = <const floating *>w.total + n * w.D
         if w.bias == NULL:
             rms_norm_row(w.D, x, w.gain, w.eps, <floating *>w.y + n * w.D, <floating *>w.inverse_std + n)
         else:
@@ -85,38 +62,11 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
                            <floating *>w.inverse_std + n)
 
 
-cdef inline void add(Py_ssize_t D, const floating *x, const floating *y, floating *total) noexcept nogil:
-    cdef Py_ssize_t d
-    for d in range(D):
-        total[d] = x[d] + y[d]
-
-
 def layer_norm_backward(
     const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain,
     const floating[::1] mean, const floating[::1] inverse_std,
 ):
-    return norm_backward[floating](None, dy, x, gain, mean, inverse_std)
-
-
-def rms_norm_backward(
-    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain, const floating[::1] inverse_rms,
-):
-    dx, dgain, _ = norm_backward[floating](None, dy, x, gain, None, inverse_rms)
-    return dx, dgain
-
-
-def add_norm_backward(
-    const floating[:, ::1] dtotal, const floating[:, ::1] dy, const floating[:, ::1] total,
-    const floating[::1] gain, const floating[::1] mean, const floating[::1] inverse_std,
-):
-    return norm_backward[floating](dtotal, dy, total, gain, mean, inverse_std)
-
-
-cdef object norm_backward(
-    const floating[:, ::1] dtotal, const floating[:, ::1] dy, const floating[:, ::1] x,
-    const floating[::1] gain, const floating[::1] mean, const floating[::1] inverse_std,
-):
-    """With dtotal None, nothing is added to dx; with mean None, dbias is None."""
+    """-> dx, dgain, dbias; without a mean, dbias is None."""
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
     dtype = dtype_of(<floating>0)
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
@@ -124,11 +74,18 @@ cdef object norm_backward(
     if N > 0:
         norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, &dy[0, 0], &x[0, 0], &gain[0]
         norm.inverse_std, norm.mean = <void *>&inverse_std[0], <void *>&mean[0] if mean is not None else NULL
-        norm.y, norm.sums, norm.dtotal = address(dx), address(sums), &dtotal[0, 0] if dtotal is not None else NULL
+        norm.y, norm.sums = address(dx), address(sums)
         with nogil:
             share(<Body>blocks_backward[floating], &norm, blocks, threads_for(N * D, SMALL))
     dgain, dbias = sums.sum(axis=0)
     return dx, dgain, dbias if mean is not None else None
+
+
+def rms_norm_backward(
+    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain, const floating[::1] inverse_rms,
+):
+    dx, dgain, _ = layer_norm_backward(dy, x, gain, None, inverse_rms)
+    return dx, dgain
 
 
 cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nogil:
@@ -149,5 +106,3 @@ cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nog
                 rms_norm_row_backward(w.D, dy, x, w.gain, inverse, dx, dgain)
             else:
                 layer_norm_row_backward(w.D, dy, x, w.gain, (<floating *>w.mean)[n], inverse, dx, dgain, dgain + w.D)
-            if w.dtotal != NULL:
-                add(w.D, <const floating *>w.dtotal + n * w.D, <const floating *>dx, dx)

@@ -1,6 +1,5 @@
-/* Recurrences without a product by weights in each step, and a convolution, of a block of columns:
- * ops/linear_recurrence.py, ops/selective_scan.py, ops/gated_delta_rule.py and ops/causal_convolution.py
- * have the equations.
+/* Recurrences without a product by weights in each step, of a block of columns:
+ * ops/linear_recurrence.py, ops/selective_scan.py and ops/gated_delta_rule.py have the equations.
  *
  * All steps of a block are done before the next block, so that its state never leaves the fastest
  * cache.  The columns of a block stand side by side, and the compiler turns the loops over them into
@@ -263,50 +262,6 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
         sum_parts_##SUFFIX(T * N, of_c, room, dc);                                                 \
     }
 
-/* The causal convolution of n columns of T steps.  Steps, and the K kernels of W, are D apart.  u is
- * `before`, K - 1 steps, and then x: y_t = b + sum of W_j u_{t+j}. */
-#define DEFINE_CONVOLUTION(REAL, SUFFIX)                                                           \
-    static void convolve_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n, const REAL *x, \
-                                  const REAL *W, const REAL *b, const REAL *before, REAL *y)       \
-    {                                                                                              \
-        for (ptrdiff_t t = 0; t < T; t++) {                                                        \
-            REAL *restrict y_t = y + t * D;                                                        \
-            memcpy(y_t, b, n * sizeof(REAL));                                                      \
-            for (ptrdiff_t j = 0; j < K; j++) {                                                    \
-                const ptrdiff_t of_x = t + j - (K - 1);                                            \
-                const REAL *u = of_x < 0 ? before + (t + j) * D : x + of_x * D, *W_j = W + j * D;  \
-                for (ptrdiff_t i = 0; i < n; i++)                                                  \
-                    y_t[i] += W_j[i] * u[i];                                                       \
-            }                                                                                      \
-        }                                                                                          \
-    }                                                                                              \
-    /* Step by step of u: du_s = sum of W_j dy_{s-j}, and its share of dW_j.  dW and db are added to. */ \
-    static void convolve_backward_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n,     \
-                                           const REAL *dy, const REAL *dtail, const REAL *x,       \
-                                           const REAL *W, const REAL *before, REAL *dx, REAL *dW,  \
-                                           REAL *db, REAL *dbefore)                                \
-    {                                                                                              \
-        for (ptrdiff_t s = 0; s < T + K - 1; s++) {                                                \
-            const ptrdiff_t of_x = s - (K - 1);                                                    \
-            const REAL *u = of_x < 0 ? before + s * D : x + of_x * D;                              \
-            REAL *restrict du = of_x < 0 ? dbefore + s * D : dx + of_x * D;                        \
-            if (s < T)                                                                             \
-                memset(du, 0, n * sizeof(REAL));                                                   \
-            else                                                                                   \
-                memcpy(du, dtail + (s - T) * D, n * sizeof(REAL));                                 \
-            for (ptrdiff_t j = s < T ? 0 : s - T + 1; j < K && j <= s; j++) {                      \
-                const REAL *dy_t = dy + (s - j) * D, *W_j = W + j * D;                             \
-                REAL *restrict dW_j = dW + j * D;                                                  \
-                for (ptrdiff_t i = 0; i < n; i++) {                                                \
-                    du[i] += W_j[i] * dy_t[i];                                                     \
-                    dW_j[i] += u[i] * dy_t[i];                                                     \
-                }                                                                                  \
-            }                                                                                      \
-            for (ptrdiff_t i = 0; s < T && i < n; i++)                                             \
-                db[i] += dy[s * D + i];                                                            \
-        }                                                                                          \
-    }
-
 /* The memory of a head (K, V) of the gated delta rule. */
 #define DEFINE_DELTA(REAL, SUFFIX)                                                                 \
     /* S' = alpha before; e = v - S'^T k; S becomes S' + beta k e^T */                             \
@@ -400,8 +355,6 @@ DEFINE_LINEAR(float, f32)
 DEFINE_LINEAR(double, f64)
 DEFINE_SELECTIVE(float, f32)
 DEFINE_SELECTIVE(double, f64)
-DEFINE_CONVOLUTION(float, f32)
-DEFINE_CONVOLUTION(double, f64)
 DEFINE_DELTA(float, f32)
 DEFINE_DELTA(double, f64)
 #define linear_scan(T, D, n, a, b, h, hs) EITHER(linear_scan, h)(T, D, n, a, b, h, hs)
@@ -416,10 +369,6 @@ DEFINE_DELTA(double, f64)
 #define selective_span_backward(T, D, N, n, dy, x, delta, A, b, c, skip, h, hs, es, room, dh, dx, ddelta, dA, db, dc, dskip) \
     EITHER(selective_span_backward, dh)                                                            \
     (T, D, N, n, dy, x, delta, A, b, c, skip, h, hs, es, room, dh, dx, ddelta, dA, db, dc, dskip)
-#define convolve(T, D, K, n, x, W, b, before, y)                                                   \
-    EITHER(convolve, y)(T, D, K, n, x, W, b, before, y)
-#define convolve_backward(T, D, K, n, dy, dtail, x, W, before, dx, dW, db, dbefore)                \
-    EITHER(convolve_backward, dx)(T, D, K, n, dy, dtail, x, W, before, dx, dW, db, dbefore)
 #define delta_scan(T, K, V, q, k, v, alpha, beta, S, e, o)                                         \
     EITHER(delta_scan, S)(T, K, V, q, k, v, alpha, beta, S, e, o)
 #define delta_span_backward(T, K, V, do_, q, k, v, alpha, beta, S, Ss, es, de, dS, dq, dk, dv, dalpha, dbeta) \

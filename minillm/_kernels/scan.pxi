@@ -19,12 +19,6 @@ cdef extern from "scan.h" nogil:
         const void *delta, const void *A, const void *b, const void *c, const void *skip,
         const void *h, void *hs, void *es, void *room, void *dh, void *dx, void *ddelta, void *dA,
         void *db, void *dc, void *dskip)
-    void convolve(
-        Py_ssize_t T, Py_ssize_t D, Py_ssize_t K, Py_ssize_t n, const void *x, const void *W, const void *b,
-        const void *before, void *y)
-    void convolve_backward(
-        Py_ssize_t T, Py_ssize_t D, Py_ssize_t K, Py_ssize_t n, const void *dy, const void *dtail,
-        const void *x, const void *W, const void *before, void *dx, void *dW, void *db, void *dbefore)
     void delta_scan(
         Py_ssize_t T, Py_ssize_t K, Py_ssize_t V, const void *q, const void *k, const void *v,
         const void *alpha, const void *beta, void *S, void *e, void *o)

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Recurrences that a scan computes: the linear one, Mamba's and the gated delta rule; and Mamba's
-convolution.  The Cython twins of the originals.
+"""Recurrences that a scan computes: the linear one, Mamba's and the gated delta rule.  The Cython twins
+of the originals.
 
 A thread takes blocks of columns (of heads, for the delta rule), and runs through time with each of
 them.  Which thread has which block changes no bit.
@@ -28,11 +28,6 @@ cdef struct Selective:
     Output y, h, dx, ddelta, dA, db, dc, dskip  # h as in Linear; db and dc: a part for each block
     char *own       # the memory of each thread
     Py_ssize_t own_size
-
-cdef struct Convolution:
-    Py_ssize_t B, T, D, K, width  # of a block
-    Input dy, dtail, x, W, b, before
-    Output y, dx, dW, db, dbefore
 
 cdef struct Delta:
     Py_ssize_t T, K, V
@@ -265,72 +260,6 @@ cdef void selective_columns_backward(floating *of_type, void *work, Part part) n
         memcpy(<floating *>p.dskip + first, dskip, n * sizeof(floating))
 
 
-# --- the causal convolution ---------------------------------------------------------
-
-
-def causal_convolution_forward(
-    const floating[:, :, ::1] x, const floating[:, ::1] W, const floating[::1] b,
-    const floating[:, :, ::1] before
-):
-    cdef Convolution p
-    p.B, p.T, p.D, p.K = x.shape[0], x.shape[1], x.shape[2], W.shape[0]
-    y = empty((p.B, p.T, p.D), dtype_of(<floating>0))
-    if y.size == 0:
-        return y
-    p.x, p.W, p.b, p.before, p.y = &x[0, 0, 0], &W[0, 0], &b[0], &before[0, 0, 0], address(y)
-    cdef int threads = threads_for(p.B * p.T * p.D, FEW)
-    p.width = width_of(p.B, p.D, threads)
-    with nogil:
-        share(<Body>convolved_columns[floating], &p, p.B * blocks_of(p.D, p.width), threads)
-    return y
-
-
-cdef void convolved_columns(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Convolution p = (<Convolution *>work)[0]
-    cdef Py_ssize_t blocks = blocks_of(p.D, p.width), i, row, first, at
-    for i in range(part.first, part.last):
-        row, first = i // blocks, i % blocks * p.width
-        at = row * p.T * p.D + first
-        convolve(
-            p.T, p.D, p.K, min(p.width, p.D - first), <const floating *>p.x + at,
-            <const floating *>p.W + first, <const floating *>p.b + first,
-            <const floating *>p.before + row * (p.K - 1) * p.D + first, <floating *>p.y + at)
-
-
-def causal_convolution_backward(
-    const floating[:, :, ::1] dy, const floating[:, :, ::1] dtail, const floating[:, :, ::1] x,
-    const floating[:, ::1] W, const floating[:, :, ::1] before
-):
-    cdef Convolution p
-    p.B, p.T, p.D, p.K = x.shape[0], x.shape[1], x.shape[2], W.shape[0]
-    dtype = dtype_of(<floating>0)
-    dx, dbefore = empty((p.B, p.T, p.D), dtype), np.array(dtail)
-    dW, db = np.zeros((p.K, p.D), dtype), np.zeros(p.D, dtype)
-    if dx.size == 0:
-        return dx, dW, db, dbefore
-    p.dy, p.dtail, p.x, p.W, p.before = &dy[0, 0, 0], &dtail[0, 0, 0], &x[0, 0, 0], &W[0, 0], &before[0, 0, 0]
-    p.dx, p.dW, p.db, p.dbefore = address(dx), address(dW), address(db), address(dbefore)
-    cdef int threads = threads_for(p.B * p.T * p.D, FEW)
-    p.width = width_of(1, p.D, threads)
-    with nogil:
-        share(<Body>convolved_columns_backward[floating], &p, blocks_of(p.D, p.width), threads)
-    return dx, dW, db, dbefore
-
-
-cdef void convolved_columns_backward(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Convolution p = (<Convolution *>work)[0]
-    cdef Py_ssize_t block, row, first, at, early
-    for block in range(part.first, part.last):
-        first = block * p.width
-        for row in range(p.B):
-            at, early = row * p.T * p.D + first, row * (p.K - 1) * p.D + first
-            convolve_backward(
-                p.T, p.D, p.K, min(p.width, p.D - first), <const floating *>p.dy + at,
-                <const floating *>p.dtail + early, <const floating *>p.x + at,
-                <const floating *>p.W + first, <const floating *>p.before + early, <floating *>p.dx + at,
-                <floating *>p.dW + first, <floating *>p.db + first, <floating *>p.dbefore + early)
-
-
 # --- one step of a layer of Mamba ---------------------------------------------------
 
 
@@ -341,7 +270,8 @@ def mamba_layer_step(
     const floating[:, ::1] A_log, const floating[::1] skip, const floating[:, ::1] W_output
 ):
     cdef Py_ssize_t B = x.shape[0], D = x.shape[1], E = skip.shape[0], N = A_log.shape[1], K = W.shape[0]
-    cdef Py_ssize_t R = W_step.shape[0], wide = R + 2 * N, item = sizeof(floating), P = K - 1, i
+    cdef Py_ssize_t R = W_step.shape[0], wide = R + 2 * N, item = sizeof(floating), P = K - 1, i, j, e
+    cdef const floating *seen
     fits = (
         B > 0 and D > 0 and E > 0 and N > 0 and R > 0 and K > 1 and gain.shape[0] == D
         and before.shape[0] == B and before.shape[1] == P and before.shape[2] == E
@@ -372,7 +302,11 @@ def mamba_layer_step(
         rms_norm_row(D, &x[i, 0], &gain[0], eps, normed + i * D, &inverse_rms)
     multiply(work, B, D, 2 * E, normed, D, W_input, <const floating *>NULL, False, uz)
     for i in range(B):
-        convolve(1, E, K, E, <const floating *>uz + 2 * i * E, &W[0, 0], &b[0], &before[i, 0, 0], a + i * E)
+        memcpy(a + i * E, &b[0], E * item)
+        for j in range(K):
+            seen = &before[i, j, 0] if j < P else <const floating *>uz + 2 * i * E
+            for e in range(E):
+                a[i * E + e] += W[j, e] * seen[e]
         memcpy(later + i * P * E, &before[i, 0, 0] + E, (P - 1) * E * item)
         memcpy(later + (i * P + P - 1) * E, uz + 2 * i * E, E * item)
     silu_block(B * E, <const floating *>a, u)

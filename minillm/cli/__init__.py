@@ -67,7 +67,7 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
             if sys.stdout is not None:  # here, an error can still be reported
                 sys.stdout.flush()
     except InputError as error:
-        return _fail(*(_with_option(line, flags) for line in error.lines))
+        return _fail(_with_option(str(error), flags))
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
         process.drop_output()
         mpi.ranks().abort(128 + 13)
@@ -86,7 +86,7 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
             return _fail("stopped", status=process.STOPPED)
         if mpi.ranks().size == 1:
             raise
-        return _report([traceback.format_exc()], 1)
+        return _report(traceback.format_exc(), 1)
 
 
 def _with_option(message: str, flags: Container[str]) -> str:
@@ -104,12 +104,12 @@ def _message(error: OSError) -> str:
     return f"{place}{error.strerror or error}{kept}"
 
 
-def _fail(*reasons: str, status: int = 2) -> int:
-    return _report([one_line(reason) for reason in reasons], status)
+def _fail(reason: str, status: int = 2) -> int:
+    return _report(one_line(reason), status)
 
 
-def _report(texts: Sequence[str], status: int) -> int:
-    """Report the reasons of an error and return the status.
+def _report(text: str, status: int) -> int:
+    """Report the reason of an error and return the status.
 
     Rank 0 reports an error that all ranks of a job have.  If only one rank has an error, it reports
     it and ends the others, which would wait for it.
@@ -118,16 +118,16 @@ def _report(texts: Sequence[str], status: int) -> int:
         ranks = mpi.ranks()
     except InputError:  # this is the error
         if mpi.launched_as() == 0:
-            _print(texts)
+            _print(text)
         return status
     together = ranks.all_fail(_TOGETHER)
     if ranks.rank == 0 or not together:
         where = "" if together else f"rank {ranks.rank}: "
-        _print([where + text for text in texts])
+        _print(where + text)
     if not together or (status == process.STOPPED and ranks.rank == 0):
         ranks.abort(status)  # what a signal has interrupted cannot be ended in another way
     return status
 
 
-def _print(texts: Sequence[str]) -> None:
-    print("\n".join(f"minillm: {text}" for text in texts), file=sys.stderr, flush=True)
+def _print(text: str) -> None:
+    print(f"minillm: {text}", file=sys.stderr, flush=True)

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import minillm
 from minillm import cli
+from minillm.cli import process
 from minillm.errors import did_you_mean, one_line, short
-from minillm.mpi import launched_as
 
 # The verbs and their titles; the module of a verb has its name.
 VERBS = {
@@ -148,11 +148,6 @@ class ArgumentParser(argparse.ArgumentParser):
             hint = did_you_mean(str(value), choices)
             raise argparse.ArgumentError(action, f"expected {expected}found {short(value)}{hint}")
 
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Print a message, which is the same on all ranks, on rank 0 only."""
-        if launched_as() in (None, 0):
-            super()._print_message(message, file)
-
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 and one line, which also names the help."""
         message = one_line(message.removeprefix("argument "))
@@ -162,7 +157,8 @@ class ArgumentParser(argparse.ArgumentParser):
                 if word[:2] == "--" != word and word.partition("=")[0] not in self._known_options():
                     self._refuse(word)
             message = f"expected {missing.replace(', ', ' and ')}, found none"
-        self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")
+        process.say_once(f"{message} (see {self.prog} --help)")
+        self.exit(2)
 
 
 # --- the verbs --------------------------------------------------------------------------

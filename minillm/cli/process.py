@@ -36,14 +36,14 @@ def begin_work() -> None:
 
 @contextmanager
 def warnings_in_lines() -> Iterator[None]:
-    """Print each warning about the input as one line on standard error; rank 0 does so for all."""
+    """Print each warning about the input as one line on standard error."""
     others = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *place: Any, **file: Any) -> None:
         if not issubclass(category, InputWarning):
             others(message, category, *place, **file)
-        elif mpi.ranks().rank == 0:
-            say(str(message))
+        else:
+            say_once(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
@@ -153,13 +153,16 @@ class _Stream(io.RawIOBase):
 def open_streams() -> None:
     """Replace the standard streams: errors of output name it, error output never fails.
 
-    The numbers of closed streams are taken, because the next open files would get them.
+    Of the ranks of a job, only rank 0 has an output.  The numbers of closed streams are taken,
+    because the next open files would get them.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # has the lowest free number, which is this one
+    if mpi.launched_as():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.stdout = _text(sys.stdout, "standard output", lossy=False)
     sys.stderr = _text(sys.stderr, "standard error", lossy=True)
 
@@ -195,6 +198,12 @@ class _Terminal(io.TextIOWrapper):
 def say(line: str) -> None:
     """Write a line to standard error, whatever is in it."""
     print(f"minillm: {one_line(line)}", file=sys.stderr, flush=True)
+
+
+def say_once(line: str) -> None:
+    """Write a line that all ranks of a job have: rank 0 does so for all."""
+    if not mpi.launched_as():
+        say(line)
 
 
 def drop_output() -> None:

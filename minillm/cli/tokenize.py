@@ -1,15 +1,13 @@
 """Turn a text into shards of token ids, for texts larger than memory.
 
 Encode texts, a block at a time, into a folder of shards: files of ids that train gpt reads from
-disk as needed.  After an interruption, the same command continues.  Under mpiexec the ranks share
-the work; the shards are the same.
+disk as needed.  After an interruption, the same command continues.
 
 examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
   minillm tokenize python-source --out corpus --tokenizer runs/gpt
         with the vocabulary of another run
-  mpiexec -n 4 minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer
-        on four ranks
+  minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer
   minillm train gpt corpus --out runs/big
 """
 
@@ -22,7 +20,6 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_option, add_out, integer
 from minillm.data import write_shards
 from minillm.data.tokenizing import SHARD_BYTES
-from minillm.mpi import ranks
 from minillm.runs.folder import held
 from minillm.text import load_tokenizer
 from minillm.training.progress import progress_bar
@@ -46,18 +43,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     size = "the bytes of text for each shard"
     add_option(parser, "--shard-bytes N", size, integer(1, 1 << 40), SHARD_BYTES)
-    parser.set_defaults(over_ranks=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode, and report the shards."""
-    tokenizer, job, started = load_tokenizer(args.tokenizer), ranks(), time.perf_counter()
-    holds = job.rank == 0 and args.out and not Path(args.out).is_file()
-    made = 0
-    with (
-        held(Path(args.out)) if holds else nullcontext(),
-        progress_bar(unit="B", quiet=job.rank > 0) as bar,
-    ):
+    tokenizer, started, made = load_tokenizer(args.tokenizer), time.perf_counter(), 0
+    holds = args.out and not Path(args.out).is_file()
+    with held(Path(args.out)) if holds else nullcontext(), progress_bar(unit="B") as bar:
 
         def progress(done: int, total: int | None, tokens: int) -> None:
             nonlocal made
@@ -73,16 +65,13 @@ def run(args: argparse.Namespace) -> int:
             progress,
             documents=args.documents,
         )
-    made = sum(job.gather(made))
-    if job.rank == 0:
-        source = shards.source
-        print(
-            f"{args.out}: {len(shards):,} tokens of {source['characters']:,} characters "
-            f"({source['characters'] / len(shards):.2f} each), {shards.dtype.itemsize} bytes each\n"
-            f"the text: {source['bytes']:,} bytes; documents: {source['documents']:,}"
-        )
-        if made:
-            seconds = time.perf_counter() - started
-            on = f" on {job.size} ranks" if job.size > 1 else ""
-            print(f"{made:,} tokens in {seconds:.1f} s: {made / seconds:,.0f} per second{on}")
+    source = shards.source
+    print(
+        f"{args.out}: {len(shards):,} tokens of {source['characters']:,} characters "
+        f"({source['characters'] / len(shards):.2f} each), {shards.dtype.itemsize} bytes each\n"
+        f"the text: {source['bytes']:,} bytes; documents: {source['documents']:,}"
+    )
+    if made:
+        seconds = time.perf_counter() - started
+        print(f"{made:,} tokens in {seconds:.1f} s: {made / seconds:,.0f} per second")
     return 0

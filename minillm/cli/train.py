@@ -9,7 +9,6 @@ from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_flag, add_option, add_settings, given_settings
-from minillm.mpi import ranks
 from minillm.option import types_of
 from minillm.runs.kind import TITLES, Kind, find_kind
 from minillm.runs.load import load
@@ -58,10 +57,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if not trained:
         return 130
-    has_sample = type(args.kind).sample is not Kind.sample
-    if has_sample and ranks().rank == 0:
+    if type(args.kind).sample is not Kind.sample:
         for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()
-    ranks().wait()
     return 0

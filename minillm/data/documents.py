@@ -4,7 +4,7 @@ A document is a whole file, or a line of it; in a file named ``.jsonl`` it is th
 line's JSON object.  The text of a document always ends with a line's end.
 
 A *part* is several small files, or a stretch of a large one.  The division into parts depends only
-on the files, so it is the same for any number of ranks.
+on the files.
 """
 
 import io

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.errors import InputError, Reasons, short
+from minillm.errors import InputError, short
 
 LARGEST = 10**40  # a size; one of thousands of digits cannot even be written into a message
 
@@ -33,31 +33,22 @@ class Entries:
 
     def check_all(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
         """Check each of these entries."""
-        reasons = Reasons()
         for name, values in allowed.items():
-            with reasons:
-                self.check(name, values)
-        reasons.check()
+            self.check(name, values)
 
     def check_nested(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
         """InputError for an entry, named "a.b" for b in a, without one of the allowed values.
 
-        A missing entry is null.  If an object has another "type", its other entries are not
-        checked.
+        A missing entry is null.
         """
-        reasons, others = Reasons(), set[str]()
         for names, values in allowed.items():
             value: Any = self.values
             for name in names.split("."):
                 value = value.get(name) if isinstance(value, Mapping) else None
-            parent, _, last = names.rpartition(".")
-            with reasons:
-                if value not in values and parent not in others:
-                    others |= {parent} if last == "type" else set()
-                    raise InputError(
-                        f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
-                    )
-        reasons.check()
+            if value not in values:
+                raise InputError(
+                    f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
+                )
 
     def text(self, name: str, *default: str) -> str:
         """A text."""

@@ -8,8 +8,7 @@ import os
 import shutil
 import stat
 import sys
-import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import FileIO
 from itertools import count
@@ -19,7 +18,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, InputWarning, short
+from minillm.errors import InputError
 
 try:
     import fcntl
@@ -31,7 +30,6 @@ TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
-MOST_NAMED = 8  # entries in one warning
 _OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # a file there is written on, not replaced
 
 
@@ -138,19 +136,6 @@ def read_json_list(path: str | Path) -> list[Any]:
     """The list in a JSON file: see :func:`read_json`."""
     with reading(path, regular=True) as file:
         return _json(read_all(file, str(path), LARGEST_JSON), str(path), list)
-
-
-def warn_of_unknown(place: str | Path, values: Mapping[str, Any], known: Container[str]) -> None:
-    """Warn of the entries of a file that a reader neither obeys nor knows to be harmless.
-
-    A reader refuses an entry that it knows and cannot obey.  An entry that is null says nothing.
-    """
-    names = [name for name, value in values.items() if value is not None and name not in known]
-    if names:
-        shown = ", ".join(map(short, names[:MOST_NAMED]))
-        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-        text = f"{place}: ignored, because they are not known here: {shown}{more}"
-        warnings.warn(text, InputWarning, stacklevel=2)
 
 
 def json_object(text: bytes | str, place: str) -> dict[str, Any]:

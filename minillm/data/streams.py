@@ -1,7 +1,6 @@
 """Texts larger than memory: they are read a block at a time, and their ids are kept on disk."""
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from minillm.data.files import MOST_IN_MEMORY, naming, read_once
 from minillm.data.python_texts import DEFAULT_TEXT
 
 _SPILL = "minillm-spill-"
-_BETWEEN_LINES = re.compile(r"(?<=\S)\n(?=\S)")
 
 
 class TextStream:
@@ -51,18 +49,6 @@ class TextStream:
             at += len(text)
             if begin < len(text) and end > 0:
                 yield text[max(0, begin) : end]
-
-    def line_after(self, at: int, stop: int) -> int:
-        """The first character after ``at`` that begins a line; else ``stop``.
-
-        There is no other white space around the line's end, so cutting the text there does not
-        change its tokens.
-        """
-        for block in self.blocks(at, stop):
-            if match := _BETWEEN_LINES.search(block):
-                return at + match.end()
-            at += len(block)
-        return stop
 
     def _read(self, most: int | None = None) -> Iterator[str]:
         for name in self.files:
@@ -158,12 +144,10 @@ def regroup(pieces: Iterable[NDArray], size: int) -> Iterator[NDArray]:
 
 
 def sentence_starts(
-    pieces: Iterable[NDArray[np.int32]], start: int, line_end: int | None, opening: bool = True
+    pieces: Iterable[NDArray[np.int32]], start: int, line_end: int | None
 ) -> Iterator[NDArray[np.int32]]:
-    """The ids of a text in pieces, with ``start`` before the first and after each line's end.
-
-    opening: False if the text continues another one, so that its first id starts no sentence.
-    """
+    """The ids of a text in pieces, with ``start`` before the first and after each line's end."""
+    opening = True
     for ids in pieces:
         if len(ids):
             ends = np.zeros(0, int) if line_end is None else np.flatnonzero(ids[:-1] == line_end)

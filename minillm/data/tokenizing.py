@@ -1,13 +1,12 @@
-"""Encoding a corpus into shards, by one process or by all ranks of a job.
+"""Encoding a corpus into shards.
 
-The corpus is cut into parts (:mod:`minillm.data.documents`), which are dealt to the ranks.  Each
-rank encodes its parts one after the other, in blocks, so its memory stays constant:
+The corpus is cut into parts (:mod:`minillm.data.documents`), which are encoded one after the other,
+in blocks, so that memory stays constant:
 
     00003.bin                      the shard of part 3
     unfinished-KEY/00003.json      its entry of the index, written when the shard is complete
 
-When all are done, rank 0 writes the index, in the order of the parts, and removes the entries.  So
-the shards are byte for byte the same for any number of ranks.
+When all are done, the index is written, in the order of the parts, and the entries are removed.
 
 KEY is a fingerprint of the files, the vocabulary and the options.  After a kill, the same call
 finds the folder of its key, keeps the shards that have an entry, and makes the others again.
@@ -41,7 +40,6 @@ from minillm.data.shards import (
     write_shard,
 )
 from minillm.errors import InputError
-from minillm.mpi import Ranks, ranks
 
 SHARD_BYTES = 1 << 25  # of text
 
@@ -65,22 +63,17 @@ def write_shards(
     :class:`minillm.text.Vocabulary`; its EOS follows each document, if there is one.  A shard has
     the tokens of about ``shard_bytes`` of files.
 
-    ``progress`` is called with the bytes of text that this rank has read, the bytes that it has to
-    read, if known, and the tokens that it has made.
+    ``progress`` is called with the bytes of text that have been read, the bytes to read, if known,
+    and the tokens that have been made.
 
-    All ranks of a job call this.  Called again after a kill, it keeps the shards that are complete
-    and continues; the files are byte for byte the same as without the interruption.  InputError if
-    the folder has anything else in it, unless ``overwrite`` replaces its shards.
+    Called again after a kill, it keeps the shards that are complete and continues; the files are
+    byte for byte the same as without the interruption.  InputError if the folder has anything else
+    in it, unless ``overwrite`` replaces its shards.
     """
-    folder, job = Path(out), ranks()
+    folder = Path(out)
     names = [str(file) for file in files] or [DEFAULT_TEXT]
     if not str(out):
         raise InputError("out: expected a folder, found an empty name")
-    if job.size > 1 and any(map(read_once, names)):
-        raise InputError(
-            f"{', '.join(map(shown, names))}: expected files, as several ranks read them, found "
-            "standard input or a pipe"
-        )
     vocabulary = {"format_version": 1, **tokenizer.to_dict()}
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -90,7 +83,7 @@ def write_shards(
         "tokenizer_sha256": digest_of(vocabulary),
         "shard_bytes": shard_bytes,
         "documents": documents,
-        "source": {"files": list(map(str, files)), "sha256": _fingerprint(names, job)},
+        "source": {"files": list(map(str, files)), "sha256": _fingerprint(names)},
     }
     index["key"] = digest_of(index | {"source": index["source"]["sha256"]})
     work = folder / f"{UNFINISHED}{index['key'][:16]}"
@@ -100,28 +93,22 @@ def write_shards(
 
     parts, encoder = parts_of(names, shard_bytes), _Encoder(tokenizer, documents, progress)
     begun = work.exists() and not overwrite
-    own = range(job.rank, len(parts), job.size)
-    missing = [k for k in own if not (begun and _entry(work, k).exists())]
+    missing = [k for k in range(len(parts)) if not (begun and _entry(work, k).exists())]
     encoder.set_total([parts[k] for k in missing])
     # An error in the first block of a text is reported before anything is written.
     ahead = encoder.ids(parts[missing[0]]) if missing else iter(())
     first = list(islice(ahead, 1))
-    if all(job.gather(not first and not begun)):
+    if not first and not begun:
         raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
-    if job.rank == 0:
-        if not begun:
-            _remove_shards(folder)
-        work.mkdir(parents=True, exist_ok=True)
-    job.wait()
+    if not begun:
+        _remove_shards(folder)
+    work.mkdir(parents=True, exist_ok=True)
     dtype = np.dtype(index["dtype"]).newbyteorder("<")
     for k in missing:
         blocks = chain(first, ahead) if k == missing[0] else encoder.ids(parts[k])
         shard = write_shard(folder / f"{k:05}.bin", blocks, dtype)
         write_sealed(_entry(work, k), {"shard": shard, "counts": encoder.counted()})
-    job.wait()
-    if job.rank == 0:
-        _complete(folder, work, len(parts), index, vocabulary)
-    job.wait()
+    _complete(folder, work, len(parts), index, vocabulary)
     return Shards(folder)
 
 
@@ -144,16 +131,14 @@ def _complete(
     remove_temporaries(folder)
 
 
-def _fingerprint(names: Sequence[str], job: Ranks) -> str:
-    """The fingerprint of the files; each rank reads some.
+def _fingerprint(names: Sequence[str]) -> str:
+    """The fingerprint of the files.
 
     It is random if one of them can be read only once, because nothing can be continued then.
     """
     if any(map(read_once, names)):
         return os.urandom(32).hex()
-    own = {name: _digest(name) for name in names[job.rank :: job.size]}
-    digests = {name: digest for of_rank in job.gather(own) for name, digest in of_rank.items()}
-    return digest_of({"files": [digests[name] for name in names]})
+    return digest_of({"files": list(map(_digest, names))})
 
 
 def _digest(name: str) -> str:
@@ -196,11 +181,11 @@ def _remove_shards(folder: Path) -> None:
             entry.unlink()
 
 
-# --- the parts of a rank ----------------------------------------------------------------
+# --- the parts ---------------------------------------------------------------------------
 
 
 class _Encoder:
-    """An encoder of the parts of this rank, one after the other, which reports its progress."""
+    """An encoder of the parts, one after the other, which reports its progress."""
 
     def __init__(self, tokenizer: Any, documents: str, progress: Report):
         self.tokenizer, self.documents, self.progress = tokenizer, documents, progress

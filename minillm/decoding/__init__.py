@@ -2,11 +2,10 @@
 
 from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
+from minillm.decoding.causal import GPTReader, LlamaReader
 from minillm.decoding.chat import Chat, ChatSampling
 from minillm.decoding.decoder import Decoder
-from minillm.decoding.gpt_reader import GPTReader
 from minillm.decoding.hypotheses import TransformerDecoder
-from minillm.decoding.llama_reader import LlamaReader
 from minillm.decoding.mamba_reader import MambaReader
 from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader

@@ -5,8 +5,9 @@ memory.  The state is a dictionary of arrays: see :func:`minillm.decoding.decode
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,11 +70,9 @@ def beam_search(
     limit: int = 100,
     length_exponent: float = 1.0,
     keep_weights: bool = False,
-    banned: Sequence[int] = (),
-    no_repeat: int = 0,
-    apart: int = 0,
-    least: int = 0,
     coverage: float = 0.0,
+    extend: Callable[..., _Step] | None = None,
+    **rules: Any,
 ) -> list[list[Hypothesis]]:
     """The best outputs for each source (B, S), best first, at most ``beam`` of each.
 
@@ -91,12 +90,13 @@ def beam_search(
 
     With beam 1 this is the greedy choice.  The widest beam is 1000.
 
-    For ``banned``, ``no_repeat``, ``apart`` and ``least`` see
-    :class:`minillm.decoding.rules.Rules`.  With ``coverage`` c, log P loses a penalty for attention
-    w to tokens of the source that had attention before, so that hypotheses are ranked by the loss
-    of a model that was trained with it:
+    For ``rules`` see :class:`minillm.decoding.rules.Rules`.  With ``coverage`` c, log P loses a
+    penalty for attention w to tokens of the source that had attention before, so that hypotheses
+    are ranked by the loss of a model that was trained with it:
 
         c sum over t and j of min(w_tj, c_tj)      c_tj = sum over s < t of w_sj
+
+    ``extend`` chooses the extensions otherwise, as :func:`sample_outputs` does.
 
     ValueError with ``coverage`` if the model has no attention weights.  InputError if its logits
     are NaN.
@@ -113,11 +113,12 @@ def beam_search(
         raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
     if not 0 <= coverage < math.inf:
         raise ValueError(f"coverage: expected a number from 0 up, found {short(coverage)}")
+    extend = extend or partial(_extend, count=2 * beam)
     B = len(source)
     finished: list[list[Hypothesis]] = [[] for _ in range(B)]
     sources = np.arange(B)  # which source each row of the arrays below is
     decoder = Decoder(model)
-    rules = Rules(decoder.config.eos, banned, no_repeat, apart, least)
+    of_outputs = Rules(decoder.config.eos, **rules)
     state = decoder.start(source, lengths)
     past: State = {"written": np.zeros((B, 1, 0), np.int64), "coverage": np.zeros((B, 1, 1))}
     zero = np.zeros((B, 1))
@@ -141,9 +142,9 @@ def beam_search(
             penalties = coverage * np.minimum(weights, past["coverage"]).sum(axis=-1)
             last = last.penalised(penalties)
             past["coverage"] = past["coverage"] + weights  # (B, K, S)
-        forbidden = rules.forbidden(logits, past["written"])
+        forbidden = of_outputs.forbidden(logits, past["written"])
         kept = weights if keep_weights else None
-        extensions = _extend(last, logits, kept, forbidden, 2 * beam)
+        extensions = extend(last, logits, kept, forbidden)
         ended = (extensions.ids == decoder.config.eos) & np.isfinite(extensions.totals)
         for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
             hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
@@ -154,6 +155,27 @@ def beam_search(
             hypothesis = _hypothesis(history, row, k, length_exponent, ended=False)
             finished[sources[row]].append(hypothesis)
     return [sorted(of_one, key=lambda h: -h.score)[:beam] for of_one in finished]
+
+
+def sample_outputs(
+    model: Any,
+    source: NDArray,
+    lengths: NDArray[np.integer],
+    rng: np.random.Generator,
+    limit: int = 100,
+    temperature: float = 1.0,
+    **rules: Any,
+) -> list[Hypothesis]:
+    """One output for each source (B, S), drawn token by token from the model's probabilities.
+
+    It is a search with a beam of 1, whose only extension is drawn.  For the temperature see
+    :func:`~minillm.decoding.sampling.next_probabilities`; the log probability is measured at
+    temperature 1.  For ``rules`` see :class:`minillm.decoding.rules.Rules`.  InputError if the
+    model's logits are NaN.
+    """
+    draw = drawing(temperature, rng)
+    drawn = beam_search(model, source, lengths, 1, limit, extend=draw, **rules)
+    return [hypothesis for (hypothesis,) in drawn]
 
 
 def _unfinished(
@@ -194,6 +216,20 @@ def _extend(
         last.penalties[rows, parents],
         weights,
     )
+
+
+def drawing(temperature: float, rng: np.random.Generator) -> Callable[..., _Step]:
+    """The function that draws one extension of each row's only hypothesis."""
+
+    def draw(
+        last: _Step, logits: NDArray, weights: NDArray | None, forbidden: NDArray[np.bool_] | None
+    ) -> _Step:
+        allowed = logits if forbidden is None else np.where(forbidden, -np.inf, logits)
+        ids = sample(next_probabilities(allowed, temperature), rng)  # (B, 1)
+        log_p = np.take_along_axis(_log_probabilities(logits), ids[..., None], axis=-1)[..., 0]
+        return _Step(ids, np.zeros_like(ids), last.totals + log_p, last.penalties, weights)
+
+    return draw
 
 
 def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
@@ -242,57 +278,3 @@ def _log_probabilities(logits: NDArray) -> NDArray[np.float64]:
     """Log p (..., V) in float64; NaN where the largest logit is not finite."""
     with np.errstate(invalid="ignore"):
         return log_softmax(logits.astype(np.float64))
-
-
-# --- sampling ------------------------------------------------------------------------
-
-
-def sample_outputs(
-    model: Any,
-    source: NDArray,
-    lengths: NDArray[np.integer],
-    rng: np.random.Generator,
-    limit: int = 100,
-    temperature: float = 1.0,
-    banned: Sequence[int] = (),
-    no_repeat: int = 0,
-    apart: int = 0,
-    least: int = 0,
-) -> list[Hypothesis]:
-    """One output for each source (B, S), drawn token by token from the model's probabilities.
-
-    For the temperature see :func:`~minillm.decoding.sampling.next_probabilities`; the log
-    probability is measured at temperature 1.  For ``banned``, ``no_repeat``, ``apart`` and
-    ``least`` see :class:`minillm.decoding.rules.Rules`.  InputError if the model's logits are NaN.
-    """
-    require_whole("limit", limit)
-    B = len(source)
-    decoder = Decoder(model)
-    rules = Rules(decoder.config.eos, banned, no_repeat, apart, least)
-    state = decoder.start(source, lengths)
-    ids = np.full((B, 1), decoder.config.bos)
-    written = np.zeros((B, 1, 0), np.int64)
-    log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
-    for _ in range(limit):
-        logits, _, state = decoder.step(ids, state)
-        forbidden = rules.forbidden(logits, written)
-        allowed = logits if forbidden is None else np.where(forbidden, -np.inf, logits)
-        drawn = sample(next_probabilities(allowed[:, 0], temperature), rng)  # (B,)
-        log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
-        log_probability += np.where(ended, 0, log_p)
-        T += ~ended
-        ended |= drawn == decoder.config.eos
-        ids = drawn[:, None]
-        written = np.concatenate([written, ids[..., None]], axis=2)
-        if ended.all():
-            break
-    return [
-        Hypothesis(
-            written[b, 0, : T[b] - ended[b]].tolist(),
-            float(log_probability[b]),
-            float(log_probability[b] / T[b]),
-            None,
-            bool(ended[b]),
-        )
-        for b in range(B)
-    ]

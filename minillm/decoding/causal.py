@@ -5,6 +5,11 @@ last C / 2 of them are read again from position 0, and reading continues from th
 behind a prediction thus depend only on its place in the text, not on how the text was cut into
 prompts and steps.
 
+A whole prompt is read by the model's layers, with a cache.  A few tokens are a step, one call for
+all layers (:mod:`minillm.decoding.block_step`), which reads each weight once.  A pass over several
+tokens then takes little longer than one over a single token, so guesses are checked cheaply
+(:mod:`minillm.decoding.speculation`).
+
 Legend: B batch, T time, C context, V vocabulary, D width, M heads of keys, w their width.
 """
 
@@ -14,31 +19,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
+from minillm.decoding.block_step import AttendIn, Rotation, StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
-from minillm.decoding.reader import Reader
+from minillm.decoding.holder import Holder
+from minillm.layers.heads import Attend
+from minillm.layers.norms import EPS, norm
 from minillm.layers.types import Ids
+from minillm.models.gpt import gpt_block
+from minillm.models.llama import llama_block
+from minillm.models.variants import variant_block
+from minillm.ops.rotary_scaling import LongRope
 
 
-class CausalReader(Reader):
+class CausalReader(Holder):
     """The reader of a Transformer that predicts the next token: see the module.
 
-    A subclass defines :meth:`hidden`, its model's equations with a cache and without a backward,
-    and may have a faster :meth:`step` for a few tokens.
+    A subclass says what its model's layers are, and how the model embeds tokens.
     """
 
-    most_steps: ClassVar[int] = 1  # tokens of each row that ``step`` reads at a time
+    most_steps: ClassVar[int] = 17  # for 16 guesses: more take longer to compute than to fetch
+    activation: str  # of the feed-forward layers: see StepWeights
+    _weights: StepWeights | None = None  # at the last step
 
-    def hidden(self, ids: Ids, cache: Cache) -> NDArray:
-        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D)."""
+    # --- the model --------------------------------------------------------------
+
+    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
+        """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
         raise NotImplementedError
 
-    def step(self, ids: Ids, cache: Cache) -> NDArray:
-        """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
-        return self.model.predict(self.hidden(ids, cache))[0]
+    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
+        """A block: x (B, T, D) -> (B, T, D)."""
+        raise NotImplementedError
 
-    def key_sizes(self) -> tuple[int, int]:
-        """The number of heads of keys and values, and their width: M, w."""
-        return self.config.heads, self.config.width // self.config.heads
+    def rotation_of(self, layer: int) -> Rotation | None:
+        """The angles of a layer; None: it does not rotate."""
+        return None
+
+    def window_of(self, layer: int) -> int | None:
+        """The number of tokens that a layer sees; None: all."""
+        return None
 
     def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
         """Whether the keys of this cache would be others in texts of these lengths (B,).
@@ -46,6 +65,63 @@ class CausalReader(Reader):
         Such texts are read again from their first token.
         """
         return False
+
+    def key_sizes(self) -> tuple[int, int]:
+        """The number of heads of keys and values, and their width: M, w."""
+        return self.config.key_heads, self.config.head_width
+
+    def all_blocks(
+        self, x: NDArray, positions: Ids, attend: AttendIn, source: Any = None
+    ) -> tuple[NDArray, None]:
+        """All blocks and the last norm: x (B, T, D) at its positions (B, T) -> y (B, T, D).
+
+        ``attend(layer, window)`` is the attention of a layer; there is no source to look at.
+        """
+        for layer in range(self.config.layers):
+            x = self.block(layer, x, positions, attend(layer, self.window_of(layer)))
+        eps = getattr(self.config, "eps", EPS)
+        return norm(self.model.params, "norm", x, eps)[0], None
+
+    def hidden(self, ids: Ids, cache: Cache) -> NDArray:
+        """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
+        # A row's last position is its last token: padding stays there.
+        after = cache.start[:, None] + np.arange(ids.shape[1])
+        positions = np.minimum(after, cache.lengths[:, None] - 1)
+        return self.all_blocks(self.embed(ids, positions, cache), positions, cache.attend)[0]
+
+    def predict(self, y: NDArray) -> NDArray:
+        """The logits of the next token: y (..., D) -> (..., V)."""
+        return self.model.predict(y)[0]
+
+    def new_weights(self) -> StepWeights:
+        """The weights for the steps."""
+        c, layers = self.config, range(self.config.layers)
+        return StepWeights(
+            self,
+            [f"blocks.{layer}" for layer in layers],
+            "embedding.E" if getattr(c, "tied", True) else "output.W",
+            last_norm="norm",
+            activation=self.activation,
+            eps=getattr(c, "eps", EPS),
+            windows=[self.window_of(layer) for layer in layers],
+            angles=[self.rotation_of(layer) for layer in layers],
+            head_width=self.key_sizes()[1],
+        )
+
+    def step(self, ids: Ids, cache: Cache) -> NDArray:
+        """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
+        weights, (B, T) = self._weights, ids.shape
+        checked = checks.ids("read", "ids", ids, self.config.vocabulary)
+        if weights is None or not weights.are_in(self.model.params):
+            weights = self._weights = self.new_weights()
+        start = cache.start.copy()  # another thread may write into it
+        positions = start[:, None] + np.arange(T) if T > 1 else start[:, None]
+        x = self.embed(checked, positions, cache)
+        cos, sin = weights.cos_and_sin(positions, x.dtype)
+        logits, _ = block_step(weights, x.reshape(B * T, -1), cos, sin, cache.past(), start)
+        return logits.reshape(B, T, -1)
+
+    # --- reading ----------------------------------------------------------------
 
     def zero_state(self, B: int) -> Cache:
         """The cache before the first token of B texts."""
@@ -70,7 +146,7 @@ class CausalReader(Reader):
         if ids.shape[1] == 1 and state.room > 0:
             return self.step(ids, after)[:, 0], after
         y = self.hidden(ids, after)
-        return self.model.predict(y[np.arange(len(ids)), counts - 1])[0], after
+        return self.predict(y[np.arange(len(ids)), counts - 1]), after
 
     def read_all(self, ids: Ids, state: Cache) -> tuple[NDArray, Cache]:
         """The logits of the token after each id, and the cache after the last.
@@ -90,7 +166,7 @@ class CausalReader(Reader):
         y = self.hidden(ids, after)
         if ids.shape[1] > T:  # all of each text was read
             y = np.stack([row[n - T : n] for row, n in zip(y, counts, strict=True)])
-        return self.model.predict(y)[0], after
+        return self.predict(y), after
 
     def cut(self, ids: Ids, state: Cache, *, last: bool = False) -> tuple[int, Cache]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
@@ -142,11 +218,6 @@ class CausalReader(Reader):
         return padded, lengths
 
 
-def positions_after(cache: Cache, T: int, context: int) -> NDArray[np.int64]:
-    """The positions (B, T) of the tokens after the cache; padding may lie past the context."""
-    return np.minimum(cache.start[:, None] + np.arange(T), context - 1)
-
-
 def _counts(ids: NDArray, lengths: NDArray | None) -> Counts:
     """The number of ids of each row without the padding, (B,)."""
     B, T = ids.shape
@@ -163,3 +234,84 @@ def _counts(ids: NDArray, lengths: NDArray | None) -> Counts:
     ):
         raise ValueError(f"lengths: expected {B} whole numbers from 1 to {T}, found {lengths}")
     return counts.astype(np.int64)
+
+
+# --- the models -----------------------------------------------------------------
+
+
+class GPTReader(CausalReader):
+    """A GPT, whose weights mostly stay in the cache of the CPU, so that guesses gain nothing."""
+
+    most_steps = 1
+    activation = "gelu"
+
+    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
+        """E[id] + P[position]: ids, positions (B, T) -> x (B, T, D)."""
+        p = self.model.params
+        return p["embedding.E"].take(ids, axis=0) + p["positions.E"].take(positions, axis=0)
+
+    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
+        """See :class:`CausalReader`."""
+        return gpt_block(self.model.params, f"blocks.{layer}", x, self.config.heads, attend=attend)[
+            0
+        ]
+
+    def key_sizes(self) -> tuple[int, int]:
+        """The number of heads, and their width."""
+        return self.config.heads, self.config.width // self.config.heads
+
+
+class LlamaReader(CausalReader):
+    """A Llama."""
+
+    activation = "silu gate"
+
+    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
+        """The model's ``embed``: ids (B, T) -> x (B, T, D)."""
+        return self.model.embed(ids)[0]
+
+    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
+        """See :class:`CausalReader`."""
+        p, c = self.model.params, self.config
+        return llama_block(p, f"blocks.{layer}", x, positions, c, attend=attend)[0]
+
+    def rotation_of(self, layer: int) -> Rotation | None:
+        """The same angles in all layers."""
+        return self.config.rotary_base, self.config.rope_scaling
+
+    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
+        """Whether LongRoPE has other angles in texts of these lengths (B,)."""
+        scaling = self.config.rope_scaling
+        if not isinstance(scaling, LongRope):
+            return False
+        is_long = scaling.is_long(lengths)
+        return any(
+            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
+        )
+
+
+class VariantReader(LlamaReader):
+    """A variant of Llama: its layers may differ in their windows and their angles."""
+
+    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
+        """The model's ``embed``, with the tokens before: ids (B, T) -> x (B, T, D)."""
+        N = self.config.ngrams
+        return self.model.embed(ids, before=None if N is None else cache.before(N - 1))[0]
+
+    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
+        """See :class:`CausalReader`."""
+        p, c = self.model.params, self.config
+        return variant_block(p, layer, x, positions, c, attend=attend)[0]
+
+    def rotation_of(self, layer: int) -> Rotation | None:
+        """The angles of a layer; None: it does not rotate."""
+        return self.config.rotation_of(layer)
+
+    def window_of(self, layer: int) -> int | None:
+        """The number of tokens that a layer sees; None: all."""
+        return self.config.window_of(layer)
+
+    @property
+    def activation(self) -> str:  # type: ignore[override]
+        """SiLU or GELU, gated."""
+        return f"{self.config.changes.gate} gate"

@@ -1,53 +1,30 @@
-"""Holders of models: a reader or a decoder holds a model, and is found by the model's class.
+"""Readers and decoders hold a model, and are found by its class."""
 
-    class Reader(Holder, expected="a language model", methods=("zero_state", "read")): ...
-    class RecurrentReader(Reader, of=LanguageModel): ...
-
-``Reader(model)`` is then a RecurrentReader if the model is a LanguageModel.  A model that has the
-methods itself, such as an n-gram model, is returned as it is.
-"""
-
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 
 class Holder:
-    """A model, and what is done with it: see the module."""
-
-    _found: ClassVar[dict[type, type["Holder"]]]  # by the class of the model
-    _expected: ClassVar[str]
-    _methods: ClassVar[tuple[str, ...]]
-
-    def __init_subclass__(
-        cls,
-        of: type | None = None,
-        expected: str | None = None,
-        methods: tuple[str, ...] = (),
-        **options: Any,
-    ) -> None:
-        super().__init_subclass__(**options)
-        if expected is not None:
-            cls._found, cls._expected, cls._methods = {}, expected, methods
-        if of is not None:
-            cls._found[of] = cls
-
-    def __new__(cls, model: Any) -> Any:
-        """The holder of the model's class, or the model itself."""
-        for known in type(model).__mro__:
-            if known in cls._found:
-                return super().__new__(cls._found[known])
-        if all(hasattr(model, name) for name in cls._methods):
-            return model
-        found = type(model).__name__
-        raise TypeError(f"{cls.__name__}: expected {cls._expected}, found {found}")
+    """A model, and what is done with it."""
 
     def __init__(self, model: Any) -> None:
-        if model is not self:  # Python calls this for what __new__ has returned
-            self.model = model
+        self.model, self.config = model, model.config
 
-    def __getnewargs__(self) -> tuple[Any]:
-        return (self.model,)  # copying and unpickling pass it to __new__
 
-    @property
-    def config(self) -> Any:
-        """The configuration of the model."""
-        return self.model.config
+class StateReader(Holder):
+    """A reader whose model makes its first state."""
+
+    def zero_state(self, B: int) -> Any:
+        """The state before B texts begin."""
+        return self.model.zero_state(B)
+
+
+def holder(known: Mapping[type, type[Holder]], model: Any, *methods: str) -> Any:
+    """The holder that is known for the model's class, or for the one that it inherits from.
+
+    A model that has the methods itself is returned as it is.  None: there is no holder.
+    """
+    for of_model in type(model).__mro__:
+        if of_model in known:
+            return known[of_model](model)
+    return model if all(hasattr(model, name) for name in methods) else None

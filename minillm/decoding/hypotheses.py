@@ -9,25 +9,25 @@ V target vocabulary, R rows of the pool.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
+from minillm.decoding.block_step import AttendIn, StepWeights, block_step
 from minillm.decoding.cache import CLAIM
-from minillm.decoding.decoder import Decoder
-from minillm.decoding.decoder_step import DecoderWeights, decoder_step
 from minillm.decoding.encoder import read_sources
-from minillm.layers import heads
-from minillm.layers.types import State
+from minillm.decoding.holder import Holder
+from minillm.layers import dense, embedding, heads
+from minillm.layers.types import Ids, Params, State
 from minillm.models.teacher_forcing import teacher_forcing
-from minillm.models.transformer import Transformer
 
 GROWTH = 2  # factor by which a full pool grows
 
 
-class TransformerDecoder(Decoder, of=Transformer):
+class TransformerDecoder(Holder):
     """The decoding of a Transformer, for beam search and sampling.
 
     A state has
@@ -40,7 +40,7 @@ class TransformerDecoder(Decoder, of=Transformer):
       hypotheses are selected.
     """
 
-    _weights: DecoderWeights | None = None  # of the last step
+    _weights: StepWeights | None = None  # of the last step
 
     @property
     def aligning_layer(self) -> int:
@@ -117,32 +117,57 @@ class TransformerDecoder(Decoder, of=Transformer):
             [state[f"{kind}.{layer}.{name}"] for layer in layers for name in ("keys", "values")]
             for kind in ("shared", "memory")
         )
-        seen: Any  # not None, because there are sources
-        logits, seen = decoder_step(
+        logits, seen = block_step(
             weights,
             x[:, 0],
+            *weights.cos_and_sin(np.zeros(0, np.int64), x.dtype),
             past=pool,
+            start=np.full(B * K, T),
             rows=rows,
-            counts=np.full(B * K, T + 1),
             memory=memory,
             lengths=lengths,
             shown=shown,
         )
+        assert seen is not None
         seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
         return logits.reshape(B, K, -1), seen, state
 
-    def new_weights(self) -> DecoderWeights:
+    def new_weights(self) -> StepWeights:
         """The weights for the steps."""
-        c, model = self.config, self.model
-        return DecoderWeights(
-            model.params,
-            [f"decoder.{layer}" for layer in range(c.layers)],
+        model = self.model
+        return StepWeights(
+            self,
+            [f"decoder.{layer}" for layer in range(self.config.layers)],
+            "output.W" if "output.W" in model.params else model.target_E,
             last_norm="decoder.norm",
-            E=None if "output.W" in model.params else model.target_E,
+            activation="relu",
             crosses=True,
-            post_norm=c.post_norm,
-            relu=True,
+            post_norm=self.config.post_norm,
         )
+
+    def all_blocks(
+        self, x: NDArray, positions: Ids, attend: AttendIn, source: Any
+    ) -> tuple[NDArray, NDArray | None]:
+        """All blocks and the last norm, of one token of each hypothesis, from the cached keys.
+
+        x (Q, 1, D); source: keys and values of each layer, lengths, and the layer whose
+        attention weights are returned -> y (Q, 1, D), weights (Q, N, S).
+        """
+        memory, lengths, shown = source
+        p, noted = self.model.params, None
+        for layer in range(self.config.layers):
+            prefix, (k, v) = f"decoder.{layer}", memory[2 * layer : 2 * layer + 2]
+            seen: list[NDArray] = []
+            cross = partial(_attend_to_source, p, f"{prefix}.cross", k, v, lengths, seen)
+            x, _ = self.model.decoder_block(prefix, x, None, lengths, None, attend(layer), cross)
+            noted = seen[0] if layer == shown else noted
+        return self.model.last_norm("decoder.norm", x)[0], noted
+
+    def predict(self, y: NDArray) -> NDArray:
+        """The logits of the next token: y (..., D) -> (..., V + 1)."""
+        p, E = self.model.params, self.model.target_E
+        output = dense.layer(p, "output", y) if "output.W" in p else embedding.output(p, E, y)
+        return output[0]
 
     def _require_own(self, state: State) -> None:
         """ValueError for the state of a model of other sizes, or one mixed from two."""
@@ -161,6 +186,24 @@ class TransformerDecoder(Decoder, of=Transformer):
                 raise ValueError(
                     f"state: {name}: expected {expected.get(name)}, found {found.get(name)}"
                 )
+
+
+def _attend_to_source(
+    params: Params, prefix: str, k: NDArray, v: NDArray, lengths: Ids, seen: list, x: NDArray
+) -> tuple[NDArray, None]:
+    """Cross-attention of x (Q, 1, D) to B sources -> y (Q, 1, D).
+
+    k, v (B, N, S, D/N).  ``seen`` gets the weights (Q, N, S).
+    """
+    (B, N, S, _), (Q, _, D) = k.shape, x.shape
+    of_source = x.reshape(B, Q // B, D)
+    y, _ = heads.attend(params, prefix, of_source, k, v, lengths)
+    # The weights are the results for values that are one-hot.
+    q, _ = dense.layer(params, prefix, of_source, suffix="_q")
+    one_hot = np.broadcast_to(np.eye(S, dtype=x.dtype), (B, N, S, S))
+    weights, _ = heads.to_all(lengths)(heads.split_heads(q, N), k, one_hot)  # (B, N, Q/B, S)
+    seen.append(weights.swapaxes(1, 2).reshape(Q, N, S))
+    return y.reshape(x.shape), None
 
 
 def _with_room(state: State, count: int) -> State:

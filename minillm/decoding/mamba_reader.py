@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.decoding.decoder_step import FoundWeights
-from minillm.decoding.reader import Reader
+from minillm.decoding.block_step import FoundWeights
+from minillm.decoding.holder import StateReader
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, State
-from minillm.models.mamba import Mamba
 from minillm.ops.activations import logistic
 from minillm.ops.linear import matmul
 from minillm.ops.rms_norm import rms_norm_forward
@@ -48,13 +47,16 @@ class MixerStep(NamedTuple):
     gated: NDArray  # (B, E)
 
 
-class MambaReader(Reader, of=Mamba):
+class MambaReader(StateReader):
     """A Mamba: prompts by its layers, single tokens by steps that keep nothing for a backward."""
 
     _latest: tuple[Callable[..., Any], FoundWeights] | None = None  # at the last step
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """See :meth:`Reader.read`.  ValueError for the state of another model, and for no ids."""
+        """See :mod:`minillm.decoding.reader`.
+
+        ValueError for the state of another model, and for no ids.
+        """
         B, T = np.shape(ids)
         self._require_own(state, B)
         if T == 1:

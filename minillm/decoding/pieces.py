@@ -59,14 +59,13 @@ class Pieces:
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
-        held = max(
-            (
-                k
-                for stop in self.stop
-                for k in range(1, min(len(stop), len(text) + 1))
-                if text.endswith(stop[:k])
-            ),
-            default=0,
-        )
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        kept = len(text) - begun(text, self.stop)
+        self._held = text[kept:]
+        return text[:kept]
+
+
+def begun(text: str, wholes: Sequence[str]) -> int:
+    """The number of characters at the end of a text that begin, but do not complete, a whole."""
+    most = len(text) + 1
+    sizes = (k for one in wholes for k in range(1, min(len(one), most)) if text.endswith(one[:k]))
+    return max(sizes, default=0)

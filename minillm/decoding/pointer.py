@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding.decoder import Decoder, one_hypothesis
+from minillm.decoding.holder import Holder
+from minillm.decoding.recurrent import one_hypothesis
 from minillm.decoding.recurrent_step import stack_step
 from minillm.layers.types import Ids, State
-from minillm.models.pointer_generator import PointerGenerator
 from minillm.ops.softmax import log_softmax
 
 
-class PointerDecoder(Decoder, of=PointerGenerator):
+class PointerDecoder(Holder):
     """The decoding of a pointer-generator.
 
     A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
@@ -28,12 +28,12 @@ class PointerDecoder(Decoder, of=PointerGenerator):
     """
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
-        """See :meth:`Decoder.start`."""
+        """See :mod:`minillm.decoding.decoder`."""
         state, _ = self.model.encode(source, lengths)
         return one_hypothesis(state)
 
     def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray, State]:
-        """See :meth:`Decoder.step`; log P (B, K, W) is returned in the place of logits."""
+        """See :mod:`minillm.decoding.decoder`; instead of logits, it returns log P (B, K, W)."""
         c, p = self.config, self.model.params
         x, _ = ops.embedding(self.model.known(ids), p["embedding.E"])  # (B, K, D)
         h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)

@@ -5,28 +5,35 @@
     logits, state = reader.read(ids, state)     ids (B, T) -> (B, V), after the last id of each row
 
 A text may be cut anywhere: reading continues from the state, and a single pass gives the same
-logits.  :mod:`minillm.decoding.holder` finds the reader of a model's class.
+logits.  The state given is not changed, and several threads may go on from it.
 """
 
 from typing import Any
 
-from numpy.typing import NDArray
+from minillm.decoding.causal import GPTReader, LlamaReader, VariantReader
+from minillm.decoding.holder import Holder, holder
+from minillm.decoding.mamba_reader import MambaReader
+from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
+from minillm.models.gpt import GPT
+from minillm.models.language_model import LanguageModel
+from minillm.models.llama import Llama
+from minillm.models.mamba import Mamba
+from minillm.models.neural_ngram import NeuralNGram
+from minillm.models.variants import Variant
 
-from minillm.decoding.holder import Holder
-from minillm.layers.types import Ids
+READERS: dict[type, type[Holder]] = {
+    GPT: GPTReader,
+    Llama: LlamaReader,
+    Variant: VariantReader,
+    Mamba: MambaReader,
+    LanguageModel: RecurrentReader,
+    NeuralNGram: NeuralNGramReader,
+}
 
 
-class Reader(Holder, expected="a language model", methods=("zero_state", "read")):
-    """The reader of a model: see the module."""
-
-    def zero_state(self, B: int) -> Any:
-        """The state before B texts begin."""
-        return self.model.zero_state(B)
-
-    def read(self, ids: Ids, state: Any) -> tuple[NDArray, Any]:
-        """The logits of the token after the last id, and the state after it.
-
-        ids (B, T) -> logits (B, V), state.  The state given is not changed, and several threads may
-        go on from it.
-        """
-        raise NotImplementedError
+def Reader(model: Any) -> Any:  # noqa: N802: it gives a reader
+    """The reader of a model; a model that reads by itself, such as an n-gram model, is its own."""
+    found = holder(READERS, model, "zero_state", "read")
+    if found is None:
+        raise TypeError(f"Reader: expected a language model, found {type(model).__name__}")
+    return found

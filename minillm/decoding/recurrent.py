@@ -1,4 +1,4 @@
-"""Reading on with recurrent models and neural n-grams, whose state is small."""
+"""Reading on and writing with recurrent models and neural n-grams, whose state is small."""
 
 from dataclasses import replace
 
@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.decoding.reader import Reader
-from minillm.decoding.recurrent_step import stack_step
-from minillm.layers import embedding
+from minillm.decoding.block_step import OutputLayer
+from minillm.decoding.holder import Holder, StateReader
+from minillm.decoding.recurrent_step import layer_step, stack_step
+from minillm.layers import dense, embedding
 from minillm.layers.types import Ids, State
 from minillm.models.language_model import LanguageModel
-from minillm.models.neural_ngram import NeuralNGram
 
 
-class RecurrentReader(Reader, of=LanguageModel):
+class RecurrentReader(StateReader):
     """A recurrent language model: whole prompts by its layers, single tokens in one call."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """See :meth:`Reader.read`."""
+        """See :mod:`minillm.decoding.reader`."""
         model = self.model
         c, p = model.config, model.params
         if ids.shape[1] == 1:
@@ -49,11 +49,11 @@ def one_hot(model: LanguageModel) -> LanguageModel:
     return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
 
-class NeuralNGramReader(Reader, of=NeuralNGram):
+class NeuralNGramReader(StateReader):
     """A neural n-gram, whose state is the last n - 2 tokens."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """See :meth:`Reader.read`."""
+        """See :mod:`minillm.decoding.reader`."""
         c = self.config
         # Ids before the last n - 1 are not looked up, but are checked all the same.
         shape = (len(state["context"]), *np.shape(ids)[-1:])
@@ -61,3 +61,53 @@ class NeuralNGramReader(Reader, of=NeuralNGram):
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
         logits, _ = self.model.predict(text[:, 1 - c.order :])
         return logits, self.model.state_after(text)
+
+
+class RecurrentDecoder(Holder):
+    """A recurrent encoder-decoder.
+
+    A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
+    :mod:`minillm.layers.attention`.
+    """
+
+    _output: OutputLayer | None = None  # of the last start
+
+    def start(self, source: NDArray, lengths: NDArray) -> State:
+        """See :mod:`minillm.decoding.decoder`."""
+        state, _ = self.model.encode(source, lengths)
+        self._output = OutputLayer(self.model)
+        return one_hypothesis(state)
+
+    def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray | None, State]:
+        """See :mod:`minillm.decoding.decoder`."""
+        c, p = self.config, self.model.params
+        x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
+        h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
+        (a, weights), _ = self.model.attentional_state(h, state)
+        output = self._output or OutputLayer(self.model)
+        return output(a), weights, state | last
+
+
+class CaptionDecoder(Holder):
+    """A captioner, whose sources are images.  A state has ``decoder.h`` (B, K, H)."""
+
+    def start(self, source: NDArray, lengths: NDArray | None = None) -> State:
+        """Read images (B, pixels) -> a state of one hypothesis each; ``lengths`` is not used."""
+        state, _ = self.model.first_state(source)
+        return one_hypothesis(state)
+
+    def step(self, ids: Ids, state: State) -> tuple[NDArray, None, State]:
+        """See :mod:`minillm.decoding.decoder`; there are no attention weights."""
+        p = self.model.params
+        x, _ = ops.embedding(ids, p["embedding.E"])  # (B, K, D)
+        state = layer_step(p, "decoder", x, state, self.config.cell)
+        logits, _ = dense.layer(p, "output", state["decoder.h"])
+        return logits, None, state
+
+
+def one_hypothesis(state: State) -> State:
+    """Turn a state without hypotheses, (B, ...), into one of one hypothesis each, (B, 1, ...)."""
+    return {
+        name: entry if name.startswith("memory.") else entry[:, None]
+        for name, entry in state.items()
+    }

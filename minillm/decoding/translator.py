@@ -8,7 +8,7 @@ import numpy as np
 
 from minillm.data import Sequences
 from minillm.data.batching import batches_in_order
-from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
+from minillm.decoding.beam import Hypothesis, beam_search, drawing
 from minillm.decoding.decoder import Decoder
 from minillm.errors import InputError
 from minillm.text import Vocabulary, unit_name
@@ -69,10 +69,8 @@ class Translator:
         places: Sequence[str] | None = None,
         batch: int = 64,
         keep_weights: bool = False,
-        no_repeat: int = 0,
-        apart: int = 0,
-        least: int = 0,
         coverage: float = 0.0,
+        **rules: Any,
     ) -> list[list[Translation]]:
         """The outputs for each text, best first: by beam search, or sampled at a temperature.
 
@@ -84,31 +82,25 @@ class Translator:
         cut = whole.lengths > self.longest
         encoded = Sequences(whole[row][: self.longest] for row in range(len(texts)))
         outputs: list[list[Translation]] = [[] for _ in texts]
-        rules: dict[str, Any] = {"no_repeat": no_repeat, "apart": apart, "least": least}
         if self.target.unknown is not None:
             rules["banned"] = [self.target.unknown]
         keep_weights = keep_weights or isinstance(self.target, OpenWords)  # for the spelling
+        if temperature is not None:
+            beam, rules["extend"] = 1, drawing(temperature, rng or np.random.default_rng())
         order = np.argsort(encoded.lengths, kind="stable")
         for rows in batches_in_order(order, encoded.lengths, rows=batch):
             source, lengths = encoded.padded(rows)
-            if temperature is None:
-                results = beam_search(
-                    self.decoder,
-                    source,
-                    lengths,
-                    beam,
-                    self.limit,
-                    length_exponent,
-                    keep_weights,
-                    coverage=coverage,
-                    **rules,
-                )
-            else:
-                rng = rng or np.random.default_rng()
-                drawn = sample_outputs(
-                    self.decoder, source, lengths, rng, self.limit, temperature, **rules
-                )
-                results = [[hypothesis] for hypothesis in drawn]
+            results = beam_search(
+                self.decoder,
+                source,
+                lengths,
+                beam,
+                self.limit,
+                length_exponent,
+                keep_weights,
+                coverage,
+                **rules,
+            )
             for row, hypotheses in zip(rows, results, strict=True):
                 outputs[row] = [
                     Translation(self.target.write(h.ids, texts[row], h.weights), h, bool(cut[row]))

@@ -28,7 +28,7 @@ def _steps(rng):
     level=2,
     minutes=20,
     reference=_adam,
-    solution="minillm/training/optimisers.py: _adam_update",
+    solution="minillm/training/optimisers.py: adam_update",
     cases=_steps,
     outputs=("m", "v", "p"),
     hints={

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
-from minillm.data.files import warn_of_unknown
-from minillm.errors import InputError, Reasons
+from minillm.errors import InputError
 from minillm.models.llama import LlamaConfig
 from minillm.ops.rotary import Scaling, frequencies
 from minillm.ops.rotary_scaling import (
@@ -30,17 +29,10 @@ from minillm.ops.rotary_scaling import (
 # --- config.json ---------------------------------------------------------------------------------
 
 ORIGINAL = "original_max_position_embeddings"
-CONFIG_ENTRIES = (
-    "rope_theta", "rope_scaling", "rope_parameters", ORIGINAL, "partial_rotary_factor",
-)  # fmt: skip
 _CLASSES = {"linear": Linear, "llama3": Llama3, "yarn": Yarn, "longrope": LongRope}
 # "su" is an older name.  "dynamic" changes the angles of texts that are longer than the context,
 # and our models read none.
 _KINDS = {"default": "", "dynamic": "", **{kind: kind for kind in _CLASSES}, "su": "longrope"}
-_OF_ALL = {
-    "rope_theta", "rope_type", "partial_rotary_factor", "factor", "mscale", "mscale_all_dim",
-    ORIGINAL,
-}  # fmt: skip
 _THEIRS = {  # names of the fields of ours
     "low_frequency_factor": "low_freq_factor",
     "high_frequency_factor": "high_freq_factor",
@@ -73,8 +65,6 @@ def read_angles(file: Entries) -> tuple[float, Scaling | None]:
     for one in (part, file):
         one.check("partial_rotary_factor", (1.0, None))
     Class: Any = _CLASSES.get(_KINDS[kind])
-    read = {_THEIRS.get(entry.name, entry.name) for entry in fields(Class)} if Class else set()
-    warn_of_unknown(part.path, angles, read | _OF_ALL)
     if Class is None:
         return base, None
     with in_file(part.path):
@@ -137,14 +127,14 @@ _LLAMA3 = "rope_freqs.weight"  # (w/2,): a divisor of each angle
 _SHORT, _LONG = "rope_factors_short.weight", "rope_factors_long.weight"
 ANGLE_TENSORS = (_LLAMA3, _SHORT, _LONG)
 _GGUF_KINDS = ("linear", "none", "yarn", "longrope")  # the first is llama.cpp's default
-# Entries that may vary in llama.cpp, but not in ours: the only values, and what they mean.  In most
-# architectures llama.cpp ignores the two betas, so that it does not run what the authors meant.
-_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "yarn_beta_fast": ((32,), "32: other mixtures of angles cannot be run"),
-    "yarn_beta_slow": ((1,), "1: other mixtures of angles cannot be run"),
-    "yarn_ext_factor": ((1, -1), "1: other mixtures of angles cannot be run"),
-    "yarn_attn_factor": ((1, -1), "1: scaled attention cannot be run"),
-    "yarn_log_multiplier": ((0,), "0: scaled attention cannot be run"),
+# Entries that may vary in llama.cpp, but not in ours.  In most architectures llama.cpp ignores the
+# two betas, so that it does not run what the authors meant.
+_FIXED = {
+    "yarn_beta_fast": (32,),
+    "yarn_beta_slow": (1,),
+    "yarn_ext_factor": (1, -1),
+    "yarn_attn_factor": (1, -1),
+    "yarn_log_multiplier": (0,),
 }
 _SCALING = Llama3(1.0, 1.0, 4.0, 8192.0)  # of all Llamas since 3.1, except for the factor
 
@@ -163,14 +153,9 @@ def read_gguf_angles(
     file: Entries, architecture: str, config: LlamaConfig, divisors: Mapping[str, NDArray]
 ) -> Scaling | None:
     """The scaling of the angles in a GGUF file with these ANGLE_TENSORS, (w/2,) each."""
-    prefix, reasons = f"{architecture}.rope.scaling.", Reasons()
+    prefix = f"{architecture}.rope.scaling."
     kind = file.values.get(f"{prefix}type", _GGUF_KINDS[0])
-    with reasons:
-        file.check(f"{prefix}type", _GGUF_KINDS)
-    for name, (only, expected) in _FIXED.items():
-        with reasons:
-            file.check(f"{prefix}{name}", only, expected)
-    reasons.check()
+    file.check_all({prefix + name: only for name, only in {"type": _GGUF_KINDS, **_FIXED}.items()})
     # Of two names for one factor, the first one counts; 0 is no factor.
     older = single(file, f"{architecture}.rope.scale_linear", 0.0)
     factor = single(file, f"{prefix}factor", older) or 1.0

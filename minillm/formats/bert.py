@@ -22,7 +22,7 @@ from typing import Any
 
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
-from minillm.errors import InputError, Reasons
+from minillm.errors import InputError
 from minillm.formats.classification import Classifier, labels_of
 from minillm.formats.format import Contents
 from minillm.formats.huggingface import Allowed, Transformers, byte_pair_files, json_file
@@ -121,15 +121,10 @@ class EncoderFolder(Transformers):
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model in a folder; facts are the settings for vectors of texts, or the labels."""
-        modules, reasons = read_modules(Path(path)), Reasons()
-        width, context = None, 0
-        with reasons:
-            contents = super().read(modules["Transformer"])
-            config = encoder_config(contents.model.config)
-            width, context = config.width, config.context
-        with reasons:
-            sentences = read_sentences(Path(path), modules, width, context)
-        reasons.check()
+        modules = read_modules(Path(path))
+        contents = super().read(modules["Transformer"])
+        config = encoder_config(contents.model.config)
+        sentences = read_sentences(Path(path), modules, config.width, config.context)
         if not isinstance(contents.model, FineTuned):
             return replace(contents, facts=asdict(sentences))
         file = modules["Transformer"] / "config.json"
@@ -216,15 +211,14 @@ class EncoderFolder(Transformers):
         The kind of run puts them around texts, so the tokenizer does not.
         """
         tokenizer = load_tokenizer(folder)
-        if isinstance(tokenizer, PublishedTokenizer):
-            tokenizer.add_bos = tokenizer.add_eos = False
-            if tokenizer.unit != "wordpiece":
-                ids = tokenizer.special.ids
-                tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
         if not isinstance(tokenizer, PublishedTokenizer):
             raise InputError(
                 f"{folder}: expected a tokenizer of pieces of words, found {tokenizer.unit}"
             )
+        tokenizer.add_bos = tokenizer.add_eos = False
+        if tokenizer.unit != "wordpiece":
+            ids = tokenizer.special.ids
+            tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
         if None in (tokenizer.bos, tokenizer.eos, tokenizer.mask):
             raise InputError(
                 f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], or <s>, </s> and "
@@ -309,7 +303,6 @@ BERT_FOLDER = EncoderFolder(
     },
     numbers={"dropout": (0.1, "hidden_dropout_prob"), "eps": (1e-12, "layer_norm_eps")},
     written={"attention_probs_dropout_prob": 0.0},
-    others=("max_position_embeddings",),
     roles=("pad",),
     names={
         "embedding.E": "embeddings.word_embeddings.weight",

@@ -59,7 +59,6 @@ def family(
         classifier=Classifier(architectures[-1], hidden, labels, activation, dropout),
         sizes=sizes,
         names={**BERT_FOLDER.names, **names},
-        others=("max_position_embeddings", "embedding_size", "sinusoidal_pos_embds"),
         roles=("bos", "eos"),
         buffers=f"{BERT_FOLDER.buffers}|{ignored}",
         **given | {"heads": (*given["heads"], f"{hidden.split('.')[0]}.", "classifier.")},

@@ -12,6 +12,7 @@ two rows, so rows of quantised weights can change places without being decoded.
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,8 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
 from minillm.data.files import copy_file
-from minillm.errors import InputError, Reasons, short
-from minillm.formats.angles import (
-    ANGLE_TENSORS,
-    single,
-)
+from minillm.errors import InputError
+from minillm.formats.angles import ANGLE_TENSORS, single
 from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
     EMBEDDING,
@@ -35,11 +33,10 @@ from minillm.formats.gguf_config import (
     config_of,
     entries_of,
     row_of,
-    tensor_of,
 )
 from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
 from minillm.formats.huggingface import sampling_of
-from minillm.formats.weights import Names, Weight, weights_of
+from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
@@ -145,27 +142,12 @@ def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
-    _check_tensors(path, config, tensors)
-    return {w.name: _param(w, config, tensors, allow_nan) for w in _weights(config)}
-
-
-def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
-    """InputError for tensors of another model."""
-    known, reasons = {*ANGLE_TENSORS}, Reasons()
-    for weight in _weights(config):
-        for name, shape in weight.shapes().items():
-            known.add(name)
-            with reasons:
-                tensor = tensor_of(path, tensors, name, shape)
-                if len(shape) == 1 and tensor.type not in FLOATS:
-                    raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
-    for name in tensors:
-        with reasons:
-            if name not in known:
-                expected = f"the tensors of a {row_of(config).name}"
-                found = f"{path}: {short(name)}: expected {expected}, found it"
-                raise InputError(found)
-    reasons.check()
+    weights = list(_weights(config))
+    check_tensors(path, tensors, weights, "|".join(map(re.escape, ANGLE_TENSORS)))
+    for name in [name for weight in weights if len(weight.shape) == 1 for name in weight.columns]:
+        if tensors[name].type not in FLOATS:
+            raise InputError(f"{path}: {name}: expected floats, found {tensors[name].type}")
+    return {w.name: _param(w, config, tensors, allow_nan) for w in weights}
 
 
 def _param(
@@ -178,8 +160,6 @@ def _param(
             rows = tensors[name].read()
             _check_finite(tensors[name], name, rows, allow_nan)
             view[...] = _our_order(rows, _heads(name, config))
-        if weight.name.endswith(".norm_q.gain"):
-            array *= _query_scale(config)
         return array
     panels = [
         pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config), allow_nan))
@@ -187,15 +167,6 @@ def _param(
     ]
     matrix = Quantised(tuple(panels))
     return matrix if weight.transposed else matrix.T
-
-
-def _query_scale(config: LlamaConfig) -> np.float32:
-    """The factor of the gain of queries with which our scores equal llama.cpp's.
-
-    Its Gemma 3 of 62 layers divides scores by sqrt(D / N), and ours by sqrt(w).
-    """
-    largest = row_of(config).name == "gemma3" and config.layers == 62
-    return np.float32(np.sqrt(config.head_width * config.heads / config.width) if largest else 1)
 
 
 def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterator[Coded]:
@@ -229,15 +200,14 @@ def _padding(row: int) -> str:
 
 def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The metadata without the tokens that stand for the last rows."""
-    tokens = metadata.get(_OF_TOKENS)
-    lists = {name: metadata[name] for name in _LISTS if name in metadata}
-    if not isinstance(tokens, list) or {np.shape(one) for one in lists.values()} - {(len(tokens),)}:
-        return metadata  # damaged
-    size = len(tokens)
+    tokens: Any = metadata.get(_OF_TOKENS)
+    size = len(tokens) if isinstance(tokens, list) else 0
     while size and tokens[size - 1] == _padding(size - 1):
         size -= 1
-    cut = {name: one[:size] for name, one in lists.items()}
-    return {**metadata, _OF_TOKENS: tokens[:size], **cut}
+    if not isinstance(tokens, list) or size == len(tokens):
+        return metadata
+    lists: dict[str, Any] = {name: metadata.get(name) for name in (_OF_TOKENS, *_LISTS)}
+    return {**metadata, **{name: one[:size] for name, one in lists.items() if np.ndim(one)}}
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -289,8 +259,6 @@ def export_gguf(
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")
         array = dense(model.params[weight.name])
-        if weight.name.endswith(".norm_q.gain"):
-            array = array / _query_scale(c)
         for name, rows in weight.views(array).items():
             kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
@@ -358,24 +326,18 @@ class GGUF(Format):
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model in a file, its tokenizer, and its chat template if there is one."""
-        reasons = Reasons()
-        config: Any = None
         metadata, tensors = open_gguf(path)
         entries = Entries(Path(path), _without_padding(metadata))
-        with reasons:
-            config = config_of(entries, tensors)
-            _check_tensors(Path(path), config, tensors)
-        with reasons:
-            tokenizer = tokenizer_of(entries)
-            if config and len(tokenizer) > config.vocabulary:
-                raise InputError(
-                    f"{path}: {EMBEDDING} has {config.vocabulary:,} rows, "
-                    f"but the tokenizer has {len(tokenizer):,} tokens"
-                )
-            template = entries.text("tokenizer.chat_template", "")
-            others = other_tokens_of(entries)
-            chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
-        reasons.check()
+        config = config_of(entries, tensors)
+        tokenizer = tokenizer_of(entries)
+        if len(tokenizer) > config.vocabulary:
+            raise InputError(
+                f"{path}: {EMBEDDING} has {config.vocabulary:,} rows, "
+                f"but the tokenizer has {len(tokenizer):,} tokens"
+            )
+        template = entries.text("tokenizer.chat_template", "")
+        others = other_tokens_of(entries)
+        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
         params = _params_of(Path(path), config, tensors)
         return Contents(_model(config)(config, params=params), tokenizer, chat)
 

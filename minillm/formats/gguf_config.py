@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
-from minillm.errors import InputError, InputWarning, Reasons
+from minillm.errors import InputError, InputWarning
 from minillm.formats.angles import (
     ANGLE_TENSORS,
     gguf_angles,
     read_gguf_angles,
     single,
 )
-from minillm.formats.weights import Names, every
+from minillm.formats.weights import Names, every, tensor_of
 from minillm.models.llama import LlamaConfig
 from minillm.models.variants import FAMILIES, VariantConfig
 from minillm.quantised.gguf import GGUFTensor
@@ -90,41 +90,40 @@ def row_of(config: LlamaConfig) -> Architecture:
 
 def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata, reasons = Path(entries.path), entries.values, Reasons()
+    path, metadata = Path(entries.path), entries.values
     arch = metadata.get("general.architecture")
     if not isinstance(arch, str) or arch not in families():
         raise entries.wrong("general.architecture", " or ".join(map(repr, families())))
     for name, (only, expected) in _FIXED.items():
-        with reasons:
-            entries.check(f"{arch}.{name}", (only,), expected)
+        entries.check(f"{arch}.{name}", (only,), expected)
     names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
-    with reasons:
-        sizes: dict[str, Any] = {
-            ours: entries.size(name)
-            for ours, name in names.items()
-            if ours not in _OPTIONAL or name in metadata
-        }
-        with in_file(path):
-            config = LlamaConfig(
-                **sizes,
-                vocabulary=tensor_of(path, tensors, EMBEDDING).shape[0],
-                rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
-                eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
-                tied=OUTPUT not in tensors,
-            )
-        width = config.head_width
-        for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
-            entries.check(name, (width,), f"{width}, the width of a head")
-        config = _variant_of(entries, config)
-        divisors = {
-            name: tensor_of(path, tensors, name, (width // 2,)).read()
-            for name in ANGLE_TENSORS
-            if name in tensors
-        }
-        scaling = read_gguf_angles(entries, arch, config, divisors)
-        config = replace(config, rope_scaling=scaling)
-    reasons.check()
-    return config
+    sizes: dict[str, Any] = {
+        ours: entries.size(name)
+        for ours, name in names.items()
+        if ours not in _OPTIONAL or name in metadata
+    }
+    with in_file(path):
+        config = LlamaConfig(
+            **sizes,
+            vocabulary=tensor_of(path, tensors, EMBEDDING).shape[0],
+            rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
+            eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
+            tied=OUTPUT not in tensors,
+        )
+    width = config.head_width
+    for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
+        entries.check(name, (width,), f"{width}, the width of a head")
+    config = _variant_of(entries, config)
+    if arch == "gemma3" and config.layers == 62 and width * config.heads != config.width:
+        raise entries.wrong(
+            names["layers"], "another number: llama.cpp scales the scores of 62 layers otherwise"
+        )
+    divisors = {
+        name: tensor_of(path, tensors, name, (width // 2,)).read()
+        for name in ANGLE_TENSORS
+        if name in tensors
+    }
+    return replace(config, rope_scaling=read_gguf_angles(entries, arch, config, divisors))
 
 
 def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
@@ -159,21 +158,6 @@ def _global_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
     if n is None or len(value) < config.layers:
         raise entries.wrong(name, "every n-th layer to differ from the others, for one n")
     return n
-
-
-def tensor_of(
-    path: Path,
-    tensors: Mapping[str, GGUFTensor],
-    name: str,
-    shape: tuple[int, ...] | None = None,
-) -> GGUFTensor:
-    """A tensor; InputError unless it is there and has this shape."""
-    if name not in tensors:
-        raise InputError(f"{path}: the tensor {name} is missing")
-    found = tensors[name].shape
-    if shape not in (None, found):
-        raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
-    return tensors[name]
 
 
 # --- writing -------------------------------------------------------------------------------------

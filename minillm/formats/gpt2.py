@@ -31,7 +31,6 @@ GPT2 = Transformers(
         "add_cross_attention": (False,),
     },
     written={"attn_pdrop": 0.0},
-    others=("n_ctx", "n_inner", "n_special", "reorder_and_upcast_attn"),
     names={
         "embedding.E": "wte.weight",
         "positions.E": "wpe.weight",

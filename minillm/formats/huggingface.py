@@ -11,7 +11,7 @@ are, as plain data.  The modules of the models declare these objects in their ``
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +27,12 @@ from minillm.data.files import (
     read_all,
     read_json,
     reading,
-    warn_of_unknown,
     write_file,
 )
-from minillm.errors import InputError, Reasons, short
+from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
-from minillm.formats.weights import Names, Weight, weights_of
+from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.quantised.matrix import dense
 from minillm.text import (
     ByteTokens,
@@ -51,15 +50,6 @@ GENERATION = "generation_config.json"
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
 
-# Parts of the names of entries that change no result: facts, training, and how to write, which
-# generation_config.json says.
-_HARMLESS = re.compile(
-    "^(_|output_|pooler_|return_|summary_|tie_|time_step|top_|unsloth_)|^prefix$|architectures|"
-    "auto_map|beam|cache|checkpoint|directionality|do_sample|dropout|dtype|implementation|"
-    "initializer|keys_to_ignore|label|(max|min)(_sequence)?_length|name_or_path|no_repeat|pdrop|"
-    "penalty|predict_special|pretraining|problem_type|return_sequences|stopping|suppress_tokens|"
-    "task|temperature|tokenizer|token_id|torch|transformers|typical_p|use_bfloat|version"
-)
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 SILU: dict[str, tuple[Any, ...]] = {"hidden_act": ("silu", "swish")}  # two names of one function
@@ -86,7 +76,6 @@ class Transformers(Format):
     numbers: Mapping[str, tuple[Any, ...]]
     fixed: Allowed  # entries that may vary in their model, but not in ours
     defaults: Mapping[str, Any] = field(default_factory=dict)  # None: ours
-    others: tuple[str, ...] = ()  # entries that are read elsewhere, or that change no result
     written: Mapping[str, Any] = field(default_factory=dict)  # entries of every such model
     roles: tuple[str, ...] = ("bos", "eos")  # special tokens
     refused: Mapping[str, str] = field(default_factory=dict)  # types of relatives: reasons
@@ -101,18 +90,14 @@ class Transformers(Format):
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """Our config of the model; InputError for one that ours cannot represent."""
-        reasons, found = Reasons(), dict[str, Any]()
+        found = dict[str, Any]()
         for ours, (default, theirs, *_) in self.numbers.items():
             read: Any = file.flag if isinstance(default, bool) else file.number
-            with reasons:
-                found[ours] = read(theirs, default)
+            found[ours] = read(theirs, default)
         for ours, theirs in self.sizes.items():
             if file.values.get(theirs) is not None or theirs not in self.defaults:
-                with reasons:
-                    found[ours] = file.size(theirs)
-        with reasons:
-            found |= self.fields(file, tensors)
-        reasons.check()
+                found[ours] = file.size(theirs)
+        found |= self.fields(file, tensors)
         with in_file(file.path):
             return self.config_type(**found)
 
@@ -182,73 +167,56 @@ class Transformers(Format):
         """The model in float32, its tokenizer, and its chat template if there is one.
 
         Each weight is read from the file into its place, so memory holds only one copy of the
-        model.  InputError names the file, and all entries or tensors that are missing, damaged or
-        not supported by our model; tensors only if config.json, which describes them, is supported.
+        model.  InputError names the file, and the first entry or tensor that is missing, damaged or
+        not supported by our model.
         """
         folder = Path(path)
         file = Entries(folder / "config.json", read_json(folder / "config.json"))
-        reasons, tensors, config = Reasons(), dict[str, Tensor](), None
-        with reasons:
-            tensors = open_weights(folder, self.plain)
-        with reasons:
-            config = self._supported(file, tensors)
-        with reasons:
-            tokenizer = self.read_tokenizer(folder)
-            if config and isinstance(tokenizer, PublishedTokenizer):
-                with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
-                    tokenizer = tokenizer.cut(config.vocabulary)
-            if config and len(tokenizer) > config.vocabulary:
-                raise InputError(
-                    f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
-                    f"but the tokenizer has {len(tokenizer):,} tokens"
-                )
-            chat = _read_chat(folder, tokenizer) if self.causal else None
-        if config and tensors:
-            weights, tied = list(self.weights(config)), self.tied(config)
-            untied = file.values.get("tie_word_embeddings") is False
-            with reasons:
-                if untied and self.output in {*tied} - {*tensors}:
-                    raise InputError(
-                        f"{folder}: the tensor {self.output} is missing from the weights"
-                    )
-            with reasons:
-                tensors = self._check_tensors(folder, tensors, weights, tied)
-        reasons.check()
-        params = read_weights(tensors, weights, tied)
-        for name in params if self.gain else ():
-            if name.endswith(".gain"):
-                params[name] += np.float32(self.gain)
+        tensors = open_weights(folder, self.plain)
+        config = self._supported(file, tensors)
+        tokenizer = self.read_tokenizer(folder)
+        if isinstance(tokenizer, PublishedTokenizer):
+            with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
+                tokenizer = tokenizer.cut(config.vocabulary)
+        if len(tokenizer) > config.vocabulary:
+            raise InputError(
+                f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
+                f"but the tokenizer has {len(tokenizer):,} tokens"
+            )
+        chat = _read_chat(folder, tokenizer) if self.causal else None
+        tied = self.tied(config)
+        if file.values.get("tie_word_embeddings") is False and self.output in {*tied} - {*tensors}:
+            raise InputError(f"{folder}: the tensor {self.output} is missing from the weights")
+        params = self._read_weights(folder, tensors, list(self.weights(config)), tied)
         return Contents(self.model_of(config)(config, params=params), tokenizer, chat)
 
-    def _check_tensors(
+    def _read_weights(
         self,
         folder: Path,
-        tensors: Mapping[str, Tensor],
-        weights: Iterable[Weight],
+        tensors: dict[str, Tensor],
+        weights: Sequence[Weight],
         tied: Mapping[str, tuple[str, str]],
-    ) -> dict[str, Tensor]:
-        """All tensors by their first names; InputError for each that is missing or unknown.
+    ) -> dict[str, NDArray]:
+        """The parameters, in float32; every tensor is checked before any is read.
 
-        tied maps the second name of a tensor to its first name, and to our parameter, whose numbers
-        the tensor must have.
+        tied maps the second name of a tensor to its first name, and to our parameter.  The tensor
+        may have either name, or both if the numbers are the same.
         """
-        tensors, reasons, known = dict(tensors), Reasons(), {*tied}
         for second, (first, _) in tied.items():
             if second in tensors:
                 tensors.setdefault(first, tensors[second])
-        for weight in weights:
-            known.update(weight.columns)
-            for name, shape in weight.shapes().items():
-                with reasons:
-                    checked(folder, name, tensors.get(name), shape)
-        for name, tensor in tensors.items():
-            with reasons:
-                if name not in known and not re.fullmatch(self.buffers, name):
-                    raise InputError(
-                        f"{tensor.path}: {short(name)}: config.json describes no such tensor"
-                    )
-        reasons.check()
-        return tensors
+        check_tensors(folder, tensors, weights, "|".join([self.buffers, *map(re.escape, tied)]))
+        params = read_params(tensors, weights)
+        for second, (first, ours) in tied.items():
+            if second in tensors and not np.array_equal(tensors[second].read(), params[ours]):
+                raise InputError(
+                    f"{tensors[second].path}: {second}: expected the weights of {first}, found "
+                    "others: an output that is not tied to the embedding cannot be run"
+                )
+        for name in params if self.gain else ():
+            if name.endswith(".gain"):
+                params[name] += np.float32(self.gain)
+        return params
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """Write a new folder that transformers loads, with the same outputs; whole or not at all.
@@ -277,32 +245,21 @@ class Transformers(Format):
         return files
 
     def _supported(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
-        """Our config of the model; InputError with all entries that ours cannot represent.
+        """Our config of the model; InputError for an entry that ours cannot represent.
 
-        The file has to name one of the architectures, or none.  Entries that are neither read nor
-        harmless are named in a warning, unless they are null, false, 0 or empty.
+        The file has to name one of the architectures, or none.  Entries that are not known here are
+        ignored, as in transformers.
         """
         found = file.values.get("model_type")
         if found != self.model_type:
             reason = self.refused.get(str(found))
             raise file.wrong("model_type", repr(self.model_type) + (f": {reason}" * bool(reason)))
-        reasons = Reasons()
         names = file.values.get("architectures") or list(self.architectures)
-        with reasons:
-            if not isinstance(names, list) or not any(name in self.architectures for name in names):
-                raise file.wrong("architectures", " or ".join(self.architectures))
+        if not isinstance(names, list) or not any(name in self.architectures for name in names):
+            raise file.wrong("architectures", " or ".join(self.architectures))
         causal = (True,) if self.causal else (False, None)
-        fixed = {"quantization_config": (None,), "is_causal": causal, **self.fixed}
-        with reasons:
-            file.check_all(fixed)
-        read = {name for _, *names in self.numbers.values() for name in names}
-        known = {"model_type", *fixed, *self.defaults, *self.others, *self.sizes.values(), *read}
-        unknown = {n: v for n, v in file.values.items() if v and not _HARMLESS.search(n)}
-        warn_of_unknown(Path(file.path), unknown, known | {*self.written})
-        with reasons:
-            config = self.config(self.completed(file), tensors)
-        reasons.check()
-        return config
+        file.check_all({"quantization_config": (None,), "is_causal": causal, **self.fixed})
+        return self.config(self.completed(file), tensors)
 
 
 # --- config.json -----------------------------------------------------------------
@@ -379,12 +336,16 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
     ``plain`` maps the several names that a tensor may have to one.
     """
     single, index = folder / WEIGHTS, folder / f"{WEIGHTS}.index.json"
-    if single.exists():
-        stored = open_tensors(single)[0]
-    elif index.exists():
-        stored = _open_listed(index)
-    else:
-        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found {_others(folder)}")
+    if not single.exists() and not index.exists():
+        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+        found = (
+            f"{short(pickled[0])}, a pickle, which may run any program: save it with "
+            "save_pretrained of transformers, which writes safetensors"
+            if pickled
+            else "neither"
+        )
+        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found {found}")
+    stored = open_tensors(single)[0] if single.exists() else _open_listed(index)
     tensors = {}
     for name, tensor in stored.items():
         if plain(name) in tensors:
@@ -393,74 +354,40 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
     return tensors
 
 
-def _others(folder: Path) -> str:
-    """The weights that a folder has in place of safetensors."""
-    pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-    if not pickled:
-        return "neither"
-    return (
-        f"{short(pickled[0])}, a pickle, which may run any program: save it with save_pretrained "
-        "of transformers, which writes safetensors"
-    )
-
-
 def _open_listed(index: Path) -> dict[str, Tensor]:
     """The tensors in an index, each from its file."""
     weights = read_json(index).get("weight_map")
-    if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
+    files = [*weights.values()] if isinstance(weights, dict) else []
+    wrong = [file for file in files if not isinstance(file, str) or not is_name(file)]
+    if not isinstance(weights, dict) or wrong:
         raise InputError(
-            f"{index}: expected an object 'weight_map' with names of files, found {short(weights)}"
+            f"{index}: expected an object 'weight_map' with names of files in the same folder, "
+            f"found {short(wrong[0] if wrong else weights)}"
         )
-    files = {}
-    for file in sorted(set(weights.values())):
-        if not is_name(file):
-            raise InputError(f"{index}: expected a file in the same folder, found {short(file)}")
-        files[file] = open_tensors(index.parent / file)[0]
-    tensors = {}
+    opened = {file: open_tensors(index.parent / file)[0] for file in sorted({*files})}
     for name, file in weights.items():
-        if name not in files[file]:
+        if name not in opened[file]:
             raise InputError(f"{index.parent / file}: the tensor {short(name)} is missing")
-        tensors[name] = files[file][name]
-    return tensors
+    return {name: opened[file][name] for name, file in weights.items()}
 
 
-def read_weights(
-    tensors: Mapping[str, Tensor],
-    weights: Iterable[Weight],
-    tied: Mapping[str, tuple[str, str]],
-) -> dict[str, NDArray]:
-    """All parameters, in float32, of tensors that were checked before any array is allocated."""
+def read_params(
+    tensors: Mapping[str, Tensor], weights: Iterable[Weight]
+) -> dict[str, NDArray[np.float32]]:
+    """All parameters, of tensors that have their shapes."""
     params = {}
     for weight in weights:
         params[weight.name] = np.empty(weight.shape, np.float32)
         for name, view in weight.views(params[weight.name]).items():
             read_finite(tensors[name], name, view)
-    for second, (first, ours) in tied.items():
-        if second in tensors:
-            expected = params[ours]
-            tensor = checked(Path(), second, tensors[second], expected.shape)
-            if not all(np.array_equal(expected[rows], piece) for rows, piece in tensor.pieces()):
-                raise InputError(
-                    f"{tensor.path}: {second}: expected the weights of {first}, found others: "
-                    "an output that is not tied to the embedding cannot be run"
-                )
     return params
 
 
-def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """A tensor; InputError unless it has this shape and real numbers."""
-    if tensor is None:
-        raise InputError(f"{folder}: the tensor {name} is missing from the weights")
-    if tensor.shape != shape:
-        raise InputError(f"{tensor.path}: {name}: expected shape {shape}, found {tensor.shape}")
+def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
+    """Read a tensor into an array, or a view of one.  InputError for other than finite floats."""
     if tensor.dtype not in _FLOATS:
         expected = " or ".join(_FLOATS.values())
         raise InputError(f"{tensor.path}: {name}: expected {expected}, found {tensor.dtype}")
-    return tensor
-
-
-def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
-    """Read a tensor into an array, or a view of one.  InputError for NaN and infinities."""
     for rows, piece in tensor.pieces():
         array[rows] = piece
     if not np.isfinite(array).all():

@@ -9,23 +9,16 @@ numbers are halves of a head, as in ours.  :mod:`minillm.formats.angles` reads t
 
 The families of :mod:`minillm.formats.variants` have the same form, and entries for the changes of
 :mod:`minillm.models.variants`.  Two changes can only be represented if they follow a rule.  A list
-of layers (``layer_types``, ``no_rope_layers``) must name every n-th layer.  A Gemma may divide its
-scores by another number than sqrt(w), the root of ``query_pre_attn_scalar``; its quotient with ours
-becomes part of the gain that multiplies each query.
+of layers (``layer_types``, ``no_rope_layers``) must name every n-th layer.  A Gemma must divide its
+scores by sqrt(w), as all but the largest do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minillm.data.entries import Entries
-from minillm.data.files import read_json
-from minillm.errors import Reasons
-from minillm.formats.angles import CONFIG_ENTRIES, ORIGINAL, config_entries, read_angles
-from minillm.formats.format import Contents
+from minillm.formats.angles import ORIGINAL, config_entries, read_angles
 from minillm.formats.gguf import check_has_no_ngrams, widths_of
 from minillm.formats.huggingface import SILU, Transformers
 from minillm.formats.tensors import Tensor
@@ -37,10 +30,6 @@ _WHOLE, _LOCAL = "full_attention", "sliding_attention"
 _SCALE = "query_pre_attn_scalar"
 _LOCAL_BASE = "rope_local_base_freq"
 _PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")  # the second of transformers 5
-READ = (
-    "sliding_window", "layer_types", *_PATTERNS, _LOCAL_BASE, _SCALE,
-    "no_rope_layers", "no_rope_layer_interval",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,44 +52,27 @@ class LlamaFolder(Transformers):
         shapes = self.model_of(config).shapes(config)
         return weights_of(shapes, self.names, self.transposed, widths_of(config))
 
-    def read(self, path: str | Path, baseline: Any = None) -> Contents:
-        """The model; the gain of its queries also scales the scores."""
-        contents = super().read(path, baseline)
-        config, params = contents.model.config, contents.model.params
-        file = self.completed(Entries(path, read_json(Path(path) / "config.json")))
-        scale = np.sqrt(config.head_width / file.number(_SCALE, config.head_width))
-        for name in params:
-            if name.endswith(".norm_q.gain"):
-                params[name] *= np.float32(scale)
-        return contents
-
     def fields(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         """The angles, and the numbers that the family's changes need."""
-        changes, found, reasons = self.changes, dict[str, Any](), Reasons()
+        changes, found = self.changes, dict[str, Any]()
         if self.family:
             found["family"] = self.family
-        with reasons:
-            found["rotary_base"], found["rope_scaling"] = read_angles(file)
-        with reasons:
-            if changes.windows:
-                found["window"] = _window(file)
-        with reasons:
-            types = file.values.get("layer_types")
-            if changes.global_every:
-                either = (_LOCAL, _WHOLE)
-                n = _every(file, _PATTERNS, "layer_types", either, changes.global_every)
-                found["global_every"] = n
-                found["local_base"] = file.number(_LOCAL_BASE, 10000.0)
-            elif isinstance(types, list) and any(one != _WHOLE for one in types):
-                raise file.wrong("layer_types", f"{_WHOLE!r} for all layers")
-        with reasons:
-            if changes.unrotated_every:
-                interval, default = ("no_rope_layer_interval",), changes.unrotated_every
-                found["unrotated_every"] = _every(file, interval, "no_rope_layers", (1, 0), default)
-        with reasons:
-            if file.number(_SCALE, 1) <= 0:
-                raise file.wrong(_SCALE, "a number above 0")
-        reasons.check()
+        found["rotary_base"], found["rope_scaling"] = read_angles(file)
+        if changes.windows:
+            found["window"] = _window(file)
+        types = file.values.get("layer_types")
+        if changes.global_every:
+            width = file.values.get("head_dim")
+            file.check(_SCALE, (width,), f"{width}, as head_dim")
+            either = (_LOCAL, _WHOLE)
+            n = _every(file, _PATTERNS, "layer_types", either, changes.global_every)
+            found["global_every"] = n
+            found["local_base"] = file.number(_LOCAL_BASE, 10000.0)
+        elif isinstance(types, list) and any(one != _WHOLE for one in types):
+            raise file.wrong("layer_types", f"{_WHOLE!r} for all layers")
+        if changes.unrotated_every:
+            interval, default = ("no_rope_layer_interval",), changes.unrotated_every
+            found["unrotated_every"] = _every(file, interval, "no_rope_layers", (1, 0), default)
         return found
 
     def entries(self, config: Any) -> dict[str, Any]:
@@ -197,7 +169,6 @@ LLAMA = LlamaFolder(
     numbers={"eps": (1e-6, "rms_norm_eps"), "tied": (False, "tie_word_embeddings")},
     fixed={**SILU, "attention_bias": (False,), "mlp_bias": (False,)},
     defaults={"num_key_value_heads": None, "head_dim": None},
-    others=(*CONFIG_ENTRIES, "is_llama_config", "rope_interleaved"),
     written={"attention_dropout": 0.0},
     names={
         "embedding.E": "embed_tokens.weight",

@@ -93,11 +93,6 @@ MAMBA = MambaFolder(
         "time_step_rank": None,
     },
     written={"residual_in_fp32": True},  # how sums are rounded in half precision
-    # How fresh weights are drawn, which program computes the scan, and other names of sizes.
-    others=(
-        "rescale_prenorm_residual", "use_mambapy", "use_associative_scan", "d_inner", "d_model",
-        "n_layer", "fused_add_norm", "rms_norm", "pad_vocab_size_multiple",
-    ),
     names={
         "embedding.E": "embeddings.weight",
         "layers.*.norm.gain": "layers.*.norm.weight",
@@ -114,5 +109,5 @@ MAMBA = MambaFolder(
         "output.W": "lm_head.weight",
     },
     prefix="backbone.",
-)  # fmt: skip
+)
 FORMATS = (MAMBA,)

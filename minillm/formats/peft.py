@@ -34,10 +34,11 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
 from minillm.data.files import read_json
-from minillm.errors import InputError, Reasons, short
+from minillm.errors import InputError, short
 from minillm.formats.format import Format, Updates, formats
-from minillm.formats.huggingface import Transformers, checked, json_file, read_finite, write_folder
+from minillm.formats.huggingface import Transformers, json_file, read_finite, write_folder
 from minillm.formats.tensors import Tensor, open_tensors
+from minillm.formats.weights import tensor_of
 from minillm.models.bert import BERT
 from minillm.models.encoders import Encoder
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
@@ -53,15 +54,11 @@ _INNER = ".base_layer."  # in the names of a module's own tensors, if it has an 
 _SAVED = ".modules_to_save."  # in some names of tensors that replace others
 _UNUSED = ".original_module."  # in the names of those that are replaced, which may be stored, too
 
-# Entries that change no result, because the tensors tell which modules have an addition, or other
-# weights.  Any other entry that is set could mean more than W + s A B.
-_HARMLESS = {
-    "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "bias",
-    "init_lora_weights", "modules_to_save", "target_modules", "exclude_modules", "layers_pattern",
-    "layers_to_transform", "auto_mapping", "base_model_name_or_path", "ensure_weight_tying",
-    "eva_config", "fan_in_fan_out", "inference_mode", "lora_dropout", "megatron_core",
-    "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
-}  # fmt: skip
+# Entries that mean more than W + s A B, although no tensor shows it.
+_REFUSED = (
+    "use_dora", "use_bdlora", "alora_invocation_tokens", "trainable_token_indices",
+    "layer_replication", "arrow_config",
+)  # fmt: skip
 # Initial values that leave the weights of the baseline unchanged.  Others subtract from them.
 _INITIAL = (True, "gaussian", "eva", "orthogonal", False, None)
 _CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
@@ -119,42 +116,21 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     Among them are the weights that replace others.  InputError names the file, and the entries or
     tensors that are missing, damaged, or mean more than W + s A B.
     """
-    path, baseline, reasons = Path(folder) / WEIGHTS, _Baseline(model), Reasons()
+    path, known = Path(folder) / WEIGHTS, _Baseline(model)
     scales = _read_config(Path(folder) / CONFIG)
-    plain, modules = baseline.folder.plain, baseline.modules
-    names = {name for weight in baseline.weights for name in weight.columns}
-    pairs: dict[str, dict[str, tuple[str, Tensor]]] = {}  # by module and side
-    whole: dict[str, Tensor] = {}
-    for name, tensor in open_tensors(path)[0].items():
-        inner = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""
-        own = plain(inner.replace(_INNER, ".").replace(_SAVED, "."))
-        with reasons:
-            if (found := _ADDITION.fullmatch(inner)) and plain(found[1]) in modules:
-                pair = pairs.setdefault(plain(found[1]), {})
-                pair[found[2] or found[3]] = found[1], tensor
-            elif baseline.first.get(own, own) in names:
-                whole[baseline.first.get(own, own)] = tensor
-            elif _UNUSED not in name:
-                example = next(module for module in modules if modules[module][0][-2:] != ".E")
-                raise InputError(
-                    f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
-                    f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors, "
-                    "found it"
-                )
-    reasons.check()
+    sides, whole, full = _sorted(path, known)
     additions: dict[str, NDArray] = {}
-    for module, (ours, columns) in modules.items():
-        if module in pairs:
-            with reasons:
-                A, B = _read_pair(path, module, pairs[module], scales, model.params[ours], columns)
-                for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
-                    parts = [additions[name], part] if name in additions else [part]
-                    additions[name] = np.concatenate(parts, axis)
-    with reasons:
-        replaced = _read_replaced(path, whole, baseline)
-    reasons.check()
+    for module, (ours, columns) in known.modules.items():
+        if module in full:
+            W = model.params[ours]
+            A, B = _read_pair(path, sides, module, W, columns, scales)
+            B *= np.float32(scales.of(A.shape[1], full[module]) / scales.of(scales.rank))
+            for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
+                parts = [additions[name], part] if name in additions else [part]
+                additions[name] = np.concatenate(parts, axis)
     if not additions:
         raise InputError(f"{path}: expected the tensors of additions, found none")
+    replaced = _read_replaced(path, whole, known)
     scale = scales.of(scales.rank)
     for name in [name for name in replaced if f"{name}.A" in additions]:
         A, B = additions.pop(f"{name}.A"), additions.pop(f"{name}.B")
@@ -163,28 +139,54 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     return arrays, scales.rank, scale * scales.rank
 
 
+def _sorted(
+    path: Path, known: _Baseline
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
+    """The tensors of additions, by module and side, and others; the full names of the modules."""
+    names = {name for weight in known.weights for name in weight.columns}
+    sides, whole, full = dict[str, Tensor](), dict[str, Tensor](), dict[str, str]()
+    for name, tensor in open_tensors(path)[0].items():
+        if _UNUSED in name:
+            continue
+        inner = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""
+        own = known.folder.plain(inner.replace(_INNER, ".").replace(_SAVED, "."))
+        own = known.first.get(own, own)
+        found = _ADDITION.fullmatch(inner)
+        if found and (module := known.folder.plain(found[1])) in known.modules:
+            full[module] = found[1]
+            sides[f"{module}.lora_{found[2] or found[3]}"] = tensor
+        elif own in names:
+            whole[own] = tensor
+        else:
+            example = next(
+                module for module, (ours, _) in known.modules.items() if ours[-2:] != ".E"
+            )
+            raise InputError(
+                f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
+                f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors, "
+                "found it"
+            )
+    return sides, whole, full
+
+
 def _read_config(path: Path) -> _Scales:
     """The settings; InputError for an adapter that is not W + s A B."""
     values = {"r": 8, "lora_alpha": 8, "use_rslora": False} | read_json(path)
-    file, reasons = Entries(path, values), Reasons()
-    file.check("peft_type", ("LORA",))
-    for name in [name for name, value in values.items() if value and name not in _HARMLESS]:
-        with reasons:
-            raise file.wrong(name, "none: more than W + s A B cannot be added")
-    with reasons:
-        file.check("bias", ("none", "all", "lora_only"))
-    with reasons:
-        file.check("init_lora_weights", _INITIAL, _CONVERTED)
-    with reasons:
-        r, alpha, root = file.size("r"), _alpha(file, "lora_alpha"), file.flag("use_rslora", False)
-    with reasons:
-        alphas = values.get("alpha_pattern") or {}
-        if not isinstance(alphas, dict) or not all(map(_is_pattern, alphas)):
-            raise file.wrong("alpha_pattern", "names of modules with at most two of * + ? {")
-        of_modules = Entries(f"{path}: alpha_pattern", alphas)
-        alphas = {key: _alpha(of_modules, key) for key in alphas}
-    reasons.check()
-    return _Scales(r, alpha, root, alphas, bool(values.get("rank_pattern")))
+    file = Entries(path, values)
+    refused = dict.fromkeys(_REFUSED, (None, False))
+    file.check_all({"peft_type": ("LORA",), "bias": ("none", "all", "lora_only"), **refused})
+    file.check("init_lora_weights", _INITIAL, _CONVERTED)
+    alphas = values.get("alpha_pattern") or {}
+    if not isinstance(alphas, dict) or not all(map(_is_pattern, alphas)):
+        raise file.wrong("alpha_pattern", "names of modules with at most two of * + ? {")
+    of_modules = Entries(f"{path}: alpha_pattern", alphas)
+    return _Scales(
+        rank=file.size("r"),
+        alpha=_alpha(file, "lora_alpha"),
+        root=file.flag("use_rslora", False),
+        alphas={key: _alpha(of_modules, key) for key in alphas},
+        ranks=bool(values.get("rank_pattern")),
+    )
 
 
 def _alpha(file: Entries, name: str) -> float:
@@ -205,47 +207,42 @@ def _is_pattern(key: str) -> bool:
 
 def _read_pair(
     path: Path,
+    tensors: Mapping[str, Tensor],
     module: str,
-    pair: Mapping[str, tuple[str, Tensor]],
-    scales: _Scales,
     W: NDArray,
     columns: slice,
+    scales: _Scales,
 ) -> tuple[NDArray, NDArray]:
-    """A (I, r) and B (r, O) of a module, as an addition to our weight W, with our one scale."""
-    rank, full = scales.rank, ""
-    if "A" in pair:
-        full, first = pair["A"]
-        rank = first.shape[0] if scales.ranks and first.shape else rank
+    """A (I, r) and B (r, O) of a module, as an addition to our weight W, without its scale."""
     if not isinstance(W, np.ndarray) and W.transposed:
         raise InputError(f"{path}: {module}: expected a table of floats, found a quantised one")
+    first: Any = tensor_of(path, tensors, f"{module}.lora_A")
+    rank = first.shape[0] if scales.ranks and first.shape else scales.rank
     arrays = {}
     for side, shape in (("A", (rank, W.shape[0])), ("B", (columns.stop - columns.start, rank))):
-        name = f"{_PREFIX}...{module}.lora_{side}.weight"
-        tensor = checked(path, name, pair.get(side, ("", None))[1], shape)
+        name = f"{module}.lora_{side}"
         arrays[side] = np.empty(shape, np.float32)
-        read_finite(tensor, name, arrays[side])
+        read_finite(tensor_of(path, tensors, name, shape), name, arrays[side])
     B = np.zeros((rank, W.shape[1]), np.float32)
-    B[:, columns] = arrays["B"].T * np.float32(scales.of(rank, full) / scales.of(scales.rank))
+    B[:, columns] = arrays["B"].T
     return arrays["A"].T, B
 
 
 def _read_replaced(
-    path: Path, whole: Mapping[str, Tensor], baseline: _Baseline
+    path: Path, whole: Mapping[str, Tensor], known: _Baseline
 ) -> dict[str, NDArray[np.float32]]:
     """The weights that an adapter replaces by its own, with all their tensors."""
-    replaced, reasons = {}, Reasons()
-    for weight in baseline.weights:
+    replaced = {}
+    for weight in known.weights:
         names = [name for name in weight.columns if name in whole]
         if names:
-            before = dense(baseline.model.params[weight.name])
+            before = dense(known.model.params[weight.name])
             array = before.astype(np.float32)
             for name in names:
-                with reasons:
-                    tensor = checked(path, name, whole[name], weight.shapes()[name])
-                    read_finite(tensor, name, weight.views(array)[name])
+                tensor = tensor_of(path, whole, name, weight.shapes()[name])
+                read_finite(tensor, name, weight.views(array)[name])
             if not np.array_equal(array, before):
                 replaced[weight.name] = array
-    reasons.check()
     return replaced
 
 

@@ -76,20 +76,16 @@ def read_modules(folder: Path) -> dict[str, Path]:
 
 
 def read_sentences(
-    folder: Path, modules: Mapping[str, Path], width: int | None, context: int
+    folder: Path, modules: Mapping[str, Path], width: int, context: int
 ) -> Sentences:
-    """The settings in the files; InputError for a pooling that is not supported.
-
-    width: None if it is not known.
-    """
+    """The settings in the files; InputError for a pooling that is not supported."""
     longest = _read_longest(modules["Transformer"], context)
     if "Pooling" not in modules:
         return Sentences(longest=longest)
     path = modules["Pooling"] / "config.json"
     values = read_json(path)
-    if width is not None:
-        for name in ("embedding_dimension", "word_embedding_dimension"):
-            Entries(path, values).check(name, (width,), f"{width}, the width of the model")
+    for name in ("embedding_dimension", "word_embedding_dimension"):
+        Entries(path, values).check(name, (width,), f"{width}, the width of the model")
     pooling = values.get("pooling_mode")
     if pooling is None:
         names = {flag: name for name, flag in _POOLINGS.values()}

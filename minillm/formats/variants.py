@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from minillm.formats.huggingface import SILU
-from minillm.formats.llama import LLAMA, READ, LlamaFolder
+from minillm.formats.llama import LLAMA, LlamaFolder
 from minillm.formats.weights import Names
 from minillm.models.variants import Variant, VariantConfig
 
@@ -31,7 +31,6 @@ def family(
     name: str,
     *classes: str,
     names: Names | None = None,
-    others: tuple[str, ...] = (),
     defaults: dict[str, Any] | None = None,
     **options: Any,
 ) -> LlamaFolder:
@@ -45,7 +44,6 @@ def family(
         family=name,
         architectures=classes,
         names={**_NAMES, **(names or {})},
-        others=(*LLAMA.others, *READ, *others),
         defaults={**LLAMA.defaults, **(defaults or {})},
         written={**LLAMA.written, "pad_token_id": None},  # some have a default here
         **given,
@@ -64,7 +62,6 @@ FORMATS = (
         "Qwen2ForCausalLM",
         "Qwen2Model",
         fixed=SILU | _NO_WINDOW,
-        others=("max_window_layers",),
     ),
     family(
         "qwen3",
@@ -72,7 +69,6 @@ FORMATS = (
         "Qwen3Model",
         defaults={"head_dim": 128},
         fixed=SILU | _NO_WINDOW | _NO_BIAS,
-        others=("max_window_layers",),
     ),
     family(
         "smollm3",
@@ -80,7 +76,6 @@ FORMATS = (
         "SmolLM3Model",
         defaults={"num_key_value_heads": 4, "rope_theta": 2e6, "tie_word_embeddings": True},
         fixed=SILU | _NO_WINDOW | _NO_BIAS | {"mlp_bias": (False,)},
-        others=("max_window_layers",),
     ),
     family(
         "gemma3",
@@ -102,7 +97,6 @@ FORMATS = (
             "final_logit_softcapping": (None,),
             "use_bidirectional_attention": (False, None),
         },
-        others=("hidden_act",),
         refused={"gemma3": "a model that also sees images cannot be run"},
         names={
             f"{_BLOCK}.attention.norm.gain": f"{_LAYER}.post_attention_layernorm.weight",

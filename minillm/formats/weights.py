@@ -5,11 +5,15 @@ by side, along the last axis.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minillm.errors import InputError, short
 
 _LAYER = re.compile(r"\.(\d+)\.")
 Names = Mapping[str, str | tuple[str, ...]]  # of tensors: ours, theirs
@@ -58,6 +62,33 @@ def weights_of(
         tensors = [tensor.replace("*", layer[1] if layer else "") for tensor in theirs]
         columns = dict(zip(tensors, map(slice, ends, ends[1:]), strict=True))
         yield Weight(name, shape, columns, transposed and not name.endswith(".E"))
+
+
+def tensor_of(
+    place: Path, tensors: Mapping[str, Any], name: str, shape: tuple[int, ...] | None = None
+) -> Any:
+    """A tensor of a file, of either format; InputError unless it is there and has this shape."""
+    if name not in tensors:
+        raise InputError(f"{place}: the tensor {name} is missing from the weights")
+    found = tensors[name]
+    if shape not in (None, found.shape):
+        raise InputError(f"{found.path}: {name}: expected shape {shape}, found {found.shape}")
+    return found
+
+
+def check_tensors(
+    place: Path, tensors: Mapping[str, Any], weights: Iterable[Weight], others: str
+) -> None:
+    """InputError for a tensor that is missing or has another shape, or for an unknown one.
+
+    ``others`` is a pattern of the names of tensors that are not among the weights.
+    """
+    known = {name: shape for weight in weights for name, shape in weight.shapes().items()}
+    for name, shape in known.items():
+        tensor_of(place, tensors, name, shape)
+    for name, tensor in tensors.items():
+        if name not in known and not re.fullmatch(others, name):
+            raise InputError(f"{tensor.path}: {short(name)}: the model has no tensor of this name")
 
 
 def every(marked: Sequence[bool], expected: int) -> int | None:

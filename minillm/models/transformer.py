@@ -225,24 +225,25 @@ class Transformer(base.Model[TransformerConfig]):
         self,
         prefix: str,
         x: NDArray,
-        memory: NDArray,
+        memory: NDArray | None,
         lengths: Ids,
         rng: Rng = None,
         attend: Attend = causal,
+        cross: Branch | None = None,
     ) -> tuple[NDArray, Callable]:
         """Self-attention to no later token, cross-attention to the memory, feed-forward.
 
-        x (B, T, D), memory (B, S, D), lengths (B,) -> (B, T, D).
-        ``backward(dy)`` -> dx, dmemory, gradients.
+        x (B, T, D), memory (B, S, D), lengths (B,) -> (B, T, D).  ``cross`` takes the place of
+        attention to the memory.  ``backward(dy)`` -> dx, dmemory, gradients.
         """
 
-        def cross(x):
+        def to_memory(x):
             name, N = f"{prefix}.cross", self.config.heads
             return cross_attention(self.params, name, x, memory, lengths, N)
 
         branches = {
             f"{prefix}.norm_1": self._attention(prefix, attend),
-            f"{prefix}.norm_2": cross,
+            f"{prefix}.norm_2": cross or to_memory,
             f"{prefix}.norm_3": self._feed_forward(prefix),
         }
         return self._residual(branches, x, rng)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm._kernels import twinned
 
 
 @checks.op
@@ -54,7 +53,6 @@ def causal_convolution(
     return (y, tail), backward
 
 
-@twinned
 def causal_convolution_forward(x: NDArray, W: NDArray, b: NDArray, before: NDArray) -> NDArray:
     """-> y (B, T, D)."""
     T, u = x.shape[1], np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
@@ -64,7 +62,6 @@ def causal_convolution_forward(x: NDArray, W: NDArray, b: NDArray, before: NDArr
     return y
 
 
-@twinned
 def causal_convolution_backward(
     dy: NDArray, dtail: NDArray, x: NDArray, W: NDArray, before: NDArray
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:

@@ -27,18 +27,12 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     checked = checks.ids("embedding", "ids", ids, V)
     (table,) = checks.contiguous(E)
     places = checked.ravel()  # (N,)
-    y = embedding_forward(table, places).reshape(*checked.shape, D)
+    y = table[places].reshape(*checked.shape, D)
 
     def backward(dy):
         return embedding_backward(dy.reshape(-1, D), places, V)
 
     return y, backward
-
-
-@twinned
-def embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
-    """E (V, D), ids (N,) -> y (N, D)."""
-    return E[ids]
 
 
 @twinned

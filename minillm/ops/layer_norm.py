@@ -130,7 +130,6 @@ def _norm_forward(
     return y, None, inverse_rms
 
 
-@twinned
 def add_norm_forward(
     x: NDArray, h: NDArray, gain: NDArray, bias: NDArray | None, eps: float
 ) -> tuple[NDArray, NDArray, NDArray | None, NDArray]:
@@ -139,7 +138,6 @@ def add_norm_forward(
     return total, *_norm_forward(total, gain, bias, eps)
 
 
-@twinned
 def add_norm_backward(
     dtotal: NDArray,
     dy: NDArray,

@@ -33,10 +33,8 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
         drows = dy.reshape(-1, O)
         # y = x W + b
         dx = matmul(drows, W.T).reshape(x.shape)
-        if bias is None:
-            return dx, matmul(rows.T, drows)
-        dW, db = weight_gradients(np.ascontiguousarray(rows), drows)
-        return dx, dW, db
+        dW = matmul(rows.T, drows)
+        return (dx, dW) if bias is None else (dx, dW, drows.sum(axis=0))
 
     return y, backward
 
@@ -48,13 +46,6 @@ def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
     Any strides will do, so a transpose is passed as a view: ``matmul(x.T, dy)``.
     """
     return product(a, b) if bias is None else product(a, b) + bias
-
-
-@twinned
-def weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
-    """x (N, I), dy (N, O) -> dW (I, O), db (O,)."""
-    # y = x W + b
-    return product(x.T, dy), dy.sum(axis=0)
 
 
 def product(a: NDArray, b: NDArray) -> NDArray:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm._kernels import twinned
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
 from minillm.ops.padding import length_mask, zero_padding
@@ -63,7 +62,6 @@ def multiplicative_attention(
     return (context, weights), backward
 
 
-@twinned
 def multiplicative_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
@@ -74,7 +72,6 @@ def multiplicative_attention_forward(
     return attend(scores, values, length_mask(lengths, keys.shape[1])[:, None])
 
 
-@twinned
 def multiplicative_attention_backward(
     dcontext: Array,
     dweights: Array,

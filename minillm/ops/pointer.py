@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm._kernels import twinned
 from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 
 _LARGEST = 2**31  # ids are only compared, so none is too large for a table
@@ -46,7 +45,6 @@ def copied_probability(
     return m, backward
 
 
-@twinned
 def copied_probability_forward(
     weights: NDArray, source: NDArray[np.int64], targets: NDArray[np.int64]
 ) -> NDArray:
@@ -55,7 +53,6 @@ def copied_probability_forward(
     return np.where(same, weights, 0).sum(axis=-1)
 
 
-@twinned
 def copied_probability_backward(
     dm: NDArray, source: NDArray[np.int64], targets: NDArray[np.int64]
 ) -> NDArray:

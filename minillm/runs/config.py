@@ -139,6 +139,8 @@ def config_of(Config: type, values: dict, settings: type, place: str) -> Any:
     InputError for wrong names or types, and for sizes out of the ranges of the settings.  The
     config itself checks the rest.
     """
+    if not isinstance(values, dict):
+        raise InputError(f"{place}expected an object, found {short(values)}")
     nested = Config.nested(values) if hasattr(Config, "nested") else {}
     inner = {
         name: config_of(nested[name], values[name], settings, f"{place}{name}: ")

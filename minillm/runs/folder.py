@@ -146,7 +146,7 @@ class RunFolder:
                     stack.enter_context(self.held())
                 except (InputError, OSError) as raised:
                     error = raised
-            error = ranks().broadcast(error)
+            error = ranks().gather(error)[0]
             if error is not None:
                 raise error
             yield

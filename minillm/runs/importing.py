@@ -25,14 +25,12 @@ from minillm import __version__
 from minillm.data.compressed import decompressed
 from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, naming, read_json, reading, write_file
-from minillm.errors import InputError, Reasons
+from minillm.errors import InputError
 from minillm.formats.format import Format, formats
-from minillm.formats.huggingface import Transformers, open_weights
+from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
-from minillm.mpi import ranks
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
 from minillm.runs.kind import kinds
-from minillm.text import load_tokenizer
 
 MARK = "imported.json"
 WAIT = 3600.0  # seconds for another process that imports the same source
@@ -42,7 +40,7 @@ SUFFIXES = (".json", ".safetensors", ".txt", ".jinja")  # of the files in a fold
 def run_folder(path: str | Path) -> RunFolder:
     """The folder of a run or, for a model of another program, of its import in the cache.
 
-    InputError for a file that is no model, or in a job of several ranks, which would all import it.
+    InputError for a file that is no model.
     """
     path = Path(path) if str(path) else path
     if not _is_foreign(path):
@@ -58,10 +56,6 @@ def run_folder(path: str | Path) -> RunFolder:
     folder, state = RunFolder(cache_folder() / f"{source.name}-{digest}"), _state(source)
     if _is_import(folder, state):
         return folder
-    if ranks().size > 1:
-        raise InputError(
-            f"{path}: expected a run, because several processes use it: first minillm import {path}"
-        )
     with folder.held(WAIT):
         if not _is_import(folder, state):  # another process may just have made it
             import_with(found, str(path), folder)
@@ -135,17 +129,10 @@ def format_of(path: str | Path) -> Format:
 
 
 def _unknown_model(folder: Path) -> InputError:
-    """The error for a folder with a model that is not known, and perhaps with other obstacles."""
-    reasons, path = Reasons(), folder / "config.json"
-    entries = Entries(path, read_json(path))
+    """The error for a folder with a model that is not known."""
+    path = folder / "config.json"
     types = [one.model_type for one in formats() if isinstance(one, Transformers)]
-    with reasons:
-        raise entries.wrong("model_type", " or ".join(map(repr, types)))
-    with reasons:
-        load_tokenizer(folder)
-    with reasons:
-        open_weights(folder, str)
-    return InputError(*reasons.found)
+    return Entries(path, read_json(path)).wrong("model_type", " or ".join(map(repr, types)))
 
 
 def recognised(path: str | Path) -> tuple[Format | None, bytes]:

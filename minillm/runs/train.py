@@ -156,8 +156,12 @@ def train_run(
     is shown if the training is interrupted.  ``attached`` are data files by name, which the run
     gets in its folder.
 
-    All ranks of a job call this; only rank 0 writes and reports.
+    All ranks of a job call this; only rank 0 writes and reports.  InputError if there are several,
+    and the kind has no gradients for them to divide.
     """
+    size = ranks().size
+    if size > 1 and hasattr(kind, "train"):
+        raise InputError(f"{kind.name}: expected one process, found {size}, started by mpiexec")
     if ranks().rank > 0:
         report, quiet = lambda line: None, True
     folder = RunFolder(out)

@@ -5,7 +5,7 @@ engine.py       the thread that continues the texts of all requests together
 requests.py     the fields of a request, and its errors
 tools.py        functions that an answer may call, and the forms of calls
 forms.py        the objects of an answer
-connections.py  the connections and the hosts that are let in
+connections.py  the address and its connections
 app.py          the paths, and the answers to them
 page.html       a page to talk to the model
 """

@@ -12,13 +12,12 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 
 import asyncio
 import contextlib
-import json
 import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
-from functools import cached_property, partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -39,10 +39,10 @@ from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
-from minillm.serving.engine import Engine, Event, Full, Job
+from minillm.serving.engine import Engine, Event, Job
 from minillm.serving.forms import Form, Prompt
 from minillm.serving.requests import RequestError, Wanted, read, refusing
-from minillm.serving.tools import Answer, CallForm, form_of
+from minillm.serving.tools import CLOSING, OPENING, Answer, call_rules, takes_tools
 
 T = TypeVar("T")
 
@@ -66,21 +66,14 @@ class EmbeddingServer:
         self.began = int(time.time())
         self._embedding = anyio.CapacityLimiter(1)  # it uses all cores by itself
 
-    def application(self, local: str | None) -> Starlette:
-        """The application; ``local`` is the address of the server if only this machine reaches it.
-
-        Requests must then name this machine as their host.
-        """
-        only = [Middleware(connections.OnlyLocalHosts, name=local)] if local else []
+    def application(self, hosts: Sequence[str]) -> Starlette:
+        """The application; a request must name one of the ``hosts``."""
         return Starlette(
             routes=self._routes(),
-            middleware=only,
-            exception_handlers={
-                ClientDisconnect: _gone,
-                RequestError: _refused,
-                HTTPException: _refused,
-                Exception: _refused,
-            },
+            middleware=[Middleware(TrustedHostMiddleware, hosts, www_redirect=False)],
+            exception_handlers=dict.fromkeys(
+                (ClientDisconnect, RequestError, HTTPException, Exception), _refused
+            ),
         )
 
     def close(self) -> None:
@@ -125,8 +118,6 @@ class Server(EmbeddingServer):
         self.chat, self.sampling = chat, sampling
         self.engine = Engine(chat, parallel, WAITING)
         self._encoding = anyio.CapacityLimiter(ENCODED)
-        tokens = map(chat.tokenizer.token, range(len(chat.tokenizer)))
-        self._longest = max(map(len, tokens))
 
     def close(self) -> None:
         """End the thread of the engine."""
@@ -147,7 +138,13 @@ class Server(EmbeddingServer):
 
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text or several."""
-        wanted, prompts = await self._read(request, await _body(request), chat)
+        body = await _body(request)
+
+        def work(check: Callable[[], None]) -> tuple[Wanted, list[Prompt]]:
+            wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
+            return wanted, [self._talk(wanted, check)] if chat else self._prompts(wanted, check)
+
+        wanted, prompts = await _worked(request, self._encoding, work)
         form = Form(chat, self.name, self.chat.tokenizer, prompts, wanted)
         events = self._events(request, prompts, wanted)
         if wanted.fields.stream:
@@ -156,55 +153,34 @@ class Server(EmbeddingServer):
             return StreamingResponse(stream, media_type="text/event-stream")
         return JSONResponse(form.whole([event async for event in events]))
 
-    async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[Prompt]]:
-        """The checked request, and the ids of its texts."""
-
-        def work(check: Callable[[], None]) -> tuple[Wanted, list[Prompt]]:
-            wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
-            return wanted, [self._talk(wanted, check)] if chat else self._prompts(wanted, check)
-
-        return await _worked(request, self._encoding, work)
-
-    @cached_property
-    def _form(self) -> CallForm:
-        """The form of the calls of the model.  InputError if it has none."""
-        return form_of(self.chat.template.source)
-
     def _talk(self, wanted: Wanted, check: Callable[[], None]) -> Prompt:
         """The messages as a prompt, with the grammar of the answer and its opening."""
         tools, form = wanted.tools, wanted.fields.response_format
         grammar, opening, schema = None, "", ANY_OBJECT
         if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
-            with refusing("tools"):
-                calls = self._form
-                if tools and tools.forced:
-                    grammar = self.chat.compiled(calls.rules(tools.forced), "tools")
-                    opening = calls.opening
+            if not takes_tools(self.chat.template.source):
+                message = "tools: expected a chat template that has <tool_call>, found one without"
+                raise RequestError(message, "tools")
+            if tools and tools.forced:
+                opening = OPENING
+                with refusing("tools"):
+                    grammar = self.chat.compiled(call_rules(tools.forced), "tools")
         elif form.type != "text":
             with refusing("response_format"):
                 if form.type == "json_schema":
                     schema = form.json_schema and form.json_schema.schema
                 grammar = self.chat.grammar(schema, "response_format.json_schema.schema")
-        return Prompt(self._encoded(wanted, opening, check), "", grammar, opening)
-
-    def _encoded(self, wanted: Wanted, opening: str, check: Callable[[], None]) -> list[int]:
-        """The ids of the messages and of an opening.  What cannot fit is not encoded."""
-        messages, tools = wanted.messages, wanted.tools.described if wanted.tools else []
 
         def watch(tokens: int) -> None:
             check()
-            self._check_fits("messages", tokens, f"{tokens:,} or more")
+            self._check_fits("messages", tokens, " or more")
 
-        self._check_fits("messages", len(messages), f"{len(messages):,} messages")
-        calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
-        texts = [message["content"] for message in messages]
-        self._check_size("messages", *texts, *map(json.dumps, [*calls, *tools]))
-        check()
+        described = tools.described if tools else None
         with refusing("messages"):
-            ids = self.chat.encode(messages, watch=watch, tools=tools or None).tolist()
+            ids = self.chat.encode(wanted.messages, watch=watch, tools=described).tolist()
         ids += self.chat.tokenizer.encode_known(opening).tolist()
         self._check_fits("messages", len(ids))
-        return ids
+        return Prompt(ids, "", grammar, opening)
 
     def _prompts(self, wanted: Wanted, check: Callable[[], None]) -> list[Prompt]:
         """The prompts of a completion, and their ids."""
@@ -213,7 +189,6 @@ class Server(EmbeddingServer):
             check()
             name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
             if isinstance(prompt, str):
-                self._check_size(name, prompt)
                 with refusing("prompt"):
                     ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
                 read = Prompt(ids or [tokenizer.bos or 0], prompt)
@@ -223,12 +198,7 @@ class Server(EmbeddingServer):
             prompts.append(read)
         return prompts
 
-    def _check_size(self, name: str, *texts: str) -> None:
-        """RequestError for texts of so many bytes that they cannot fit the context."""
-        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-        self._check_fits(name, size // self._longest - 1, f"{size:,} bytes")
-
-    def _check_fits(self, name: str, tokens: int, found: str = "", room: int = 0) -> None:
+    def _check_fits(self, name: str, tokens: int, more: str = "", room: int = 0) -> None:
         """RequestError unless so many tokens leave room in the context for another.
 
         A ``room`` of 1: they may fill the context, because they are scored only.
@@ -236,30 +206,8 @@ class Server(EmbeddingServer):
         most = self.chat.reader.config.context + room
         if tokens >= most:
             where = "" if name in ("messages", "prompt") else f"{name}: "
-            message = f"{where}expected less than {most:,} tokens, found {found or f'{tokens:,}'}"
+            message = f"{where}expected less than {most:,} tokens, found {tokens:,}{more}"
             raise RequestError(message, name.partition("[")[0], "context_length_exceeded")
-
-    def _jobs(
-        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[Event | Exception], None]
-    ) -> list[Job]:
-        """The jobs of a request: ``n`` choices for each prompt."""
-        jobs: list[Job] = []
-        for prompt in prompts:
-            for choice in range(wanted.fields.n):
-                text = self.chat.to_continue(
-                    prompt.ids,
-                    wanted.length,
-                    wanted.sampling_of(choice),
-                    grammar=prompt.grammar,
-                    adjustments=wanted.adjustments(),
-                    top=wanted.top,
-                    scores_prompt=wanted.echo and wanted.top is not None,
-                )
-                shown = self._form.texts if wanted.tools else ()
-                pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
-                echo = prompt.text if wanted.echo else ""
-                jobs.append(Job(text, pieces, deliver, len(jobs), echo))
-        return jobs
 
     async def _events(
         self, request: Request, prompts: list[Prompt], wanted: Wanted
@@ -272,46 +220,50 @@ class Server(EmbeddingServer):
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
-        jobs = self._jobs(prompts, wanted, deliver)
-        answers: list[Answer] = []
-        if wanted.tools:
-            opening = prompts[0].opening
-            answers = [Answer(self._form, wanted.tools.names, opening) for _ in jobs]
-        try:
-            self.engine.submit(jobs)
-        except Full:
-            message = f"{WAITING} requests wait already: try again later"
-            raise RequestError(message, code="overloaded", status=503) from None
+        jobs: list[Job] = []
+        tools = wanted.tools
+        for prompt in prompts:
+            for choice in range(wanted.fields.n):
+                text = self.chat.to_continue(
+                    prompt.ids,
+                    wanted.length,
+                    wanted.sampling_of(choice),
+                    grammar=prompt.grammar,
+                    adjustments=wanted.adjustments(),
+                    top=wanted.top,
+                    scores_prompt=wanted.echo and wanted.top is not None,
+                )
+                shown = (OPENING, CLOSING) if tools else ()
+                pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
+                answer = Answer(tools.names, prompt.opening) if tools else None
+                echo = prompt.text if wanted.echo else ""
+                jobs.append(Job(text, pieces, deliver, len(jobs), echo, answer))
+        self.engine.submit(jobs)
         active = len(jobs)
         try:
             while active:
-                event: Event | Exception | None = None
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK):
-                        event = await queue.get()
+                event = await _present(request, queue.get())
                 if isinstance(event, InputError | MemoryError):
                     raise RequestError(str(event), status=500)  # such as a mask with too much work
                 if isinstance(event, Exception):
                     raise event
-                if event is not None and answers:
-                    event = _with_calls(event, answers[event.choice])
-                if event is not None and (event.piece or event.scores or event.reason):
-                    active -= event.reason is not None
-                    yield event
-                if active and await request.is_disconnected():
-                    raise ClientDisconnect
+                active -= event.reason is not None
+                yield event
         finally:
             self.engine.cancel(jobs)
 
 
-def _with_calls(event: Event, answer: Answer) -> Event:
-    """An event without the text of calls; the last one has the calls."""
-    piece = answer.add(event.piece)
-    if event.reason is None:
-        return event._replace(piece=piece)
-    piece += answer.end()
-    reason = "tool_calls" if answer.calls and event.reason == "stop" else event.reason
-    return event._replace(piece=piece, reason=reason, calls=answer.calls)
+async def _present(request: Request, awaited: Awaitable[T]) -> T:
+    """The result of what is awaited.  ClientDisconnect if the client leaves before it comes."""
+    task = asyncio.ensure_future(awaited)
+    try:
+        while True:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            if (await asyncio.wait({task}, timeout=LOOK))[0]:
+                return task.result()
+    finally:
+        task.cancel()
 
 
 async def _worked(
@@ -325,15 +277,10 @@ async def _worked(
             raise ClientDisconnect
 
     running = anyio.to_thread.run_sync(work, check, limiter=most, abandon_on_cancel=True)
-    task = asyncio.ensure_future(running)
     try:
-        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
-            if await request.is_disconnected():
-                raise ClientDisconnect
-        return task.result()
+        return await _present(request, running)
     finally:
         gone.set()
-        task.cancel()
 
 
 async def _body(request: Request) -> bytes:
@@ -356,12 +303,10 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # the client has left
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     """The answer to an error; the traceback of a failure of ours is printed."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)
     if isinstance(error, HTTPException):
         message = f"{request.method} {request.url.path[:60]}: {error.detail}"
         error = RequestError(message, status=error.status_code)
@@ -381,12 +326,13 @@ def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str]
         with connections.listen(host, port) as listening:
             bound, port = listening.getsockname()[:2]
             config = uvicorn.Config(
-                server.application(host if connections.is_local(bound) else None),
+                server.application(connections.allowed_hosts(host, bound)),
                 http=connections.Connection,
                 ws="none",
                 lifespan="off",
                 log_level="critical",  # failures are printed above, and ended streams are none
                 limit_concurrency=connections.MOST,
+                timeout_keep_alive=connections.LONGEST_HEADER,
                 timeout_graceful_shutdown=2,
                 server_header=False,
             )

@@ -53,10 +53,17 @@ def answered(
         with refusing("input"):
             ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
         tokens += sum(map(len, ids))
-        vectors.extend(_unit(embedder.vectors(ids)[:, : given.dimensions]))
+        found = embedder.vectors(ids)[:, : given.dimensions]
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        vectors += [*(found / np.maximum(lengths, TINY)).astype("<f4")]
+    written = [
+        base64.b64encode(vector.tobytes()).decode()
+        if given.encoding_format == "base64"
+        else vector.tolist()
+        for vector in vectors
+    ]
     data = [
-        {"object": "embedding", "index": at, "embedding": _written(vector, given.encoding_format)}
-        for at, vector in enumerate(vectors)
+        {"object": "embedding", "index": at, "embedding": one} for at, one in enumerate(written)
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": name, "usage": usage}
@@ -71,15 +78,3 @@ def _ids(embedder: Embedder, texts: Sequence[str | list[int]], at: int) -> NDArr
     if len(ids) < embedder.least:
         raise InputError(f"{name}: expected a text of a token or more, found {text[:20]!r}")
     return ids
-
-
-def _unit(vectors: NDArray) -> NDArray:
-    """The vectors (n, D), divided by their lengths."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-
-
-def _written(vector: NDArray, form: str) -> list[float] | str:
-    """A vector as numbers, or as the bytes of little-endian float32 in base64."""
-    if form == "base64":
-        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-    return vector.astype(np.float32).tolist()

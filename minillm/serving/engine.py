@@ -4,18 +4,15 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.scores import Score
 from minillm.decoding.text import Text
-from minillm.serving.tools import Call
-
-
-class Full(Exception):
-    """Too many requests wait."""
+from minillm.serving.requests import RequestError
+from minillm.serving.tools import Answer
 
 
 class Event(NamedTuple):
@@ -30,14 +27,15 @@ class Event(NamedTuple):
     scores: list[Score]
     reason: str | None
     written: int
-    calls: Sequence[Call] = ()
+    calls: Sequence[dict[str, Any]] = ()
 
 
 class Job:
     """A text that the engine continues, one of the choices of an answer.
 
     ``deliver`` is called, in the engine's thread, with an event whenever the text has grown, and
-    with an exception that ends it.  The first piece begins with the ``echo``.
+    with an exception that ends it.  The first piece begins with the ``echo``.  An ``answer`` finds
+    the calls in the text.
     """
 
     def __init__(
@@ -47,10 +45,11 @@ class Job:
         deliver: Callable[[Event | Exception], None],
         choice: int = 0,
         echo: str = "",
+        answer: Answer | None = None,
     ):
         self.text, self.pieces, self.deliver, self.choice = text, pieces, deliver, choice
         self.written = 0  # tokens that have been drawn, up to one that completes a stop text
-        self._echo, self._delivered = echo, 0
+        self._echo, self._delivered, self._answer = echo, 0, answer
 
     def grow(self) -> bool:
         """Deliver what new ids have added; whether the text has ended."""
@@ -72,7 +71,13 @@ class Job:
         scores = text.scores[self._delivered : scored]
         self._delivered += len(scores)
         reason = "stop" if self.pieces.stopped else text.ended
-        self.deliver(Event(self.choice, piece, scores, reason, self.written))
+        calls: Sequence[dict[str, Any]] = ()
+        if self._answer is not None:
+            piece = self._answer.add(piece) + (self._answer.end() if reason else "")
+            calls = self._answer.calls
+            reason = "tool_calls" if calls and reason == "stop" else reason
+        if piece or scores or reason:
+            self.deliver(Event(self.choice, piece, scores, reason, self.written, calls))
         return reason is not None
 
 
@@ -95,10 +100,11 @@ class Engine:
         self._thread.start()
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Continue the texts of a request.  Raises Full if too many requests wait."""
+        """Continue the texts of a request.  RequestError if too many requests wait."""
         with self._changed:
             if len(self._queue) >= self.waiting:
-                raise Full
+                message = f"{self.waiting} requests wait already: try again later"
+                raise RequestError(message, code="overloaded", status=503)
             self._queue.append(deque(jobs))
             self._changed.notify()
 

@@ -50,12 +50,8 @@ class Form:
             "created": int(time.time()),
             "model": model,
         }
-        kind = ChatLogProbs if chat else CompletionLogProbs
-        self.logprobs = [
-            kind(tokenizer, prompt if wanted.echo else None)
-            for prompt in prompts
-            for _ in range(wanted.fields.n)
-        ]
+        echoed = [prompt if wanted.echo else Prompt([]) for prompt in prompts]
+        self.logprobs = [LogProbs(tokenizer, one) for one in echoed for _ in range(wanted.fields.n)]
         self.written = [0] * self.choices
 
     def whole(self, events: list[Event]) -> dict[str, Any]:
@@ -66,13 +62,12 @@ class Form:
         choices = []
         for own in of_choice:
             text = "".join(event.piece for event in own)
-            message: dict[str, Any] = {"role": "assistant", "content": text}
+            content: dict[str, Any] = {"role": "assistant", "content": text}
             if calls := own[-1].calls:
-                called = [call.to_dict() for call in calls]
-                message |= {"content": text if text.strip() else None, "tool_calls": called}
-            content = {"message": message} if self.chat else {"text": text}
+                content |= {"content": text if text.strip() else None, "tool_calls": calls}
+            content = {"message": content} if self.chat else {"text": text}
             scores = [score for event in own for score in event.scores]
-            choices.append(self._choice(own[-1], content, scores))
+            choices.append(self._choice(own[-1]._replace(scores=scores), content))
         usage = self._usage()
         return {**self.common, "object": self.object, "choices": choices, "usage": usage}
 
@@ -91,7 +86,7 @@ class Form:
                     part: dict[str, Any] = {"content" if self.chat else "text": event.piece}
                     yield self._event(event._replace(reason=None), part)
                 for at, call in enumerate(event.calls):
-                    part = {"tool_calls": [{"index": at, **call.to_dict()}]}
+                    part = {"tool_calls": [{"index": at, **call}]}
                     yield self._event(event._replace(scores=[], reason=None), part)
                 if event.reason is not None:
                     yield self._event(event._replace(scores=[]), {} if self.chat else {"text": ""})
@@ -108,17 +103,19 @@ class Form:
 
     def _event(self, event: Event, part: dict[str, Any]) -> bytes:
         content = {"delta": part} if self.chat else part
-        return self._line({"choices": [self._choice(event, content, event.scores)]})
+        return self._line({"choices": [self._choice(event, content)]})
 
     def _line(self, values: dict[str, Any]) -> bytes:
         kind = "chat.completion.chunk" if self.chat else self.object
         whole = values if "error" in values else {**self.common, "object": kind, **values}
         return f"data: {json.dumps(whole)}\n\n".encode()
 
-    def _choice(self, event: Event, content: dict[str, Any], scores: list[Score]) -> dict[str, Any]:
+    def _choice(self, event: Event, content: dict[str, Any]) -> dict[str, Any]:
         """A choice, or a piece of it."""
         self.written[event.choice] = event.written
-        logprobs = self.logprobs[event.choice].add(scores) if scores else None
+        own, logprobs = self.logprobs[event.choice], None
+        if event.scores:
+            logprobs = own.of_chat(event.scores) if self.chat else own.of_completion(event.scores)
         return {
             "index": event.choice,
             **content,
@@ -135,57 +132,45 @@ class Form:
         }
 
 
-class ChatLogProbs:
-    """The log-probabilities of a chat's answer: an object for each token.
+class LogProbs:
+    r"""The log-probabilities of the tokens of a choice, as they are drawn.
 
     The rows of a model past its tokenizer's tokens, which only fill up a matrix, are not listed.
+
+    In a completion, a part of a character is shown as ``bytes:\xe2\x82``.  The place of a token in
+    the text is the number of whole characters before it.  The tokens of a ``prompt`` may have
+    characters that its text does not show, such as BOS, or the space that SentencePiece puts before
+    a text: these characters are not counted.
     """
 
-    def __init__(self, tokenizer: ByteTokens, prompt: Prompt | None):
-        self.tokenizer = tokenizer
-
-    def add(self, scores: list[Score]) -> dict[str, Any]:
-        """The object for the next tokens."""
-        content = []
-        for token, log_p, top in scores:
-            best = [self._token(*one) for one in top if one[0] < len(self.tokenizer)]
-            content.append({**self._token(token, log_p), "top_logprobs": best})
-        return {"content": content, "refusal": None}
-
-    def _token(self, token: int, log_p: float | None) -> dict[str, Any]:
-        data = self.tokenizer.token(token)
-        text = data.decode("utf-8", "replace")
-        return {"token": text, "logprob": _finite(log_p), "bytes": list(data)}
-
-
-class CompletionLogProbs:
-    r"""The log-probabilities of a completion: lists with an entry for each token.
-
-    A part of a character is shown as ``bytes:\xe2\x82``.  The place of a token in the text is the
-    number of whole characters before it.  The tokens of a prompt may have characters that its text
-    does not show, such as BOS, or the space that SentencePiece puts before a text: these characters
-    are not counted.
-    """
-
-    def __init__(self, tokenizer: ByteTokens, prompt: Prompt | None):
+    def __init__(self, tokenizer: ByteTokens, prompt: Prompt):
         self.tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._place = 0
-        if prompt is not None:
-            whole = b"".join(map(tokenizer.token, prompt.ids)).decode("utf-8", "replace")
-            self._place = min(0, len(prompt.text) - len(whole))
+        whole = b"".join(map(tokenizer.token, prompt.ids)).decode("utf-8", "replace")
+        self._place = min(0, len(prompt.text) - len(whole))
 
-    def add(self, scores: list[Score]) -> dict[str, Any]:
-        """The object for the next tokens."""
+    def of_chat(self, scores: list[Score]) -> dict[str, Any]:
+        """The object for the next tokens of a chat: it has an object for each token."""
+
+        def entry(token: int, log_p: float | None) -> dict[str, Any]:
+            data = self.tokenizer.token(token)
+            text = data.decode("utf-8", "replace")
+            return {"token": text, "logprob": _finite(log_p), "bytes": list(data)}
+
+        content = [
+            {**entry(token, log_p), "top_logprobs": [entry(*one) for one in self._known(top)]}
+            for token, log_p, top in scores
+        ]
+        return {"content": content, "refusal": None}
+
+    def of_completion(self, scores: list[Score]) -> dict[str, Any]:
+        """The object for the next tokens of a completion: lists with an entry for each token."""
         tops: list[dict[str, float | None] | None] = []
         places = []
         for token, log_p, top in scores:
-            listed = {
-                self._text(one): _finite(log_of_one)
-                for one, log_of_one in top
-                if one < len(self.tokenizer)
-            }
-            tops.append(None if log_p is None else {**listed, self._text(token): _finite(log_p)})
+            listed = [*self._known(top), (token, log_p)]
+            named = {self._text(one): _finite(of_one) for one, of_one in listed}
+            tops.append(None if log_p is None else named)
             places.append(max(0, self._place))
             self._place += len(self._decoder.decode(self.tokenizer.token(token)))
         return {
@@ -194,6 +179,9 @@ class CompletionLogProbs:
             "top_logprobs": tops,
             "text_offset": places,
         }
+
+    def _known(self, top: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        return [one for one in top if one[0] < len(self.tokenizer)]
 
     def _text(self, token: int) -> str:
         data = self.tokenizer.token(token)

@@ -5,7 +5,7 @@ A field that is not listed here is ignored, as by most servers, unless it would 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
@@ -136,12 +136,12 @@ class Wanted:
 
     fields: Any  # ChatFields or CompletionFields
     sampling: Sampling
-    messages: list[Message]  # of a chat
-    prompts: list[str | list[int]]  # of a completion: texts, or ids of tokens
     length: int | None  # tokens of an answer; None: as many as fit
     top: int | None  # most probable tokens that are listed; None: no log-probabilities
-    echo: bool
-    tools: Tools | None
+    messages: Sequence[Message] = ()  # of a chat
+    tools: Tools | None = None
+    prompts: Sequence[str | list[int]] = ()  # of a completion: texts, or ids of tokens
+    echo: bool = False
 
     def sampling_of(self, choice: int) -> Sampling:
         """The sampling of one of the ``n`` choices: the seeds follow each other."""
@@ -163,7 +163,11 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
     RequestError says what is wrong.
     """
     values = fields_of(body, model)
-    _check_neutral(values, NEUTRAL | (NEUTRAL_OF_CHAT if chat else NEUTRAL_OF_COMPLETION))
+    neutral = NEUTRAL | (NEUTRAL_OF_CHAT if chat else NEUTRAL_OF_COMPLETION)
+    for name, value in values.items():
+        if value and name in neutral and value != neutral[name]:
+            message = f"{name}: expected {json.dumps(neutral[name])}, found {short(value)}"
+            raise RequestError(message, name, "unsupported_value")
     if not chat and values.get("logprobs") is False:
         del values["logprobs"]
     given: Any = converted(values, ChatFields if chat else CompletionFields)
@@ -182,21 +186,15 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
         if tools is not None and given.response_format.type != "text":
             message = 'response_format: expected {"type": "text"} with tools, found another'
             raise RequestError(message, "response_format", "unsupported_value")
-        return Wanted(
-            given,
-            sampling,
-            messages=messages,
-            prompts=[],
-            length=given.max_completion_tokens or given.max_tokens,
-            top=given.top_logprobs if given.logprobs else None,
-            echo=False,
-            tools=tools,
-        )
+        length = given.max_completion_tokens or given.max_tokens
+        top = given.top_logprobs if given.logprobs else None
+        return Wanted(given, sampling, length, top, messages, tools)
     if given.best_of not in (None, given.n):
         message = f"best_of: expected n, which is {given.n}, found {given.best_of}"
         raise RequestError(message, "best_of", "unsupported_value")
     prompts = texts_or_ids("prompt", given.prompt, vocabulary, MOST_CHOICES // given.n)
-    return Wanted(given, sampling, [], prompts, given.max_tokens, given.logprobs, given.echo, None)
+    length, top = given.max_tokens, given.logprobs
+    return Wanted(given, sampling, length, top, prompts=prompts, echo=given.echo)
 
 
 def fields_of(body: bytes, model: str) -> dict[str, Any]:
@@ -236,14 +234,6 @@ def converted(values: Any, form: Any, name: str = "") -> Any:
         expected = said[:1].lower() + said[1:].partition(", got ")[0]
         message = f"{place or 'the request'}: {expected}, found {short(found)}"
         raise RequestError(message, re.split(r"[.[]", place)[0] or None) from None
-
-
-def _check_neutral(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> None:
-    """RequestError for a field that would change the answer in a way that is not possible here."""
-    for name, value in values.items():
-        if value and name in neutral and value != neutral[name]:
-            message = f"{name}: expected {json.dumps(neutral[name])}, found {short(value)}"
-            raise RequestError(message, name, "unsupported_value")
 
 
 def _message(message: dict[str, Any]) -> Message:

@@ -7,27 +7,27 @@ a text, or with calls such as
     {"name": "weather", "arguments": {"city": "Paris"}}
     </tool_call>
 
-The client runs the function, and sends the result as a message of the role tool.  Models differ in
-how they write calls: ``FORMS`` has a row for each form, which is recognised by its template.
+The client runs the function, and sends the result as a message of the role tool.  Other forms of
+calls, such as Mistral's and Llama's, are texts here.
 
 Sources: OpenAI (2023), "API reference", tools; the templates that are published with Qwen2.5,
-Hermes 2 Pro and SmolLM3 (the first row), Mistral 7B Instruct 0.3 (the second), Llama 3.1 (the
-third).
+Hermes 2 Pro and SmolLM3.
 """
 
 import json
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta, Struct
 
 from minillm.decoding.grammar import json_rules
+from minillm.decoding.pieces import begun
 from minillm.errors import InputError, short
 
 MOST_TOOLS = 128
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
 # Of a function without a description of its parameters.
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "additionalProperties": False}
@@ -47,101 +47,52 @@ class Tool(Struct):
     function: Function
 
 
-class Call(NamedTuple):
-    """A function to be called, and its arguments in JSON."""
-
-    name: str
-    arguments: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The call as the interface has it.  Mistral's templates want ids of nine letters."""
-        function = {"name": self.name, "arguments": self.arguments}
-        return {"id": secrets.token_hex(5)[:9], "type": "function", "function": function}
+def takes_tools(template: str) -> bool:
+    """Whether a chat template in Jinja writes tools and their calls.  SmolLM3 has xml_tools."""
+    return OPENING in template and re.search(r"\b(xml_)?tools\b", template) is not None
 
 
-@dataclass(frozen=True)
-class CallForm:
-    """The form in which a model writes calls.
+def call_rules(functions: Mapping[str, Any]) -> str:
+    """The rules of one call after the opening; ``functions`` has the schema of each.
 
-    ``sign``: the text in a template by which the form is recognised.
-    ``opening``: the text before the first call; "" if an answer that is JSON is a call.
-    ``marks``: texts between and after calls.
-    ``arguments``: the key of the arguments.
-    ``brackets``: what is around all calls.
+    See :func:`minillm.decoding.grammar.json_rules`.
     """
-
-    sign: str
-    opening: str
-    marks: tuple[str, ...] = ()
-    arguments: str = "arguments"
-    brackets: tuple[str, str] = ("", "")
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The opening and the marks, which may be special tokens."""
-        return (self.opening, *self.marks)
-
-    def rules(self, functions: Mapping[str, Any]) -> str:
-        """The rules of one call after the opening; ``functions`` has the schema of each.
-
-        See :func:`minillm.decoding.grammar.json_rules`.
-        """
-        before, after = map(json.dumps, self.brackets)
-        names = " | ".join(f"call_{at}" for at in range(len(functions)))
-        rules = f'start: " "? {before} ({names}) {after}\n'
-        for at, (name, schema) in enumerate(functions.items()):
-            begin = json.dumps(f'{{"name": "{name}", "{self.arguments}": ')
-            rules += f'call_{at}: {begin} arguments_{at} "}}"\n'
-            place = f"tools: {name}: parameters"
-            rules += json_rules(schema, place, f"arguments_{at}")
-        return rules
-
-    def calls(self, text: str, names: Collection[str]) -> list[Call]:
-        """The calls in a text that begins with the opening; none if it has others, too."""
-        found: list[Any] = []
-        rest = text.removeprefix(self.opening).strip()
-        while rest:
-            mark = next((mark for mark in self.marks if rest.startswith(mark)), "")
-            if not mark:
-                try:
-                    value, end = _DECODER.raw_decode(rest)
-                except (ValueError, RecursionError):
-                    break
-                found += value if isinstance(value, list) else [value]
-                rest = rest[end:]
-            rest = rest.removeprefix(mark).lstrip()
-        try:
-            calls = [(call["name"], call[self.arguments]) for call in found]
-        except (TypeError, KeyError):
-            return []
-        if not all(name in list(names) and isinstance(values, dict) for name, values in calls):
-            return []
-        return [Call(name, json.dumps(values)) for name, values in calls]
+    names = " | ".join(f"call_{at}" for at in range(len(functions)))
+    rules = f'start: " "? ({names})\n'
+    for at, (name, schema) in enumerate(functions.items()):
+        begin = json.dumps(f'{{"name": "{name}", "arguments": ')
+        rules += f'call_{at}: {begin} arguments_{at} "}}"\n'
+        rules += json_rules(schema, f"tools: {name}: parameters", f"arguments_{at}")
+    return rules
 
 
-FORMS = (
-    CallForm("<tool_call>", "<tool_call>", ("<tool_call>", "</tool_call>")),
-    CallForm("[TOOL_CALLS]", "[TOOL_CALLS]", brackets=("[", "]")),
-    CallForm('"parameters"', "", (";",), arguments="parameters"),
-)
+def calls_in(text: str, names: Collection[str]) -> list[dict[str, Any]]:
+    """The calls that begin a text, as the interface has them; none if one of them is wrong."""
+    found = []
+    try:
+        for part in re.split(f"{OPENING}|{CLOSING}", text):
+            if part.strip():
+                found.append(json.loads(part, parse_constant=_refuse))
+    except (ValueError, RecursionError):
+        pass  # the calls before a text, or before a call that was cut, count
+    try:
+        functions = [(call["name"], json.dumps({**call["arguments"]})) for call in found]
+    except (TypeError, KeyError, RecursionError):
+        return []
+    if not all(name in list(names) for name, _ in functions):
+        return []
+    return [
+        {
+            "id": f"call_{secrets.token_hex(12)}",
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+        for name, arguments in functions
+    ]
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)  # NaN and Infinity are no JSON
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
-
-
-def form_of(template: str) -> CallForm:
-    """The form of the calls of a model with a chat template in Jinja.  InputError for none."""
-    if not re.search(r"\b(xml_)?tools\b", template):  # SmolLM3 calls them so
-        raise InputError("tools: expected a chat template that takes tools, found one without")
-    found = next((form for form in FORMS if form.sign in template), None)
-    if found is None:
-        signs = " or ".join(form.sign for form in FORMS)
-        raise InputError(f"tools: expected a chat template with {signs}, found another")
-    return found
 
 
 class Tools(NamedTuple):
@@ -177,34 +128,27 @@ def chosen(
     return Tools(list(functions), described, forced)
 
 
-@dataclass
 class Answer:
     """An answer that grows, and in which there may be calls.
 
     ``add`` pieces, and ``end`` it; both give the text to show.  ``calls`` has the calls then.
     """
 
-    form: CallForm
-    names: Collection[str]
-    held: str = ""  # it may be calls, or the beginning of their opening
-    calls: list[Call] = field(default_factory=list)
-    _begun: bool = False  # some text has been shown
+    def __init__(self, names: Collection[str], opening: str = ""):
+        self.names = names
+        self.calls: list[dict[str, Any]] = []
+        self._held = opening  # it may be calls, or the beginning of their opening
 
     def add(self, piece: str) -> str:
         """The text that certainly is no call."""
-        self.held += piece
-        opening = self.form.opening
-        if not opening:
-            self._begun = self._begun or self.held.lstrip()[:1] not in ("", "{")
-            at = len(self.held) if self._begun else 0
-        elif (at := self.held.find(opening)) < 0:
-            begun = [k for k in range(1, len(opening)) if self.held.endswith(opening[:k])]
-            at = len(self.held) - max(begun, default=0)
-        shown, self.held = self.held[:at], self.held[at:]
+        held = self._held + piece
+        at = held.find(OPENING)
+        at = len(held) - begun(held, [OPENING]) if at < 0 else at
+        shown, self._held = held[:at], held[at:]
         return shown
 
     def end(self) -> str:
         """The rest of the text, if it is no call."""
-        if self.held.startswith(self.form.opening):
-            self.calls = self.form.calls(self.held, self.names)
-        return "" if self.calls else self.held
+        if self._held.startswith(OPENING):
+            self.calls = calls_in(self._held, self.names)
+        return "" if self.calls else self._held

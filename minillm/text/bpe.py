@@ -28,11 +28,9 @@ before it.  No merge crosses words, so "dog." and "dog!" do not become tokens.
 
 Sources: Sennrich, Haddow and Birch (2016), "Neural machine translation of rare words with subword
 units"; on bytes, and with the pattern: Radford et al. (2019), "Language models are unsupervised
-multitask learners" (GPT-2); the patterns of Allal et al. (2025), "SmolLM2", and of Dubey et al.
-(2024), "The Llama 3 herd of models".  Sennrich and Radford leave two details open.  Here, equally
-frequent pairs are ordered by the bytes of their left tokens, then of their right ones.  And a pair
-is not merged if its bytes are a token already ("a bc" after "ab c"), so each merge makes one new
-token.
+multitask learners" (GPT-2).  They leave two details open.  Here, equally frequent pairs are ordered
+by the bytes of their left tokens, then of their right ones.  And a pair is not merged if its bytes
+are a token already ("a bc" after "ab c"), so each merge makes one new token.
 
 This page is the definition.  :mod:`minillm.text.bpe_fast` has the same functions for large texts,
 and :mod:`minillm.text.byte_pairs` the vocabulary and its files.

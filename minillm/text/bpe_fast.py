@@ -121,9 +121,13 @@ class MergeTable:
             a, b = (short(tokens[number]) for number in self.pairs[rank])
             raise ValueError(f"merge {rank + 1}: {a} and {b} are merged already")
 
+    def numbers_of(self, word: bytes) -> list[int]:
+        """The numbers of the tokens of a long word, which the twin leaves to this."""
+        return encode_word(word, self)
+
     @cached_property
     def by_pair(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """The rank and the result of each pair; the twin does not need them."""
+        """The rank and the result of each pair; the twin has its own for short words."""
         merges = zip(self.pairs.tolist(), self.result.tolist(), strict=True)
         return {(a, b): (rank, c) for rank, ((a, b), c) in enumerate(merges)}
 

@@ -15,7 +15,7 @@ from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError, short
 from minillm.ops.linear import matmul
 from minillm.timing.results import Cell, Limits, Results, machine
-from minillm.training.optimisers import scale
+from minillm.training.optimisers import adam_update
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
 MOST_ROUNDS = 50
@@ -241,12 +241,16 @@ def limits(count: int, seconds: float = 1.0) -> Limits:
 
 
 def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
-    """Measure the bytes per second of an array of ``size`` numbers, read and written.
+    """Measure the bytes per second of a step of Adam, whose arrays have ``size`` numbers together.
 
-    The array is larger than any cache.
+    They are larger than any cache.  The four are read, and three of them written.
     """
-    array = np.ones(size, np.float32)
-    return 2 * array.nbytes / best_time(lambda: scale([array], 1.0), seconds)
+    p, g, m, v = (np.ones(size // 4, np.float32) for _ in range(4))
+
+    def step() -> None:
+        adam_update([p], [g], [m], [v], [1.0], 0.9, 0.999, 0.0, 1.0, 1.0)
+
+    return 7 * p.nbytes / best_time(step, seconds)
 
 
 def best_time(run: Callable[[], Any], seconds: float) -> float:

@@ -11,7 +11,6 @@ from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.data.tables import Streams
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.mpi import Ranks, ranks
 from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
 from minillm.training.ngram_streams import NGramOnDisk, count_in_streams, estimate_in_streams
 
@@ -25,10 +24,10 @@ BYTES_PER_TOKEN = 256  # of estimation without streams
 class TrainedNGram(NamedTuple):
     """A model, its vocabulary, and the number of tokens that were counted.
 
-    The model is an `NGram` if the text was small, else an `NGramOnDisk`.  Only rank 0 has it.
+    The model is an `NGram` if the text was small, else an `NGramOnDisk`.
     """
 
-    model: NGram | None
+    model: NGram
     vocabulary: Vocabulary
     tokens: int
 
@@ -43,16 +42,14 @@ def train_ngram(
 ) -> TrainedNGram:
     """Count and smooth all of the text but its last ``held_out`` characters.
 
-    All ranks of a job call this, and divide the text among them.  ``spill`` holds the counts and
-    models that do not fit into memory.  ``report`` gets a line on the progress every few seconds.
-    Without a ``vocabulary``, one is made from the text.
+    ``spill`` holds the counts and models that do not fit into memory.  ``report`` gets a line on
+    the progress every few seconds.  Without a ``vocabulary``, one is made from the text.
 
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
     size, or None), for words; memory, the bytes that may be used.
     """
-    here, progress = ranks(), Throttled(report)
-    part = _part(text, text.characters - held_out, here)
-    vocabulary, ids = _ids(text, part, settings, spill, here, progress, vocabulary)
+    progress, stop = Throttled(report), text.characters - held_out
+    vocabulary, ids = _ids(text, stop, settings, spill, progress, vocabulary)
     report(f"{len(vocabulary):,} {unit_name(vocabulary)}s in the vocabulary")
     config = NGramConfig(
         vocabulary=len(vocabulary),
@@ -64,19 +61,16 @@ def train_ngram(
         unknown=vocabulary.unknown,
     )
     memory = max(LEAST_MEMORY, settings.memory - READING - BYTES_PER_WORD * len(vocabulary))
-    streams = Streams(spill, memory, here, progress)
-    opening = here.rank == 0 or config.line_end is not None
-    with_starts = sentence_starts(ids, config.start, config.line_end, opening)
+    streams = Streams(spill, memory, progress)
     chunks, tokens = [], 0
-    for chunk in regroup(with_starts, streams.chunk):
+    for chunk in regroup(sentence_starts(ids, config.start, config.line_end), streams.chunk):
         tokens += int(np.count_nonzero(chunk != config.start))
         chunks.append(spill.keep(chunk))
         progress(f"{tokens:,} tokens read")
-    tokens = sum(here.gather(tokens))
     if tokens == 0:
         raise InputError(f"{', '.join(text.files)}: expected text, found no token to count")
     report(f"counting the n-grams of {tokens:,} tokens")
-    if here.size == 1 and tokens * BYTES_PER_TOKEN <= memory:
+    if tokens * BYTES_PER_TOKEN <= memory:
         whole = np.concatenate([chunk[:] for chunk in chunks])
         counts = count_ngrams(whole, config.order, config.start)
         return TrainedNGram(estimate(counts, config), vocabulary, tokens)
@@ -84,8 +78,7 @@ def train_ngram(
     del chunks
     report(f"smoothing: {config.smoothing}")
     config, params = estimate_in_streams(streams, levels, config)
-    model = NGramOnDisk(config, params, streams) if here.rank == 0 else None
-    return TrainedNGram(model, vocabulary, tokens)
+    return TrainedNGram(NGramOnDisk(config, params, streams), vocabulary, tokens)
 
 
 class Throttled:
@@ -100,46 +93,31 @@ class Throttled:
             self.last = time.monotonic()
 
 
-def _part(text: TextStream, stop: int, here: Ranks) -> tuple[int, int]:
-    """The range of this rank's characters: whole lines, about as many as the others have."""
-    begin = text.line_after(stop * here.rank // here.size, stop) if here.rank else 0
-    begins = [*here.gather(begin), stop]
-    return begins[here.rank], begins[here.rank + 1]
-
-
 def _ids(
     text: TextStream,
-    part: tuple[int, int],
+    stop: int,
     settings: Any,
     spill: Spill,
-    here: Ranks,
     progress: Callable[[str], None],
     vocabulary: Vocabulary | None,
 ) -> tuple[Vocabulary, Iterator[np.ndarray]]:
-    """The vocabulary, and the ids of a part of the text, piece by piece."""
+    """The vocabulary, and the ids of the text up to ``stop``, piece by piece."""
     if vocabulary is None and settings.split_into in ("word", "token"):
-        return _words(text.blocks(*part), settings, spill, here, progress)
+        return _words(text.blocks(stop=stop), settings, spill, progress)
     if vocabulary is None:
-        stop = here.gather(part[1])[-1]
-        if here.rank == 0:
-            vocabulary = build_vocabulary(
-                text.blocks(stop=stop),
-                settings.split_into,
-                settings.minimum_count,
-                settings.vocabulary,
-                held_out=text.blocks(stop),
-                always=["\n"],  # the end of a sentence
-            )
-        vocabulary = here.broadcast(vocabulary)
-    return vocabulary, token_blocks(text.blocks(*part), vocabulary)
+        vocabulary = build_vocabulary(
+            text.blocks(stop=stop),
+            settings.split_into,
+            settings.minimum_count,
+            settings.vocabulary,
+            held_out=text.blocks(stop),
+            always=["\n"],  # the end of a sentence
+        )
+    return vocabulary, token_blocks(text.blocks(stop=stop), vocabulary)
 
 
 def _words(
-    blocks: Iterable[str],
-    settings: Any,
-    spill: Spill,
-    here: Ranks,
-    progress: Callable[[str], None],
+    blocks: Iterable[str], settings: Any, spill: Spill, progress: Callable[[str], None]
 ) -> tuple[Words, Iterator[np.ndarray]]:
     """The words of the text, and their ids, piece by piece; the text is split once."""
     pretokenised = settings.split_into == "token"
@@ -150,11 +128,12 @@ def _words(
     count = np.zeros(len(seen.numbers), np.int64)
     for piece in numbers.blocks(1 << 18):
         count += np.bincount(piece, minlength=len(count))
-    counts: Counter[str] = Counter()
-    for others in here.gather(dict(zip(seen.numbers, count.tolist(), strict=True))):
-        counts.update(others)
     vocabulary = Words.from_counts(
-        counts, settings.minimum_count, settings.vocabulary, pretokenised, always=["\n"]
+        Counter(dict(zip(seen.numbers, count.tolist(), strict=True))),
+        settings.minimum_count,
+        settings.vocabulary,
+        pretokenised,
+        always=["\n"],
     )
     ids = seen.ids(vocabulary)
     return vocabulary, (ids[piece] for piece in numbers.blocks(1 << 18))

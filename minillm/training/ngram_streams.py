@@ -19,11 +19,6 @@ Smoothing.  To smooth an n-gram a b c w takes its count and three more things.
    number of n-grams with this suffix.  Suffixes are in no order: `data/tables.py`
    gathers the p, and tallies the suffixes.
 
-Several processes.  Each rank has a part of the text, and the n-grams that begin with
-its part of the words.  Sorted n-grams that begin with the same words are neighbours at
-every length, and so are their contexts.  So only runs, suffixes and answers go from rank
-to rank.
-
 Source: Heafield, Pouzyrevsky, Clark and Koehn (2013), "Scalable modified Kneser-Ney
 language model estimation", which streams in the same steps.  It sorts the n-grams again
 for each step, by their last or by their first words.  Here the numbers of context and
@@ -35,10 +30,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minillm.data.streams import OnDisk, regroup
-from minillm.data.tables import Streams, collected, gather, tally
+from minillm.data.tables import Streams, gather, tally
 from minillm.errors import InputError
 from minillm.models.ngram import (
     SMOOTHINGS,
@@ -59,11 +53,12 @@ from minillm.models.ngram import (
     shifted,
     split_keys,
 )
-from minillm.mpi import Ranks
+
+MOST = 2**31 - 1  # n-grams of one length, which have numbers of 32 bits
 
 
 class Run(NamedTuple):
-    """The n-grams of a chunk that begin with this rank's words."""
+    """The n-grams of a chunk."""
 
     keys: OnDisk  # ascending
     counts: OnDisk
@@ -72,13 +67,12 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Level:
-    """This rank's n-grams of one length, in columns with the names of `Counts`.
+    """The n-grams of one length, in columns with the names of `Counts`.
 
-    Rank r has the numbers bounds[r] to bounds[r + 1] - 1.  The n-grams from ``opening`` on begin
-    with the start of a sentence, which is the last of the words.
+    The n-grams from ``opening`` on begin with the start of a sentence, which is the last of the
+    words.
     """
 
-    bounds: NDArray[np.int64]
     opening: int
     context: OnDisk
     word: OnDisk
@@ -92,86 +86,62 @@ class Level:
 def count_in_streams(
     streams: Streams, chunks: Sequence[OnDisk], order: int, start: int
 ) -> list[Level]:
-    """Count the n-grams of a text, like `count_ngrams`; ``chunks`` are this rank's part."""
-    V, ranks, keep = start + 1, streams.ranks, streams.spill.keep
+    """Count the n-grams of a text in chunks, like `count_ngrams`."""
+    V, keep = start + 1, streams.spill.keep
     count = np.zeros(V, np.int64)
     for chunk in chunks:
         ids = checked_ids("count_in_streams", "chunks", chunk[:], start)
         count += np.bincount(ids, minlength=V)
-    ranks.sum(count)
-    # Equal shares of the text: a frequent word has many n-grams.
-    shares = count.sum() * np.arange(1, ranks.size) / ranks.size
-    bounds = np.concatenate([[0], np.searchsorted(np.cumsum(count), shares), [V]])
-    words = np.arange(bounds[ranks.rank], bounds[ranks.rank + 1], dtype=np.int32)
+    words = np.arange(V, dtype=np.int32)
     zeros = keep(np.zeros_like(words))
-    levels = [Level(bounds, start, zeros, keep(words), zeros, keep(count[words]))]
+    levels = [Level(start, zeros, keep(words), zeros, keep(count))]
     ending = chunks
     for n in range(2, order + 1):
-        runs, places = _sorted_runs(streams, chunks, ending, levels[-1], V, f"{n}-grams")
+        runs, places = _sorted_runs(streams, chunks, ending, V, f"{n}-grams")
         level, numbers = _merged(streams, runs, levels[-1], V, f"{n}-grams")
         levels.append(level)
         del runs
-        ending = _numbered(streams, places, numbers, level)
+        ending = [
+            keep(place_of(place[:], number[:]))
+            for place, number in zip(places, numbers, strict=True)
+        ]
         del places, numbers
     return levels
 
 
 def _sorted_runs(
-    streams: Streams,
-    chunks: Sequence[OnDisk],
-    ending: Sequence[OnDisk],
-    below: Level,
-    V: int,
-    what: str,
+    streams: Streams, chunks: Sequence[OnDisk], ending: Sequence[OnDisk], V: int, what: str
 ) -> tuple[list[Run], list[OnDisk]]:
-    """The runs, one from each rank for each chunk, and the places of the chunks' n-grams.
-
-    In round k, every rank sorts its k-th chunk, and sends each rank its n-grams.
-    """
-    ranks, keep = streams.ranks, streams.spill.keep
-    runs, places, nothing = [], [], np.zeros(0, np.int32)
-    last = _last_before(ranks, ending)
-    for k in range(streams.rounds(len(chunks), 1)):
-        streams.progress(f"{what}: sorting chunk {k + 1:,} of {len(chunks):,}")
-        here = k < len(chunks)
-        text, ends = (chunks[k][:], ending[k][:]) if here else (nothing, nothing)
-        keys, place, count, suffix = count_longer(text, shifted(last, ends), ends, V)
-        last = int(ends[-1]) if here else last
-        del text, ends
-        if here:
-            places.append(keep(place))
+    """The run of each chunk, and the places of its n-grams."""
+    keep = streams.spill.keep
+    runs, places, last = [], [], -1
+    for k, (chunk, ends_here) in enumerate(zip(chunks, ending, strict=True), start=1):
+        streams.progress(f"{what}: sorting chunk {k:,} of {len(chunks):,}")
+        ends = ends_here[:]
+        keys, place, count, suffix = count_longer(chunk[:], shifted(last, ends), ends, V)
+        last = int(ends[-1])
+        del ends
+        places.append(keep(place))
         del place
-        cuts = np.searchsorted(keys, below.bounds[1:-1] * V)
-        parts = [
-            map(keep, ranks.exchange(np.split(column, cuts)))
-            for column in (keys, count.astype(np.int32), suffix)
-        ]
-        runs += [Run(*columns) for columns in zip(*parts, strict=True)]
+        runs.append(Run(keep(keys), keep(count.astype(np.int32)), keep(suffix)))
     return runs, places
-
-
-def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
-    """The number of the n-gram that ends the text of the lower ranks, or -1."""
-    last_here = int(ending[-1][-1:][0]) if len(ending) else None
-    before = [last for last in ranks.gather(last_here)[: ranks.rank] if last is not None]
-    return before[-1] if before else -1
 
 
 def _merged(
     streams: Streams, runs: list[Run], below: Level, V: int, what: str
 ) -> tuple[Level, list[OnDisk]]:
-    """Merge the runs: return the level, and for each run the numbers of its keys in this rank.
+    """Merge the runs: return the level, and for each run the numbers of its keys.
 
     A block of each run is read at a time.  The keys of a run ascend.  So all keys up to the
     smallest of the blocks' last keys have been read, and are counted.
     """
-    new, ranks = streams.spill.new, streams.ranks
+    new, opening = streams.spill.new, 0
     context, word, suffix = new(np.int32), new(np.int32), new(np.int32)
-    count, opening = new(np.int64), np.zeros(1, np.int64)
+    count = new(np.int64)
     numbers = [new(np.int32) for _ in runs]
     position = np.zeros(len(runs), np.int64)
     lengths = np.array([len(run.keys) for run in runs], np.int64)
-    block = max(1, streams.block // max(1, len(runs)))
+    block = max(1, streams.block // len(runs))
     while (position < lengths).any():
         parts = [run.keys[at : at + block] for at, run in zip(position, runs, strict=True)]
         more = position + block < lengths
@@ -186,12 +156,13 @@ def _merged(
             [run.suffixes[span] for run, span in zip(runs, spans, strict=True)]
         )
         total = len(context)
-        _check_numbers(total + len(distinct), what)
+        if total + len(distinct) > MOST:
+            raise InputError(f"order: expected at most {MOST:,} {what}, found more")
         for number, part in zip(numbers, np.split(place, np.cumsum(sizes)[:-1]), strict=True):
             number.extend(part + total)
         position += sizes
         contexts, words = split_keys(distinct, V)
-        opening += np.count_nonzero(contexts < below.opening)
+        opening += int(np.count_nonzero(contexts < below.opening))
         context.extend(contexts)
         word.extend(words)
         count.extend(np.bincount(place, counts, len(distinct)))
@@ -199,32 +170,7 @@ def _merged(
         suffixes_of[place] = suffixes
         suffix.extend(suffixes_of)
         streams.progress(f"{what}: {len(context):,} merged")
-    ranks.sum(opening)
-    bounds = np.append(0, np.cumsum(ranks.gather(len(context))))
-    _check_numbers(int(bounds[-1]), what)
-    level = Level(bounds, int(opening[0]), context, word, suffix, count)
-    return level, numbers
-
-
-def _check_numbers(many: int, what: str) -> None:
-    """InputError if there are more n-grams than numbers."""
-    if many >= 2**31:
-        raise InputError(f"order: expected below 2**31 {what}, found {many:,} or more")
-
-
-def _numbered(
-    streams: Streams, places: list[OnDisk], numbers: list[OnDisk], level: Level
-) -> list[OnDisk]:
-    """For each place of the text, the number of the n-gram that ends there, or -1."""
-    ranks, ending = streams.ranks, []
-    first = int(level.bounds[ranks.rank])
-    for k in range(len(numbers) // ranks.size):
-        of_ranks = numbers[k * ranks.size : (k + 1) * ranks.size]
-        numbers_here = np.concatenate(ranks.exchange([column[:] + first for column in of_ranks]))
-        if k < len(places):
-            number = place_of(places[k][:], numbers_here.astype(np.int32))
-            ending.append(streams.spill.keep(number))
-    return ending
+    return Level(opening, context, word, suffix, count), numbers
 
 
 # --- smoothing ---------------------------------------------------------------
@@ -235,43 +181,35 @@ def estimate_in_streams(
 ) -> tuple[NGramConfig, dict[str, OnDisk]]:
     """Estimate a model, like `estimate`: return its config, with the sizes, and its params.
 
-    Only rank 0 gets the params.  ``levels`` is emptied step by step, to free the disk.
+    ``levels`` is emptied step by step, to free the disk.
     """
     p, contexts_kept, params = _unigrams(streams, levels, config)
     sizes = [config.start + 1]
     for n in range(2, config.order + 1):
-        bounds = levels.pop(0).bounds
-        p, contexts_kept, columns = _longer(streams, levels, bounds, config, n, p, contexts_kept)
-        sizes.append(sum(streams.ranks.gather(len(columns[f"word.{n}"]))))
-        for name in list(columns):
-            lower = len(columns[f"word.{n}"]) if name.startswith("first") else 0
-            column = collected(streams, columns[name], lower)
-            if streams.ranks.rank == 0:
-                params[name] = column
+        del levels[0]
+        p, contexts_kept, columns = _longer(streams, levels, config, n, p, contexts_kept)
+        sizes.append(len(columns[f"word.{n}"]))
+        params |= columns
     return replace(config, sizes=tuple(sizes)), params
 
 
 def _unigrams(
     streams: Streams, levels: list[Level], config: NGramConfig
 ) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
-    """Smooth the words, which fit into memory: this rank's p and kept, and the params."""
-    ranks, keep, level = streams.ranks, streams.spill.keep, levels[0]
-    seen = np.concatenate(ranks.gather(level.count[:]))
-    count = np.concatenate(ranks.gather(_smoothed_count(streams, levels, config)[:]))
+    """Smooth the words, which fit into memory: their p and kept, and the params."""
+    keep = streams.spill.keep
+    seen, count = levels[0].count[:], _smoothed_count(streams, levels, config)[:]
     count[config.start] = 0  # never predicted
     length = Length(1, config, counts_of_counts(count))
     uniform = np.full(len(count), 1 / config.vocabulary)
     context = np.zeros(len(count), np.int32)
     p, _, kept = interpolate(length, count, seen, context, 1, uniform)
-    here = slice(*level.bounds[ranks.rank : ranks.rank + 2])
-    if ranks.rank:
-        return keep(p[here]), keep(kept[here]), {}
     params = {
         "first.1": keep(np.array([0, len(p)], np.int32)),
         "word.1": keep(np.arange(len(p), dtype=np.int32)),
         "log_p.1": keep(log10_of(p)),
     }
-    return keep(p[here]), keep(kept[here]), params
+    return keep(p), keep(kept), params
 
 
 def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
@@ -279,12 +217,11 @@ def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) 
     level = levels[0]
     if not SMOOTHINGS[config.smoothing].adjusted or len(levels) == 1:
         return level.count
-    before = tally(streams, levels[1].suffix, level.bounds)
+    before = tally(streams, levels[1].suffix, len(level.count))
     adjusted, block = streams.spill.new(np.int64), streams.block
-    closed = level.opening - int(level.bounds[streams.ranks.rank])  # these open no sentence
     for at in range(0, len(before), block):
         count, seen = before[at : at + block], level.count[at : at + block]
-        opening = np.arange(at, at + len(count)) >= closed
+        opening = np.arange(at, at + len(count)) >= level.opening
         adjusted.extend(np.where(opening, seen, count))
     return adjusted
 
@@ -292,33 +229,26 @@ def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) 
 def _longer(
     streams: Streams,
     levels: list[Level],
-    bounds: NDArray[np.int64],
     config: NGramConfig,
     n: int,
     p_below: OnDisk,
     contexts_kept: OnDisk,
 ) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
-    """Smooth levels[0], the n-grams of length n: this rank's p, kept and params.
+    """Smooth levels[0], the n-grams of length n: their p, kept and params.
 
-    bounds, p_below and contexts_kept belong to the n-grams one word shorter.
+    p_below and contexts_kept belong to the n-grams one word shorter.
     """
-    level, ranks, new = levels[0], streams.ranks, streams.spill.new
+    level, new = levels[0], streams.spill.new
     count = _smoothed_count(streams, levels, config)
     n_r = sum(map(counts_of_counts, count.blocks(streams.block)), np.zeros(5, np.int64))
-    ranks.sum(n_r)
     length = Length(n, config, n_r)
-    below = gather(streams, p_below, level.suffix, bounds)
+    below = gather(streams, p_below, level.suffix)
 
-    first, word, log_p = new(np.int32), new(np.int32), new(np.float32)
+    first, word, log_p = streams.spill.keep(np.zeros(1, np.int32)), new(np.int32), new(np.float32)
     backoff, p_out, kept_out = new(np.float32), new(np.float64), new(bool)
     children_before = 0
-    if ranks.rank == 0:
-        first.extend(np.zeros(1))
-    offset = int(bounds[ranks.rank])
-    for ngrams, contexts in whole_contexts(
-        level.context, offset, len(contexts_kept), streams.block
-    ):
-        context = level.context[ngrams] - np.int32(offset + contexts.start)
+    for ngrams, contexts in whole_contexts(level.context, len(contexts_kept), streams.block):
+        context = level.context[ngrams] - np.int32(contexts.start)
         C = contexts.stop - contexts.start
         p, leftover, kept = interpolate(
             length, count[ngrams], level.count[ngrams], context, C, below[ngrams]
@@ -342,19 +272,17 @@ def _longer(
     return p_out, kept_out, columns
 
 
-def whole_contexts(
-    context: OnDisk, offset: int, C: int, block: int
-) -> Iterator[tuple[slice, slice]]:
+def whole_contexts(context: OnDisk, C: int, block: int) -> Iterator[tuple[slice, slice]]:
     """Cut n-grams, sorted by their contexts, into blocks of whole contexts.
 
-    The contexts are offset..offset + C - 1; some may have no n-grams.  Yields the n-grams of a
-    block as a slice, and its contexts, counted from offset.  A block has at most ``block`` contexts
-    and, unless it has a single context, at most ``block`` n-grams.
+    The contexts are 0..C - 1; some may have no n-grams.  Yields the n-grams of a block, and its
+    contexts, as slices.  A block has at most ``block`` contexts and, unless it has a single
+    context, at most ``block`` n-grams.
     """
     at = c = 0
     size = block
     while c < C:
-        part = context[at : at + size] - offset
+        part = context[at : at + size]
         end = min(c + block, C)
         if at + len(part) < len(context):
             end = min(end, int(part[-1]))  # its n-grams may continue after this block

@@ -112,7 +112,7 @@ class Adam:
         self.layout.check_step(grads, learning_rate, params=self.params, m=self.m, v=self.v)
         self.t += 1
         decay = 1 - learning_rate * self.weight_decay
-        _adam_update(
+        adam_update(
             list(self.params.values()),
             [np.ascontiguousarray(grads[name]) for name in self.params],
             [self.m[name] for name in self.params],
@@ -140,7 +140,7 @@ class Adam:
 
 
 @twinned
-def _adam_update(
+def adam_update(
     ps: list[np.ndarray],
     gs: list[np.ndarray],
     ms: list[np.ndarray],
@@ -201,20 +201,8 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
                 f"grads[{name!r}]: expected an array that can be changed, found a read-only one"
             )
     with np.errstate(over="ignore"):  # the norm is infinite then
-        norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
+        norm = math.sqrt(sum(float((g**2).sum()) for g in grads.values()))
     if maximum is not None and maximum < norm < math.inf:
-        scale(list({id(g): g for g in grads.values()}.values()), maximum / norm)
+        for g in {id(g): g for g in grads.values()}.values():
+            g *= maximum / norm
     return norm
-
-
-@twinned
-def sum_of_squares(gs: list[np.ndarray]) -> float:
-    """Sum g^2 over all elements of all arrays."""
-    return float(sum((g**2).sum() for g in gs))
-
-
-@twinned
-def scale(gs: list[np.ndarray], factor: float) -> None:
-    """Multiply each array by factor, in place."""
-    for g in gs:
-        g *= factor

@@ -62,7 +62,7 @@ class Recorder:
 
     def _now(self) -> float:
         """The seconds of the run so far, on rank 0's clock."""
-        return ranks().broadcast(time.monotonic() - self.started_at)
+        return ranks().gather(time.monotonic() - self.started_at)[0]
 
     def _position(self) -> float:
         """The position to show, in epochs or in steps."""
@@ -80,7 +80,7 @@ class Recorder:
         summary = self.summary
         started_at = self._now()
         loss = self.task.validation_loss() if ranks().rank == 0 else math.nan
-        loss = ranks().broadcast(loss)
+        loss = ranks().gather(loss)[0]
         summary.validation_seconds += self._now() - started_at
         measures = getattr(self.task, "measures", {})
         self.display.validated(self._position(), loss, measures)

@@ -1,25 +1,25 @@
 """The corpus of word2vec: the words that have a vector, and the sentences of a text as their ids.
 
 A text of any size is read as a stream.  Its ids are kept on the disk, which the system caches in
-free memory.  Each of several ranks has its share of the sentences.
+free memory.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.streams import Spill, TextStream
+from minillm.data.streams import OnDisk, Spill, TextStream
 from minillm.errors import InputError, short
 from minillm.text import check_texts
 from minillm.text.words import split_words
 
 LONGEST = 1000  # words in a sentence; a longer line becomes several sentences
-SHARED_WORDS = 100_000  # words between two checks of the clock
+PART_WORDS = 100_000  # between two checks of the clock
 
 
 @dataclass(frozen=True)
@@ -104,70 +104,41 @@ def encode_sentences(
             yield encoded[known], bounds.astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Share:
-    """A rank's share of some sentences of the text, which all ranks divide: ids and starts."""
-
-    ids: Any  # (N,)
-    starts: Any  # (S + 1,) of the sentences among them
-    words: int  # of all ranks
-    sentences: int
-    words_before: int  # of the divided sentences, before the share
-    sentences_before: int
-
-
 class Corpus:
-    """The sentences of a text as ids, on the disk.
+    """The sentences of a text as ids, on the disk, in parts of about PART_WORDS words.
 
-    About SHARED_WORDS words at a time are divided among ``size`` ranks: each has consecutive
-    sentences, with about the same number of words.  ``words`` and ``sentences`` are the numbers of
-    the whole text.
+    ``words`` and ``sentences`` are the numbers of the whole text.
     """
 
-    def __init__(
-        self,
-        words: WordCounts,
-        text: TextStream,
-        spill: Spill,
-        rank: int = 0,
-        size: int = 1,
-    ):
-        self._shares: list[Share] = []
+    def __init__(self, words: WordCounts, text: TextStream, spill: Spill):
+        self._parts: list[tuple[OnDisk, OnDisk]] = []
         self.words = self.sentences = 0
         for ids, starts in encode_sentences(text.blocks(), words):
             for first, last in pairwise(_cuts(starts)):
                 begin, end = starts[first], starts[last]
-                # The sentences that begin in the rank's part of the words.
-                bounds = begin + (end - begin) * np.arange(size + 1) // size
-                a, b = first + np.searchsorted(starts[first:last], bounds[rank : rank + 2])
-                part, part_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
-                self._shares.append(
-                    Share(
-                        ids=spill.keep(part),
-                        starts=spill.keep(part_starts),
-                        words=int(end - begin),
-                        sentences=last - first,
-                        words_before=int(starts[a] - begin),
-                        sentences_before=int(a - first),
-                    )
-                )
+                of_part = starts[first : last + 1] - begin
+                self._parts.append((spill.keep(ids[begin:end]), spill.keep(of_part)))
             self.words += len(ids)
             self.sentences += len(starts) - 1
 
-    def shares(self, skip: int = 0, epochs: int = 1) -> Iterator[Share]:
-        """The shares of ``epochs`` epochs, without the first ``skip`` sentences."""
-        for share in epochs * self._shares:
-            if skip >= share.sentences:
-                skip -= share.sentences
+    def parts(
+        self, skip: int = 0, epochs: int = 1
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """The ids and starts of each part of ``epochs`` epochs.
+
+        The first ``skip`` sentences are left out; they must be whole parts.
+        """
+        for ids, starts in epochs * self._parts:
+            if skip > 0:
+                skip -= len(starts) - 1
             else:
-                skip = 0
-                yield replace(share, ids=share.ids[:], starts=share.starts[:])
+                yield ids[:], starts[:]
 
 
 def _cuts(starts: NDArray[np.int64]) -> list[int]:
-    """The sentences before which the text is cut, about every SHARED_WORDS words; and its end."""
+    """The sentences before which the text is cut, about every PART_WORDS words; and its end."""
     cuts, count = [0], len(starts) - 1
     while cuts[-1] < count:
-        last = int(np.searchsorted(starts, starts[cuts[-1]] + SHARED_WORDS, "right")) - 1
+        last = int(np.searchsorted(starts, starts[cuts[-1]] + PART_WORDS, "right")) - 1
         cuts.append(min(max(last, cuts[-1] + 1), count))
     return cuts

@@ -10,7 +10,7 @@ from published import of_pairs
 
 import minillm
 from minillm.cli import main
-from minillm.decoding.llama_reader import LlamaReader
+from minillm.decoding import LlamaReader
 from minillm.errors import InputError
 from minillm.formats.peft import read_adapter, write_adapter
 from minillm.models.llama import Llama, LlamaConfig

@@ -138,6 +138,7 @@ def test_a_signal_to_one_rank_ends_the_job_for_all(tmp_path):
         (("train", "lm", "--nonsense", "--out", "r"), "there is no option '--nonsense'"),
         (("generate", "r"), "generate: expected one process, found 2, started by mpiexec"),
         (("train", "lm", "-", "--out", "r"), "standard input: expected files"),
+        (("train", "ngram", "--out", "r"), "ngram: expected one process, found 2, started by m"),
     ],
 )
 def test_an_error_of_all_ranks_is_told_once(tmp_path, command, told):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mpiexec
 import numpy as np
 import pytest
 
@@ -102,20 +101,6 @@ def test_memory_is_as_large_as_was_said(tmp_path):
     assert resident["2G"] > 2 * 2**26  # the same text would have needed more
     models = [(tmp_path / memory / "model.safetensors").read_bytes() for memory in resident]
     assert models[0] == models[1]
-
-
-@pytest.mark.parametrize(
-    ("size", "unit"), [(2, "word"), pytest.param(3, "character", marks=pytest.mark.deep)]
-)
-def test_several_processes_make_the_same_model(tmp_path, text, size, unit):
-    options = ["train", "ngram", text, "--unit", unit, "--order", "3", "--out"]
-    status, out, error = mpiexec.run(size, "-m", "minillm", *options, tmp_path / "all")
-    assert status == 0, error
-    assert out.count("held-out perplexity") == 1  # rank 0 tells it
-    assert main([*options, str(tmp_path / "one")]) == 0
-    for name in ("model.safetensors", "vocabulary.json", "config.json"):
-        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    assert not [path for path in (tmp_path / "all").iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mpiexec import run as run_ranks
 
 from minillm.cli import main
 from minillm.data.streams import TextStream
@@ -116,7 +115,7 @@ def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
 def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
     """Interrupted after a few hundred words, again and again, then to the end."""
     folder = tmp_path / "run"
-    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 1000)
+    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 1000)
     learned = word2vec.Word2Vec.learn
     calls = []
 
@@ -215,7 +214,7 @@ def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
 
 @pytest.mark.usefixtures("small_blocks")
 def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 1000)
+    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 1000)
     learned = word2vec.Word2Vec.learn
     models = []
     for stop in (None, 4):
@@ -235,19 +234,3 @@ def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, m
             assert main(command) == 0
         models.append((folder / "model.safetensors").read_bytes())
     assert models[0] == models[1]
-
-
-@pytest.mark.deep
-def test_two_ranks(tmp_path, text_file, capsys):
-    """They tell what one would, and write one run, which one process may go on with."""
-    folder = tmp_path / "run"
-    command = ("-m", "minillm", "train", "word2vec")
-    status, out, errors = run_ranks(2, *command, text_file, "--out", folder, *TINY)
-    assert status == 0, errors
-    assert out.count("trained after 9,600 words") == out.count("8 vectors; loss") == 1
-    assert errors.count("9,600 words: loss") == 1
-    assert main(["similar", str(folder), "red", "--count", "3"]) == 0
-    words = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
-    assert words == {"green", "blue", "black"}
-    assert main(["train", "word2vec", "--out", str(folder), "--resume", "--epochs", "4"]) == 0
-    assert "trained after 12,800 words" in capsys.readouterr().out

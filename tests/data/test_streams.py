@@ -4,7 +4,6 @@ import hashlib
 import io
 import sys
 import tempfile
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from minillm.data import builtin_corpus, read_text
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
 from minillm.errors import InputError
-from minillm.text import Words, build_vocabulary
 
 TEXTS = st.text(st.sampled_from("ab \n\ré€😀"), max_size=60).filter(lambda text: text.strip())
 
@@ -86,37 +84,6 @@ def test_an_array_on_the_disk_grows():
         assert [block.tolist() for block in grown.blocks(3)] == [[0, 1, 2], [7, 6, 5], [4, 3]]
 
 
-@given(
-    st.text(alphabet="ab \n", min_size=1, max_size=60).filter(str.strip),
-    st.integers(1, 5),
-    st.integers(1, 40),
-)
-@example("a\nb\nc\n", 3, 2)
-def test_a_text_that_is_cut_between_lines_has_the_same_tokens(tmp_path_factory, text, parts, block):
-    path = tmp_path_factory.mktemp("text") / "text"
-    path.write_text(text)
-    stream = TextStream([str(path)], block)
-    stop = stream.characters * 9 // 10
-    cuts = [stream.line_after(stop * k // parts, stop) for k in range(1, parts)]
-    cuts = [0, *cuts, stop]
-    assert cuts == sorted(cuts)
-    parts = [block for cut in pairwise(cuts) for block in stream.blocks(*cut)]
-    whole = list(stream.blocks(stop=stop))
-    assert "".join(parts) == "".join(whole)
-    for vocabulary in (build_vocabulary([text], "bpe", maximum_size=270), Words.from_text(text)):
-        ids = [np.concatenate([*map(vocabulary.encode, each), [-1]]) for each in (parts, whole)]
-        assert np.array_equal(*ids)
-
-
-def test_lines_are_cut_in_equal_parts(tmp_path):
-    (tmp_path / "text").write_text("four\n" * 100)
-    for block in (7, 1000):
-        stream = TextStream([str(tmp_path / "text")], block)
-        assert 250 <= stream.line_after(250, 500) < 250 + 2 * block
-        assert stream.line_after(250, 500) % 5 == 0
-        assert stream.line_after(498, 500) == 500
-
-
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 10))
 def test_regroup(lengths, size):
     text = np.arange(sum(lengths))
@@ -138,8 +105,6 @@ def test_sentence_starts(pieces, line_end):
     results = list(sentence_starts(arrays, 9, line_end))
     assert [id for piece in results for id in piece.tolist()] == expected
     assert all(piece.dtype == np.int32 for piece in results)
-    rest = sentence_starts(arrays, 9, line_end, opening=False)  # of a text that has begun
-    assert [id for piece in rest for id in piece.tolist()] == expected[1:]
 
 
 def test_a_spill_is_removed_with_its_block(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A corpus in shards: every token once, whatever the ranks, the files and the kills."""
+"""A corpus in shards: every token once, whatever the files and the kills."""
 
 import gzip
 import json
@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ranks_in_threads import on_ranks
 
-from minillm.data import documents, tokenizing, write_shards
+from minillm.data import documents, write_shards
 from minillm.errors import InputError
 from minillm.text import Words
 
@@ -51,19 +50,6 @@ class Dying:
         if self.left < 0:
             raise Killed
         return VOCABULARY.encode_each(texts, names)
-
-
-def together(size, out, files, vocabulary=VOCABULARY, *arguments, **options):
-    """The shards that so many ranks write."""
-    own = threading.local()
-
-    def work(ranks):
-        own.ranks = ranks
-        return write_shards(out, files, vocabulary, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tokenizing, "ranks", lambda: own.ranks)
-        return on_ranks(size, work)[0]
 
 
 @pytest.fixture
@@ -114,36 +100,32 @@ def corpus(folder, seed=0, count=40):
     return files, texts
 
 
-def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small):
+def test_shards_hold_the_documents_in_their_order(tmp_path, small):
     files, texts = corpus(tmp_path)
-    one = together(1, tmp_path / "1", files, VOCABULARY, 60)
+    one = write_shards(tmp_path / "out", files, VOCABULARY, 60)
     assert len(documents.parts_of(files, 60)) > 8
     assert documents_of(one) == expected(texts)
     found = one.source
     assert found["documents"] == len(texts)
     assert found["characters"] == found["bytes"] == sum(map(len, texts))
-    for size in (2, 3, 20):
-        together(size, tmp_path / str(size), files, VOCABULARY, 60)
-        assert files_of(tmp_path / str(size)) == files_of(tmp_path / "1")
 
 
 def test_a_file_in_several_parts_is_one_document(tmp_path, small):
     for name, start in (("x", "a b c\n"), ("y", "b b c\n"), ("z", "a b c\n")):
         (tmp_path / name).write_text(start + "d e f g\n" * 20)
     files = [str(tmp_path / name) for name in "xyz"]
-    shards = together(2, tmp_path / "out", files, VOCABULARY, 60)
+    shards = write_shards(tmp_path / "out", files, VOCABULARY, 60)
     assert len(list(shards.path.glob("*.bin"))) > 6
     assert (shards[:] == 1).sum() == shards.source["documents"] == 3
 
 
 @given(
     st.lists(st.lists(st.sampled_from([*LETTERS, "  ", "\n"]), max_size=60), max_size=4),
-    st.integers(1, 4),
     st.integers(1, 90),
     st.integers(1, 40),
     st.sampled_from(["file", "line"]),
 )
-def test_every_token_once(tmp_path_factory, contents, size, part, block, kind):
+def test_every_token_once(tmp_path_factory, contents, part, block, kind):
     folder, files, texts = tmp_path_factory.mktemp("corpus"), [], []
     for number, words in enumerate([["a"], *contents]):
         text = "h" + " ".join(words).replace(" \n ", "\n") + "\n"
@@ -153,33 +135,33 @@ def test_every_token_once(tmp_path_factory, contents, size, part, block, kind):
         texts += [each + "\n" for each in own if each.strip()]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(documents, "BLOCK", block)
-        shards = together(size, folder / "out", files, VOCABULARY, part, documents=kind)
+        shards = write_shards(folder / "out", files, VOCABULARY, part, documents=kind)
     ids = [id for text in texts for id in (*VOCABULARY.encode(text).tolist(), 1)]
     assert shards[:].tolist() == ids
     assert shards.source["documents"] == len(texts)
 
 
 @pytest.mark.deep
-def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small):
+def test_after_kills_it_ends_with_the_same_bytes(tmp_path, small):
     files, _ = corpus(tmp_path)
-    whole = together(1, tmp_path / "whole", files, VOCABULARY, 60)
-    out, kept, sizes = tmp_path / "out", [0], random.Random(0)
+    whole = write_shards(tmp_path / "whole", files, VOCABULARY, 60)
+    out, kept = tmp_path / "out", [0]
     for pieces in range(5, 120, 9):
         with suppress(Killed):
-            together(sizes.randint(1, 4), out, files, Dying(pieces), 60)
+            write_shards(out, files, Dying(pieces), 60)
         kept.append(len(list(out.rglob("*.bin"))))
     assert len(set(kept)) > 4
     assert kept == sorted(kept)
-    together(3, out, files, VOCABULARY, 60)
+    write_shards(out, files, VOCABULARY, 60)
     assert files_of(out) == files_of(whole.path)
-    together(3, out, files, Dying(0), 60)  # complete: nothing is encoded again
+    write_shards(out, files, Dying(0), 60)  # complete: nothing is encoded again
 
 
 def test_continuing_with_another_text_is_refused(tmp_path, small):
     files, _ = corpus(tmp_path)
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        together(1, out, files, Dying(40), 60)
+        write_shards(out, files, Dying(40), 60)
     before = files_of(out)
     assert len(before) > 4
     text = (tmp_path / "0.txt").read_text()
@@ -188,14 +170,14 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
         with pytest.raises(
             InputError, match=r"expected the shards of this text.* found others: give overwrite"
         ):
-            together(1, out, files, VOCABULARY, 60)
+            write_shards(out, files, VOCABULARY, 60)
         assert files_of(out) == before
     (tmp_path / "0.txt").write_text(text)
     with pytest.raises(InputError, match="expected the shards of this text"):
-        together(1, out, files, VOCABULARY, 60, documents="line")
-    together(1, out, files, VOCABULARY, 60)
+        write_shards(out, files, VOCABULARY, 60, documents="line")
+    write_shards(out, files, VOCABULARY, 60)
     with pytest.raises(InputError, match="expected the shards of this text"):  # complete, too
-        together(2, out, files[1:], VOCABULARY, 60)
+        write_shards(out, files[1:], VOCABULARY, 60)
 
 
 @pytest.mark.parametrize(
@@ -204,24 +186,23 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
 def test_a_damaged_entry_of_a_shard_is_named(tmp_path, small, damage):
     files, _ = corpus(tmp_path)
     with pytest.raises(Killed):
-        together(1, tmp_path / "out", files, Dying(40), 60)
+        write_shards(tmp_path / "out", files, Dying(40), 60)
     (path,) = (tmp_path / "out").glob("unfinished-*/00000.json")
     path.write_text(damage)
     with pytest.raises(InputError, match=r"00000\.json: expected "):
-        together(1, tmp_path / "out", files, VOCABULARY, 60)
+        write_shards(tmp_path / "out", files, VOCABULARY, 60)
 
 
 def test_errors_in_the_input_write_nothing(tmp_path, small):
-    files, _ = corpus(tmp_path)
     (tmp_path / "binary").write_bytes(b"a\0b")
     (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')
-    for size in (1, 2):
-        with pytest.raises(InputError, match=r"nothing: there is no such file"):
-            together(size, tmp_path / "out", [str(tmp_path / "nothing")])
-        with pytest.raises(InputError, match=r"binary: expected UTF-8 text"):
-            together(size, tmp_path / "out", [str(tmp_path / "binary"), *files[:size]])
-        with pytest.raises(InputError, match=r"blank.jsonl: it has no tokens"):
-            together(size, tmp_path / "out", [str(tmp_path / "blank.jsonl")])
+    for named, told in (
+        (["nothing"], "nothing: there is no such file"),
+        (["binary"], "binary: expected UTF-8 text"),
+        (["blank.jsonl"], r"blank.jsonl: it has no tokens"),
+    ):
+        with pytest.raises(InputError, match=told):
+            write_shards(tmp_path / "out", [str(tmp_path / name) for name in named], VOCABULARY)
     assert not (tmp_path / "out").exists()
 
 
@@ -242,5 +223,3 @@ def test_a_pipe_is_read_once(tmp_path, small):
         InputError, match=r"expected the shards of this text.* found others: give overwrite"
     ):
         write_shards(tmp_path / "out", files, VOCABULARY, 60)
-    with pytest.raises(InputError, match="expected files, as several ranks read them, found st"):
-        together(2, tmp_path / "other", files)

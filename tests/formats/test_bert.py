@@ -8,7 +8,7 @@ from other_programs import export_bert, import_bert
 from published import old_files
 from safetensors.numpy import save_file
 
-from minillm.errors import InputError, InputWarning, short
+from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.text import PublishedTokenizer, tokenizer_json
@@ -152,20 +152,9 @@ def test_no_pooler(tmp_path):
     check(make(tmp_path / "bert", weights(BODY, ""), architectures=["BertModel"]), BODY)
 
 
-PUBLISHED = {  # entries of other programs' files: the first BERTs', and those of transformers 5
-    "attention_probs_dropout_prob": 0.1, "bos_token_id": None, "chunk_size_feed_forward": 0,
-    "classifier_dropout": None, "directionality": "bidi", "gradient_checkpointing": False,
-    "initializer_range": 0.02, "is_decoder": False, "output_past": True, "pooler_fc_size": 768,
-    "pooler_num_attention_heads": 12, "pooler_num_fc_layers": 3, "pooler_size_per_head": 128,
-    "pooler_type": "first_token_transform", "transformers_version": "5.24.0", "use_cache": True,
-}  # fmt: skip
-
-
-def test_unknown_entries_are_named_in_a_warning(tmp_path):
-    import_bert(make(tmp_path / "a", **PUBLISHED))  # a warning would be an error
-    path = make(tmp_path / "b", more=3)
-    with pytest.warns(InputWarning, match=r"/config.json: ignored.*here: 'more'$"):
-        import_bert(path)
+def test_unknown_entries_are_ignored(tmp_path):
+    """Those of the first BERTs, and of transformers 5."""
+    import_bert(make(tmp_path / "a", directionality="bidi", pooler_fc_size=768, use_cache=True))
 
 
 def test_more_heads_than_the_architecture_has(tmp_path):
@@ -353,12 +342,8 @@ def test_unsupported_sentence_encoders_are_refused(tmp_path):
     assert "default_prompt_name: expected null" in refusal(path)
     prompts.write_text(json.dumps({"prompts": {"a": "b"}, "default_prompt_name": None}))
     import_bert(path)
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
     (path / "1_Pooling" / "config.json").unlink()
-    both = refusal(path).splitlines()  # of the model, and of its pooling
-    assert "hidden_act: expected 'gelu'" in both[0]
-    assert "1_Pooling/config.json: there is no such file" in both[-1]
+    assert "1_Pooling/config.json: there is no such file" in refusal(path)
 
 
 # --- damage ------------------------------------------------------------------------------------
@@ -410,7 +395,7 @@ def test_a_part_of_a_head(tmp_path, head):
     assert f"the tensor {last} is missing" in refusal(make(tmp_path / "bert", tensors))
     tensors = {n: a for n, a in weights().items() if n.removeprefix("bert.") != first}
     message = refusal(make(tmp_path / "other", tensors))
-    assert f"{short(last)}: config.json describes no such tensor" in message or head is POOLER
+    assert f"{short(last)}: the model has no tensor" in message or head is POOLER
 
 
 def test_a_head_of_the_architecture_that_is_missing(tmp_path):
@@ -426,7 +411,7 @@ def test_an_output_of_its_own(tmp_path, name, of):
     message = refusal(make(tmp_path / "bert", tensors))
     assert f"{DECODER}.{name}: expected the weights of {of}, found others" in message
     tensors[f"{DECODER}.{name}"] = np.zeros(3, np.float32)
-    assert "found (3,)" in refusal(make(tmp_path / "other", tensors))
+    assert "found others" in refusal(make(tmp_path / "other", tensors))
 
 
 def test_an_output_that_is_not_tied(tmp_path):

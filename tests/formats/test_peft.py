@@ -140,15 +140,13 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
     ("values", "message"),
     [
         ({"peft_type": "IA3"}, "peft_type: expected 'LORA', found 'IA3'"),
-        ({"use_dora": True}, "use_dora: expected none: more than W .*, found True"),
+        ({"use_dora": True}, "use_dora: expected None or False, found True"),
         ({"use_rslora": "x"}, "use_rslora: expected true or false, found 'x'"),
         ({"bias": "some"}, "bias: expected 'none' or 'all' or 'lora_only', found 'some'"),
         ({"alpha_pattern": {"query": 0}}, "alpha_pattern: query: expected a number above 0"),
         ({"alpha_pattern": {"(a+)+": 1}}, r"alpha_pattern: expected names of modules with at mo"),
         ({"alpha_pattern": {"a*b*c*": 1}}, r"alpha_pattern: expected names of modules with at m"),
         ({"alpha_pattern": {"(": 1}}, r"alpha_pattern: expected names of modules"),
-        ({"lora_bias": True}, "lora_bias: expected none"),
-        ({"use_more": 3}, "use_more: expected none: more than W .*, found 3"),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
@@ -158,11 +156,7 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
         ({"init_lora_weights": "corda"}, "init_lora_weights: expected True, .*found 'corda'"),
         ({"init_lora_weights": "loftq"}, "init_lora_weights: expected True, .*found 'loftq'"),
         ({"init_lora_weights": ["a"]}, "init_lora_weights: expected True"),
-        (
-            {"alora_invocation_tokens": [3]},
-            r"alora_invocation_tokens: expected none",
-        ),
-        ({"kasa_config": {"beta": 1}}, "kasa_config: expected none.*, found {'beta'"),
+        ({"alora_invocation_tokens": [3]}, "alora_invocation_tokens: expected None or False"),
     ],
 )
 def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path):
@@ -171,29 +165,6 @@ def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path
     write_theirs(tmp_path / "theirs", tensors, **values)
     with pytest.raises(InputError, match=message):
         read_adapter(tmp_path / "theirs", model)
-
-
-PUBLISHED = {  # as PEFT 0.21 writes it
-    "alora_invocation_tokens": None, "alpha_pattern": {}, "arrow_config": None,
-    "auto_mapping": None, "base_model_name_or_path": "base", "bias": "none", "corda_config": None,
-    "ensure_weight_tying": False, "eva_config": None, "exclude_modules": None,
-    "fan_in_fan_out": False, "inference_mode": True, "init_lora_weights": "gaussian",
-    "kasa_config": None, "layer_replication": None, "layers_pattern": None,
-    "layers_to_transform": None, "loftq_config": {}, "lora_alpha": 6, "lora_bias": False,
-    "lora_dropout": 0.1, "lora_ga_config": None, "megatron_config": None,
-    "megatron_core": "megatron.core", "modules_to_save": None, "monteclora_config": None,
-    "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16, "r": 3,
-    "rank_pattern": {}, "revision": None, "target_modules": ["query"], "target_parameters": None,
-    "task_type": None, "trainable_token_indices": None, "use_bdlora": None, "use_dora": False,
-    "use_qalora": False, "use_rslora": False, "velora_config": None,
-}  # fmt: skip
-
-
-def test_entries_that_say_nothing(tmp_path):
-    model = small("bert")
-    tensors, _ = theirs_with(model, BERT_MODULES, r=3, scale=2.0)
-    write_theirs(tmp_path / "theirs", tensors, **PUBLISHED, use_less=None, use_none=False)
-    read_adapter(tmp_path / "theirs", model)  # a warning would be an error
 
 
 @pytest.mark.parametrize(
@@ -257,7 +228,7 @@ def test_each_module_may_have_its_own_rank_and_alpha(root, tmp_path):
     result, r, alpha = read_adapter(tmp_path / "ours", model)
     assert_close(merged(model, result, alpha / r), expected)
     write_theirs(tmp_path / "theirs", tensors, rank_pattern={})
-    with pytest.raises(InputError, match=r"q_proj.lora_A.weight: expected shape \(3, 4\), found"):
+    with pytest.raises(InputError, match=r"q_proj.lora_A: expected shape \(3, 4\), found"):
         read_adapter(tmp_path / "theirs", model)
 
 

@@ -59,12 +59,12 @@ class Bench:
 
 
 def right(error: BaseException | None) -> bool:
-    """Whether an input was read, or refused for reasons of one line that is not too long."""
+    """Whether an input was read, or refused in one line that is not too long."""
     if error is None:
         return True
     if not isinstance(error, InputError):
         return False
-    return all("\n" not in reason and len(reason) < 1500 for reason in error.lines)
+    return "\n" not in str(error) and len(str(error)) < 1500
 
 
 def _write(folder: Path, files: Files) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,8 @@ from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
 from minillm.decoding import Decoder, Reader
+from minillm.decoding.block_step import OutputLayer
 from minillm.decoding.decoder import select
-from minillm.decoding.decoder_step import DecoderWeights, OutputLayer
-from minillm.decoding.gpt_reader import gpt_weights
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 
@@ -41,13 +41,17 @@ def new_transformer(dtype=np.float64, **options):
 
 
 def arguments(model, Q, S, seed=2):
-    """The arguments of decoder_step for a GPT, with any past."""
+    """The arguments of block_step for a GPT, with any past."""
     c, rng = model.config, np.random.default_rng(seed)
     shape = (Q, c.heads, S, c.width // c.heads)
     past = [rng.standard_normal(shape).astype(model.dtype) for _ in range(2 * c.layers)]
     x = rng.standard_normal((Q, c.width)).astype(model.dtype)
-    counts = rng.integers(1, S + 1, Q)
-    return gpt_weights(model), x, past, None, counts, [], None, -1
+    weights, start = Reader(model).new_weights(), rng.integers(0, S, Q)
+    return weights, x, *no_angles(model.dtype), past, start, None, [], None, -1
+
+
+def no_angles(dtype):
+    return (np.zeros((0, 0, 0), dtype),) * 2
 
 
 def arguments_with_source(model, B, K, T, S, seed=2):
@@ -68,18 +72,19 @@ def arguments_with_source(model, B, K, T, S, seed=2):
     x = rng.standard_normal((Q, c.width)).astype(model.dtype)
     lengths = rng.integers(0, S + 1, B)
     weights = Decoder(model).new_weights()
-    return weights, x, pool, rows, np.full(Q, T), memory, lengths, c.layers - 1
+    before, angles = np.full(Q, T - 1), no_angles(model.dtype)
+    return weights, x, *angles, pool, before, rows, memory, lengths, c.layers - 1
 
 
 def in_float64(model, arguments):
     """The same model and arguments, in float64."""
     params = {name: array.astype(np.float64) for name, array in model.params.items()}
     exact = type(model)(model.config, params=params)
-    weights, x, past, rows, counts, memory, lengths, shown = arguments
-    is_gpt = isinstance(model, GPT)
-    weights = gpt_weights(exact) if is_gpt else Decoder(exact).new_weights()
+    _, x, _, _, past, start, rows, memory, lengths, shown = arguments
+    weights = (Reader if isinstance(model, GPT) else Decoder)(exact).new_weights()
     past, memory = ([array.astype(np.float64) for array in kept] for kept in (past, memory))
-    return weights, x.astype(np.float64), past, rows, counts, memory, lengths, shown
+    angles = no_angles(np.float64)
+    return weights, x.astype(np.float64), *angles, past, start, rows, memory, lengths, shown
 
 
 def assert_twins(twin, original, model, given_ones, tolerance):
@@ -87,15 +92,15 @@ def assert_twins(twin, original, model, given_ones, tolerance):
     may be as far apart as the original is from the result in float64, or as that result moves when
     its input moves by one rounding of float32.
     """
-    weights, x, past, *others = given_ones
+    weights, x, cos, sin, past, *others = given_ones
     other, exact = [array.copy() for array in past], in_float64(model, given_ones)
-    results = twin.decoder_step(weights, x, past, *others)
-    expected = original.decoder_step(weights, x, other, *others)
+    results = twin.block_step(*given_ones)
+    expected = original.block_step(weights, x, cos, sin, other, *others)
     moved = in_float64(model, given_ones)
     moved[1][...] *= 1 + 2.0**-23 * (-1.0) ** np.arange(x.shape[-1])
-    truths, after = original.decoder_step(*exact), original.decoder_step(*moved)
+    truths, after = original.block_step(*exact), original.block_step(*moved)
     assert (results[1] is None) == (expected[1] is None) == isinstance(model, GPT)
-    found = ([*results, *past], [*expected, *other], [*truths, *exact[2]], [*after, *moved[2]])
+    found = ([*results, *past], [*expected, *other], [*truths, *exact[4]], [*after, *moved[4]])
     for ours, theirs, truth, near in zip(*found, strict=True):
         if ours is None:
             continue
@@ -143,7 +148,7 @@ def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, Q):
 
     def stepped():
         given_ones = arguments(model, Q, 40)
-        return [twin.decoder_step(*given_ones)[0], *given_ones[2]]
+        return [twin.block_step(*given_ones)[0], *given_ones[4]]
 
     same_bits(stepped, counts=(2, 3, 5))
 
@@ -156,7 +161,7 @@ def test_the_bits_with_a_source_do_not_depend_on_the_threads(twin, same_bits, B,
 
     def stepped():
         given_ones = arguments_with_source(model, B, K, 7, 12)
-        return [*twin.decoder_step(*given_ones), *given_ones[2]]
+        return [*twin.block_step(*given_ones), *given_ones[4]]
 
     same_bits(stepped, counts=(2, 3, 5))
 
@@ -170,8 +175,8 @@ def test_an_output_layer_is_a_decoder_without_blocks(twin, same_bits, Q, V):
     y = rng.standard_normal((Q, 300))
 
     def logits():
-        weights = DecoderWeights(params, [], last_norm=None, E=None)
-        return [twin.decoder_step(weights, y, [], None, np.ones(Q, int), [], None, -1)[0]]
+        weights = OutputLayer(SimpleNamespace(params=params)).weights
+        return [twin.block_step(weights, y, *no_angles(float), [], np.zeros(Q, int))[0]]
 
     same_bits(logits, counts=(2, 3, 5))
     expected = y @ params["output.W"] + params["output.b"]
@@ -181,7 +186,7 @@ def test_an_output_layer_is_a_decoder_without_blocks(twin, same_bits, Q, V):
 @pytest.mark.usefixtures("both_twins")
 def test_an_output_layer_sees_weights_that_have_been_replaced():
     params = {"output.W": np.ones((2, 3)), "output.b": np.zeros(3)}
-    layer, y = OutputLayer(params), np.array([[[1.0, 2.0]], [[3.0, 4.0]]])
+    layer, y = OutputLayer(SimpleNamespace(params=params)), np.array([[[1.0, 2.0]], [[3.0, 4.0]]])
     np.testing.assert_array_equal(layer(y), [[[3] * 3], [[7] * 3]])
     params["output.W"] = 2 * params["output.W"]
     np.testing.assert_array_equal(layer(y), [[[6] * 3], [[14] * 3]])
@@ -191,16 +196,16 @@ def test_an_output_layer_sees_weights_that_have_been_replaced():
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_what_is_nobodys_has_no_influence(twin, original, of_twin, poison):
     """Positions behind a row's last, rows of the pool that nobody looks at, and padding."""
-    step = (twin if of_twin else original).decoder_step
+    step = (twin if of_twin else original).block_step
     given_ones = arguments(new(), 3, 9)
     expected = step(*given_ones)[0]
-    for q, count in enumerate(given_ones[4]):
-        for array in given_ones[2]:
-            array[q, :, count:] = poison
+    for q, before in enumerate(given_ones[5]):
+        for array in given_ones[4]:
+            array[q, :, before + 1 :] = poison
     np.testing.assert_array_equal(step(*given_ones)[0], expected)
 
     given_ones = arguments_with_source(new_transformer(), 4, 2, 3, 9)
-    _, _, pool, rows, _, memory, lengths, _ = given_ones
+    _, _, _, _, pool, _, rows, memory, lengths, _ = given_ones
     expected = step(*given_ones)
     unseen = np.setdiff1d(np.arange(pool[0].shape[2]), rows)
     assert len(unseen)
@@ -220,7 +225,7 @@ def test_a_nan_reaches_its_own_row_alone(twin, original, with_source):
     given_ones[1][5, 1] = np.nan
     with np.errstate(invalid="ignore"):
         for kernels in (twin, original):
-            logits, _ = kernels.decoder_step(*given_ones)
+            logits, _ = kernels.block_step(*given_ones)
             assert np.isnan(logits[5]).all()
             assert np.isfinite(np.delete(logits, 5, axis=0)).all()
 
@@ -301,7 +306,7 @@ def test_an_old_state_stays_as_it_is_where_the_window_slides():
             np.testing.assert_allclose(logits, expected, atol=1e-12)
 
 
-NAMES = ("weights", "x", "past", "rows", "counts", "memory", "lengths", "shown")
+NAMES = ("weights", "x", "cos", "sin", "past", "start", "rows", "memory", "lengths", "shown")
 
 
 def changed(**changes):
@@ -342,12 +347,13 @@ SPOILT = {
     "x of float32": changed(x=lambda x: x.astype(np.float32)),
     "x too wide": changed(x=lambda x: np.tile(x, 2)),
     "x with strides": changed(x=lambda x: np.asfortranarray(x)),
-    "x of more rows": changed(x=lambda x: np.tile(x, (2, 1))),
+    "x of no whole texts": changed(x=lambda x: np.tile(x, (2, 1))[:3]),
     "no rows": changed(x=lambda x: x[:0]),
-    "counts of int32": changed(counts=lambda n: n.astype(np.int32)),
-    "counts beyond the room": changed(counts=lambda n: n + 9),
-    "nothing read": changed(counts=lambda n: 0 * n),
-    "fewer counts": changed(counts=lambda n: n[:1]),
+    "start of int32": changed(start=lambda n: n.astype(np.int32)),
+    "start beyond the room": changed(start=lambda n: n + 9),
+    "start below 0": changed(start=lambda n: n - 9),
+    "no start": changed(start=lambda n: n[:0]),
+    "start of fewer texts": changed(start=lambda n: n[:1]),
     "a layer less": changed(past=lambda p: p[:-2]),
     "keys of float32": changed(past=first(lambda k: k.astype(np.float32))),
     "keys of fewer rows": changed(past=first(lambda k: k[:1])),
@@ -355,21 +361,20 @@ SPOILT = {
     "keys with strides": changed(past=first(lambda k: k[..., ::2])),
     "keys to be read only": changed(past=first(lambda k: np.broadcast_to(k[:1], k.shape))),
     "no heads": changed(past=lambda p: [k[:, :0] for k in p]),
-    "W_2 too small": weight(-2, lambda W: W[:-1].copy()),
-    "W_1 of another dtype": weight(-4, lambda W: W.astype(np.float32)),
-    "W_1 with strides": weight(-4, lambda W: np.asfortranarray(W)),
+    "W_2 too small": weight(-3, lambda W: W[:-1].copy()),
+    "W_1 of another dtype": weight(-5, lambda W: W.astype(np.float32)),
+    "W_1 with strides": weight(-5, lambda W: np.asfortranarray(W)),
     "E without columns": weight(2, lambda E: E[:, :0]),
     "E of one axis": weight(2, lambda E: E[0]),
     "no E": weight(2, lambda E: None),
-    "E and W": weight(3, lambda W: np.ones((8, 7))),
-    "E and b": weight(4, lambda b: np.ones(7)),
+    "E and b": weight(3, lambda b: np.ones(7)),
     "a gain too long": weight(0, lambda g: np.ones(9)),
-    "a gain without a bias": weight(1, lambda b: None),
-    "no W_qkv": weight(7, lambda W: None),
-    "a list for a weight": weight(8, lambda b: list(b)),
-    "cross-attention in one layer": weight(5 + 18 + 8, lambda W: np.ones((8, 8))),
+    "a bias without a gain": weight(0, lambda g: None),
+    "no W_qkv": weight(6, lambda W: None),
+    "a list for a weight": weight(7, lambda b: list(b)),
+    "cross-attention in one layer": weight(4 + 22 + 11, lambda W: np.ones((8, 8))),
     "a weight less": fewer_weights(-1),
-    "no blocks": fewer_weights(5),
+    "no blocks": fewer_weights(4),
 }
 SPOILT_WITH_SOURCE = {
     "no memory": changed(memory=lambda m: []),
@@ -384,22 +389,22 @@ SPOILT_WITH_SOURCE = {
     "rows of fewer hypotheses": changed(rows=lambda r: r[:1]),
     "a negative row": changed(rows=lambda r: r - 99),
     "a row beyond the pool": changed(rows=lambda r: r + 99),
-    "a cross-attention too few": weight(5 + 18 + 8, lambda W: None),
-    "only part of a cross-attention": weight(5 + 9, lambda b: None),
+    "a cross-attention too few": weight(4 + 22 + 11, lambda W: None),
+    "only part of a cross-attention": weight(4 + 13, lambda W: None),
 }
 
 
 @pytest.mark.parametrize("what", SPOILT)
 def test_wrong_arguments_of_the_kernel_raise(twin, what):
     with pytest.raises((ValueError, TypeError, AttributeError)):
-        twin.decoder_step(*SPOILT[what](*arguments(new(), 2, 8)))
+        twin.block_step(*SPOILT[what](*arguments(new(), 2, 8)))
 
 
 @pytest.mark.parametrize("what", SPOILT_WITH_SOURCE)
 def test_wrong_arguments_with_a_source_raise(twin, what):
     given_ones = arguments_with_source(new_transformer(), 2, 2, 3, 5)
     with pytest.raises((ValueError, TypeError, AttributeError)):
-        twin.decoder_step(*SPOILT_WITH_SOURCE[what](*given_ones))
+        twin.block_step(*SPOILT_WITH_SOURCE[what](*given_ones))
 
 
 @pytest.mark.usefixtures("both_twins")

@@ -18,14 +18,12 @@ SIZES = {
     "gelu": {"B": 150, "D": 301},
     "silu": {"B": 150, "D": 301},
     "softplus": {"B": 150, "D": 301},
-    "causal_convolution": {"B": 3, "T": 70, "D": 301, "K": 3},
     "layer_norm": {"B": 5, "T": 131, "D": 99},
     "add_norm": {"B": 5, "T": 131, "D": 99},
     "rms_norm": {"B": 5, "T": 131, "D": 99},
     "swiglu": {"B": 150, "D": 301},
     "rotary": {"B": 3, "N": 5, "T": 131, "D": 19},
     "cross_entropy": {"B": 9, "T": 13, "V": 1001},
-    "copied_probability": {"B": 9, "T": 40, "S": 1001},
     "pointer_cross_entropy": {"B": 9, "T": 13, "V": 1001},
     "linear_recurrence": {"B": 3, "T": 70, "D": 301},
     "selective_scan": {"B": 2, "T": 70, "D": 301, "N": 5},
@@ -34,7 +32,6 @@ SIZES = {
     "lstm": {"B": 9, "T": 11, "I": 35, "H": 67},
     "gru": {"B": 9, "T": 11, "I": 35, "H": 67},
     "additive_attention": {"B": 3, "T": 70, "S": 90, "D": 35, "E": 37, "A": 33},
-    "multiplicative_attention": {"B": 3, "T": 70, "S": 90, "D": 35, "E": 37},
     "scaled_dot_product_attention": {"B": 2, "M": 2, "G": 3, "T": 70, "S": 90, "D": 35, "E": 37},
 }
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
-from minillm.decoding.llama_reader import LlamaWeights
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.quantised import Quantised, QuantisedLowRank, quantise
@@ -92,22 +91,22 @@ def with_additions(model, rank=3, seed=3):
 
 
 def arguments(model, B, S, T=1, seed=2):
-    """The arguments of llama_step for T tokens of each of B texts, with any past."""
+    """The arguments of block_step for T tokens of each of B texts, with any past."""
     c, rng = model.config, np.random.default_rng(seed)
     shape = (B, c.key_heads, S + T, c.head_width)
     past = [rng.standard_normal(shape).astype(model.dtype) for _ in range(2 * c.layers)]
     x = rng.standard_normal((B * T, c.width)).astype(model.dtype)
     start = rng.integers(0, S + 1, B)
     positions = start[:, None] + np.arange(T)
-    weights = LlamaWeights(Reader(model))
+    weights = Reader(model).new_weights()
     cos, sin = weights.cos_and_sin(positions.reshape(B * T, 1), model.dtype)
-    return weights, x, cos, sin, past, start, c.eps
+    return weights, x, cos, sin, past, start
 
 
 def results(step, given_ones):
     """The logits, and the keys and values after the step; the arguments stay as they are."""
     past = [array.copy() for array in given_ones[4]]
-    return [step(*given_ones[:4], past, *given_ones[5:]), *past]
+    return [step(*given_ones[:4], past, given_ones[5])[0], *past]
 
 
 PRECISIONS = st.sampled_from([(np.float64, 1e-12), (np.float32, 2e-5)])
@@ -117,7 +116,7 @@ PRECISIONS = st.sampled_from([(np.float64, 1e-12), (np.float32, 2e-5)])
 def test_the_twin_is_the_original(twin, original, sizes, family, B, S, T, precision):
     dtype, tolerance = precision
     given_ones = arguments(new(**sizes, dtype=dtype, family=family), B, S, T)
-    pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
+    pairs = (results(kernels.block_step, given_ones) for kernels in (twin, original))
     for ours, theirs in zip(*pairs, strict=True):
         assert ours.shape == theirs.shape
         assert ours.dtype == theirs.dtype == dtype
@@ -128,7 +127,7 @@ def test_the_twin_is_the_original(twin, original, sizes, family, B, S, T, precis
 def test_packed_weights_are_those_of_the_original(twin, original, sizes, family, B, S, T, bits):
     """An activation between two integers may be rounded to either: a step of 1/127 of a block."""
     given_ones = arguments(new(**sizes, bits=bits, family=family), B, S, T)
-    pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
+    pairs = (results(kernels.block_step, given_ones) for kernels in (twin, original))
     for ours, theirs in zip(*pairs, strict=True):
         size = max(1, np.abs(theirs).max())
         np.testing.assert_allclose(ours, theirs, atol=0.05 * size)
@@ -141,8 +140,8 @@ def test_the_memory_of_a_step_has_room_where_every_piece_is_rounded_up(twin, ori
     given_ones = list(arguments(new(**sizes, tied=True, bits=(8,)), 1, 1000))
     given_ones[5] = np.array([1000])
     with use_threads(1):
-        ours = results(twin.llama_step, given_ones)
-    for one, other in zip(ours, results(original.llama_step, given_ones), strict=True):
+        ours = results(twin.block_step, given_ones)
+    for one, other in zip(ours, results(original.block_step, given_ones), strict=True):
         np.testing.assert_allclose(one, other, atol=0.05 * max(1, np.abs(other).max()))
 
 
@@ -150,9 +149,9 @@ def test_the_memory_of_a_step_has_room_where_every_piece_is_rounded_up(twin, ori
 @pytest.mark.parametrize("T", [1, 5])
 def test_what_is_added_to_weights_is_that_of_the_original(twin, original, bits, T):
     model = new(2, 2, 3, 16, 40, True, bits=bits)
-    without = results(original.llama_step, arguments(model, 3, 9, T))
+    without = results(original.block_step, arguments(model, 3, 9, T))
     given_ones = arguments(with_additions(model), 3, 9, T)
-    pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
+    pairs = (results(kernels.block_step, given_ones) for kernels in (twin, original))
     for ours, theirs, before in zip(*pairs, without, strict=True):
         size = max(1, np.abs(theirs).max())
         np.testing.assert_allclose(ours, theirs, atol=(0.05 if bits else 2e-5) * size)
@@ -185,18 +184,18 @@ def test_additions_that_are_trained_are_used_and_cannot_be_replaced(kernels, bit
 @pytest.mark.parametrize("family", [None, "gemma3"])
 def test_threads_and_other_texts_change_no_bit(twin, bits, T, family):
     given_ones = arguments(new(2, 3, 3, 16, 4000, True, bits=bits, family=family), 3, 20, T)
-    weights, *rows, past, start, eps = given_ones
+    weights, *rows, past, start = given_ones
     with use_threads(1):
-        expected = results(twin.llama_step, given_ones)
+        expected = results(twin.block_step, given_ones)
     for threads in (2, 3):
         with use_threads(threads):
-            for ours, theirs in zip(results(twin.llama_step, given_ones), expected, strict=True):
+            for ours, theirs in zip(results(twin.block_step, given_ones), expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
     if bits:  # sums of floats depend on the number of rows
         x, cos, sin = rows
         rows = [x[T : 2 * T], cos[:, T : 2 * T].copy(), sin[:, T : 2 * T].copy()]
-        one = weights, *rows, [array[1:2] for array in past], start[1:2], eps
-        logits, *past = results(twin.llama_step, one)
+        one = weights, *rows, [array[1:2] for array in past], start[1:2]
+        logits, *past = results(twin.block_step, one)
         np.testing.assert_array_equal(logits, expected[0][T : 2 * T])
         for ours, theirs in zip(past, expected[1:], strict=True):
             np.testing.assert_array_equal(ours, theirs[1:2])
@@ -272,7 +271,7 @@ def with_own(weights, **arrays):
 
 
 def none(weights):
-    weights.arrays = weights.arrays[:3]
+    weights.arrays = weights.arrays[:4]
     return weights
 
 
@@ -306,23 +305,24 @@ SPOILT = {
     "start of fewer texts": changed(5, lambda start: start[:1]),
     "a weight less": changed(0, fewer),
     "no blocks": changed(0, none),
-    "no E": weight(1, lambda E: None),
-    "E and W": weight(2, lambda W: np.ones((64, 7), np.float32)),
-    "E not transposed": weight(1, lambda E: E.T if isinstance(E, Quantised) else E.T.copy()),
+    "no E": weight(2, lambda E: None),
+    "E not transposed": weight(2, lambda E: E.T if isinstance(E, Quantised) else E.T.copy()),
     "a gain too long": weight(0, lambda gain: np.ones(65, np.float32)),
-    "a gain of two axes": weight(3, lambda gain: gain[None]),
-    "a packed gain": weight(6, lambda gain: quantise(np.ones((64, 64), np.float32), "Q8_0")),
-    "no W_qkv": weight(4, lambda W: None),
-    "W_qkv too narrow": weight(4, lambda W: np.ones((64, 8), np.float32)),
-    "W_o transposed": weight(5, lambda W: W.T),
-    "W_gate_up of one half": weight(7, lambda W: np.ones((64, 96), np.float32)),
-    "W_down with strides": weight(8, lambda W: np.asfortranarray(np.ones((96, 64), np.float32))),
-    "W_down of another dtype": weight(8, lambda W: np.ones((96, 64))),
-    "a list for a weight": weight(8, lambda W: [1.0]),
-    "a bias too short": weight(9, lambda b: np.ones(95, np.float32)),
-    "a bias of two axes": weight(9, lambda b: np.ones((1, 96), np.float32)),
-    "one norm of heads": weight(10, lambda gain: np.ones(16, np.float32)),
-    "a norm of one result": weight(12, lambda gain: np.ones(64, np.float32)),
+    "a gain of two axes": weight(4, lambda gain: gain[None]),
+    "a packed gain": weight(4 + 15, lambda gain: quantise(np.ones((64, 64), np.float32), "Q8_0")),
+    "no W_qkv": weight(4 + 2, lambda W: None),
+    "W_qkv too narrow": weight(4 + 2, lambda W: np.ones((64, 8), np.float32)),
+    "W_o transposed": weight(4 + 4, lambda W: W.T),
+    "W_gate_up of one half": weight(4 + 17, lambda W: np.ones((64, 96), np.float32)),
+    "W_down with strides": weight(
+        4 + 19, lambda W: np.asfortranarray(np.ones((96, 64), np.float32))
+    ),
+    "W_down of another dtype": weight(4 + 19, lambda W: np.ones((96, 64))),
+    "a list for a weight": weight(4 + 19, lambda W: [1.0]),
+    "a bias too short": weight(4 + 3, lambda b: np.ones(95, np.float32)),
+    "a bias of two axes": weight(4 + 3, lambda b: np.ones((1, 96), np.float32)),
+    "one norm of heads": weight(4 + 6, lambda gain: np.ones(16, np.float32)),
+    "a norm of one result": weight(4 + 8, lambda gain: np.ones(64, np.float32)),
 }
 
 
@@ -332,7 +332,7 @@ def additions(change):
     def spoil(W):
         return QuantisedLowRank(W.W, *change(W.A, W.B))
 
-    return weight(5, spoil)
+    return weight(4 + 4, spoil)
 
 
 SPOILT_ADDITIONS = {
@@ -352,9 +352,9 @@ SPOILT_ADDITIONS = {
 @pytest.mark.parametrize("what", SPOILT_ADDITIONS)
 def test_wrong_additions_raise(twin, what):
     model = with_additions(new(1, 2, 2, 16, 7, True, bits=(4, 8)))
-    twin.llama_step(*arguments(model, 2, 8, 2))
+    twin.block_step(*arguments(model, 2, 8, 2))
     with pytest.raises((ValueError, TypeError, AttributeError)):
-        twin.llama_step(*SPOILT_ADDITIONS[what](arguments(model, 2, 8, 2)))
+        twin.block_step(*SPOILT_ADDITIONS[what](arguments(model, 2, 8, 2)))
 
 
 @pytest.mark.parametrize("bits", [(), (4, 8)])
@@ -362,7 +362,7 @@ def test_wrong_additions_raise(twin, what):
 def test_wrong_arguments_of_the_kernel_raise(twin, what, bits):
     model = new(1, 2, 2, 16, 7, True, bits=bits)
     with pytest.raises((ValueError, TypeError, AttributeError)):
-        twin.llama_step(*SPOILT[what](arguments(model, 2, 8, 2)))
+        twin.block_step(*SPOILT[what](arguments(model, 2, 8, 2)))
 
 
 def test_packed_weights_are_of_float32(twin):
@@ -370,4 +370,4 @@ def test_packed_weights_are_of_float32(twin):
     weights, *others = arguments(model, 2, 8)
     others = [x.astype(float) if x.dtype == np.float32 else x for x in others[:3]]
     with pytest.raises(ValueError):  # noqa: PT011
-        twin.llama_step(weights, *others, [], np.array([1, 1]), 1e-5)
+        twin.block_step(weights, *others, [], np.array([1, 1]))

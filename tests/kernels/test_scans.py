@@ -1,4 +1,4 @@
-"""The scans and the convolution, at lengths of several spans and widths of several blocks."""
+"""The scans, at lengths of several spans and widths of several blocks."""
 
 import inspect
 
@@ -12,10 +12,6 @@ from minillm.ops.gradient_cases import CASES
 SIZES = {
     "linear_recurrence": ({"B": 3, "T": 70, "D": 300}, {"B": 1, "T": 9, "D": 4100}),
     "selective_scan": ({"B": 2, "T": 70, "D": 70, "N": 5}, {"B": 1, "T": 32, "D": 64, "N": 16}),
-    "causal_convolution": (
-        {"B": 3, "T": 70, "D": 300, "K": 3},
-        {"B": 1, "T": 2, "D": 4100, "K": 4},
-    ),
     "gated_delta_rule": (
         {"B": 2, "N": 2, "T": 70, "K": 9, "V": 35},
         {"B": 1, "N": 3, "T": 64, "K": 32, "V": 32},
@@ -25,7 +21,6 @@ CASE_SIZES = [(name, sizes) for name, several in SIZES.items() for sizes in seve
 ARGUMENTS = {  # of the twins, in the order of the case
     "linear_recurrence": ("a", "b", "h0", "lengths"),
     "selective_scan": ("x", "delta", "A", "b", "c", "skip", "h0"),
-    "causal_convolution": ("x", "W", "b", "before"),
     "gated_delta_rule": ("q", "k", "v", "alpha", "beta", "S0"),
 }
 
@@ -41,11 +36,6 @@ def drawn(name, sizes, dtype=np.float64):
 def both(kernels, name, given):
     """The outputs and the gradients."""
     outputs = getattr(kernels, f"{name}_forward")(**given)
-    if name == "causal_convolution":
-        kept = {n: given[n] for n in ("x", "W", "before")}
-        rng, wanted = np.random.default_rng(1), (outputs, given["before"])
-        dy, dtail = (rng.standard_normal(y.shape).astype(y.dtype) for y in wanted)
-        return outputs, *kernels.causal_convolution_backward(dy, dtail, **kept)
     rng = np.random.default_rng(1)
     dy, dlast = (rng.standard_normal(y.shape).astype(y.dtype) for y in outputs)
     backward = getattr(kernels, f"{name}_backward")
@@ -73,7 +63,7 @@ def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, name, sizes):
     same_bits(lambda: both(twin, name, given))
 
 
-@pytest.mark.parametrize("name", [name for name in SIZES if name != "causal_convolution"])
+@pytest.mark.parametrize("name", SIZES)
 def test_a_text_may_be_cut_anywhere(twin, name):
     """The last state of a part is the first state of the next, bit for bit."""
     given = drawn(name, SIZES[name][0])

@@ -41,10 +41,10 @@ def test_matmul(twin, same_bits, M, K, N, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("N", "I", "O"), [(300, 200, 170), (40, 2000, 30), (900, 65, 500)])
-def test_weight_gradients(twin, same_bits, N, I, O, dtype):
+def test_the_gradient_of_weights(twin, same_bits, N, I, O, dtype):
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(N, I)).astype(dtype), rng.normal(size=(N, O)).astype(dtype)
-    same_bits(twin.weight_gradients, x, dy, counts=(2, 3, 4))
+    same_bits(twin.matmul, x.T, dy, counts=(2, 3, 4))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -58,14 +58,6 @@ def test_recurrences(twin, same_bits, cell, ids):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_copied_probability(twin, same_bits, dtype):
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, 9, (7, 900)), rng.integers(0, 9, (7, 50))
-    m = same_bits(twin.copied_probability_forward, rng.random((7, 50, 900)).astype(dtype), *ids)
-    same_bits(twin.copied_probability_backward, m, *ids)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("N", "D"), [(1000, 70), (129, 512), (1, 60_000), (60_000, 1)])
 def test_layer_norm(twin, same_bits, N, D, dtype):
     x, gain, bias = layer_norm_case(np.random.default_rng(0), N, D, dtype)
@@ -74,21 +66,11 @@ def test_layer_norm(twin, same_bits, N, D, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_add_norm(twin, same_bits, dtype):
-    x, gain, bias = layer_norm_case(np.random.default_rng(0), 1000, 70, dtype)
-    h = x[::-1].copy()
-    outputs = same_bits(twin.add_norm_forward, x, h, gain, bias, 1e-5)
-    same_bits(twin.add_norm_backward, x, h, outputs[0], gain, *outputs[2:])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rms_norm(twin, same_bits, dtype):
     x, gain, _ = layer_norm_case(np.random.default_rng(0), 1000, 70, dtype)
     h = x[::-1].copy()
     _, inverse_rms = same_bits(twin.rms_norm_forward, x, gain, 1e-5)
     same_bits(twin.rms_norm_backward, h, x, gain, inverse_rms)
-    total, _, _, inverse_rms = twin.add_norm_forward(x, h, gain, None, 1e-5)
-    same_bits(twin.add_norm_backward, x, h, total, gain, None, inverse_rms)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -108,10 +90,8 @@ def test_the_optimiser(twin, same_bits, dtype):
 
     def updated():
         ps, gs, ms, vs = ([start.copy() for start in starts] for _ in range(4))
-        twin.scale(gs, 0.7)
-        total = twin.sum_of_squares(gs)
         twin.adam_update(ps, gs, ms, vs, [0.9, 1.0, 0.9], 0.8, 0.95, 1e-2, 1.3, 1e-8)
-        return [*ps, *gs, *ms, *vs, total]
+        return [*ps, *ms, *vs]
 
     same_bits(updated)
 
@@ -130,11 +110,10 @@ def test_gelu(twin, same_bits, form, dtype):
 )
 def test_embedding(twin, original, same_bits, N, V, D, dtype):
     rng = np.random.default_rng(0)
-    E, dy = rng.normal(size=(V, D)).astype(dtype), rng.normal(size=(N, D)).astype(dtype)
+    dy = rng.normal(size=(N, D)).astype(dtype)
     ids = rng.integers(0, V, N)
     dE = same_bits(twin.embedding_backward, dy, ids, V, counts=(2, 3, 5))
     assert_same(dE, original.embedding_backward(dy, ids, V), dtype)
-    np.testing.assert_array_equal(same_bits(twin.embedding_forward, E, ids), E[ids])
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS)

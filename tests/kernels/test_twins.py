@@ -167,21 +167,12 @@ def test_the_errors_of_sums_do_not_grow_with_all_terms(twin, rows, N):
     assert np.sqrt(np.mean((y / b.sum(axis=0, dtype=float) - 1) ** 2)) < 2e-7
 
 
-@given(WIDTHS, st.one_of(WIDTHS, st.just(0)), WIDTHS, DTYPES, st.integers(0, 99))
-def test_weight_gradients(twin, original, I, N, O, dtype, seed):
-    rng = np.random.default_rng(seed)
-    x, dy = rng.normal(size=(N, I)).astype(dtype), rng.normal(size=(N, O)).astype(dtype)
-    assert_same(twin.weight_gradients(x, dy), original.weight_gradients(x, dy), dtype)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("N", "I", "O"), [(900, 90, 300), (70, 1100, 40), (600, 1024, 30)])
-def test_weight_gradients_beyond_one_block(twin, original, N, I, O, dtype):
+def test_the_gradient_of_weights_beyond_one_block(twin, original, N, I, O, dtype):
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(N, I)).astype(dtype), rng.normal(size=(N, O)).astype(dtype)
-    dW, db = twin.weight_gradients(x, dy)
-    assert_same((dW, db), original.weight_gradients(x, dy), dtype)
-    np.testing.assert_array_equal(dW, twin.matmul(x.T, dy))
+    assert_same(twin.matmul(x.T, dy), original.matmul(x.T, dy), dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -196,8 +187,7 @@ def test_matmul_with_a_bias(twin, original, M, K, N, dtype):
 @given(st.integers(0, 40), st.integers(1, 9), WIDTHS, DTYPES, st.integers(0, 99))
 def test_embedding(twin, original, N, V, D, dtype, seed):
     rng = np.random.default_rng(seed)
-    E, ids = rng.normal(size=(V, D)).astype(dtype), rng.integers(0, V, N)
-    np.testing.assert_array_equal(twin.embedding_forward(E, ids), E[ids])
+    ids = rng.integers(0, V, N)
     arguments = rng.normal(size=(N, D)).astype(dtype), ids, V
     assert_same(twin.embedding_backward(*arguments), original.embedding_backward(*arguments), dtype)
 
@@ -234,18 +224,6 @@ def test_cross_entropy_of_extreme_logits(twin, original):
         )
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-
-
-@given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 40), DTYPES, st.integers(0, 99))
-def test_copied_probability(twin, original, B, T, S, dtype, seed):
-    rng = np.random.default_rng(seed)
-    source, targets = rng.integers(0, 9, (B, S)), rng.integers(0, 12, (B, T))
-    ids = source, targets
-    weights = rng.random((B, T, S)).astype(dtype)
-    m = original.copied_probability_forward(weights, *ids)
-    assert_same(twin.copied_probability_forward(weights, *ids), m, dtype)
-    dweights = original.copied_probability_backward(m, *ids)
-    assert_same(twin.copied_probability_backward(m, *ids), dweights, dtype)
 
 
 @pytest.mark.parametrize("form", ["gelu", "exact_gelu"])
@@ -295,29 +273,14 @@ def test_layer_norm(twin, original, N, D, dtype, seed):
 
 
 @given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
-def test_add_norm(twin, original, N, D, dtype, seed):
-    rng = np.random.default_rng(seed)
-    x, gain, bias = layer_norm_case(rng, N, D, dtype)
-    h, dtotal, dy = rng.normal(size=(3, N, D)).astype(dtype)
-    total, y, *kept = original.add_norm_forward(x, h, gain, bias, 0.1)
-    assert_same(twin.add_norm_forward(x, h, gain, bias, 0.1), (total, y, *kept), dtype)
-    arguments = dtotal, dy, total, gain, *kept
-    assert_same(twin.add_norm_backward(*arguments), original.add_norm_backward(*arguments), dtype)
-
-
-@given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
 def test_rms_norm(twin, original, N, D, dtype, seed):
     rng = np.random.default_rng(seed)
     x, gain, _ = layer_norm_case(rng, N, D, dtype)
-    h, dtotal, dy = rng.normal(size=(3, N, D)).astype(dtype)
+    dy = rng.normal(size=(N, D)).astype(dtype)
     y, inverse_rms = original.rms_norm_forward(x, gain, 0.1)
     assert_same(twin.rms_norm_forward(x, gain, 0.1), (y, inverse_rms), dtype)
     arguments = dy, x, gain, inverse_rms
     assert_same(twin.rms_norm_backward(*arguments), original.rms_norm_backward(*arguments), dtype)
-    total, y, *kept = original.add_norm_forward(x, h, gain, None, 0.1)
-    assert_same(twin.add_norm_forward(x, h, gain, None, 0.1), (total, y, *kept), dtype)
-    arguments = dtotal, dy, total, gain, *kept
-    assert_same(twin.add_norm_backward(*arguments), original.add_norm_backward(*arguments), dtype)
 
 
 @given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
@@ -352,7 +315,7 @@ def test_rotary(twin, original, B, N, T, half, dtype, seed):
         assert_same(found, expected, dtype)
 
 
-ATTENTIONS = ["additive", "multiplicative", "scaled", "causal", "windowed"]
+ATTENTIONS = ["additive", "scaled", "causal", "windowed"]
 
 
 def attention_case(kind, rng, B, T, S, D, E, dtype):
@@ -426,23 +389,6 @@ def test_adam(twin, original, sizes, dtype):
         kernels.adam_update(*views, decays, 0.8, 0.95, 1e-2, 1.3, 1e-8)
         results.append(tuple(array for group in arrays for array in group))
     assert_same(*results, dtype)
-    gs = [g[:size] for g, size in zip(starts[0], sizes, strict=True)]
-    sums = [kernels.sum_of_squares(gs) for kernels in (twin, original)]
-    assert sums[0] == pytest.approx(sums[1], rel=TOLERANCE[dtype])
-    assert sums[0] == pytest.approx(sum((g.astype(float) ** 2).sum() for g in gs), rel=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scale(twin, original, dtype):
-    rng = np.random.default_rng(0)
-    starts = [rng.normal(size=size).astype(dtype) for size in ((3,), (), (0, 2), (300, 301))]
-    results = []
-    for kernels in (twin, original):
-        arrays = [array.copy() for array in starts]
-        parts = [*arrays[:3], arrays[3][:200], arrays[3][200:, ::2].T]  # of any layout
-        kernels.scale(parts, 0.3)
-        results.append(tuple(arrays))
-    assert_same(*results, dtype)
 
 
 def test_adam_of_both_precisions_at_once(twin, original):
@@ -454,16 +400,9 @@ def test_adam_of_both_precisions_at_once(twin, original):
         ps, ms, vs = arrays(), arrays(), arrays()
         kernels.adam_update(ps, arrays(), ms, vs, [1.0, 0.9, 0.8], 0.8, 0.95, 1e-2, 1.3, 1e-8)
         results.append([*ps, *ms, *vs])
-        assert kernels.sum_of_squares(arrays()) == 2.0
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
         assert ours.dtype == theirs.dtype
-
-
-def test_a_sum_of_squares_that_overflows_is_infinite(twin, original):
-    gs = [np.ones(3, np.float32), np.full(20_000, 1e30, np.float32)]
-    with np.errstate(over="ignore"):
-        assert twin.sum_of_squares(gs) == original.sum_of_squares(gs) == np.inf
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from model_checks import check_layer
 
-from minillm.decoding.decoder import one_hypothesis, select
+from minillm.decoding.decoder import select
+from minillm.decoding.recurrent import one_hypothesis
 from minillm.layers.gradients import merge_gradients
 from minillm.models import sizes
 from minillm.models.captioner import Captioner, CaptionerConfig

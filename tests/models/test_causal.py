@@ -11,7 +11,7 @@ from model_checks import check_model
 from usual import originals_deep, usual_kernels
 
 from minillm import kernels_info, ops, use_kernels
-from minillm.decoding import Reader, gpt_reader, llama_reader
+from minillm.decoding import Reader, causal
 from minillm.layers import heads
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import feed_forward
@@ -392,18 +392,18 @@ def test_a_cache_of_other_rows_or_numbers_is_refused(family):
 def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
     """Another thread may write into the state after it has been checked."""
     reader, ids, checked = Reader(new("gpt")), np.array([[1, 2], [0, 1]]), []
-    original = gpt_reader.decoder_step
+    original = causal.block_step
     _, state = reader.read(ids, reader.zero_state(2))
     after = state.extended(ids[:, :1], np.ones(2, int))
 
-    def spy(*arguments, counts, **others):
+    def spy(weights, x, cos, sin, past, start):
         for cache in (state, after):
             for array in (ids, cache.ids, cache.lengths, cache.start, cache.written):
-                assert not np.shares_memory(array, counts)
-        checked.append(counts)
-        return original(*arguments, counts=counts, **others)
+                assert not np.shares_memory(array, start)
+        checked.append(start)
+        return original(weights, x, cos, sin, past, start)
 
-    monkeypatch.setattr(gpt_reader, "decoder_step", spy)
+    monkeypatch.setattr(causal, "block_step", spy)
     reader.read(ids[:, :1], state)
     reader.step(ids[:, :1], after)
     assert len(checked) == 2
@@ -420,9 +420,9 @@ def test_reading_keeps_nothing_for_a_backward(family, monkeypatch):
         return backward
 
     modules = {
-        "gpt": (gpt, gpt_reader),
-        "llama": (llama, llama_reader),
-        "variant": (variants, llama_reader),
+        "gpt": (gpt, causal),
+        "llama": (llama, causal),
+        "variant": (variants, causal),
     }[family]
     watch(monkeypatch, family, seen, *modules)
     model = new(family, layers=3, context=64)

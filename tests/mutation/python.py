@@ -17,7 +17,7 @@ ALSO = {
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},
     "minillm/training/optimisers.py": {
-        *("step", "_adam_update", "clip_global_norm", "sum_of_squares", "scale"),
+        *("step", "adam_update", "clip_global_norm"),
     },
 }
 

@@ -44,20 +44,17 @@ NEAR_OF_TOPIC = {
         (*TWINS, "tests/kernels/test_maths.py"),
         "gelu or erf or swiglu or silu or softplus",
     ),
-    "adam": (TWINS, "adam or squares or test_scale or optimiser"),
+    "adam": (TWINS, "adam or optimiser"),
     "attention": (
         (*TWINS, "tests/kernels/test_scaled_attention.py"),
         "attention or attend or translating",
     ),
     "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
-    "decoder": (("tests/kernels/test_decoder_step.py",), ""),
     "embedding": (TWINS, "embedding"),
-    "llama": (("tests/kernels/test_llama_step.py",), ""),
-    "matmul": (TWINS, "matmul or product or weight_gradients"),
+    "matmul": (TWINS, "matmul or product or gradient_of_weights"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
     "normalisation": (TWINS, "norm"),
-    "pointer": (TWINS, "copied"),
     # a mutant is built for one instruction set; the test that is left out compares two
     "quantised": (("tests/kernels/test_quantised.py",), "not without_the_instruction"),
     "recurrent": (
@@ -67,10 +64,11 @@ NEAR_OF_TOPIC = {
             "tests/kernels/test_maths.py",
             "tests/kernels/test_stacked_step.py",
         ),
-        "not (matmul or embedding or entropy or copied or gelu or swiglu or rotary or norm or "
-        "attention or adam or squares or weight_gradients or test_scale or optimiser)",
+        "not (matmul or embedding or entropy or gelu or swiglu or rotary or norm or "
+        "attention or adam or gradient_of_weights or optimiser)",
     ),
     "rotary": (TWINS, "rotary"),
+    "step": (("tests/kernels/test_decoder_step.py", "tests/kernels/test_llama_step.py"), ""),
     "scan": (("tests/kernels/test_scans.py",), ""),
     "word2vec": (
         ("tests/models/test_word2vec.py",),
@@ -80,10 +78,9 @@ NEAR_OF_TOPIC = {
 WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
     "bpe": ("tests/text",),
-    "decoder": ("tests/models/test_causal.py", "tests/models/test_transformer.py"),
-    "llama": ("tests/models/test_llama.py",),
     "ngram": ("tests/models/test_ngram.py",),
     "quantised": ("tests/quantised/test_matrix.py", "tests/kernels/test_llama_step.py"),
+    "step": ("tests/models/test_causal.py", "tests/models/test_transformer.py"),
     "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
 }
 ALL_KERNELS = (

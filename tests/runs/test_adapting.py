@@ -118,7 +118,7 @@ def test_what_cannot_adapt_says_so(tmp_path):
     ngram = minillm.train("ngram", tmp_path / "ngram", text=TEXT, unit="character", quiet=True)
     with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
         ngram.evaluate(OTHER, adapt=True)
-    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
+    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found 'ngram'"):
         ngram.generate("the", adapt=True)
     wide = {"layers": 1, "heads": 2, "width": 32, "feed_forward": 64, "context": 12}
     shape = {"batch": 2} | wide

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import chatting
 import numpy as np
@@ -15,7 +14,6 @@ from minillm.cli import finetune, main
 from minillm.errors import InputError
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs import importing
 from minillm.runs.importing import MARK, cache_folder, run_folder
 from minillm.runs.kinds.causal import LlamaKind
 
@@ -169,7 +167,7 @@ def test_finetune_trains_a_chat(model, tmp_path):
     assert finetune._kind_for([str(model), str(tmp_path), "--out", "x"]) == "finetuned"
 
 
-def test_what_is_no_model(model, tmp_path, cache, monkeypatch):
+def test_what_is_no_model(model, tmp_path, cache):
     other, damaged, adapter = (tmp_path / name for name in ("a.txt", "b.gguf", "adapter"))
     other.write_text("<!doctype html>")
     with pytest.raises(InputError, match=r"a\.txt: expected a run, .* found '<!doctype html>'"):
@@ -181,9 +179,6 @@ def test_what_is_no_model(model, tmp_path, cache, monkeypatch):
     (adapter / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match=r"adapter: expected a run, found LoRA's updates"):
         minillm.load(adapter)
-    monkeypatch.setattr(importing, "ranks", lambda: SimpleNamespace(size=2, rank=0))
-    with pytest.raises(InputError, match=r"first minillm import .*model\.gguf"):
-        minillm.load(model)
     assert not cache.exists()
 
 

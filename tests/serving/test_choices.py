@@ -247,9 +247,12 @@ def test_parts_of_characters_are_shown_as_bytes(server):
 def test_rows_past_the_vocabulary_are_not_listed():
     """Of a model whose table of tokens is filled up to a multiple of 64."""
     scores = [forms.Score(5, -1.0, [(len(TOKENIZER), -0.5), (5, -1.0)])]
-    listed = forms.ChatLogProbs(TOKENIZER, None).add(scores)["content"][0]["top_logprobs"]
+    listed = forms.LogProbs(TOKENIZER, forms.Prompt([])).of_chat(scores)["content"][0][
+        "top_logprobs"
+    ]
     assert len(listed) == 1
-    assert len(forms.CompletionLogProbs(TOKENIZER, None).add(scores)["top_logprobs"][0]) == 1
+    listed = forms.LogProbs(TOKENIZER, forms.Prompt([])).of_completion(scores)["top_logprobs"][0]
+    assert len(listed) == 1
 
 
 def test_places_are_those_of_the_text():
@@ -257,10 +260,8 @@ def test_places_are_those_of_the_text():
     ids = [TOKENIZER.id_of(token) for token in (b"<|im_start|>", b" the", b" cat")]
     scores = [forms.Score(id, None, []) for id in ids]
     for text, places in (("<|im_start|> the cat", [0, 12, 16]), ("the cat", [0, 0, 3])):
-        assert (
-            forms.CompletionLogProbs(TOKENIZER, forms.Prompt(ids, text)).add(scores)["text_offset"]
-            == places
-        )
+        found = forms.LogProbs(TOKENIZER, forms.Prompt(ids, text)).of_completion(scores)
+        assert found["text_offset"] == places
 
 
 def test_a_silent_token_takes_no_room_in_the_text(server):
@@ -301,8 +302,8 @@ def test_a_prompt_of_the_whole_context_can_be_scored_only(server):
 
 def test_an_impossible_token_has_a_finite_log_probability():
     scores = [forms.Score(5, -np.inf, [(6, 0.0)])]
-    for kind in (forms.ChatLogProbs, forms.CompletionLogProbs):
-        assert "-9999.0" in str(kind(TOKENIZER, None).add(scores))
+    for add in (forms.LogProbs.of_chat, forms.LogProbs.of_completion):
+        assert "-9999.0" in str(add(forms.LogProbs(TOKENIZER, forms.Prompt([])), scores))
 
 
 # --- penalties and biases ------------------------------------------------------------------------

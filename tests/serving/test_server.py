@@ -297,47 +297,20 @@ def test_other_wrong_requests(server):
     assert answer.status == 400
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "LOCALHOST"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "LOCALHOST", "0.0.0.0"])
 def test_at_a_local_address_requests_must_name_this_machine(run, host):
     try:
         some = Running(run.answering, host=host)
     except queue.Empty:
         pytest.skip("this machine has no such address")
     try:
-        for name in (f"[{host}]:80" if ":" in host else host, "localhost:1", "[::1]", "127.0.0.3"):
+        for name in (f"[{host}]:80" if ":" in host else host, "localhost:1", "[::1]", "127.0.0.1"):
             assert some.ask(None, "/v1/models", "GET", Host=name)[0] == 200
-        for name in ("evil.example", "evil.example:1", "localhost.evil", "[::1].evil", "8.8.8.8"):
-            status, answer = some.ask(None, "/v1/models", "GET", Host=name)
-            assert status == 400
-            assert answer["error"]["message"] == "Host: expected the address of this machine"
+        for name in ("evil.example", "evil.example:1", "localhost.evil", "8.8.8.8", "ocalhost"):
+            answer, _ = some.raw("GET", "/v1/models", None, {"Host": name})
+            assert answer.status == (200 if host == "0.0.0.0" else 400)
     finally:
         some.close()
-
-
-def test_at_an_address_for_all_a_host_has_any_name(run):
-    some = Running(run.answering, host="0.0.0.0")
-    try:
-        assert some.ask(None, "/v1/models", "GET", Host="some.example")[0] == 200
-    finally:
-        some.close()
-
-
-@pytest.mark.parametrize(
-    ("address", "local"),
-    [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("10.0.0.1", False),
-        ("::ffff:10.0.0.1", False),
-        ("localhost", False),
-    ],
-)
-def test_local_addresses(address, local):
-    assert connections.is_local(address) is local
 
 
 def test_a_failure_is_printed_without_control_characters(server, run, monkeypatch, capsys):
@@ -449,17 +422,6 @@ def test_a_client_that_leaves_ends_the_encoding_of_its_messages(server, run, mon
     assert len(begun) == app.ENCODED
 
 
-@pytest.mark.parametrize(
-    ("messages", "found"),
-    [([user("x")] * 512, "512 messages"), ([user("x" * 100_000)], "100,000 bytes")],
-)
-def test_messages_that_cannot_fit_are_not_encoded(server, monkeypatch, messages, found):
-    monkeypatch.setattr(server.server.chat, "encode", None)
-    status, answer = server.ask({**GREEDY, "messages": messages})
-    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
-    assert answer["error"]["message"] == f"expected less than 512 tokens, found {found}"
-
-
 def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch):
     encoded, original = [], type(run.tokenizer).encode_ordinary
     monkeypatch.setattr(
@@ -497,14 +459,21 @@ def test_clients_at_once_of_a_model_with_a_template_of_its_own(run):
     assert [status for status, _ in answers] == [200] * 100
 
 
-def test_connections_without_a_request_keep_no_other_client_out(run, monkeypatch):
+def test_connections_without_a_request_keep_no_other_client_out_for_long(run, monkeypatch):
     monkeypatch.setattr(connections, "MOST", 8)
+    monkeypatch.setattr(connections, "LONGEST_HEADER", 1)
     some = Running(run.answering)
     with contextlib.ExitStack() as stack:
         stack.callback(some.close)
         for k in range(30):
             stack.enter_context(some.connect(b"GET / HTTP/1.1\r\nHo" if k % 2 else b""))
-        assert some.text(GREEDY) == expected(run, TALK)
+        body, kind = json.dumps(GREEDY), {"Content-Type": "application/json"}
+        found = []
+        while found[-1:] != [200] and len(found) < 50:
+            found.append(some.raw("POST", "/v1/chat/completions", body, kind)[0].status)
+            time.sleep(0.1)
+        assert found[0] == 503
+        assert found[-1] == 200
 
 
 def test_a_connection_without_a_whole_header_is_closed(run, monkeypatch):

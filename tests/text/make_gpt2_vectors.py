@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minillm.text import load_tokenizer
 from minillm.text.bpe import PATTERN, split_words
-from minillm.text.published import spell
+from minillm.text.published import unspell
 
 TEXTS = [
     "Hello world! I'm sure they'll say we've won; it's what you'd think, isn't it? 'tis, DON'T.",
@@ -47,9 +47,9 @@ def main(folder: str, ranks: str) -> None:
     tokenizer = load_tokenizer(folder)
     words = {word for text in TEXTS for word in split_words(text)}
     merges = [
-        [spell(a), spell(b), tokenizer.id_of(a + b)]
-        for a, b in tokenizer.merges
-        if any(a + b in word for word in words)
+        [a, b, tokenizer.texts.index(a + b)]
+        for a, b in tokenizer.values["model"]["merges"]
+        if any(unspell(a + b) in word for word in words)
     ]
     texts = [[text, reference.encode_ordinary(text)] for text in TEXTS]
     with open(Path(__file__).with_name("gpt2_vectors.json"), "w") as file:

@@ -47,7 +47,7 @@ def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
     expected, embed, predict = evaluate_in_context(model, ids, 100), model.embed, model.predict
     rows, logits = [], []
-    model.embed = lambda x, places: rows.append(len(x)) or embed(x, places)
+    model.embed = lambda x, *given: rows.append(len(x)) or embed(x, *given)
     model.predict = lambda y: logits.append(len(y)) or predict(y)
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 2 * C * V + 1)
     assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)

@@ -1,20 +1,17 @@
-"""n-gram models in streams: the same bits as in memory, with any memory and any ranks."""
-
-import threading
+"""n-gram models in streams: the same bits as in memory, with any memory."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ranks_in_threads import on_ranks
 
 from minillm import use_kernels
 from minillm.data.streams import Spill
 from minillm.data.tables import Streams, gather, tally
 from minillm.errors import InputError
 from minillm.models.ngram import SMOOTHINGS, NGramConfig, count_ngrams, estimate
-from minillm.mpi import Ranks, ranks
 from minillm.testing.strategies import generators
+from minillm.training import ngram_streams
 from minillm.training.ngram_streams import (
     NGramOnDisk,
     count_in_streams,
@@ -63,7 +60,7 @@ def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smooth
     config = NGramConfig(START, order, smoothing, k=0.1, prune=prune, unknown=4)
     with use_kernels(kernels), Spill() as spill:
         expected = estimate(count_ngrams(text, order, START), config)
-        streams = Streams(spill, memory, Ranks())
+        streams = Streams(spill, memory)
         levels = count_in_streams(streams, chunks_of(streams, text), order, START)
         outputs, params = estimate_in_streams(streams, levels, config)
         assert_equal(outputs, params, expected)
@@ -77,98 +74,50 @@ def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smooth
 
 
 @pytest.mark.deep
-@given(generators(), st.integers(2, 4), orders, smoothings, prunings, memories)
-def test_several_ranks_make_the_same_model(rng, size, order, smoothing, prune, memory):
-    text = random_text(rng)
-    parts = np.split(text, np.sort(rng.integers(0, len(text) + 1, size - 1)))
-    config = NGramConfig(START, order, smoothing, k=0.1, prune=prune, unknown=4)
-    expected = estimate(count_ngrams(text, order, START), config)
-    with Spill() as spill:
-        spill.new = locked(spill.new)
-
-        def work(ranks):
-            streams = Streams(spill, memory, ranks)
-            chunks = chunks_of(streams, parts[ranks.rank])
-            levels = count_in_streams(streams, chunks, order, START)
-            return estimate_in_streams(streams, levels, config)
-
-        first, *others = on_ranks(size, work)
-        assert_equal(*first, expected)
-        assert all(config == first[0] and not params for config, params in others)
-
-
-def locked(function):
-    lock = threading.Lock()
-
-    def alone(*arguments):
-        with lock:
-            return function(*arguments)
-
-    return alone
-
-
-@pytest.mark.deep
-@given(generators(), st.integers(1, 3), st.integers(1, 1000))
-def test_gathering_and_tallying(rng, size, memory):
+@given(generators(), st.integers(1, 1000))
+def test_gathering_and_tallying(rng, memory):
     values = rng.standard_normal(rng.integers(1, 60))
-    places = [rng.integers(0, len(values), rng.integers(0, 80)) for _ in range(size)]
-    bounds = np.sort([0, *rng.integers(0, len(values) + 1, size - 1), len(values)])
+    places = rng.integers(0, len(values), rng.integers(0, 80)).astype(np.int32)
     with Spill() as spill:
-        keep = spill.keep = locked(spill.keep)
-        spill.new = locked(spill.new)
-
-        def work(ranks):
-            streams = Streams(spill, memory, ranks)
-            own = keep(values[slice(*bounds[ranks.rank : ranks.rank + 2])])
-            asked = keep(places[ranks.rank].astype(np.int32))
-            outputs = gather(streams, own, asked, bounds)[:]
-            return outputs, tally(streams, asked, bounds)[:]
-
-        outputs, counts = zip(*on_ranks(size, work), strict=True)
-    for asked, answers in zip(places, outputs, strict=True):
-        assert np.array_equal(values[asked], answers)
-    expected = np.bincount(np.concatenate(places), minlength=len(values))
-    assert np.array_equal(np.concatenate(counts), expected)
+        streams, asked = Streams(spill, memory), spill.keep(places)
+        assert np.array_equal(gather(streams, spill.keep(values), asked)[:], values[places])
+        counts = tally(streams, asked, len(values))[:]
+    assert np.array_equal(counts, np.bincount(places, minlength=len(values)))
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 9))
 def test_blocks_of_whole_contexts(children, block):
     """children: the number of n-grams of each context."""
-    context = np.repeat(np.arange(len(children), dtype=np.int32), children) + np.int32(3)
+    context = np.repeat(np.arange(len(children), dtype=np.int32), children)
     with Spill() as spill:
-        blocks = list(whole_contexts(spill.keep(context), 3, len(children), block))
+        blocks = list(whole_contexts(spill.keep(context), len(children), block))
     at = c = 0
     for ngrams, contexts in blocks:
         assert (ngrams.start, contexts.start) == (at, c)
         at, c = ngrams.stop, contexts.stop
-        part = context[ngrams] - 3
+        part = context[ngrams]
         assert part.tolist() == [k for k in range(contexts.start, c) for _ in range(children[k])]
         assert 0 < c - contexts.start <= block
         assert len(part) <= block or c - contexts.start == 1
     assert (at, c) == (len(context), len(children))
 
 
-def test_too_many_ngrams_are_told():
+def test_too_many_ngrams_are_told(monkeypatch):
     """Their numbers have 32 bits."""
-
-    class Many(Ranks):
-        def gather(self, value):
-            return [2**31] if value == 3 else [value]
-
-    text = np.array([START, 0, 1, 2], np.int32)
-    with Spill() as spill:
-        streams = Streams(spill, 1000, Many())
-        with pytest.raises(
-            InputError, match=r"expected below 2\*\*31 2-grams, found 2,147,483,648 or more"
-        ):
-            count_in_streams(streams, [spill.keep(text)], 2, START)
+    monkeypatch.setattr(ngram_streams, "MOST", 3)
+    text = np.array([START, 0, 1, 2, 3], np.int32)
+    with (
+        Spill() as spill,
+        pytest.raises(InputError, match="expected at most 3 2-grams, found more"),
+    ):
+        count_in_streams(Streams(spill, 1000), [spill.keep(text)], 2, START)
 
 
 def test_progress_is_told_of_each_step():
     lines = []
     text = np.tile(np.array([START, 0, 1, 2], np.int32), 40)
     with Spill() as spill:
-        streams = Streams(spill, 2000, Ranks(), lines.append)
+        streams = Streams(spill, 2000, lines.append)
         levels = count_in_streams(streams, chunks_of(streams, text), 3, START)
         estimate_in_streams(streams, levels, NGramConfig(START, 3))
     assert lines[0] == "2-grams: sorting chunk 1 of 7"
@@ -180,6 +129,6 @@ def test_progress_is_told_of_each_step():
 def test_ids_that_the_model_has_not_are_named(wrong):
     text = np.array([START, 0, wrong, 1], np.int32)
     with Spill() as spill:
-        streams = Streams(spill, 1000, ranks())
+        streams = Streams(spill, 1000)
         with pytest.raises(ValueError, match=r"^count_in_streams: chunks: expected 0..\d, found"):
             count_in_streams(streams, chunks_of(streams, text), 2, START)

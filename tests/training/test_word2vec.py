@@ -1,5 +1,6 @@
-"""word2vec in training: the shares of several ranks, and what they make of them together."""
+"""word2vec in training: the parts of a text, and what a training makes of them."""
 
+import signal
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -8,66 +9,79 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memory_store import Memory
-from mpiexec import ROOT, run
-from word2vec_job import SEED, SETTINGS, WORDS, Lines, V, corpus_of, new_model, text
 
-from minillm.training import word2vec, word2vec_corpus
-from minillm.training.word2vec import Progress, learning_rates
+from minillm.data.streams import Spill
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
+from minillm.training import word2vec_corpus
+from minillm.training.word2vec import Progress, train_word2vec
+from minillm.training.word2vec_corpus import Corpus, WordCounts
 
-# --- shares -------------------------------------------------------------------------------
+V, SEED = 20, 3
+WORDS = WordCounts([str(word) for word in range(V)], np.arange(V, 0, -1), True)
+SETTINGS = SimpleNamespace(
+    epochs=3, learning_rate=0.1, final_rate=1e-3, seed=SEED, threads=1, checkpoint_seconds=1e9
+)
+
+
+class Lines:
+    """A text of sentences, as numbers, in blocks."""
+
+    def __init__(self, sentences, blocks=2):
+        self.parts = np.array_split(np.array(sentences, object), blocks)
+
+    def blocks(self):
+        for part in self.parts:
+            yield "".join(" ".join(map(str, sentence)) + "\n" for sentence in part)
+
+
+def text():
+    rng = np.random.default_rng(0)
+    sentences = [rng.integers(0, V, n).tolist() for n in rng.integers(0, 12, 200)]
+    return Lines([*sentences, [0]])
+
+
+@pytest.fixture(scope="module")
+def spill():
+    with Spill() as spill:
+        yield spill
+
+
+def new_model():
+    return Word2Vec(Word2VecConfig(V, 6), WORDS.counts, np.random.default_rng(SEED))
 
 
 @given(
     st.lists(st.lists(st.integers(0, V - 1), max_size=9), min_size=1, max_size=40),
-    st.integers(1, 5),
     st.integers(1, 30),
 )
-def test_each_sentence_is_in_one_share(sentences, size, share):
-    """In every epoch, whatever the number of ranks, and under its own number."""
+def test_each_sentence_is_in_one_part(spill, sentences, size):
     sentences = [sentence for sentence in sentences if sentence] or [[0, 1]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word2vec_corpus, "SHARED_WORDS", share)
-        corpora = [corpus_of(Lines(sentences), rank, size) for rank in range(size)]
-    known = [len(sentences), sum(map(len, sentences))]
-    assert all([corpus.sentences, corpus.words] == known for corpus in corpora)
-    results, words = {}, {}
-    first = np.zeros(2, int)  # sentences and words before the share
-    for shares in zip(*(corpus.shares() for corpus in corpora), strict=True):
-        for share in shares:
-            number, before = first[0] + share.sentences_before, first[1] + share.words_before
-            for k, (a, b) in enumerate(pairwise(share.starts.tolist())):
-                assert number + k not in results
-                results[number + k] = share.ids[a:b].tolist()
-                words[number + k] = before + a
-            assert share.words == sum(len(other.ids) for other in shares)
-            assert share.sentences == sum(len(other.starts) - 1 for other in shares)
-            longest = max(map(len, sentences))
-            assert abs(len(share.ids) - share.words / size) <= longest
-        first += (shares[0].sentences, shares[0].words)
-    assert [results[k] for k in range(len(sentences))] == sentences
-    ends = np.cumsum([0, *map(len, sentences)]).tolist()
-    assert [words[k] for k in range(len(sentences))] == ends[:-1]
+        patch.setattr(word2vec_corpus, "PART_WORDS", size)
+        corpus = Corpus(WORDS, Lines(sentences), spill)
+    assert (corpus.sentences, corpus.words) == (len(sentences), sum(map(len, sentences)))
+    parts = list(corpus.parts())
+    found = [ids[a:b].tolist() for ids, s in parts for a, b in pairwise(s)]
+    assert found == sentences
+    assert all(len(ids) <= size or len(starts) == 2 for ids, starts in parts)
 
 
-def test_the_first_shares_can_be_left_out(monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 50)
-    corpus = corpus_of(text(), 1, 3)
-    whole = [share.ids.tolist() for share in corpus.shares()]
-    skip = 0
-    for k, share in enumerate(corpus.shares()):
-        assert [later.ids.tolist() for later in corpus.shares(skip)] == whole[k:]
-        skip += share.sentences
+def test_the_first_parts_can_be_left_out(spill, monkeypatch):
+    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 50)
+    corpus, skip = Corpus(WORDS, text(), spill), 0
+    whole = [ids.tolist() for ids, _ in corpus.parts()]
+    for k, (_, starts) in enumerate(corpus.parts()):
+        assert [ids.tolist() for ids, _ in corpus.parts(skip)] == whole[k:]
+        skip += len(starts) - 1
     assert skip == corpus.sentences
 
 
-# --- one rank ----------------------------------------------------------------------------
-
-
-def test_one_rank_learns_from_all_sentences_in_a_row():
+def test_it_learns_from_all_sentences_in_a_row(spill):
     """The same bits as the model's own steps over each epoch, at the rates of the equation."""
     lines, store = text(), Memory()
     model, expected = new_model(), new_model()
-    assert word2vec.train_word2vec(model, corpus_of(lines), SETTINGS, store, Progress(), quiet=True)
+    corpus = Corpus(WORDS, lines, spill)
+    assert train_word2vec(model, corpus, SETTINGS, store, Progress(), quiet=True)
     blocks = list(word2vec_corpus.encode_sentences(lines.blocks(), WORDS))
     total = SETTINGS.epochs * sum(len(ids) for ids, _ in blocks)
     words = sentences = 0
@@ -82,50 +96,27 @@ def test_one_rank_learns_from_all_sentences_in_a_row():
     assert store.metrics[-1]["step"] == total
 
 
-def test_the_rate_at_the_start_grows_with_the_ranks_to_a_limit(monkeypatch):
-    for size, times in ((1, 1), (2, 2), (8, 8), (9, 8), (1000, 8)):
-        monkeypatch.setattr(word2vec, "ranks", lambda size=size: SimpleNamespace(size=size))
-        assert word2vec.starting_rate(0.025) == 0.025 * times
+def test_stopped_by_signals_again_and_again_it_gives_the_same_bits(spill, monkeypatch):
+    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 50)
+    corpus, whole, store = Corpus(WORDS, text(), spill), new_model(), Memory()
+    assert train_word2vec(whole, corpus, SETTINGS, store, Progress(), quiet=True)
+    calls, learn = [], Word2Vec.learn
 
+    def interrupted_learn(*arguments, **options):
+        calls.append(None)
+        if len(calls) % 7 == 0:
+            signal.raise_signal(signal.SIGINT)
+        return learn(*arguments, **options)
 
-# --- two ranks -----------------------------------------------------------------------------
-
-
-def together(lines, size, settings):
-    """The vectors that ``size`` ranks make of a text, in this process, and the losses between."""
-    corpora = [corpus_of(lines, rank, size) for rank in range(size)]
-    models = [new_model() for _ in range(size)]
-    total, words, sentences, met = settings.epochs * corpora[0].words, 0, 0, 0
-    first = settings.learning_rate * size
-    losses, sums = [], np.zeros(2)
-    for _ in range(settings.epochs):
-        for shares in zip(*(corpus.shares() for corpus in corpora), strict=True):
-            for model, share in zip(models, shares, strict=True):
-                before = words + share.words_before
-                rates = learning_rates(before, share.starts, total, first, settings.final_rate)
-                number = sentences + share.sentences_before
-                sums += model.learn(share.ids, share.starts, rates, SEED, number)
-            words, sentences = words + shares[0].words, sentences + shares[0].sentences
-            if words - met >= size * 100 or words == total:
-                met = words
-                losses.append(sums[0] / sums[1])
-                sums[:] = 0
-                for name in models[0].params:
-                    mean = sum(model.params[name] for model in models) / np.float32(size)
-                    for model in models:
-                        model.params[name][:] = mean
-    return models[0].params | {"losses": np.array(losses)}
-
-
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.deep)])
-def test_ranks_learn_together(tmp_path, monkeypatch, size):
-    """As in one process; all replicas are equal when they have met; resumed is uninterrupted."""
-    status, _, errors = run(size, ROOT / "tests" / "word2vec_job.py", tmp_path / "params.npz")
-    assert status == 0, errors
-    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 50)
-    monkeypatch.setattr(word2vec, "AVERAGE_EVERY", 100)
-    expected, results = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
-    for name, array in expected.items():
-        if size == 2 and name != "losses":  # of three, MPI may sum in another order
-            np.testing.assert_array_equal(results[name], array)
-        np.testing.assert_allclose(results[name], array, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(Word2Vec, "learn", interrupted_learn)
+    stopped, progress, sessions, again = new_model(), Progress(), 0, Memory()
+    while not train_word2vec(stopped, corpus, SETTINGS, again, progress, quiet=True):
+        arrays, values = again.state
+        stopped, progress = new_model(), Progress(**values["progress"])
+        for name, array in stopped.params.items():
+            array[:] = arrays[name]
+        sessions += 1
+    assert sessions > 2
+    assert [r["loss"] for r in store.metrics] == [r["loss"] for r in again.metrics]
+    for name, array in whole.params.items():
+        np.testing.assert_array_equal(stopped.params[name], array)

@@ -15,7 +15,6 @@ from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
-from minillm.mpi import ranks
 from minillm.runs.kind import Data, Given, Job, Results, check_fingerprint
 from minillm.runs.run import Run
 from minillm.runs.settings import Facts
@@ -66,7 +65,7 @@ def open_text(job: Job) -> TextOfRun:
         tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
         check_same_vocabulary(shards, tokenizer, "tokenizer")
         job.record(shards.sha256, name_of(data))
-        verify(shards)
+        verify(shards, job.quiet)
         begin, end = shards.split()
         facts = Facts(documents=shards.eos is not None)
         return TextOfRun(tokenizer, with_replay(begin, job), end, facts)
@@ -184,16 +183,15 @@ def open_shards(files: Sequence[str]) -> Shards | None:
     return Shards(folders[0])
 
 
-def verify(shards: Shards) -> None:
-    """Read the shards, of several ranks each its share; InputError where they are damaged."""
-    job = ranks()
-    with progress_bar(name="checking", unit="B", quiet=job.rank > 0) as bar:
+def verify(shards: Shards, quiet: bool) -> None:
+    """Read the shards; InputError where they are damaged."""
+    with progress_bar(name="checking", unit="B", quiet=quiet) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        shards.verify(progress, job.rank, job.size)
+        shards.verify(progress)
 
 
 def tokenizer_of(shards: Shards) -> Vocabulary:

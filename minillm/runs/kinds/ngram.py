@@ -15,7 +15,6 @@ from minillm.formats.format import Contents
 from minillm.look.measurements import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
-from minillm.mpi import ranks
 from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
@@ -113,8 +112,8 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             raise InputError(
                 f"prune: expected counts that do not fall, found {list(settings.prune)}"
             )
-        start, rank = time.perf_counter(), ranks().rank
-        report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
+        start = time.perf_counter()
+        report = partial(print, file=sys.stderr) if not job.quiet else lambda _: None
         text = TextStream(job.data["files"], progress=Throttled(report))
         cut = text.characters * 9 // 10
         # By default, the vocabulary is counted in the text.
@@ -123,8 +122,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             model, tokenizer, tokens = train_ngram(
                 text, text.characters - cut, settings, spill, report, vocabulary
             )
-            if model is None:
-                return True  # rank 0 has it
             seconds = time.perf_counter() - start
             report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
             report(f"saving, then measuring on {text.characters - cut:,} characters")

@@ -14,7 +14,6 @@ from minillm.formats.format import Contents
 from minillm.formats.word2vec import write_vectors
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.mpi import ranks
 from minillm.runs.config import save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
@@ -96,7 +95,7 @@ class Word2VecSettings(FilesSettings):
     checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
     learning_rate: float | None = of_run(
         None,
-        "initial learning rate, which falls linearly; n ranks multiply it by n, at most by 8",
+        "initial learning rate, which falls linearly",
         "R",
         above=0,
         default_help="0.025, cbow 0.05",
@@ -126,8 +125,6 @@ Each line of the text is a sentence.  Files of any size are read as streams."""
         on the Python language reference, which ships with every CPython
   minillm train word2vec shakespeare.txt --out runs/bard --epochs 40 --threads 2
   minillm train word2vec text8 --pretokenised --algorithm cbow --out runs/cbow
-  mpiexec -n 4 minillm train word2vec big.txt --out runs/big
-        four processes, on one machine or on several, each with a quarter of the sentences
   minillm train word2vec --out runs/bard --resume
         continue after Ctrl-C; with one thread, with the same bits as without the interruption
   minillm train word2vec --out runs/bard --resume --epochs 60
@@ -157,18 +154,17 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def train(self, job: Job) -> bool:
         """Count the words, train, save, and report the result."""
-        settings, folder, me = job.settings, job.folder, ranks()
+        settings, folder = job.settings, job.folder
         text = TextStream(job.data["files"])
         job.record(text.sha256, name_of(job.data))
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
-            corpus = Corpus(words, text, spill, me.rank, me.size)
+            corpus = Corpus(words, text, spill)
             if progress.words >= settings.epochs * corpus.words:
                 raise InputError(
                     f"{folder.path}: the run is complete after {progress.words:,} words, "
                     f"{minutes_and_seconds(progress.seconds)}: raise epochs to continue"
                 )
-            me.wait()  # all have read the folder, which rank 0 writes from here on
             if not job.stored:
                 folder.begin()
                 save_vocabularies(folder, self, {"tokenizer": words})
@@ -176,7 +172,6 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             data = job.data_with(Facts())
             save_config(folder, Stored(self, model.config, settings, data, "prediction"))
             finished = train_word2vec(model, corpus, settings, folder, progress, job.quiet)
-        me.wait()  # the run is on the disk
         seconds = max(progress.seconds, 1e-9)
         job.report(
             f"{'trained' if finished else 'stopped'} after {progress.words:,} words in "

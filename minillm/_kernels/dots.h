@@ -1,6 +1,6 @@
 /* The dot products of one query and the keys that it looks at. */
-#ifndef MINILLM_DECODER_H
-#define MINILLM_DECODER_H
+#ifndef MINILLM_DOTS_H
+#define MINILLM_DOTS_H
 #include "either.h"
 #include "lanes.h"
 #include "tile.h"

@@ -1,0 +1,256 @@
+"""A few tokens of each text through all blocks of a Transformer, in one call.
+
+When a model writes, each weight is used once for a token of each row.  For a small model, the
+Python calls of its page would take longer than the arithmetic; for a large one, the weights have
+to come from memory, and should do so once.  The twin of :func:`block_step` therefore runs all
+blocks in one call, of a GPT, a Llama, its variants and a translator's decoder, and looks up the
+addresses of the weights once for many tokens.  Quantised weights (:mod:`minillm.quantised`) stay
+packed.  There is no backward, because nothing is trained while a model writes.
+
+The twin cuts post-norm in another place.  It computes each branch f as
+
+    x = x + f(norm(x))          pre-norm
+    x = norm(x) + f(norm(x))    post-norm
+
+Post-norm is usually written x = norm(x + f(x)).  This is the same model: the norm after one branch
+is the norm before the next, and the first branch has no norm.
+
+Legend: B texts, T new tokens of each, Q = B T rows, K rows of each source, S positions, D width,
+N heads, M heads of keys, w their width, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import is_, itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm._kernels import twinned
+from minillm.layers import dense
+from minillm.layers.heads import Attend
+from minillm.layers.norms import EPS
+from minillm.layers.types import Ids, Params
+from minillm.ops.rotary import cos_and_sin
+from minillm.ops.rotary_scaling import LongRope
+
+Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
+Rotation = tuple[float, Any]  # the base of the angles, and their scaling
+AttendIn = Callable[..., Attend]  # the attention of a layer, and of a window if it has one
+
+
+class FoundWeights:
+    """The weights of a model for its steps, looked up once for many of them.
+
+    ``names`` has the parameter of each weight; None, or a name that is none of the model's, stands
+    for one that it does not have.
+
+    The arrays of one object never change, because another thread may be using them.  When a weight
+    of the model has been replaced, its reader makes a new object.
+    """
+
+    def __init__(self, params: Params, names: Sequence[str | None]) -> None:
+        known = [name if name in params else None for name in names]
+        self._found = itemgetter(*[name for name in known if name])
+        self._given = self._found(params)
+        taken = [getattr(weight, "array", weight) for weight in self._given]
+        used = [_contiguous(weight) for weight in taken]
+        self._copied = not all(map(is_, used, taken))
+        each = iter(used)
+        self.arrays = tuple(next(each) if name else None for name in known)
+        self.addresses: Any = None  # of the arrays; the kernel fills them in
+
+    def are_in(self, params: Params) -> bool:
+        """Whether these arrays still are the weights of the model: a copy never is."""
+        return not self._copied and all(map(is_, self._found(params), self._given))
+
+
+def _contiguous(weight: Any) -> Any:
+    """A weight as the kernels take it: an array in C order, or a quantised matrix."""
+    if not isinstance(weight, np.ndarray):
+        return weight
+    return weight if weight.flags.c_contiguous else weight.copy("C")
+
+
+class StepWeights(FoundWeights):
+    """The weights of ``owner``'s model for :func:`block_step`, and what its blocks are.
+
+    ``blocks`` and ``last_norm`` are prefixes of names; there may be no blocks: the rest is the
+    output layer.  ``output`` is the table that it is tied to, or "output.W".
+
+    ``arrays`` has the norm of the output, its matrix and its bias, and then, for each block, its
+    three branches: attention, attention to a source, feed-forward.  A branch is its norm, a gain
+    and a bias, and two matrices, each with a bias.  Behind them are the gains of the norms of
+    queries, of keys and of the result (:mod:`minillm.models.variants`).  With ``post_norm``, the
+    norm of a branch is the one that follows the branch before.
+
+    ``activation`` is "relu" or "gelu", or "silu gate" or "gelu gate".  Of each layer, ``windows``
+    (L,) has its window, 0 for none, and ``tables`` (L,) the number of its angles in ``rotations``,
+    -1 for none.
+    """
+
+    def __init__(
+        self,
+        owner: Any,
+        blocks: Sequence[str],
+        output: str,
+        *,
+        last_norm: str | None = None,
+        activation: str = "gelu",
+        crosses: bool = False,
+        post_norm: bool = False,
+        eps: float = EPS,
+        windows: Sequence[int | None] | None = None,
+        angles: Sequence[Rotation | None] | None = None,
+        head_width: int = 0,
+    ) -> None:
+        self.owner, self.activation, self.post_norm, self.eps = owner, activation, post_norm, eps
+        self.tied, self.head_width = output != "output.W", head_width
+        angles = angles or [None] * len(blocks)
+        self.windows = np.array([n or 0 for n in windows or [0] * len(blocks)], np.int64)
+        self.rotations = list(dict.fromkeys(one for one in angles if one is not None))
+        numbers = {one: number for number, one in enumerate(self.rotations)}
+        self.tables = np.array([-1 if one is None else numbers[one] for one in angles], np.int64)
+        feed_forward = ("gate_up", "down") if activation.endswith("gate") else ("1", "2")
+        count = 3 if crosses else 2
+        after = [f"{block}.norm_{1 + k}" for block in blocks for k in range(count)]
+        norms = iter([None, *after] if post_norm else [*after, last_norm])
+        names: list[str | None] = []
+        for block in blocks:
+            attention, transform = f"{block}.attention", f"{block}.feed_forward"
+            names += [*_branch(next(norms), attention, "qkv", "o")]
+            names += [f"{attention}.{norm}.gain" for norm in ("norm_q", "norm_k", "norm")]
+            names += _branch(next(norms) if crosses else None, f"{block}.cross", "q", "o")
+            names += [*_branch(next(norms), transform, *feed_forward), f"{transform}.norm.gain"]
+        last = [*_norm(next(norms)), output, None if self.tied else "output.b"]
+        super().__init__(owner.model.params, [*last, *names])
+
+    _known: tuple[NDArray, NDArray] | None = None  # cosines and sines at the first positions
+
+    def cos_and_sin(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        """The cosines and sines at positions (B, T) for each of ``rotations``: (A, B T, w/2)."""
+        if not self.rotations:
+            return (np.zeros((0, 0, 0), dtype),) * 2
+        if any(isinstance(scaling, LongRope) for _, scaling in self.rotations):
+            return self._computed(positions, dtype)  # the angles change with the length of a text
+        known, places = self._known, positions.ravel()
+        if known is None or places.max() >= known[0].shape[1]:
+            several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long
+            known = self._known = self._computed(several[None], dtype)
+        cos, sin = known
+        return cos.take(places, axis=1), sin.take(places, axis=1)
+
+    def _computed(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        w, shape = self.head_width, (len(self.rotations), positions.size, self.head_width // 2)
+        found = [cos_and_sin(positions, w, *rotation, dtype) for rotation in self.rotations]
+        cos, sin = (np.array([pair[k] for pair in found], dtype).reshape(shape) for k in (0, 1))
+        return cos, sin
+
+
+def _norm(prefix: str | None) -> list[str | None]:
+    return [prefix and f"{prefix}.gain", prefix and f"{prefix}.bias"]
+
+
+def _branch(norm: str | None, prefix: str, first: str, second: str) -> list[str | None]:
+    weights = [f"{prefix}.{kind}_{matrix}" for matrix in (first, second) for kind in "Wb"]
+    return [*_norm(norm), *weights]
+
+
+class OutputLayer:
+    """The layer ``output`` of a model for all steps of a search, which multiply by it each time.
+
+    It is a step without blocks.  Changes of the weights in place may not reach it, because its
+    twin makes a copy.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        # A matrix that is no array, with LoRA or quantised, multiplies by itself.
+        plain = isinstance(model.params["output.W"], np.ndarray)
+        self.weights = StepWeights(self, [], "output.W") if plain else None
+
+    def all_blocks(self, x: NDArray, *_: Any) -> tuple[NDArray, None]:
+        """No block: x as it is."""
+        return x, None
+
+    def predict(self, y: NDArray) -> NDArray:
+        """y (..., D) -> logits (..., V)."""
+        return dense.layer(self.model.params, "output", y)[0]
+
+    def __call__(self, y: NDArray) -> NDArray:
+        """y (..., D) -> logits (..., V)."""
+        rows = y.reshape(-1, y.shape[-1])
+        # For a single row in each step, the copy would take longer than it saves.
+        if len(rows) == 1 or self.weights is None or not self.weights.are_in(self.model.params):
+            return self.predict(y)
+        angles = self.weights.cos_and_sin(np.zeros(0, np.int64), rows.dtype)
+        logits, _ = block_step(self.weights, rows, *angles, [], np.zeros(len(rows), np.int64))
+        return logits.reshape(*y.shape[:-1], -1)
+
+
+@twinned
+def block_step(
+    weights: StepWeights,
+    x: NDArray,
+    cos: NDArray,
+    sin: NDArray,
+    past: Past,
+    start: NDArray[np.int64],
+    rows: NDArray[np.int64] | None = None,
+    memory: Sequence[NDArray] = (),
+    lengths: NDArray[np.int64] | None = None,
+    shown: int = -1,
+) -> tuple[NDArray, NDArray | None]:
+    """x (Q, D), the embedded tokens -> logits (Q, V), attention weights (Q, N, S) or None.
+
+    Text b has read start[b] tokens before its T rows, which follow each other.  Their keys and
+    values are written into ``past``.  Without ``rows``, text b is text b of ``past``, from position
+    0 on.  With rows (Q, S), T is 1 and ``past`` has one text, of whose positions text b has
+    rows[b].  The twin reads cos and sin (A, Q, w/2) of each row's angles; the blocks compute them.
+
+    ``memory`` has the keys and values of sources with ``lengths``, of each Q / K rows; it is empty
+    if there is no cross-attention.  The attention weights are the cross-attention of the layer
+    ``shown``.
+    """
+    (Q, _), B, each = x.shape, len(start), np.arange(len(x))
+    text, after = np.divmod(each, Q // B)
+    position = start[text] + after  # of each row in its text
+    place = position if rows is None else rows[each, position]
+    text = text if rows is None else 0 * text
+
+    def attend(layer: int, window: int | None = None) -> Attend:
+        own = past[2 * layer : 2 * layer + 2]  # keys and values
+        return attend_each(own, text, place, rows, 1 + position, window)
+
+    source = memory, lengths, shown
+    y, seen = weights.owner.all_blocks(x[:, None], position[:, None], attend, source)
+    return weights.owner.predict(y[:, 0]), seen
+
+
+def attend_each(
+    past: Past,
+    text: Ids,
+    place: Ids,
+    rows: Ids | None,
+    counts: Ids,
+    window: int | None = None,
+) -> Attend:
+    """The attention of Q new tokens, each to its own past, or to the window at its end.
+
+    ``past`` has the keys and values of a layer, (B, M, S, w) each.  The new ones of token q are
+    written to the position ``place[q]`` of ``text[q]``.  It attends to the first counts[q]
+    positions of that text or, with rows (Q, T), of rows[q].
+    """
+
+    def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
+        for pool, new in zip(past, (k, v), strict=True):
+            pool[text, :, place] = new[:, :, 0]
+        keys, values = (  # (Q, M, T, w)
+            pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in past
+        )
+        return ops.scaled_dot_product_attention(
+            q, keys, values, causal=True, start=counts - 1, window=window
+        )
+
+    return attend
