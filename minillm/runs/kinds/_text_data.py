@@ -341,9 +341,10 @@ def recorded(job: Job, tokenizer: Vocabulary, path: str) -> Vocabulary:
 
 def check_size(unit: str, size: int | None) -> None:
     """InputError for a size that is too small for the unit."""
-    least = {"bpe": LEAST_BYTE_PAIRS, "wordpiece": LEAST_WORD_PIECES}.get(unit, 0)
+    pieces = LEAST_WORD_PIECES, "wordpieces"
+    least, name = {"bpe": (LEAST_BYTE_PAIRS, "byte pairs"), "wordpiece": pieces}.get(unit, (0, ""))
     if size is not None and size < least:
-        raise InputError(f"vocabulary: expected at least {least} of {unit}, found {size}")
+        raise InputError(f"vocabulary: expected at least {least} {name}, found {size}")
 
 
 # --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------
@@ -363,7 +364,7 @@ def with_frame(
     tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
     if not isinstance(tokenizer, WordPieces | PublishedTokenizer) or None in tokens:
         raise error(
-            f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
+            f"{source}: expected a vocabulary with [CLS], [SEP] and [MASK], "
             f"found one of unit {tokenizer.unit}"
         )
     return tokenizer
