@@ -7,11 +7,10 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from minillm.data import registry
+from minillm.data import docstring_chats
 from minillm.data.conversations import (
     Conversation,
     Message,
-    Preference,
     read_conversations,
     summarised,
 )
@@ -53,7 +52,6 @@ REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
 LEAST_STEPS = 100  # of a training whose length is not given
 SAMPLE = 1000  # items whose mean length counts for all
 
-Item = Conversation | Preference
 Column = list[tuple[Encoded, ...]]  # of each item its conversation, or its two
 
 
@@ -282,7 +280,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
             yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
         items = read_parts(job.data)["validation"]
         for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
-            question, _ = Conversation(_talks_of(item)[0], item.place).last_answer
+            question, _ = item.last_answer
             if question:
                 yield f"> {' '.join(question[-1]['content'].split())[:200]}"
                 for word, run in zip(("before", "after"), runs, strict=True):
@@ -298,7 +296,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         parts = read_parts(run.data)
         if part not in parts:
             raise InputError(f"part: {name_of(run.data)} has no {part} part")
-        chats = [item for item in parts[part] if isinstance(item, Conversation)]
+        chats = [item for item in parts[part] if item.rejected is None]
         if not chats:
             raise InputError(f"{run.path}: expected a FILE: its own data are preferences")
         return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, chats)
@@ -334,12 +332,12 @@ def _continues(run: Run) -> bool:
     return _is_packed(run) and has_additions(run.settings)
 
 
-def _talks_of(item: Item) -> list[list[Message]]:
+def _talks_of(item: Conversation) -> list[list[Message]]:
     """The conversation of an item, or the two of a preference."""
-    return [item.messages] if isinstance(item, Conversation) else [item.chosen, item.rejected]
+    return [item.messages] if item.rejected is None else [item.messages, item.rejected]
 
 
-def encoded_items(run: Run, items: Sequence[Item], most: int) -> tuple[Column, int, int]:
+def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[Column, int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
     A long conversation is cut to its first turns, and the text of a long pair is cut.  It is
@@ -354,7 +352,7 @@ def encoded_items(run: Run, items: Sequence[Item], most: int) -> tuple[Column, i
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
-        if is_cut and isinstance(item, Conversation) and item.pair:
+        if is_cut and item.pair:
             talk = _with_less_text(template, tokenizer, item, most)
             results = template.encode_answers(tokenizer, [talk], most, [item.place])
         if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
@@ -380,22 +378,21 @@ def _with_less_text(
 
 def name_of(data: Data) -> str:
     """The files or the built-in set."""
-    return ", ".join(data["files"]) or registry.DEFAULT_CHATS
+    return ", ".join(data["files"]) or docstring_chats.NAME
 
 
 def is_preferences(files: Sequence[str]) -> bool:
     """Whether the first line of the files is a preference."""
-    return bool(files) and isinstance(next(read_conversations(files[0])), Preference)
+    return bool(files) and next(read_conversations(files[0])).rejected is not None
 
 
-def read_parts(data: Data) -> dict[str, list[Item]]:
+def read_parts(data: Data) -> dict[str, list[Conversation]]:
     """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        chats = registry.open_chats(registry.DEFAULT_CHATS)
-        return {part: [*some] for part, some in chats.items()}
+        return dict(docstring_chats.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
@@ -404,7 +401,7 @@ def read_parts(data: Data) -> dict[str, list[Item]]:
             f"found {len(questions)}"
         )
     held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
-    parts: dict[str, list[Item]] = {"training": [], "validation": []}
+    parts: dict[str, list[Conversation]] = {"training": [], "validation": []}
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts

@@ -89,9 +89,6 @@ class MaskedSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptat
         BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
     )
     dropout: float = size(BERTConfig, "dropout")
-    whole_words: bool = option(
-        False, "hide all pieces of a word or none: harder, because no piece reveals another"
-    )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
     )
@@ -142,7 +139,7 @@ class MaskedKind(Kind):
         pairs, seed = config.next_sentence, settings.seed
         passages = Passages(training, batch, context, cls, sep, seed=seed, pairs=pairs)
         held_out = stretches(validation, settings.validation_tokens)
-        masking = masking_of(tokenizer, settings.whole_words)
+        masking = masking_of(tokenizer)
         fixed = list(hidden_passages(held_out, context, tokenizer, masking))
         targets = np.concatenate([batch.targets for batch in fixed])
 
@@ -278,18 +275,11 @@ class MaskedKind(Kind):
         return save_imported(self, contents, file, folder, self.settings(), facts)
 
 
-def masking_of(tokenizer: Vocabulary, whole_words: bool) -> Masking:
+def masking_of(tokenizer: Vocabulary) -> Masking:
     """A mask of the tokens that may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[tokenizer.special_ids] = False
-    continues = None
-    if whole_words:  # a piece that continues a word begins with ##, a byte pair without a space
-        tokens = range(len(tokenizer))
-        if tokenizer.unit == "wordpiece":
-            continues = np.array([tokenizer.show(token).startswith("##") for token in tokens])
-        else:
-            continues = np.array([not tokenizer.token(token).startswith(b" ") for token in tokens])
-    return Masking(frame_of(tokenizer)[2], ordinary, continues)
+    return Masking(frame_of(tokenizer)[2], ordinary)
 
 
 def hidden_passages(
@@ -303,7 +293,7 @@ def hidden_passages(
 
 def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
     """A text in the passages of a run, some of whose tokens are hidden."""
-    masking = masking_of(run.tokenizer, run.settings.whole_words)
+    masking = masking_of(run.tokenizer)
     return hidden_passages(ids, run.model.config.context, run.tokenizer, masking)
 
 
@@ -359,7 +349,7 @@ tenth of the text is held out, to measure the model on text that it has not seen
         on the Python language reference, which ships with every CPython
   minillm train bert my_text.txt --out runs/mine --vocabulary 8000 --width 256
         on a text of your own
-  minillm train bert python-source --out runs/source --whole-words --minutes 20
+  minillm train bert python-source --out runs/source --minutes 20
         on the source of Python's standard library
   minillm train bert my_text.txt --init runs/bert --out runs/adapted
         from one text to another, with the tokenizer of the first
