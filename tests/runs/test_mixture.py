@@ -182,7 +182,7 @@ def test_the_command_prints_it(tmp_path, capsys):
 
 def test_conversations_are_not_mixed(runs, tmp_path):
     chats = tmp_path / "chats.jsonl"
-    chats.write_text('{"ctx": "the cat", "endings": ["sat", "dog"], "label": 0}\n')
+    chats.write_text('{"prompt": "the cat", "completion": "sat"}\n')
     with pytest.raises(InputError, match=r"mix: expected a text, found .*chats\.jsonl"):
         runs["llama"].evaluate(files=chats, mix=True)
 
