@@ -19,7 +19,7 @@ LEAST = -9999.0  # a log-probability in JSON, which has no infinity
 
 
 class Prompt(NamedTuple):
-    """The ids of a conversation or a prompt, the text of a prompt, and the grammar of the answer."""
+    """The ids of messages or of a prompt, the text of a prompt, and the grammar of the answer."""
 
     ids: list[int]
     text: str = ""
