@@ -682,7 +682,7 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         return {"vocabulary": target}
 
     def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of its pairs: summaries, whatever the file."""
+        """The task of its pairs: summaries, however long they are."""
         return "summary"
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
