@@ -9,8 +9,8 @@ prompt it ends the chat, like /quit or the end of the input.  /reset starts a ne
 With --file, the text of a document precedes the first message of each conversation.  Both must fit
 the context.
 With --lines, each line of a file is a separate conversation, and its answer is one line of the
-output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for a
-line that cannot be answered, with a note on standard error.
+output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for an
+empty one and for one that does not fit the context, with a note on standard error.
 With --schema, each answer is JSON that satisfies a schema; with --lines, too, JSON on one line.
 
 examples:
@@ -28,17 +28,10 @@ import sys
 from collections.abc import Iterator
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import (
-    add_option,
-    add_run,
-    add_settings,
-    given_settings,
-    integer,
-    open_run,
-)
+from minillm.cli.options import add_option, add_run, add_settings, given_settings, integer, open_run
 from minillm.cli.process import first_interrupt_noted, say
-from minillm.data.files import STANDARD_INPUT, bounded_lines, read_json, reading, shown
-from minillm.data.lines import read_lines, text_of
+from minillm.data.files import STANDARD_INPUT, read_json, shown
+from minillm.data.lines import read_lines
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.decoding.answers import answers
 from minillm.errors import InputError
@@ -90,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
         return [*messages, {"role": "user", "content": line}]
 
     if args.lines is not None:
-        conversations = (line and asked(beginning, line) for line in _lines(args.lines))
+        conversations = (
+            asked(beginning, line) if line.strip() else None for line, _ in read_lines(args.lines)
+        )
         written = answers(chat, conversations, args.length, sampling, grammar=grammar)
         for number, answer in enumerate(written, 1):
             if isinstance(answer, InputError):
@@ -172,15 +167,3 @@ def _document(path: str) -> str:
     if not text:
         raise InputError(f"{path}: expected a text, found none")
     return text
-
-
-def _lines(path: str) -> Iterator[str | None]:
-    """The lines of a file; None for an empty one, and for one that is not UTF-8: it is reported."""
-    with reading(path) as file:
-        for number, data in enumerate(bounded_lines(file, shown(path)), 1):
-            try:
-                line = text_of(data, f"{shown(path)}, line {number}", first=number == 1)
-            except InputError as error:
-                say(str(error))
-                line = ""
-            yield line if line.strip() else None

@@ -5,16 +5,14 @@ A language model: nats and bits per token, perplexity; the loss of the best n-gr
 training text; with --adapt the loss of a copy that learns from the text as it reads it; and with
 --mix the loss of the network and the n-gram in a mixture with n-grams of the text read so far.  An
 encoder-decoder: also the share of unknown words in the targets, exact outputs and token errors;
-with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Where
-targets are summaries of their sources: also what is not in the source, what is copied, and what
-repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best one.
+with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Of
+summaries (by a summariser, or of docstrings): also what is not in the source, what is copied, and
+what repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best.
 Several targets of a source are references, and the best one counts.  A classifier: accuracy,
 macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with logistic regression,
 trained on the same texts (this needs the package scikit-learn).  A qa model: exact match and F1 in
 percent, and both figures for counting shared words.  A llama or a chat, on JSON lines: for
-conversations, the loss of the answers, and with --pattern the share of written answers that match;
-for multiple choice, in the form of HellaSwag or ARC, the share of right answers, with its standard
-error.
+conversations, the loss of the answers, and with --pattern the share of written answers that match.
 
 examples:
   minillm eval runs/first

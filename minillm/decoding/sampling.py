@@ -85,7 +85,8 @@ def next_probabilities(
 
     InputError for logits that are NaN, and for a value out of its range.
     """
-    _check_ranges({"temperature": temperature, **values})
+    given = {"temperature": temperature, **values}
+    checked(Sampling, {n: v for n, v in given.items() if n in Sampling.__dataclass_fields__})
     logits = np.asarray(logits, np.float64)
     p, rules = tempered(logits, temperature), _rules_with_values(values)
     if not rules:
@@ -226,11 +227,6 @@ class Sampling:
             logits = penalised(logits, text, self.repetition_penalty)
         rules = {name: getattr(self, name, None) for name in RULES}
         return next_probabilities_fast(logits, self.temperature, **rules)
-
-
-def _check_ranges(values: dict[str, float | None]) -> None:
-    """InputError for a value outside the range of its field in :class:`Sampling`."""
-    checked(Sampling, {n: v for n, v in values.items() if n in Sampling.__dataclass_fields__})
 
 
 def require_finite(largest: NDArray) -> None:

@@ -19,16 +19,11 @@ LEAST = -9999.0  # a log-probability in JSON, which has no infinity
 
 
 class Prompt(NamedTuple):
-    """The ids of the messages or of a prompt, and the text of a prompt.
-
-    The answer has to be in the ``grammar``.  ``opening``: the text at the end of the ids that
-    begins the answer, which has to be a call of a function.
-    """
+    """The ids of messages or of a prompt, the text of a prompt, and the grammar of the answer."""
 
     ids: list[int]
     text: str = ""
     grammar: Grammar | None = None
-    opening: str = ""
 
 
 class Form:

@@ -279,10 +279,9 @@ def texts_or_ids(name: str, value: Any, vocabulary: int, most: int) -> list[str 
     first = value[0] if isinstance(value, list) and value else None
     if isinstance(value, str):
         return [value]
-    if isinstance(first, str):
-        return converted(value, Annotated[list[str], several], name)
-    if isinstance(first, list):
-        return converted(value, Annotated[list[ids], several], name)
+    if isinstance(first, str | list):
+        kind: Any = str if isinstance(first, str) else ids
+        return converted(value, Annotated[list[kind], several], name)
     if first is not None:
         return [converted(value, ids, name)]
     expected = "a text or a list of token ids, or a list of them"

@@ -82,7 +82,8 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     file = Entries(path, read_json(path))
     with in_file(path):
         if isinstance(file.values.get("unit"), str):
-            file.check_nested({"format_version": (_FORMAT_VERSION,)})
+            if file.values.get("format_version") != _FORMAT_VERSION:
+                raise file.wrong("format_version", str(_FORMAT_VERSION))
             return vocabulary_from_dict(file.values)
     if "model" not in file.values:
         return _read_byte_pairs(file, config)
@@ -108,7 +109,7 @@ def _read_config(path: Path) -> Entries:
     refused = {"split_special_tokens": (False, None)}
     if _class_of(config) in (None, "GPT2Tokenizer", "RobertaTokenizer"):  # others ignore it
         refused["add_prefix_space"] = (False, None)
-    config.check_nested(refused)
+    config.check_all(refused)
     return config
 
 

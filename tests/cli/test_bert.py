@@ -53,7 +53,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--whole-words", "--dropout", "0.2", "--accumulate", "2"],
+        ["--dropout", "0.2", "--accumulate", "2"],
         ["--next-sentence", "--validation-tokens", "30", "--optimiser", "adam"],
     ],
 )
@@ -65,7 +65,7 @@ def test_options(text_file, tmp_path, options):
     assert ("next.W" in model.params) == ("--next-sentence" in options)
 
 
-@pytest.mark.parametrize("options", [[], ["--next-sentence", "--dropout", "0.1", "--whole-words"]])
+@pytest.mark.parametrize("options", [[], ["--next-sentence", "--dropout", "0.1"]])
 def test_resumed_equals_uninterrupted(text_file, tmp_path, options):
     """To the same number of steps, from a stop in between: bit for bit."""
     train = ["train", "bert", text_file, *TINY, *options, "--steps", "12"]

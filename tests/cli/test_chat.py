@@ -188,13 +188,14 @@ def test_no_document(folder, fails, typed, tmp_path):
     assert "--file: expected the name of a file" in fails("chat", folder, "--file", "-")
     assert "there is no such file" in fails("chat", folder, "--file", tmp_path / "none")
     assert "there is no such file" in fails("chat", folder, "--lines", tmp_path / "none")
+    (tmp_path / "latin").write_bytes(b"the cat\n\xff\n")
+    assert "line 2: expected UTF-8 text" in fails("chat", folder, "--lines", tmp_path / "latin")
 
 
 def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
     path = tmp_path / "lines.txt"
     good = [f"the {a} and the {b}" for a in ("cat", "dog", "mat") for b in ("log", "cat", "on")]
-    lines = [*(line.encode() for line in good), b"", b"\xff", b"the cat " * 80, b"the log"]
-    path.write_bytes(b"\n".join(lines) + b"\n")
+    path.write_text("\n".join([*good, "", "the cat " * 80, "the log"]) + "\n")
     options = ["--system", "the mat"]
     assert main(["chat", str(folder), *GREEDY, *options, "--lines", str(path)]) == 0
     output = capsys.readouterr()
@@ -202,13 +203,11 @@ def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
     expected = [
         "".join(run.chat([system("the mat"), user(line)], **OPTIONS)) for line in (*good, "the log")
     ]
-    expected[-1:-1] = ["", "", ""]
+    expected[-1:-1] = ["", ""]
     shown = [answer.replace("\\", "\\\\").replace("\n", "\\n") for answer in expected]
     assert output.out.split("\n") == [*shown, ""]
-    errors = output.err.splitlines()
-    assert errors[0] == f"minillm: {path}, line 11: expected UTF-8 text, found the byte 0xff"
-    assert errors[1].startswith(f"minillm: {path}, line 12: messages: expected at most 120 tokens")
-    assert len(errors) == 2
+    [error] = output.err.splitlines()
+    assert error.startswith(f"minillm: {path}, line 11: messages: expected at most 120 tokens")
 
 
 def test_an_answer_of_several_lines_is_one_line(folder, capsys, tmp_path, monkeypatch):

@@ -271,9 +271,6 @@ def test_eval_of_conversations(tuned, folder, evaluated, fails):
     assert results["nats_per_token"] > 0
     assert "exact_match" not in evaluated(tuned, data)
     assert "expected a regular expression" in fails("eval", tuned, data, "--pattern", "[")
-    choices = lines(folder / "c.jsonl", [{"ctx": "the", "endings": ["cat", "dog"], "label": 1}])
-    assert evaluated(tuned, choices)["questions"] == 1
-    assert "found multiple choice" in fails("eval", tuned, choices, "--pattern", "x")
     assert "expected a FILE of conversations" in fails("eval", tuned, "--pattern", "x")
 
 

@@ -17,7 +17,6 @@ from minillm.data.files import (
     json_object,
     new_folder,
     read_json,
-    read_json_list,
     remove_temporaries,
     replacing,
     write_file,
@@ -210,8 +209,8 @@ def test_two_new_folders_of_one_name_do_not_disturb_each_other(tmp_path):
 def test_json_with_a_byte_order_mark_is_read(tmp_path, entries):
     path = tmp_path / "x.json"
     path.write_text(entries, encoding="utf-8-sig")
-    read = read_json if entries.startswith("{") else read_json_list
-    assert read(path) == json.loads(entries)
+    expected = json.loads(entries)
+    assert read_json(path, kind=type(expected)) == expected
 
 
 @pytest.mark.parametrize("text", ["a\tb\nc\td\n", '{"x": "a", "y": "b"}\n{"x": "c", "y": "d"}\n'])

@@ -83,9 +83,6 @@ class MaskedSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptat
         BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
     )
     dropout: float = size(BERTConfig, "dropout")
-    whole_words: bool = option(
-        False, "hide all pieces of a word or none: harder, because no piece reveals another"
-    )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
     )
@@ -150,7 +147,7 @@ class MaskedKind(Kind):
             pairs=config.next_sentence,
         )
         held_out = stretches(validation, settings.validation_tokens)
-        masking = masking_of(tokenizer, settings.whole_words)
+        masking = masking_of(tokenizer)
         fixed = list(hidden_passages(held_out, settings.context, frame, masking))
         targets = np.concatenate([batch.targets for batch in fixed])
         return Parts(
@@ -266,21 +263,11 @@ class MaskedKind(Kind):
         return described(model, tokenizer)
 
 
-def masking_of(tokenizer: Vocabulary, whole_words: bool) -> Masking:
+def masking_of(tokenizer: Vocabulary) -> Masking:
     """A mask of the tokens that may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[tokenizer.special_ids] = False
-    continues = None
-    if whole_words:
-        continues = np.array([_continues(tokenizer, number) for number in range(len(tokenizer))])
-    return Masking(frame_of(tokenizer).mask, ordinary, continues)
-
-
-def _continues(tokenizer: Vocabulary, number: int) -> bool:
-    """Whether a token continues a word: a piece does with ##, a byte pair without a space."""
-    if tokenizer.unit == "wordpiece":
-        return tokenizer.show(number).startswith("##")
-    return not tokenizer.token(number).startswith(b" ")
+    return Masking(frame_of(tokenizer).mask, ordinary)
 
 
 def hidden_passages(
@@ -295,7 +282,7 @@ def hidden_passages(
 def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
     """A text in the passages of a run, some of whose tokens are hidden."""
     tokenizer = run.tokenizer
-    masking = masking_of(tokenizer, run.settings.whole_words)
+    masking = masking_of(tokenizer)
     return hidden_passages(ids, run.model.config.context, frame_of(tokenizer), masking)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
+from minillm.data.pairs import Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
@@ -44,6 +44,7 @@ from minillm.text import UNITS, Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
 EXAMPLES = 3  # shown after a training
+SAMPLED = 1000  # held-out pairs, among whose sources they are
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: texts of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
@@ -128,7 +129,7 @@ class PairKind(Kind):
         if settings.unit or job.data.get("init") or job.data.get("tokenizer"):
             return settings
         pairs = open_data(job.data)
-        if "word" not in registry.default_units(job.data["data"]):
+        if "word" not in registry.set_of_pairs(job.data["data"]).units:
             return settings
         source, target = self.new_vocabularies(pairs, job)
         columns, _ = encode_pairs(pairs.pairs("validation"), source, target, settings)
@@ -272,9 +273,9 @@ class PairKind(Kind):
             notes=notes,
         )
 
-    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of pairs, which determines the measures."""
-        return registry.task_of(run.data["data"], pairs)
+    def task(self, run: Run) -> str:
+        """The task of the pairs, which determines the measures."""
+        return registry.set_of_pairs(run.data["data"]).task
 
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
@@ -286,7 +287,7 @@ class PairKind(Kind):
 
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
-        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
+        held_out = self.held_out(run, Given(), None)[1][:SAMPLED]
         references = dict(islice(by_source(held_out).items(), EXAMPLES))
         outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
@@ -302,7 +303,7 @@ class PairKind(Kind):
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
         if any(cut):
             given.report(f"{name}: {len(pairs):,} pairs{describe_cut(cut, run.settings)}")
-        task = self.task(run, pairs)
+        task = self.task(run)
         if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
@@ -372,7 +373,7 @@ def open_data(data: Data) -> PairData:
 def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
     """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
     settings = job.settings
-    unit = settings.unit or registry.default_units(job.data["data"])[sides[0]]
+    unit = settings.unit or registry.set_of_pairs(job.data["data"]).units[sides[0]]
     training, held_out = (
         (pair[side] for pair in pairs.pairs(part) for side in sides)
         for part in ("training", "validation")

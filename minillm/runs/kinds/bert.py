@@ -33,7 +33,7 @@ tenth of the text is held out, to measure the model on text that it has not seen
         on the Python language reference, which ships with every CPython
   minillm train bert my_text.txt --out runs/mine --vocabulary 8000 --width 256
         on a text of your own
-  minillm train bert python-source --out runs/source --whole-words --minutes 20
+  minillm train bert python-source --out runs/source --minutes 20
         on the source of Python's standard library
   minillm train bert my_text.txt --init runs/bert --out runs/adapted
         from one text to another, with the tokenizer of the first

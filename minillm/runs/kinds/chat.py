@@ -7,11 +7,10 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from minillm.data import registry
+from minillm.data import docstring_chats
 from minillm.data.conversations import (
     Conversation,
     Message,
-    Preference,
     read_conversations,
     summarised,
 )
@@ -51,8 +50,6 @@ SHOWN, LENGTH = 3, 60  # questions whose answers are shown, and tokens of an ans
 REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
 LEAST_STEPS = 100  # of a training whose length is not given
 SAMPLE = 1000  # items whose mean length counts for all
-
-Item = Conversation | Preference
 
 
 @dataclass(frozen=True)
@@ -327,7 +324,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         parts = read_parts(run.data)
         if part not in parts:
             raise InputError(f"part: {name_of(run.data)} has no {part} part")
-        chats = [item for item in parts[part] if isinstance(item, Conversation)]
+        chats = [item for item in parts[part] if item.rejected is None]
         if not chats:
             raise InputError(f"{run.path}: expected a FILE: its own data are preferences")
         return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, chats)
@@ -345,13 +342,13 @@ def _is_packed(run: Run) -> bool:
     return any(not isinstance(weight, np.ndarray) for weight in run.model.params.values())
 
 
-def _talks_of(item: Item) -> list[list[Message]]:
+def _talks_of(item: Conversation) -> list[list[Message]]:
     """The conversation of an item, or the two of a preference."""
-    return [item.messages] if isinstance(item, Conversation) else [item.chosen, item.rejected]
+    return [item.messages] if item.rejected is None else [item.messages, item.rejected]
 
 
 def _encoded(
-    template: ChatTemplate, tokenizer: ByteTokens, items: Sequence[Item], most: int
+    template: ChatTemplate, tokenizer: ByteTokens, items: Sequence[Conversation], most: int
 ) -> tuple[list[tuple[Encoded, ...]], int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
@@ -366,7 +363,7 @@ def _encoded(
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
-        if is_cut and isinstance(item, Conversation) and item.pair:
+        if is_cut and item.pair:
             talk = _with_less_text(template, tokenizer, item, most)
             results = template.encode_answers(tokenizer, [talk], most, [item.place])
         if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
@@ -392,25 +389,23 @@ def _with_less_text(
 
 def name_of(data: Data) -> str:
     """The files or the built-in set."""
-    return ", ".join(data["files"]) or registry.DEFAULT_CHATS
+    return ", ".join(data["files"]) or docstring_chats.NAME
 
 
 def _is_preferences(files: Sequence[str]) -> bool:
     """Whether the first line of the files is a preference."""
     if not files:
         return False
-    return isinstance(next(read_conversations(files[0])), Preference)
+    return next(read_conversations(files[0])).rejected is not None
 
 
-def read_parts(data: Data) -> dict[str, list[Item]]:
+def read_parts(data: Data) -> dict[str, list[Conversation]]:
     """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return {
-            part: [*chats] for part, chats in registry.open_chats(registry.DEFAULT_CHATS).items()
-        }
+        return dict(docstring_chats.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
@@ -419,14 +414,14 @@ def read_parts(data: Data) -> dict[str, list[Item]]:
             f"because a tenth is held out, found {len(questions)}"
         )
     held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
-    parts: dict[str, list[Item]] = {"training": [], "validation": []}
+    parts: dict[str, list[Conversation]] = {"training": [], "validation": []}
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts
 
 
-def questions_of(items: Sequence[Item], count: int) -> Iterator[list[Message]]:
+def questions_of(items: Sequence[Conversation], count: int) -> Iterator[list[Message]]:
     """Yield the messages before the last answer of some conversations, if there are any."""
     for item in items[:: max(1, len(items) // count)][:count]:
-        if question := Conversation(_talks_of(item)[0], item.place).last_answer[0]:
+        if question := item.last_answer[0]:
             yield question

@@ -78,7 +78,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
-        """Figures on a text, on conversations, or on multiple choice, as the file has it."""
+        """Figures on a text or on conversations, as the file has it."""
         return results_of(run, given, options) or super().evaluate(run, given, options)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:

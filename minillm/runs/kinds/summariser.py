@@ -1,12 +1,12 @@
 """A summariser: an encoder-decoder that copies from its source (2017)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minillm.data.pairs import Pair, PairData
+from minillm.data.pairs import PairData
 from minillm.decoding import Translation
 from minillm.layers.recurrent import CELLS
 from minillm.look.inside import Copying, Inside
@@ -84,8 +84,8 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         """The settings as they are: unknown words can be copied."""
         return settings
 
-    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of its pairs: summaries, however long they are."""
+    def task(self, run: Run) -> str:
+        """The task of its pairs: summaries, whatever the file."""
         return "summary"
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
