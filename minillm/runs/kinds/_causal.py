@@ -14,7 +14,6 @@ from minillm.decoding import Sampling
 from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.attention import attention_weights
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
 from minillm.metrics import frequency_loss
@@ -52,7 +51,6 @@ from minillm.training.progress import progress_bar
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 SAMPLE = 60  # tokens shown after each validation
-MOST_DRAWN = 200  # tokens of a picture of attention weights
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,6 @@ class CausalAbilities(WritingKind):
     def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
         """The loss of each token after the first, in nats."""
         return token_losses_in_context(run.model, ids, run.settings.batch)
-
-    def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """See :meth:`minillm.runs.run.Run.attention`."""
-        config = run.model.config
-        for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
-            if not 0 <= value < count:
-                raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")
-        ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
-        most = min(config.context, MOST_DRAWN)
-        if not 1 <= len(ids) <= most:
-            raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
-        weights = attention_weights(run.model, ids[None])
-        return weights[layer, 0, head], [run.tokenizer.show(int(token)) for token in ids]
 
     def summaries(
         self,

@@ -256,7 +256,7 @@ class PairKind(Kind):
                 ids = ids[:MOST]
         logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
-        label = run.labels(text)
+        label = self.labels(run, text)
         return inside_of(
             run,
             run.target,
@@ -273,6 +273,19 @@ class PairKind(Kind):
             notes=notes,
         )
 
+    def labels(self, run: Run, text: str) -> Callable[[int], str]:
+        """The label of each id of an output; ids above EOS are words that its source has added."""
+        eos = len(run.target)
+        ids = run.source.encode(text, "TEXT").tolist()
+        added = dict(zip(ids, run.source.split(text), strict=False))
+
+        def label(token: int) -> str:
+            if token > eos:
+                return added[token]
+            return "(end)" if token == eos else run.target.show(token)
+
+        return label
+
     def task(self, run: Run) -> str:
         """The task of the pairs, which determines the measures."""
         return registry.set_of_pairs(run.data["data"]).task
@@ -280,8 +293,7 @@ class PairKind(Kind):
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
         if given.title:
-            from_files = (pair for file in given.files for pair in read_pairs(file))
-            return given.title, [*(given.pairs or ()), *from_files]
+            return given.title, [pair for file in given.files for pair in read_pairs(file)]
         part = part or "validation"
         return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
 

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from minillm.data.pairs import PairData
 from minillm.decoding import Translation
 from minillm.layers.recurrent import CELLS
-from minillm.look.inside import Copying, Inside
+from minillm.look.inside import Inside
 from minillm.look.measurements import read_pointer_generator
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.runs.kind import Job
@@ -115,13 +113,6 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`; by default, it searches for summaries."""
         return super().hypotheses(run, texts, **search_options(SummarySearch()) | options)
-
-    def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
-        """The tokens of an output that are copied from its source."""
-        source = run.source.encode(text)[: run.settings.max_source]
-        attention = self.reading(run.model, source, np.array(ids))[3][0]
-        assert attention.copying is not None  # such a model always copies
-        return attention.copying
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; the words of the source are copied from it."""

@@ -1,15 +1,10 @@
 """An encoder-decoder of attention alone: translation, pronunciation (2017)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from minillm.data.pairs import PairData
-from minillm.decoding.hypotheses import TransformerDecoder
-from minillm.errors import InputError
 from minillm.look.measurements import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
@@ -114,21 +109,3 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
             return super().new_vocabularies(pairs, job)
         joint = vocabulary_of(pairs, job, 0, 1)
         return joint, joint
-
-    def cross_attention(
-        self, run: Run, text: str, ids: Sequence[int], layer: int | None, head: int | None
-    ) -> NDArray:
-        """See :meth:`minillm.runs.run.Run.cross_attention`."""
-        config = run.model.config
-        for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
-            if value is not None and not 0 <= value < count:
-                raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")
-        source = run.source.encode(text)[: run.settings.max_source]
-        decoder = TransformerDecoder(run.model)
-        weights = decoder.attention_weights(
-            source[None],
-            np.array([len(source)]),
-            np.array([ids]),
-            decoder.aligning_layer if layer is None else layer,
-        )[0]  # (N, T, S)
-        return weights.mean(axis=0) if head is None else weights[head]
