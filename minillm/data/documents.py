@@ -20,7 +20,7 @@ Piece = tuple[str, str | None]  # its place for messages, and its text; None: a 
 
 
 def blocks_of(files: Sequence[str], documents: str, size: int) -> Iterator[list[Piece]]:
-    """The pieces of a corpus, about ``size`` characters at a time: to encode each singly is slow.
+    """The pieces of a corpus, up to ``size`` characters at a time: to encode each singly is slow.
 
     documents: "file" or "line".
     """
@@ -29,11 +29,11 @@ def blocks_of(files: Sequence[str], documents: str, size: int) -> Iterator[list[
     for file in files:
         by_line = documents == "line" or is_json_lines(file)
         for place, text in _of_lines(file) if by_line else _of_whole(file, size):
-            block.append((place, text))
-            length += len(text or "")
-            if length >= size:
+            if block and length + len(text or "") > size:
                 yield block
                 block, length = [], 0
+            block.append((place, text))
+            length += len(text or "")
     if block:
         yield block
 

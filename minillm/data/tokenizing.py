@@ -88,7 +88,7 @@ def write_shards(
     total = None if any(map(read_once, names)) else sum(map(_size, names))
     counts: Counter[str] = Counter()
     made, shards = 0, []
-    blocks = blocks_of(names, documents, min(corpus.BLOCK, shard_bytes))
+    blocks = blocks_of(names, documents, min(corpus.BLOCK, -(-shard_bytes // 8)))
     for number, part in enumerate(_parts(blocks, shard_bytes, counts)):
         shard = folder / f"{number:05}.bin"
         if not (begun and shard.exists()):

@@ -63,8 +63,7 @@ class Form:
             content = {"message": content} if self.chat else {"text": text}
             scores = [score for event in own for score in event.scores]
             choices.append(self._choice(own[-1]._replace(scores=scores), content))
-        usage = self._usage()
-        return {**self.common, "object": self.object, "choices": choices, "usage": usage}
+        return {**self.common, "object": self.object, "choices": choices, "usage": self._usage()}
 
     async def stream(
         self, first: Event, others: AsyncIterator[Event], usage: bool

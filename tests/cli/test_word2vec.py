@@ -174,7 +174,7 @@ def test_bad_input(tmp_path, run_folder, text_file, fails):
     vectors = tmp_path / "vectors.bin"
     assert main(["export", str(run_folder), str(vectors), "--binary"]) == 0
     vectors.write_bytes(vectors.read_bytes()[:-9])
-    assert "ends within word 8 of 8" in fails("import", vectors, "--out", out)
+    assert "word 8 of 8: expected a word, a space and" in fails("import", vectors, "--out", out)
     message = fails("train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
     assert "expected at least 2 words that occur 1000000 times" in message
     assert not out.exists()

@@ -23,6 +23,7 @@ from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dense
 from minillm.runs.importing import format_of
+from minillm.text import load_tokenizer
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -457,8 +458,10 @@ def test_the_command_line(tmp_path, capsys, family):
         assert json.loads((again / "config.json").read_text()) == json.loads(
             (source / "config.json").read_text()
         )
-        if file.name != "config.json":
+        if file.name not in ("config.json", "tokenizer.json"):
             assert (again / file.name).read_bytes() == file.read_bytes()
+    values = json.loads((again / "tokenizer.json").read_text())
+    assert values == load_tokenizer(source).values  # with all defaults
     assert main(["export", str(run), str(tmp_path / "a.gguf")]) == 0
     assert main(["import", str(tmp_path / "a.gguf"), "--out", str(run), "--overwrite"]) == 0
     assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text

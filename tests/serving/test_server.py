@@ -202,6 +202,7 @@ def test_a_wrong_request_gets_the_error_of_the_interface(server, changes, status
         {"n": 1, "frequency_penalty": 0, "user": "me", "tools": [], "stop": None},
         {"top_k": 0},
         {"top_k": -1.0},
+        {"top_k": 300.0},
         {"stop": ""},
         {"stop": ["", ""]},
         {"seed": -1},
