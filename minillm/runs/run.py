@@ -308,7 +308,7 @@ class Run:
         )
 
     def inside(self, text: str, target: str | None = None) -> Inside:
-        """What the model does with a text, as arrays, with nothing beside it: see ``look``."""
+        """The arrays that ``look`` shows of a text, with nothing beside them."""
         look = self._ability("look")
         if target is None:
             return look(self, text)
