@@ -35,6 +35,22 @@ SIZES = {
     "hidden": Option("width of a layer", "H", most=65536),
     "embedding": Option("width of the embedding", "D", most=65536),
     "heads": Option("heads of attention in each block", "N", most=65536),
+    "key_heads": Option("heads of keys and values, a divisor of N", "M", least=1, most=65536),
+    "feed_forward": Option("width of the feed-forward layers", "F", least=1, most=1 << 20),
+    "window": Option(
+        "tokens that a token of mistral, gemma3 or phi3 attends to", "W", least=1, most=1 << 20
+    ),
+    "ngrams": Option(
+        "tokens of the longest n-grams with a vector of their own; 1: none",
+        "N",
+        least=1,
+        most=100,
+        rare=True,
+    ),
+    "state": Option("numbers that each column of a layer remembers", "N", most=65536),
+    "inner": Option("width inside a layer", "E", least=1, most=1 << 20, rare=True),
+    "convolution": Option("tokens that the convolution sees", "K", least=2, most=1000, rare=True),
+    "rank": Option("rank of the matrix of the steps' sizes", "R", least=1, most=65536, rare=True),
     "cell": Option("kind of recurrence"),
     "dropout": Option("fraction of activations zeroed in training", **_RATE),
     "coverage": Option("weight of the loss for attending to the same words again", least=0),

@@ -100,7 +100,7 @@ QUOTATIONS = [
     (
         "big-data",
         "takes {:.0f} days on one such machine",
-        lambda number: [number(" 100.0%", 4) / 24],
+        lambda number: [number(" 100.0%", 4, "chapters/16-big-data.md") / 24],
     ),
     (
         "kernels",

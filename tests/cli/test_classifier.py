@@ -143,7 +143,7 @@ def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minillm.runs.kinds._labelled.has_sklearn", lambda: False)
+    monkeypatch.setattr("minillm.runs.kinds.labels.has_sklearn", lambda: False)
     training, test = weather
     out = str(tmp_path / "run")
     assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
-from minillm.runs.kinds.transformer import MUON_RATE
+from minillm.runs.kinds.pairs import MUON_RATE
 
 TINY = ["--width", "8", "--heads", "2", "--layers", "2", "--feed-forward", "12", "--batch", "8"]
 WORDS = ["one", "two", "three", "four", "five"]

@@ -30,8 +30,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of
 from minillm.runs.kind import Stored, find_kind
 from minillm.runs.kinds._text_data import check_kept, name_of, tokenizer_of
-from minillm.runs.kinds.captioner import captions_of
-from minillm.runs.kinds.image_classifier import read_image
+from minillm.runs.kinds.images import captions_of, read_image
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
