@@ -195,15 +195,9 @@ def check_texts(values: Any, name: str) -> list[str]:
         raise ValueError(f'expected "{name}": a list of strings, found {short(values)}')
     try:
         "".join(values).encode()
-        return values
-    except UnicodeEncodeError:
-        pass
-    for text in values:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            found = f"half of a character: {short(text)}"
-            raise ValueError(f'"{name}": expected text, found {found}') from None
+    except UnicodeEncodeError as error:
+        found = f"half of a character: {short(error.object[error.start])}"
+        raise ValueError(f'"{name}": expected text, found {found}') from None
     return values
 
 
