@@ -5,9 +5,9 @@ A language model: nats and bits per token, perplexity; the loss of the best n-gr
 training text; with --adapt the loss of a copy that learns from the text as it reads it; and with
 --mix the loss of the network and the n-gram in a mixture with n-grams of the text read so far.  An
 encoder-decoder: also the share of unknown words in the targets, exact outputs and token errors;
-with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Of
-summaries (by a summariser, or of docstrings): also what is not in the source, what is copied, and
-what repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best.
+with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Where
+targets are summaries of their sources: also what is not in the source, what is copied, and what
+repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best one.
 Several targets of a source are references, and the best one counts.  A classifier: accuracy,
 macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with logistic regression,
 trained on the same texts (this needs the package scikit-learn).  A qa model: exact match and F1 in

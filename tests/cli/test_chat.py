@@ -77,7 +77,7 @@ def test_nonsense(folder, fails, typed, tmp_path, lm, gpt):
         run.chat([user("the cat")], top_p=2)
     damaged = chatting.save(tmp_path / "damaged")
     (damaged / "chat.json").write_text('{"format_version": 1, "template": 3}')
-    assert "chat.json: it is damaged: expected texts" in fails("chat", damaged)
+    assert "chat.json: it is damaged: expected a chat template" in fails("chat", damaged)
 
 
 def test_a_run_keeps_its_template_when_it_is_copied(folder, tmp_path):
@@ -109,7 +109,7 @@ def test_the_run_says_how_it_is_sampled(tmp_path, fails):
     )
     assert sampled == same != greedy
     assert run.answering_in("llama3").sampling == run.answering.sampling
-    for sampling, complaint in (([], "an object as sampling"), ({"top_k": 0}, "sampling: top_k: ")):
+    for sampling, complaint in (([], "Expected `object`"), ({"top_k": 0}, "sampling: top_k: ")):
         (folder / "chat.json").write_text(json.dumps(values | {"sampling": sampling}))
         assert complaint in fails("chat", folder)
 

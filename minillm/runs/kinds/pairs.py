@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.data.pairs import JUDGED, Pair, PairData, PairFile, are_summaries, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.summaries import Length
@@ -60,7 +60,6 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 from minillm.training.schedules import SCHEDULES
 
 EXAMPLES = 3  # shown after a training
-SAMPLED = 1000  # held-out pairs, among whose sources they are
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: texts of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
@@ -252,9 +251,10 @@ class PairKind(Kind):
             notes=notes,
         )
 
-    def task(self, run: Run) -> str:
-        """The task of the pairs, which determines the measures."""
-        return registry.set_of_pairs(run.data["data"]).task
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of pairs, which determines the measures: a built-in set declares it."""
+        entry = registry.set_of_pairs(run.data["data"])
+        return "summary" if entry.open is PairFile and are_summaries(pairs) else entry.task
 
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
@@ -266,7 +266,7 @@ class PairKind(Kind):
 
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
-        held_out = self.held_out(run, Given(), None)[1][:SAMPLED]
+        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
         references = dict(islice(by_source(held_out).items(), EXAMPLES))
         outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
@@ -282,7 +282,7 @@ class PairKind(Kind):
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
         if any(cut):
             given.report(f"{name}: {len(pairs):,} pairs{describe_cut(cut, run.settings)}")
-        task = self.task(run)
+        task = self.task(run, pairs)
         if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
@@ -681,8 +681,8 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         """The size of the one vocabulary."""
         return {"vocabulary": target}
 
-    def task(self, run: Run) -> str:
-        """The task of its pairs: summaries, whatever the file."""
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of its pairs: summaries, however long they are."""
         return "summary"
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
