@@ -10,17 +10,14 @@ that a new kind is ``models/x.py``, a class in ``runs/kinds/``, a row and their 
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.corpora import decoded, text_blocks
-from minillm.data.labelled import Labelled
-from minillm.data.pairs import Pair
+from minillm.data.corpora import text_blocks
 from minillm.errors import InputError, did_you_mean, short
 from minillm.option import types_of
 from minillm.runs.folder import RunFolder
@@ -130,27 +127,22 @@ class Parts:
 
 @dataclass(frozen=True)
 class Given:
-    """The data to measure a run on: files, or one sort of Python objects, or those held out."""
+    """The data to measure a run on: files, or those held out in training."""
 
     files: tuple[str, ...] = ()
-    text: str | None = None
-    labelled: Sequence[Labelled] | None = None
-    pairs: Sequence[Pair] | None = None
+    name: str = ""  # of the data in the results, if not that of the files
     report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here
 
     @property
     def title(self) -> str:
         """The name of the data in the results; empty for those held out in training."""
-        objects = (self.text, self.labelled, self.pairs)
-        return ", ".join(self.files) or "the given data" * (objects != (None, None, None))
+        return self.name or ", ".join(self.files)
 
     def blocks(self, most: int | None = None) -> Iterator[str]:
-        """The text of the files, or the given one, in blocks of whole lines.
+        """The text of the files in blocks of whole lines.
 
         InputError for a file of more than ``most`` bytes.
         """
-        if self.text is not None:
-            yield from decoded(BytesIO(self.text.encode()), "text")
         for name in self.files:
             yield from text_blocks(name, most=most)
 

@@ -136,7 +136,7 @@ class TrainingSettings(LoopSettings):
     minutes: float | None = 5.0
     seed: int = option(
         0,
-        "seed of the first weights, dropout and shuffling",
+        "seed of weights, dropout and shuffling",
         "N",
         least=0,
         most=2**63 - 1,
@@ -175,7 +175,7 @@ class LoRASettings:
 
     init: str | None = of_init(
         None,
-        "begin with the weights, the tokenizer and the sizes of the run in DIR",
+        "begin with weights, tokenizer and sizes of the run DIR",
         "DIR",
         data=True,
     )
@@ -188,7 +188,7 @@ class LoRASettings:
     )
     lora_rank: int | None = of_init(
         None,
-        "LoRA: train only updates of rank R to the weights; only they are saved",
+        "LoRA: train and save only updates of rank R",
         "R",
         least=1,
         most=65536,
@@ -226,7 +226,7 @@ class TokenizerSettings:
 
     tokenizer: str | None = of_text(
         None,
-        "use the vocabulary of another run, or of a tokenizer's folder or file",
+        "use the vocabulary of another run or tokenizer",
         "DIR",
         data=True,
         default_help="",
@@ -279,8 +279,8 @@ class ShardSettings(FilesSettings):
         FilesSettings,
         "files",
         (),
-        help="UTF-8 text, any number of files, - for standard input; or a folder made by `minillm "
-        "tokenize`; none: the built-in corpus",
+        help="UTF-8 text, - for standard input, or a folder of `minillm tokenize` (default: the "
+        "built-in corpus)",
     )
     validation_tokens: int = option(
         50_000,
@@ -297,9 +297,7 @@ class ShardSettings(FilesSettings):
 class TextSettings(FilesSettings, VocabularySettings):
     """Settings of a language model that is trained on windows of a text."""
 
-    unit: str = of_text(
-        "character", "the tokens that the model reads", choices=("character", "word", "bpe")
-    )
+    unit: str = of_text("character", "tokens", choices=("character", "word", "bpe"))
     vocabulary: int = 10000
 
 

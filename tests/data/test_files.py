@@ -24,7 +24,6 @@ from minillm.data.files import (
 from minillm.data.lines import read_rows
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError
-from minillm.runs.python_data import write_pieces
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -226,16 +225,11 @@ def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
 def test_what_is_written_to_a_full_disk_is_named(tmp_path):
     """Files that are written in place; tests/runs/test_folder.py has those that are replaced."""
 
-    def given_text():
-        (tmp_path / "given.txt").symlink_to("/dev/full")
-        write_pieces(tmp_path / "given.txt", ["a b c"])
-
     def column():
         (tmp_path / "column").symlink_to("/dev/full")
         OnDisk(tmp_path / "column", np.int8).extend(np.zeros(1))
 
     places = {
-        given_text: tmp_path / "given.txt",
         column: tmp_path / "column",
     }
     for write, place in places.items():

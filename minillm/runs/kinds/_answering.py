@@ -19,7 +19,6 @@ from minillm.data.conversations import (
     has_conversations,
     has_summaries,
     read_conversations,
-    summarised,
 )
 from minillm.data.lines import is_json_lines
 from minillm.decoding import Sampling
@@ -72,13 +71,11 @@ def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | N
 
 
 def _items_of(run: Run, given: Given) -> list[Conversation] | None:
-    """The conversations of pairs or files; None: a text."""
-    if given.pairs is not None:
-        return [summarised(pair, "pairs") for pair in given.pairs]
-    if given.files and all(map(is_json_lines, given.files)):
-        if not has_conversations(given.files[0]):
-            return None
-    elif not given.files or run.chat_template() is None or not all(map(has_summaries, given.files)):
+    """The conversations of files, which may be of pairs; None: a text."""
+    if not given.files:
+        return None
+    known = all(map(is_json_lines, given.files)) and has_conversations(given.files[0])
+    if not known and (run.chat_template() is None or not all(map(has_summaries, given.files))):
         return None
     return [*read_conversations(*given.files)]
 

@@ -15,7 +15,6 @@ from minillm.decoding import Sampling
 from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
-from minillm.look.attention import attention_weights
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
 from minillm.models.gpt import GPT, GPTConfig
@@ -30,7 +29,7 @@ from minillm.runs.kind import (
     Results,
 )
 from minillm.runs.kinds._answering import AnswerEvaluation, results_of
-from minillm.runs.kinds._look import check_layer_and_head, inside_of, text_ids
+from minillm.runs.kinds._look import inside_of, text_ids
 from minillm.runs.kinds._text_data import (
     TextOfRun,
     check_longer,
@@ -60,9 +59,6 @@ from minillm.training.language_model import (
 from minillm.training.progress import progress_bar
 
 SAMPLE = 60  # tokens shown after each validation  # tokens shown after each validation
-MOST_DRAWN = (
-    200  # tokens of a picture of attention weights  # tokens of a picture of attention weights
-)
 
 
 @dataclass(frozen=True)
@@ -94,17 +90,6 @@ class CausalAbilities(WritingKind):
     def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
         """The loss of each token after the first, in nats."""
         return token_losses_in_context(run.model, ids, run.settings.batch)
-
-    def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """See :meth:`minillm.runs.run.Run.attention`."""
-        config = run.model.config
-        check_layer_and_head(config, layer, head)
-        ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
-        most = min(config.context, MOST_DRAWN)
-        if not 1 <= len(ids) <= most:
-            raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
-        weights = attention_weights(run.model, ids[None])
-        return weights[layer, 0, head], [run.tokenizer.show(int(token)) for token in ids]
 
     def summaries(
         self,

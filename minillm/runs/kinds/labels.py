@@ -156,9 +156,8 @@ class TextClassifierKind(Kind):
         """Accuracy, macro-F1 and the confusion matrix."""
         left_out = 0
         if given.title:
-            name, labelled = given.title, list(given.labelled or ())
-            for file in given.files:
-                labelled += labelled_lines(file)
+            name = given.title
+            labelled = [one for file in given.files for one in labelled_lines(file)]
             texts = [(label, text) for label, text in labelled if text]
             left_out = len(labelled) - len(texts)
             if not texts:

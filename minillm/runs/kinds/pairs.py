@@ -14,12 +14,11 @@ from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.pairs import JUDGED, Pair, PairData, PairFile, are_summaries, read_pairs
 from minillm.decoding import Translation, Translator
-from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
-from minillm.look.inside import MOST, Copying, Inside
+from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import (
     Translated,
     read_encoder_decoder,
@@ -33,7 +32,7 @@ from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorC
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._look import check_layer_and_head, inside_of
+from minillm.runs.kinds._look import inside_of
 from minillm.runs.kinds._text_data import vocabulary_for
 from minillm.runs.kinds.language import with_rate
 from minillm.runs.run import Run
@@ -234,7 +233,7 @@ class PairKind(Kind):
                 ids = ids[:MOST]
         logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
-        label = run.labels(text)
+        label = self.labels(run, text)
         return inside_of(
             run,
             run.target,
@@ -251,6 +250,19 @@ class PairKind(Kind):
             notes=notes,
         )
 
+    def labels(self, run: Run, text: str) -> Callable[[int], str]:
+        """The label of each id of an output; ids above EOS are words that its source has added."""
+        eos = len(run.target)
+        ids = run.source.encode(text, "TEXT").tolist()
+        added = dict(zip(ids, run.source.split(text), strict=False))
+
+        def label(token: int) -> str:
+            if token > eos:
+                return added[token]
+            return "(end)" if token == eos else run.target.show(token)
+
+        return label
+
     def task(self, run: Run, pairs: Iterable[Pair]) -> str:
         """The task of pairs, which determines the measures: a built-in set declares it."""
         entry = registry.set_of_pairs(run.data["data"])
@@ -259,8 +271,7 @@ class PairKind(Kind):
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
         if given.title:
-            from_files = (pair for file in given.files for pair in read_pairs(file))
-            return given.title, [*(given.pairs or ()), *from_files]
+            return given.title, [pair for file in given.files for pair in read_pairs(file)]
         part = part or "validation"
         return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
 
@@ -606,22 +617,6 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
         joint = vocabulary_of(pairs, job, 0, 1)
         return joint, joint
 
-    def cross_attention(
-        self, run: Run, text: str, ids: Sequence[int], layer: int | None, head: int | None
-    ) -> NDArray:
-        """See :meth:`minillm.runs.run.Run.cross_attention`."""
-        config = run.model.config
-        check_layer_and_head(config, layer, head)
-        source = run.source.encode(text)[: run.settings.max_source]
-        decoder = TransformerDecoder(run.model)
-        weights = decoder.attention_weights(
-            source[None],
-            np.array([len(source)]),
-            np.array([ids]),
-            decoder.aligning_layer if layer is None else layer,
-        )[0]  # (N, T, S)
-        return weights.mean(axis=0) if head is None else weights[head]
-
 
 TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
 
@@ -712,13 +707,6 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`; by default, it searches for summaries."""
         return super().hypotheses(run, texts, **search_options(SummarySearch()) | options)
-
-    def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
-        """The tokens of an output that are copied from its source."""
-        source = run.source.encode(text)[: run.settings.max_source]
-        attention = self.reading(run.model, source, np.array(ids))[3][0]
-        assert attention.copying is not None  # such a model always copies
-        return attention.copying
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; the words of the source are copied from it."""
