@@ -35,7 +35,7 @@ from minillm.layers.heads import causal, self_attention
 from minillm.layers.norms import norm
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.llama import LlamaKind, LlamaSettings
+from minillm.runs.kinds.causal import LlamaKind, LlamaSettings
 from minillm.text import build_vocabulary
 from minillm.timing.contest import threads, turns
 from minillm.timing.results import described, machine

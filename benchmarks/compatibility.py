@@ -203,7 +203,7 @@ SHAPES: list[tuple[str, str, dict[str, Any]]] = [
     ("Qwen 3", "Qwen3", {"head_dim": 12}),
     ("SmolLM 3", "SmolLM3", {"no_rope_layer_interval": 4}),
     ("Gemma 3", "Gemma3Text", {"head_dim": 12, "sliding_window": 8, "sliding_window_pattern": 3}
-     | {"query_pre_attn_scalar": 5}),
+     | {"query_pre_attn_scalar": 12}),
     ("Phi-3", "Phi3", {"sliding_window": 9}),
     ("Mamba", "Mamba", OF_MAMBA),
     ("Mamba, untied, padded to 320 rows", "Mamba", OF_MAMBA | {"vocab_size": 320}

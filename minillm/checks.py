@@ -251,18 +251,18 @@ def _with_door(function: Any, order: Order) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> tuple[Any, Callable]:
         own = [a.view() if isinstance(a, _Array) else a for a in args]
-        for key, a in named.items():
-            named[key] = a.view() if isinstance(a, _Array) else a
+        if named:
+            named = {key: a.view() if isinstance(a, _Array) else a for key, a in named.items()}
         outputs, backward = function(*own, **named)
         backward = guarded(name, outputs, backward, order)
         if type(outputs) is tuple:
             return tuple([y.view() for y in outputs]), backward
-        return outputs.view() if isinstance(outputs, _Array) else outputs, backward
+        return outputs.view(), backward
 
     return call
 
 
-def guarded(name: str, outputs: Any, backward: Callable, order: Order = "C") -> Callable:
+def guarded(name: str, outputs: Any, backward: Any, order: Order = "C") -> Callable:
     """A backward that checks its upstream gradients; a page's own takes one for each output.
 
     With several outputs, None stands for zeros, and so does a gradient that is left out.  The
@@ -271,31 +271,39 @@ def guarded(name: str, outputs: Any, backward: Callable, order: Order = "C") -> 
     The check raises TypeError for anything but an array of the output's dtype, and ValueError for
     an array of another shape; the message has the name of the backward's parameter.
     """
-    defaults = backward.__defaults__ or ()
     if type(outputs) is tuple:
-        expected = [(y.shape, y.dtype) for y in outputs]
+        return _Guarded(_with_several, backward, name, order, [(y.shape, y.dtype) for y in outputs])
+    return _Guarded(_with_one, backward, name, order, outputs.shape, outputs.dtype)
 
-        def checked(*dys: Any) -> Any:
-            if 0 < (left_out := len(expected) - len(dys)) <= len(defaults):
-                dys += defaults[-left_out:]
-            if len(dys) != len(expected):
-                raise TypeError(f"{name}: expected {len(expected)} gradients, found {len(dys)}")
-            given = [
-                np.zeros(shape, dtype)
-                if dy is None
-                else _given(name, backward, k, dy, shape, dtype, order)
-                for k, (dy, (shape, dtype)) in enumerate(zip(dys, expected, strict=True))
-            ]
-            return backward(*given)
 
-    else:
-        shape, dtype = outputs.shape, outputs.dtype
+class _Guarded(functools.partial):
+    """A partial call, which takes a microsecond less to make than a closure with an attribute."""
 
-        def checked(dy: Any = defaults[0] if defaults else None) -> Any:  # type: ignore[misc]
-            return backward(_given(name, backward, 0, dy, shape, dtype, order))
+    @property
+    def __wrapped__(self) -> Callable:
+        """The page's own backward, for its signature."""
+        return self.args[0]
 
-    checked.__wrapped__ = backward  # type: ignore[attr-defined]  # for its signature
-    return checked
+
+def _with_several(backward: Any, name: str, order: Order, outputs: list, *dys: Any) -> Any:
+    defaults = backward.__defaults__ or ()
+    if 0 < (left_out := len(outputs) - len(dys)) <= len(defaults):
+        dys += defaults[-left_out:]
+    if len(dys) != len(outputs):
+        raise TypeError(f"{name}: expected {len(outputs)} gradients, found {len(dys)}")
+    given = [
+        np.zeros(shape, dtype) if dy is None else _given(name, backward, k, dy, shape, dtype, order)
+        for k, (dy, (shape, dtype)) in enumerate(zip(dys, outputs, strict=True))
+    ]
+    return backward(*given)
+
+
+def _with_one(
+    backward: Any, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, dy: Any = None
+) -> Any:
+    if dy is None and backward.__defaults__:
+        (dy,) = backward.__defaults__
+    return backward(_given(name, backward, 0, dy, shape, dtype, order))
 
 
 def _given(

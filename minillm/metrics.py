@@ -386,3 +386,18 @@ def analogy_accuracy(
             solved += int(np.sum(scores.argmax(axis=1) == d))
         results[name] = (solved, len(known), len(analogies))
     return results
+
+
+def measure_answers(
+    answers: Sequence[str], references: Sequence[Sequence[str]], prefix: str = ""
+) -> dict[str, float]:
+    """Exact match and F1 in percent; F1 also of the questions with and without an answer."""
+    pairs = list(zip(answers, references, strict=True))
+    f1 = 100 * np.array([answer_f1(*pair) for pair in pairs])
+    exact = 100 * np.array([answer_exact(*pair) for pair in pairs])
+    answered = np.array([bool(known) for known in references])
+    results = {"exact_match": float(exact.mean()), "f1": float(f1.mean())}
+    if not answered.all() and answered.any():
+        results["f1_answered"] = float(f1[answered].mean())
+        results["f1_unanswered"] = float(f1[~answered].mean())
+    return {f"{prefix}{name}": value for name, value in results.items()}

@@ -46,6 +46,12 @@ class Running:
         self.address = started.get(timeout=30)
         self.port = int(self.address.rpartition(":")[2])
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         while self.uvicorn is None:
             time.sleep(0.01)
@@ -94,6 +100,11 @@ class Running:
         assert (last, end) == ("data: [DONE]", "")
         return [json.loads(event.removeprefix("data: ")) for event in events]
 
+    def streamed(self, values):
+        """The text of a stream, and the number of its events."""
+        deltas = [event["choices"][0]["delta"] for event in self.events(values)]
+        return "".join(delta.get("content", "") for delta in deltas), len(deltas)
+
     def idle(self):
         """Wait until nothing is being continued."""
         for _ in range(500):
@@ -103,6 +114,6 @@ class Running:
         raise AssertionError("some requests are still active")
 
 
-def expected(run, messages, length=8):
-    fresh = Chat(run.model, run.tokenizer, run.answering.template)
+def expected(run, messages, length=8, template=None):
+    fresh = Chat(run.model, run.tokenizer, template or run.answering.template)
     return "".join(fresh.answer(messages, length, Sampling(temperature=0)))

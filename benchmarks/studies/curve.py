@@ -39,8 +39,7 @@ from minillm.errors import InputError
 from minillm.option import option, types_of
 from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
-from minillm.runs.kinds._labelled import TextClassifierSettings, by_tfidf, has_sklearn
-from minillm.runs.kinds.recurrent_classifier import open_vectors
+from minillm.runs.kinds.labels import TextClassifierSettings, by_tfidf, has_sklearn, open_vectors
 from minillm.runs.load import load, open_initial
 from minillm.runs.settings import LoRASettings
 from minillm.runs.train import new_settings, train_run

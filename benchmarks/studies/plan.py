@@ -40,7 +40,7 @@ from minillm.mpi import Ranks, ranks
 from minillm.runs.config import read_config
 from minillm.runs.importing import run_folder
 from minillm.runs.kind import find_kind
-from minillm.runs.kinds._causal import CausalSettings
+from minillm.runs.kinds.causal import CausalSettings
 from minillm.runs.settings import config_from
 from minillm.timing.contest import memory_bandwidth
 

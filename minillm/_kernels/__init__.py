@@ -22,11 +22,10 @@ import contextvars
 import functools
 import importlib
 import json
-import operator
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from minillm.errors import InputError, short
@@ -94,14 +93,7 @@ def use_threads(count: int) -> Iterator[None]:
     kernels do not notice: NumPy's own threads belong to its library.  Raises InputError if
     count is not a whole number from 1 on.
     """
-    try:
-        number = operator.index(count)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= MOST_THREADS:
-        raise InputError(
-            f"threads: expected a whole number from 1 to {MOST_THREADS}; found {short(count)}"
-        )
+    number = _number_of_threads("threads", count, hasattr(count, "__index__"))
     threads = _compiled("_threads")
     before = threads.set_threads(number) if threads else 0
     try:
@@ -160,12 +152,12 @@ def slow_bfloat16() -> str:
 
 def kernels_info() -> dict[str, Any]:
     """The kernels in force, the reason, and the others that could run here."""
-    missing = _missing()
+    missing = {name: why for name in INSTRUCTION_SETS if (why := _obstacle(name))}
     active = _active()
     if _chosen.get():
         why = "chosen by use_kernels"
-    elif _from_environment() != "auto":
-        why = f"MINILLM_KERNELS={_from_environment()}"
+    elif (chosen := os.environ.get("MINILLM_KERNELS") or "auto") != "auto":
+        why = f"MINILLM_KERNELS={chosen}"
     elif active.name != "numpy":
         why = "the best that this CPU has"
     else:
@@ -179,13 +171,14 @@ def kernels_info() -> dict[str, Any]:
     }
 
 
-def select_kernels(name: str) -> SimpleNamespace:
+def select_kernels(name: str, asked_by: str = "kernels") -> SimpleNamespace:
     """The kernels for a name of :func:`use_kernels`, with their compiled functions.
 
     "numpy" has no compiled functions, so the originals run.
     """
     if name not in CHOICES:
-        raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {short(name)}")
+        found = f"expected one of {', '.join(CHOICES)}; found {short(name)}"
+        raise InputError(f"{asked_by}: {found}")
     if name == "numpy":
         return _load("numpy")
     if name in INSTRUCTION_SETS:
@@ -214,18 +207,9 @@ def _active() -> SimpleNamespace:
     return _chosen.get() or _default()
 
 
-def _from_environment() -> str:
-    name = os.environ.get("MINILLM_KERNELS") or "auto"
-    if name not in CHOICES:
-        raise InputError(
-            f"MINILLM_KERNELS: expected one of {', '.join(CHOICES)}; found {short(name)}"
-        )
-    return name
-
-
 @functools.cache
 def _default() -> SimpleNamespace:
-    return select_kernels(_from_environment())
+    return select_kernels(os.environ.get("MINILLM_KERNELS") or "auto", "MINILLM_KERNELS")
 
 
 @functools.cache
@@ -234,30 +218,18 @@ def _load(name: str) -> SimpleNamespace:
     functions: dict[str, Callable] = {}
     for topic in TOPICS if name != "numpy" else ():
         module = importlib.import_module(f"{__name__}._{topic}_{name}")
-        exported = list(_exported(module, f"{__name__}._{topic}"))
-        if not exported:  # else the originals would run, under the name of the twins
+        exported = {
+            key: value
+            for key, value in vars(module).items()
+            if getattr(value, "__module__", None) == f"{__name__}._{topic}"
+            and not (key.startswith("_") or isinstance(value, type))
+        }
+        if not exported:  # or the originals would run, under the name of the twins
             raise ImportError(f"{module.__name__} has no kernels: it is of another version")
-        for key, function in exported:
-            if key in functions:
-                raise ImportError(f"two topics export {key}, one of them is {topic}")
-            functions[key] = function
+        for key in exported.keys() & functions.keys():
+            raise ImportError(f"two topics export {key}, one of them is {topic}")
+        functions |= exported
     return SimpleNamespace(name=name, **functions)
-
-
-def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callable]]:
-    """Yield the public functions of a compiled module, by name.
-
-    Their ``__module__`` is the C module that was compiled for each instruction set.
-    """
-    for key, value in vars(module).items():
-        compiled = getattr(value, "__module__", None) == translated
-        if compiled and callable(value) and not isinstance(value, type) and not key.startswith("_"):
-            yield key, value
-
-
-def _missing() -> dict[str, str]:
-    """The instruction sets that cannot run here, each with the reason."""
-    return {name: why for name in INSTRUCTION_SETS if (why := _obstacle(name))}
 
 
 @functools.cache
@@ -280,7 +252,8 @@ def _obstacle(name: str) -> str:
 @functools.cache
 def _compiled(name: str) -> Any:
     """A compiled module that has no twins; None if it was not built."""
-    _thread_limit()
+    # The kernels read it when they are loaded.
+    _number_of_threads("MINILLM_NUM_THREADS", os.environ.get("MINILLM_NUM_THREADS") or "1")
     try:
         return importlib.import_module(f"{__name__}.{name}")
     except ImportError:
@@ -297,12 +270,12 @@ def _not_built(name: str) -> str:
     return failures.get(name) or without_compiler or "the Cython kernels are not built for it"
 
 
-def _thread_limit() -> None:
-    """Refuse an invalid MINILLM_NUM_THREADS; the kernels read it when they are loaded."""
-    limit = os.environ.get("MINILLM_NUM_THREADS") or "1"
-    digits = limit.isdecimal() and len(limit) <= len(str(MOST_THREADS))
-    if not (digits and 1 <= int(limit) <= MOST_THREADS):
+def _number_of_threads(name: str, asked: Any, is_number: bool = True) -> int:
+    """The number of threads that is asked for.  InputError unless it is from 1 to MOST_THREADS."""
+    digits = str(asked)
+    is_number = is_number and digits.isdecimal() and len(digits) <= len(str(MOST_THREADS))
+    if not (is_number and 1 <= int(digits) <= MOST_THREADS):
         raise InputError(
-            "MINILLM_NUM_THREADS: expected a whole number from 1 to "
-            f"{MOST_THREADS}; found {short(limit)}"
+            f"{name}: expected a whole number from 1 to {MOST_THREADS}; found {short(asked)}"
         )
+    return int(digits)

@@ -572,21 +572,12 @@ cdef void gate(const Step *step, const floating *hidden, floating *h) noexcept n
         h[j] *= hidden[F + j]
 
 
-cdef void activate(bint relu, Py_ssize_t n, const floating *x, floating *y) noexcept nogil:
-    cdef Py_ssize_t j
-    if relu:
-        for j in range(n):
-            y[j] = 0 if x[j] < 0 else x[j]  # NaN stays NaN
-    else:
-        gelu_block(n, x, y)
-
-
 cdef void part_of_block(
     const Step *step, Py_ssize_t layer, Phase phase, Py_ssize_t part, bint is_first, floating *of_type, char *own
 ) noexcept nogil:
     """A part of one phase: some columns, heads or rows.  `is_first`: the thread has not had a part of it."""
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t n0, n1, q, all = s.Q * s.N
+    cdef Py_ssize_t n0, n1, n, q, all = s.Q * s.N
     cdef Py_ssize_t m0 = part * s.M // step.parts, m1 = (part + 1) * s.M // step.parts  # its heads
     cdef Py_ssize_t group = s.N // max(1, s.M) * s.width, keys = s.N * s.width, values = keys + s.M * s.width
     cdef const Weight *w = step.weights + OF_MODEL + layer * OF_BLOCK
@@ -648,7 +639,11 @@ cdef void part_of_block(
         for q in range(s.Q // s.T):
             attend(step, layer, (q * s.M + m0) * group, (q * s.M + m1) * group, of_type, own)
     for q in range(s.Q if phase == EXPAND and not s.gated else 0):
-        activate(step.relu, n1 - n0, <const floating *>y + q * s.F + n0, y + (s.Q + q) * s.F + n0)
+        x, h = y + q * s.F, y + (s.Q + q) * s.F
+        if not step.relu:
+            gelu_block(n1 - n0, x + n0, h + n0)
+        for n in range(n0, n1 if step.relu else n0):
+            h[n] = 0 if x[n] < 0 else x[n]  # NaN stays NaN
 
 
 cdef void group_of_rows(const Step *step, Py_ssize_t group, floating *of_type, char *own) noexcept nogil:
@@ -718,11 +713,9 @@ cdef void choose_phases(Step *step) noexcept nogil:
     cdef Py_ssize_t phase
     step.count = 0
     for phase in range(PHASES):
-        if phase == ATTEND and step.whole_heads:
+        if (phase == ATTEND and step.whole_heads) or (phase in (ASK, LOOK_BACK, JOIN_SOURCE) and not s.crosses):
             continue
-        if (phase == ADD_ATTENTION or phase == ADD_FEED_FORWARD) and not s.four_norms:
-            continue
-        if (phase == ASK or phase == LOOK_BACK or phase == JOIN_SOURCE) and not s.crosses:
+        if phase in (ADD_ATTENTION, ADD_FEED_FORWARD) and not s.four_norms:
             continue
         step.phases[step.count] = <Phase>phase
         step.count += 1

@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None, program: ModuleType | None = None) -
     if argv is not None:
         return _run(argv, program)
     process.begin()
-    process.open_streams()
     mpi.share_cores()
     try:
         return _run(None, program)
     finally:
         process.end_work()
+        process.drop_output_that_fails()
 
 
 def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
@@ -69,13 +69,11 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
     except InputError as error:
         return _fail(_with_option(str(error), flags))
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
-        process.drop_output()
         mpi.ranks().abort(128 + 13)
         return 128 + 13
     except DivergedError as error:
         return _fail(str(error), status=1)
     except OSError as error:
-        process.drop_output()
         return _fail(_message(error))
     except MemoryError as error:
         return _fail(f"out of memory: {error}")
@@ -100,7 +98,7 @@ def _message(error: OSError) -> str:
     """The file and the error; after a full disk, a note on what is kept."""
     place = f"{error.filename}: " if error.filename else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    kept = "; what was saved before is kept" if full and place != "standard output: " else ""
+    kept = "; what was saved before is kept" if full and place else ""
     return f"{place}{error.strerror or error}{kept}"
 
 

@@ -6,11 +6,11 @@ model sees the whole conversation; if this exceeds its context, the oldest turns
 Three quotes, \""", start and end a message of several lines.  Ctrl-C stops the answer; at the
 prompt it ends the chat, like /quit or the end of the input.  /reset starts a new conversation.
 
-With --file, the text of a document precedes the first message of each conversation.  It may fill
-half of the context; only the beginning of a longer document is read.
+With --file, the text of a document precedes the first message of each conversation.  Both must fit
+the context.
 With --lines, each line of a file is a separate conversation, and its answer is one line of the
-output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for a
-line that cannot be answered, with a note on standard error.
+output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for an
+empty one and for one that does not fit the context, with a note on standard error.
 With --schema, each answer is JSON that satisfies a schema; with --lines, too, JSON on one line.
 
 examples:
@@ -25,23 +25,15 @@ examples:
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import (
-    add_option,
-    add_run,
-    add_settings,
-    given_settings,
-    integer,
-    open_run,
-)
+from minillm.cli.options import add_option, add_run, add_settings, given_settings, integer, open_run
 from minillm.cli.process import first_interrupt_noted, say
-from minillm.data.files import STANDARD_INPUT, bounded_lines, read_json, reading, shown
-from minillm.data.lines import read_lines, text_of
+from minillm.data.files import STANDARD_INPUT, read_json, shown
+from minillm.data.lines import read_lines
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.decoding.answers import answers
-from minillm.decoding.grammar import Grammar
 from minillm.errors import InputError
 from minillm.runs.run import Run
 from minillm.text.chat_template import KNOWN, Message
@@ -81,84 +73,74 @@ def run(args: argparse.Namespace) -> int:
     beginning: list[Message] = []
     if args.system is not None:
         beginning.append({"role": "system", "content": args.system})
-    document = _document(args.file, chat) if args.file is not None else ""
+    document = f"{_document(args.file)}\n\n" if args.file is not None else ""
     grammar = None
     if args.schema is not None:
         grammar = chat.grammar(read_json(args.schema), f"{args.schema}: schema")
+
+    def asked(messages: list[Message], line: str) -> list[Message]:
+        line = document + line if messages == beginning else line
+        return [*messages, {"role": "user", "content": line}]
+
     if args.lines is not None:
         conversations = (
-            None if line is None else _asked(beginning, line, document)
-            for line in _lines(args.lines)
+            asked(beginning, line) if line.strip() else None for line, _ in read_lines(args.lines)
         )
-        for number, answer in enumerate(
-            answers(chat, conversations, args.length, sampling, grammar=grammar), 1
-        ):
+        written = answers(chat, conversations, args.length, sampling, grammar=grammar)
+        for number, answer in enumerate(written, 1):
             if isinstance(answer, InputError):
                 say(f"{shown(args.lines)}, line {number}: {answer}")
                 answer = ""
-            in_json = grammar is not None  # there, line breaks are white space
-            print(answer.replace("\n", "") if in_json else _on_one_line(answer), flush=True)
+            if grammar is None:  # in JSON, line breaks are white space
+                answer = answer.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+            print(answer.replace("\n", ""), flush=True)
         return 0
-    messages = list(beginning)
+    messages = beginning
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if terminal:
         print(f"{opened!r}\n/reset starts a new conversation, /quit ends, Ctrl-C stops an answer")
-    for line in _typed() if terminal else _piped():
+    for line in _messages(_typed() if terminal else (text for text, _ in read_lines("-"))):
         match line.strip():
             case "":
                 continue
             case "/quit":
                 break
             case "/reset":
-                messages = list(beginning)
+                messages = beginning
                 continue
-        asked = _asked(messages, line, document)
+        conversation = asked(messages, line)
         try:
-            messages = _answer(chat, asked, args.length, sampling, grammar)
+            pieces = chat.answer(conversation, args.length, sampling, say, grammar)
+            if answer := _show(pieces):  # not stopped before its first token
+                kept = chat.fitting(conversation, args.length)
+                messages = [*kept, {"role": "assistant", "content": answer}]
         except InputError as error:
             if not terminal:
                 raise
             say(str(error))
-        if _is_lost(document, asked, messages):
-            say(f"{args.file}: no longer in the conversation; /reset starts a new one with it")
     return 0
 
 
-def _answer(
-    chat: Chat,
-    messages: list[Message],
-    length: int | None,
-    sampling: Sampling,
-    grammar: Grammar | None,
-) -> list[Message]:
-    """Write the answer; return the conversation with it, as far as it fits the context."""
-    written = []
-    pieces = chat.answer(messages, length, sampling, say, grammar)
+def _show(pieces: Iterator[str]) -> str:
+    """Print an answer as it is written, until Ctrl-C: -> what was printed."""
+    written = ""
     with first_interrupt_noted() as interrupts:
         for piece in pieces:
-            written.append(piece)
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            written += piece
+            print(piece, end="", flush=True)
             if interrupts:
                 break
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-    if not written:  # it was stopped before its first token
-        return messages[:-1]
-    kept = chat.fitting(messages, length)
-    return [*kept, {"role": "assistant", "content": "".join(written)}]
-
-
-# --- messages ----------------------------------------------------------------------------------
+    print(flush=True)
+    return written
 
 
 def _typed() -> Iterator[str]:
-    """The messages that are typed at a prompt, until the end of the input."""
+    """The lines that are typed at a prompt, until the end of the input."""
     import readline  # noqa: F401  # 5 ms, at a terminal only: lines can be edited
 
     while True:
         try:
-            yield _whole(input("> "), lambda: input(". "))
+            yield input("> ")
         except EOFError:
             print()
             return
@@ -166,68 +148,22 @@ def _typed() -> Iterator[str]:
             say("expected text in UTF-8")
 
 
-def _piped() -> Iterator[str]:
-    """The messages of standard input; the last one may end without its quotes."""
-    lines = (text for text, _ in read_lines("-"))
+def _messages(lines: Iterator[str]) -> Iterator[str]:
+    """The messages: a line or, if that begins with three quotes, all lines up to three others."""
     for line in lines:
-        yield _whole(line, lambda: next(lines, QUOTES))
+        if line.lstrip().startswith(QUOTES):
+            line = line.lstrip().removeprefix(QUOTES)
+            while not line.rstrip().endswith(QUOTES):
+                line += f"\n{next(lines, QUOTES)}"
+            line = line.rstrip().removesuffix(QUOTES).strip("\n")
+        yield line
 
 
-def _whole(line: str, more: Callable[[], str]) -> str:
-    """A message: a line or, if that begins with three quotes, all lines up to three others."""
-    if not line.lstrip().startswith(QUOTES):
-        return line
-    text = line.lstrip().removeprefix(QUOTES)
-    while not text.rstrip().endswith(QUOTES):
-        text += f"\n{more()}"
-    return text.rstrip().removesuffix(QUOTES).strip("\n")
-
-
-def _asked(messages: list[Message], line: str, document: str) -> list[Message]:
-    """The conversation with a further message; a document precedes the first one."""
-    if document and not any(message["role"] == "user" for message in messages):
-        line = f"{document}\n\n{line}"
-    return [*messages, {"role": "user", "content": line}]
-
-
-def _is_lost(document: str, before: list[Message], after: list[Message]) -> bool:
-    """Whether a document has just left a conversation that still holds later turns."""
-    before, after = ([m for m in some if m["role"] == "user"] for some in (before, after))
-    if not (document and after):
-        return False
-    had, has = (some[0]["content"].startswith(document) for some in (before, after))
-    return had and not has
-
-
-def _document(path: str, chat: Chat) -> str:
-    """The text of a file or, if it exceeds half of the context, its beginning."""
+def _document(path: str) -> str:
+    """The text of a file."""
     if path == STANDARD_INPUT:
         raise InputError("--file: expected the name of a file, found -, standard input")
     text = "\n".join(line for line, _ in read_lines(path)).strip()
     if not text:
         raise InputError(f"{path}: expected a text, found none")
-    ids, most = chat.tokenizer.encode_ordinary(text), chat.reader.config.context // 2
-    if len(ids) <= most:
-        return text
-    say(f"{path}: it has {len(ids):,} tokens; only the first {most:,} fit half of the context")
-    return "".join(chat.text(iter(ids[:most].tolist()))).rstrip("\ufffd")
-
-
-# --- a file of messages --------------------------------------------------------------------------
-
-
-def _lines(path: str) -> Iterator[str | None]:
-    """The lines of a file; None for an empty one, and for one that is not UTF-8: it is reported."""
-    with reading(path) as file:
-        for number, data in enumerate(bounded_lines(file, shown(path)), 1):
-            try:
-                line = text_of(data, f"{shown(path)}, line {number}", first=number == 1)
-            except InputError as error:
-                say(str(error))
-                line = ""
-            yield line if line.strip() else None
-
-
-def _on_one_line(text: str) -> str:
-    """An answer without line breaks: ``printf %b`` shows it as it was."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return text

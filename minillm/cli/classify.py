@@ -16,7 +16,7 @@ import argparse
 import json
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.lines import answers, chunks
+from minillm.cli.lines import answered
 from minillm.cli.options import add_files, add_flag, add_run, open_run
 
 
@@ -33,14 +33,13 @@ def run(args: argparse.Namespace) -> int:
     run = open_run(args)
     run.classify([])  # an error of the run comes before reading
     refused = 0
-    for texts, places in chunks(args.files, or_texts=True):
-        for text, answer in zip(texts, answers(run.classify, texts, places), strict=True):
-            if answer is None:
-                refused += 1
-                print("null" if args.json else "")
-            elif args.json:
-                values = {"label": answer.label, "probabilities": answer.probabilities}
-                print(json.dumps(values | {"text": text}, ensure_ascii=False))
-            else:
-                print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
+    for text, _, answer in answered(run.classify, args.files, or_texts=True):
+        if answer is None:
+            refused += 1
+            print("null" if args.json else "")
+        elif args.json:
+            values = {"label": answer.label, "probabilities": answer.probabilities}
+            print(json.dumps(values | {"text": text}, ensure_ascii=False))
+        else:
+            print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
     return 2 if refused else 0

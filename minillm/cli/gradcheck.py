@@ -19,13 +19,7 @@ examples:
 """
 
 import argparse
-import functools
-import inspect
-import re
-import runpy
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,14 +27,11 @@ import numpy as np
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, integer, number
-from minillm.errors import InputError, did_you_mean, told
+from minillm.errors import InputError, did_you_mean
 from minillm.ops.gradient_cases import CASES
-from minillm.testing import GradientError, arrays, as_op, check_gradients
-from minillm.testing.calls import equal, last_line
-from minillm.testing.gradients import check_point
-from minillm.testing.legends import OpCase, limits_of
-from minillm.testing.own_process import NoAnswerError, alive, messages
-from minillm.testing.point import Point
+from minillm.testing import GradientError, check_gradients
+from minillm.testing.own_op import check_file
+from minillm.testing.own_process import NoAnswerError, messages
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--seeds N", "check N random cases of each op", integer(1), 5)
     tolerance = "the greatest relative error that passes (default 1e-6)"
     add_option(parser, "--tolerance X", tolerance, number(above=0, below=1))
-    add_option(parser, "--shapes LEGEND", "the shapes of your op's arguments", _legend)
+    add_option(parser, "--shapes LEGEND", "the shapes of your op's arguments")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,9 +70,6 @@ def run(args: argparse.Namespace) -> int:
         plural = "" if args.seeds == 1 else "s"
         print(f"every gradient agrees within {tolerance:g} on {args.seeds} random case{plural}")
     return 1 if failures else 0
-
-
-# --- the ops of the package -------------------------------------------------------------
 
 
 def _check_ours(names: list[str], seeds: int, options: dict[str, Any]) -> Iterator[str]:
@@ -116,9 +104,6 @@ def _worst_error(name: str, kernel: str, seeds: int, options: dict[str, Any]) ->
     return worst
 
 
-# --- the reader's ops -------------------------------------------------------------------
-
-
 def _check_own(
     target: str, shapes: str | None, seeds: int, options: dict[str, Any]
 ) -> Iterator[str]:
@@ -136,140 +121,3 @@ def _check_own(
     print(f'{target} on "{legend}", worst relative error')
     for argument, largest in worst.items():
         print(f"  by {argument:23}{largest:12.1e}")
-
-
-def check_file(
-    path: str, name: str, legend: str, seeds: int, options: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, float], str]]:
-    """Yield the legend, the worst error by each argument, and what is wrong, or an empty text.
-
-    It runs in a process of its own, because the file may end it or change anything there.
-    """
-    sys.path.insert(0, str(Path(path).resolve().parent))  # the file may import its neighbours
-    worst: dict[str, float] = {}
-    failure = ""
-    try:
-        thing = _defined(path, name)
-        op = _alive(as_op(thing))
-        legend = legend or _stated(op, thing)
-        for seed in range(seeds):
-            case = arrays(legend, seed=seed)
-            point = _point(op, case, options)
-            try:
-                compared = check_point(point)
-            except GradientError as error:
-                failure = f"{error}\nto repeat: {case.call(thing, **options)}"
-                break
-            for gradient in compared:
-                before = worst.get(gradient.name, 0.0)
-                worst[gradient.name] = max(gradient.worst.error, before)
-    except InputError:
-        raise
-    except BaseException as error:  # whatever the reader's code raises
-        raise InputError(
-            f'expected an op of arguments "{legend}", found {_told(error, path)}'
-        ) from None
-    yield legend, worst, failure
-
-
-def _alive(op: Callable) -> Callable:
-    """The op with a sign of life at each call: a check of large arrays takes long."""
-
-    @functools.wraps(op)
-    def call(*args: Any) -> Any:
-        alive()
-        return op(*args)
-
-    return call
-
-
-def _defined(path: str, names: str) -> Any:
-    """Run the file, and return what it defines under the name; a tuple under two names."""
-    if not Path(path).is_file():
-        raise InputError("expected a Python file, found none")
-    try:
-        defined = runpy.run_path(path)
-    except BaseException as error:  # whatever the reader's code raises
-        raise InputError(
-            f"expected a file that can be imported, found {_told(error, path)}"
-        ) from None
-    things = []
-    for name in names.split(","):
-        if name not in defined:
-            known = [n for n, value in defined.items() if callable(value) and n[0] != "_"]
-            raise InputError(
-                f"expected something called {name}, found {', '.join(known) or 'no function'}"
-                f"{did_you_mean(name, known)}"
-            )
-        things.append(defined[name])
-    return tuple(things) if len(things) > 1 else things[0]
-
-
-def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Point:
-    """The op at its arguments.  InputError if it is no op, is random, or changes an argument."""
-    try:
-        point = Point(op, case, case.rng, **options)
-    except GradientError as error:
-        raise InputError(str(error)) from None
-    for name, was, now in zip(point.names, point.args, point.held, strict=True):
-        if not equal(was, now):
-            raise InputError(
-                f"{name}: expected an argument that the op leaves as it is, found it changed"
-            )
-    return point
-
-
-def _told(error: BaseException, path: str) -> str:
-    """An exception in one line, with the last line of the reader's file that led to it."""
-    if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: {told(error)}"
-    found = last_line(error, lambda file: file == path)
-    return f"line {found[1]}, {found[2]}: {told(error)}" if found else told(error)
-
-
-# --- legends ----------------------------------------------------------------------------
-
-
-def _legend(text: str) -> str:
-    """The value of --shapes."""
-    try:
-        limits_of(text, {})
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _stated(op: Callable, thing: Any) -> str:
-    """The legend in the docstring of an op.
-
-    It follows the name, as in "x (B, T, I)".  "..." means "B T".
-    """
-    first = thing[0] if isinstance(thing, tuple) else thing
-    docstrings = [inspect.getdoc(part) for part in (first, getattr(first, "forward", None))]
-    docstring = "\n".join(filter(None, docstrings))
-    parts = []
-    for name, parameter in inspect.signature(op).parameters.items():
-        if parameter.default is parameter.empty:
-            part = _documented(name, docstring)
-            if name in ("ids", "lengths", "mask"):
-                raise InputError(
-                    f'{name}: expected --shapes with a part such as "ids B T < V", '
-                    '"lengths B <= T" or "mask B T", found none'
-                )
-            if not part:
-                raise InputError(
-                    f'{name}: expected its shape in the docstring, such as "{name} (B, T)", or '
-                    "--shapes, found neither"
-                )
-            parts.append(part)
-    return ", ".join(parts)
-
-
-def _documented(name: str, docstring: str) -> str:
-    """The shape that follows the name in a docstring, or nothing."""
-    for stated in re.findall(rf"\b{re.escape(name)} \(([^()]*)\)", docstring):
-        words = stated.replace(",", " ").split()
-        is_shape = all(re.fullmatch(r"\.\.\.|\d*[A-Za-z]\w*|\d+", word) for word in words)
-        if words and is_shape and ("," in stated or stated.isupper()):  # otherwise it is a remark
-            return " ".join("B T" if word == "..." else word for word in words)
-    return ""

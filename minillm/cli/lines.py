@@ -46,6 +46,16 @@ def chunks(
     raise failure
 
 
+def answered(
+    function: Callable[[Sequence[str], Sequence[str]], Sequence[Answer]],
+    files: Sequence[str] = (),
+    or_texts: bool = False,
+) -> Iterator[tuple[str, str, Answer | None]]:
+    """Each line of :func:`chunks`, its place, and its answer, as :func:`answers` has it."""
+    for texts, places in chunks(files, or_texts):
+        yield from zip(texts, places, answers(function, texts, places), strict=True)
+
+
 def answers(
     function: Callable[[Sequence[str], Sequence[str]], Sequence[Answer]],
     texts: Sequence[str],

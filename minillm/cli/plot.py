@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 
 from minillm.cli.arguments import ArgumentParser, title_of
-from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
+from minillm.cli.options import add_option, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
-from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.settings import search_options
 from minillm.runs.train import extra_of
 
 
@@ -41,13 +39,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
     pairs = "seq2seq, transformer, summariser"
-    add_run(attention, f"a run of {pairs}, gpt, llama, variant or chat")
+    add_run(attention, f"a run of {pairs}, gpt, llama, variant, chat, bert or encoder")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
-    layer = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"
-    add_option(attention, "--layer N", layer, integer(0))
-    head = "the head, from 0 (default: 0 of a GPT, the mean over the heads of a Transformer)"
-    add_option(attention, "--head N", head, integer(0))
-    add_beam(attention)
+    output = "the output of a translator (default: its own)"
+    add_option(attention, "--target TEXT", output)
+    add_option(attention, "--layer N", "the layer, from 0 (default: the last but one)", integer(0))
+    add_option(attention, "--head N", "the head, from 0 (default: the mean of all)", integer(0))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,14 +101,14 @@ def draw_words(args: argparse.Namespace) -> None:
 
 
 def draw_attention(args: argparse.Namespace) -> None:
-    """The attention weights of an encoder-decoder or a GPT.
+    """The attention weights of an encoder-decoder, a GPT or a BERT.
 
-    Draw attention weights as a heat map.  An encoder-decoder has a column for each source token and
-    a row for each token of its translation; for a Transformer, the mean over the heads of the last
-    layer but one, unless --layer or --head is given.  For a model that copies, p_gen is the
-    probability of taking a word from the vocabulary rather than from the source, and the last row
-    is the sum of all others, up to 1: the coverage.  A GPT has a row for each token and a column
-    for each token that it attends to, in one head of one layer.
+    Draw attention weights as a heat map: the mean over the heads of the last layer but one, unless
+    --layer or --head is given.  An encoder-decoder has a column for each source token and a row for
+    each token of its translation.  For a model that copies, p_gen is the probability of taking a
+    word from the vocabulary rather than from the source, and the last row is the sum of all others,
+    up to 1: the coverage.  Any other model has a row for each token and a column for each token
+    that it attends to.
 
     examples:
       minillm plot attention runs/cmudict uncharacteristically
@@ -120,45 +117,29 @@ def draw_attention(args: argparse.Namespace) -> None:
       minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
     """
     run = open_run(args)
-    chosen = args.layer is not None or args.head is not None
-    crosses = run.has("cross_attention")
-    if run.has("attention") or (chosen and not crosses):
-        layer, head = args.layer or 0, args.head or 0
-        weights, tokens = run.attention(args.text, layer, head)
-        caption, config = f"layer {layer}, head {head}", run.model.config
-        picture = attention_map(weights, tokens, tokens, caption)
-        line = f"{caption} (of {config.layers} layers with {config.heads} heads)"
-        _write(args, run.path, picture, line)
-        return
-    ((best, *_),) = run.hypotheses(
-        [args.text],
-        **search_options(args),
-        places=["TEXT"],
-        keep_weights=True,
-    )
-    caption, lines = "", [best.text]
-    if crosses:
-        layer = TransformerDecoder(run.model).aligning_layer if args.layer is None else args.layer
-        head = "mean over the heads" if args.head is None else f"head {args.head}"
-        caption = f"layer {layer}, {head}"
-        lines = [caption, best.text]
-    ids, ended = best.hypothesis.ids, best.hypothesis.ended
-    cross = best.hypothesis.weights
-    eos = [run.model.config.eos] * ended
-    if chosen:
-        cross = run.cross_attention(args.text, [*ids, *eos], args.layer, args.head)
-    if cross is None:
-        raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
-    source = run.source.split(args.text)[: cross.shape[1]]
-    target = list(map(run.labels(args.text), [*ids, *eos]))
-    if run.has("copying"):
-        copying = run.kind.copying(run, args.text, [*ids, *eos])
-        gates = [f"p_gen {g:.2f}" for g in copying.gates]
-        target = [f"{word}  {gate}" for word, gate in zip(target, gates, strict=True)]
-        cross = np.vstack([cross, np.minimum(cross.sum(axis=0), 1)])
-        target.append("coverage")
-    picture = attention_map(cross, source, target, caption)
-    _write(args, run.path, picture, *lines)
+    inside = run.inside(args.text, args.target)
+    if not inside.attention:
+        raise InputError(f"{args.run_folder}: this model has no attention")
+    found = inside.attention[0]
+    layers, heads = found.weights.shape[:2]
+    for name, value, count in (("layer", args.layer, layers), ("head", args.head, heads)):
+        if value is not None and value >= count:
+            raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")
+    layer = max(0, layers - 2) if args.layer is None else args.layer
+    weights, head = found.weights[layer], "mean over the heads"
+    weights = weights.mean(axis=0) if args.head is None else weights[args.head]
+    if args.head is not None:
+        head = f"head {args.head}"
+    tokens, columns = inside.tokens, inside.source or inside.tokens
+    if found.copying is not None:
+        gates = found.copying.gates
+        tokens = [f"{token}  p_gen {g:.2f}" for token, g in zip(tokens, gates, strict=True)]
+        weights = np.vstack([weights, np.minimum(weights.sum(axis=0), 1)])
+        tokens.append("coverage")
+    caption = f"layer {layer}, {head}" if layers * heads > 1 else ""
+    lines = [f"{caption} (of {layers} layers with {heads} heads)"] if caption else []
+    picture = attention_map(weights, columns, tokens, caption)
+    _write(args, run.path, picture, *lines, *inside.notes)
 
 
 def _write(args: argparse.Namespace, folder: str | Path, picture: bytes, *lines: str) -> None:

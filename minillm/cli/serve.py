@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
     def started(address: str) -> None:
         print(f"{address} answers as {name}; the base URL is {address}/v1", flush=True)
 
-    process.end_work_at_once()  # after the grace of the server, but before its threads have ended
+    process.end_work()  # after the grace of the server, but before its threads have ended
     serve(server, args.host, args.port, started)
     return 0

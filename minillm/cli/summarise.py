@@ -21,9 +21,7 @@ examples:
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
@@ -43,14 +41,11 @@ from minillm.errors import InputError
 from minillm.models.extractive import lead, textrank
 from minillm.option import make, types_of
 from minillm.runs.settings import SummarySearch
-from minillm.training.progress import progress_bar
 
 METHODS = {"lead": lead, "textrank": textrank}
 
-# Of texts, their places, and a function for notices: a summary of each, or why there is none.
-Summaries = Callable[
-    [Sequence[str], Sequence[str], Callable[[str], None]], Iterator[str | InputError]
-]
+# Of texts and their places: a summary of each, or why there is none.
+Summaries = Callable[[Sequence[str], Sequence[str]], Iterator[str | InputError]]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -70,42 +65,30 @@ def run(args: argparse.Namespace) -> int:
     """Read, summarise and print; what is printed stays if the rest is stopped."""
     summaries = _summaries(args)
     several = args.lines or len(args.files) > 1
-    refused, empty = 0, []
-    with progress_bar(total=0, unit=" texts", quiet=not several) as bar:
-
-        def report(line: str) -> None:
-            with bar.external_write_mode(file=sys.stderr):
-                say(line)
-
-        for texts, places in _texts(args):
-            bar.total += len(texts)
-            found = summaries(texts, places, report)
-            for text, place, summary in zip(texts, places, found, strict=True):
-                if isinstance(summary, InputError):
-                    if not several:
-                        raise summary
-                    if text.strip():
-                        report(str(summary))
-                        refused += 1
-                    else:
-                        empty.append(place)
-                    summary = ""
-                line = " ".join(summary.split())
-                with bar.external_write_mode(file=sys.stdout):
-                    print(line if args.lines or not several else f"{place}\t{line}", flush=True)
-                bar.update()
-        if empty:
-            report(f"{len(empty):,} of {bar.total:,} texts are empty, first {empty[0]}")
+    count, refused, empty = 0, 0, []
+    for texts, places in chunks(args.files) if args.lines else [_whole(args.files)]:
+        count += len(texts)
+        for text, place, summary in zip(texts, places, summaries(texts, places), strict=True):
+            if isinstance(summary, InputError):
+                if not several:
+                    raise summary
+                if text.strip():
+                    say(str(summary))
+                    refused += 1
+                else:
+                    empty.append(place)
+                summary = ""
+            line = " ".join(summary.split())
+            print(line if args.lines or not several else f"{place}\t{line}", flush=True)
+    if empty:
+        say(f"{len(empty):,} of {count:,} texts are empty, first {empty[0]}")
     return 2 if refused else 0
 
 
-def _texts(args: argparse.Namespace) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    """Texts and their names; files are read before any work begins."""
-    if args.lines:
-        yield from chunks(args.files)
-    else:
-        files = args.files or [STANDARD_INPUT]
-        yield [_text(file) for file in files], [shown(file) for file in files]
+def _whole(files: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The texts of files, which are read before any work begins, and their names."""
+    files = files or [STANDARD_INPUT]
+    return [_text(file) for file in files], [shown(file) for file in files]
 
 
 def _text(file: str) -> str:
@@ -122,25 +105,16 @@ def _summaries(args: argparse.Namespace) -> Summaries:
     if method is None:
         opened = open_run(args)
         opened.summaries([], **length, **search)  # an error of the run comes before reading
-        return lambda texts, places, report: opened.summaries(
-            texts, places=places, report=report, **length, **search
+        return lambda texts, places: opened.summaries(
+            texts, places=places, report=say, **length, **search
         )
     for name in search:
         raise InputError(
-            f"--{name.replace('_', '-')}: expected a run that was trained on pairs, "
-            f"found {args.run_folder}"
+            f"{name}: expected a run that was trained on pairs, found {args.run_folder}"
         )
-    return partial(_extracts, method, make(Length, length))
-
-
-def _extracts(
-    method: Callable[[str, int], list[str]],
-    length: Length,
-    texts: Sequence[str],
-    places: Sequence[str],
-    report: Callable[[str], None],
-) -> Iterator[str | InputError]:
-    """The sentences that a method chooses from each text."""
-    for text, place in zip(texts, places, strict=True):
-        summary = extracted(method, text, length)
-        yield summary or InputError(f"{place}: expected a text with words, found none")
+    limits = make(Length, length)
+    return lambda texts, places: (
+        extracted(method, text, limits)
+        or InputError(f"{place}: expected a text with words, found none")
+        for text, place in zip(texts, places, strict=True)
+    )

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.lines import answers, chunks
+from minillm.cli.lines import answered
 from minillm.cli.options import add_beam, add_option, add_run, add_seed, integer, number, open_run
 from minillm.cli.process import say
 from minillm.decoding import Translation
@@ -52,25 +52,23 @@ def run(args: argparse.Namespace) -> int:
     run.hypotheses([], **options)  # an error of the run comes before reading
 
     def translate(texts: Sequence[str], places: Sequence[str]) -> list[list[Translation]]:
-        return run.hypotheses(texts, places=places, **options)
+        filled = {place: text for text, place in zip(texts, places, strict=True) if text.strip()}
+        outputs = run.hypotheses([*filled.values()], places=[*filled], **options)
+        found = dict(zip(filled, outputs, strict=True))
+        return [found.get(place, []) for place in places]
 
     lines, cut, refused, empty = 0, 0, 0, []
-    for texts, places in chunks():
-        outputs: list[list[Translation]] = [[] for _ in texts]
-        filled = [k for k, text in enumerate(texts) if text.strip()]
-        results = answers(translate, [texts[k] for k in filled], [places[k] for k in filled])
-        for k, result in zip(filled, results, strict=True):
-            outputs[k] = result or []
-            refused += result is None
-        for text, place, of_line in zip(texts, places, outputs, strict=True):
-            lines += 1
-            cut += any(output.cut for output in of_line)
-            if not text.strip():
-                empty.append(place)
-            if not args.n_best:
-                print(_on_one_line(of_line[0].text) if of_line else "")
-            for output in of_line[: args.n_best or 0]:
-                print(f"{lines}\t{output.hypothesis.score:.4f}\t{_on_one_line(output.text)}")
+    for text, place, outputs in answered(translate):
+        lines += 1
+        refused += outputs is None
+        outputs = outputs or []
+        cut += any(output.cut for output in outputs)
+        if not text.strip():
+            empty.append(place)
+        if not args.n_best:
+            print(_on_one_line(outputs[0].text) if outputs else "")
+        for output in outputs[: args.n_best or 0]:
+            print(f"{lines}\t{output.hypothesis.score:.4f}\t{_on_one_line(output.text)}")
     if empty:
         say(f"{len(empty):,} of {lines:,} lines are empty, first {empty[0]}")
     if cut:

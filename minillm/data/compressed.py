@@ -1,15 +1,16 @@
 """Compressed files, read like others: gzip and zstandard, recognised by their first bytes."""
 
+import gzip
 import io
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from minillm.errors import InputError
+from minillm.errors import InputError, missing_extra
 
 GZIP, ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # no text in UTF-8 begins like these
-_INPUT = 1 << 12  # bytes that are decompressed at a time: they become at most 128 MB
 
 
 @contextmanager
@@ -22,66 +23,37 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     start = stream.peek(4)[:4]
     if start.startswith(GZIP):
-        yield joined(_frames(stream, name, "gzip", _gzip, zlib.error))
+        contents = _Checked(gzip.GzipFile(fileobj=stream), name, "gzip", zlib.error)
+        yield io.BufferedReader(contents)
     elif start == ZSTANDARD:
         try:
-            import zstandard  # optional: the extra "data"
+            if sys.version_info >= (3, 14):
+                from compression.zstd import ZstdError, ZstdFile
+            else:
+                from backports.zstd import ZstdError, ZstdFile  # optional: the extra "data"
         except ImportError:
-            raise InputError(
-                f"{name}: it is compressed with zstandard, which needs the package zstandard: "
-                "pip install zstandard"
-            ) from None
-        new = zstandard.ZstdDecompressor().decompressobj
-        yield joined(_frames(stream, name, "zstandard", new, zstandard.ZstdError))
+            raise missing_extra(f"{name}: zstandard", "data") from None
+        yield io.BufferedReader(_Checked(ZstdFile(stream), name, "zstandard", ZstdError))
     else:
         yield stream
 
 
-def is_compressed(path: str) -> bool:
-    """Whether a file begins like a compressed one."""
-    with open(path, "rb") as file:
-        return file.read(4).startswith((GZIP, ZSTANDARD))
+class _Checked(io.RawIOBase):
+    """The contents of a compressed file, whose errors are told as ours."""
 
-
-def _gzip() -> Any:
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-
-
-def _frames(
-    file: BinaryIO, name: str, kind: str, new: Callable[[], Any], damage: type[Exception]
-) -> Iterator[bytes]:
-    """The contents of a file of one frame or several; ``new`` makes a decompressor of one."""
-    frame: Any = None
-    while data := file.read(_INPUT):
-        while frame is not None or (data := data.lstrip(b"\0")):  # gzip files may end with zeros
-            frame = frame or new()
-            try:
-                yield frame.decompress(data)
-            except damage as error:
-                raise InputError(
-                    f"{name}: expected a {kind} file, but it is damaged: {error}"
-                ) from None
-            if not frame.eof:
-                break
-            data, frame = frame.unused_data, None
-    if frame is not None:
-        raise InputError(f"{name}: expected a whole {kind} file, found one that is cut short")
-
-
-def joined(pieces: Iterator[bytes]) -> BinaryIO:
-    """Bytes that come in pieces, as a file to read."""
-    return io.BufferedReader(_Joined(pieces))
-
-
-class _Joined(io.RawIOBase):
-    def __init__(self, pieces: Iterator[bytes]):
-        self._pieces, self._rest = filter(None, pieces), memoryview(b"")
+    def __init__(self, contents: Any, name: str, kind: str, damage: type[Exception]):
+        self._contents, self._name, self._kind = contents, name, kind
+        self._damage = (damage, gzip.BadGzipFile)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._rest = self._rest or memoryview(next(self._pieces, b""))
-        size = min(len(buffer), len(self._rest))
-        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
-        return size
+        try:
+            return self._contents.readinto(buffer)
+        except EOFError:
+            found = f"expected a whole {self._kind} file, found one that is cut short"
+            raise InputError(f"{self._name}: {found}") from None
+        except self._damage as error:
+            found = f"expected a {self._kind} file, but it is damaged: {error}"
+            raise InputError(f"{self._name}: {found}") from None

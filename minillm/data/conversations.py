@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minillm.data.entries import entry
-from minillm.data.files import json_object
-from minillm.data.lines import is_json_lines, read_lines
+from minillm.data.lines import is_json_lines, read_lines, read_objects
 from minillm.data.pairs import Pair, read_placed_pairs
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
@@ -49,11 +48,12 @@ class Conversation(NamedTuple):
     messages: list[Message]
     place: str  # in the file, for messages
     pair: Pair | None = None  # the text and the summary that the conversation was made of
+    rejected: list[Message] | None = None  # of a preference: the same with a worse last answer
 
     @property
     def form(self) -> str:
         """The name of the entry in its file."""
-        return "pair" if self.pair else "conversation"
+        return "pair" if self.pair else "preference" if self.rejected else "conversation"
 
     @property
     def key(self) -> str:
@@ -71,25 +71,7 @@ class Conversation(NamedTuple):
         return self.messages[:last], self.messages[last]["content"]
 
 
-class Preference(NamedTuple):
-    """Two conversations that differ in their last answer only."""
-
-    chosen: list[Message]
-    rejected: list[Message]
-    place: str
-
-    @property
-    def form(self) -> str:
-        """The name of the entry in its file."""
-        return "preference"
-
-    @property
-    def key(self) -> str:
-        """The text that decides between training and validation: the first question."""
-        return Conversation(self.chosen, self.place).key
-
-
-def read_conversations(*paths: str | Path) -> Iterator[Conversation | Preference]:
+def read_conversations(*paths: str | Path) -> Iterator[Conversation]:
     """The conversations of files, or their preferences, or their pairs as conversations.
 
     InputError names the line of an entry that is missing, or of another form than the others.
@@ -107,25 +89,20 @@ def read_conversations(*paths: str | Path) -> Iterator[Conversation | Preference
         raise InputError(f"{', '.join(map(str, paths))}: expected a conversation, found none")
 
 
-def _of_file(path: str | Path) -> Iterator[Conversation | Preference]:
+def _of_file(path: str | Path) -> Iterator[Conversation]:
     """The entries of a file; the first of them says whether they are pairs."""
-    line, place = _first_line(path)
-    if "target" in json_object(line, place) if is_json_lines(path) else "\t" in line:
+    if not is_json_lines(path) or "target" in _first_object(path):
         for pair, place in read_placed_pairs(path):
             yield summarised(pair, place)
-        return
-    for line, place in read_lines(path):
-        if line.strip():
-            yield _of_line(json_object(line, place), place)
+    else:
+        for values, place in read_objects(path):
+            yield _conversation(values, place)
 
 
 def has_conversations(path: str | Path) -> bool:
     """Whether the first line of a file of JSON lines is an entry of one of the forms."""
-    if not is_json_lines(path):
-        return False
-    return not {"messages", "completion", "chosen", "target"}.isdisjoint(
-        json_object(*_first_line(path))
-    )
+    forms = {"messages", "completion", "chosen", "target"}
+    return is_json_lines(path) and not forms.isdisjoint(_first_object(path))
 
 
 def has_summaries(path: str | Path) -> bool:
@@ -143,33 +120,49 @@ def has_summaries(path: str | Path) -> bool:
     return len(pairs) == len(sizes) and sum(a for a, _ in pairs) > sum(b for _, b in pairs)
 
 
-def _first_line(path: str | Path) -> tuple[str, str]:
-    """The first line that is not blank, and its place."""
-    return next((entry for entry in read_lines(path) if entry[0].strip()), ("{}", str(path)))
+def _first_object(path: str | Path) -> dict[str, Any]:
+    return next((values for values, _ in read_objects(path)), {})
 
 
-def _of_line(values: Any, place: str) -> Conversation | Preference:
+def _conversation(values: dict[str, Any], place: str) -> Conversation:
+    """The conversation or the preference of a line."""
     if "messages" in values:
-        return Conversation(_with_answer(values["messages"], "messages", place), place)
-    if "completion" in values:
-        prompt = _messages(values, "prompt", "user", place)
-        answer = _messages(values, "completion", "assistant", place)
-        return Conversation(_with_answer([*prompt, *answer], "completion", place), place)
-    if "chosen" in values and "rejected" in values:
-        prompt = _messages(values, "prompt", "user", place)
-        both: list[list[Message]] = []
-        for name in ("chosen", "rejected"):
-            answer = _messages(values, name, "assistant", place)
-            answer = answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer
-            both.append(_with_answer([*prompt, *answer], name, place))
-            if both[-1][-1]["role"] != "assistant":
-                raise InputError(
-                    f"{place}: {name}: expected an answer as its last message, "
-                    f"found one of {short(both[-1][-1]['role'])}"
-                )
-        chosen, rejected = both
-        return Preference(chosen, rejected, place)
-    raise InputError(f"{place}: expected {FORMS}, found {', '.join(map(short, values)) or 'none'}")
+        return Conversation(_answered([], values, "messages", place), place)
+    names = ("completion",) if "completion" in values else ("chosen", "rejected")
+    if not values.keys() >= {*names}:
+        found = ", ".join(map(short, values)) or "none"
+        raise InputError(f"{place}: expected {FORMS}, found {found}")
+    prompt = _messages(values, "prompt", "user", place)
+    talks = [_answered(prompt, values, name, place) for name in names]
+    for name, talk in zip(names, talks, strict=True):
+        if len(names) > 1 and talk[-1]["role"] != "assistant":
+            raise InputError(
+                f"{place}: {name}: expected an answer as its last message, "
+                f"found one of {short(talk[-1]['role'])}"
+            )
+    return Conversation(talks[0], place, rejected=talks[1] if len(talks) > 1 else None)
+
+
+def _answered(prompt: list[Message], values: Any, name: str, place: str) -> list[Message]:
+    """The prompt and the messages of an entry, which may repeat the prompt, with an answer."""
+    messages = _messages(values, name, "assistant", place)
+    if not prompt or messages[: len(prompt)] != prompt:
+        messages = [*prompt, *messages]
+    if not any(message["role"] == "assistant" for message in messages):
+        raise InputError(f"{place}: {name}: expected a message of the assistant, found none")
+    return messages
+
+
+def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
+    """The messages of an entry, which is a list of them or, unless it is "messages", a text."""
+    value = values.get(name)
+    if isinstance(value, str) and name != "messages":
+        return [{"role": role, "content": entry(values, name, str, place)}]
+    if not isinstance(value, list) and name != "messages":
+        raise InputError(f"{place}: {name}: expected a text or messages, found {short(value)}")
+    if value != []:
+        check_messages(value, f"{place}: {name}", ROLES)
+    return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
 def summarised(pair: Pair, place: str) -> Conversation:
@@ -195,29 +188,6 @@ def summary_request(
     how = f"briefly, in {' and '.join(most)}" if most else "briefly"
     asked = f"{text}\n\nSummarize the text above {how}. Write only the summary."
     return [{"role": "user", "content": asked}]
-
-
-def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
-    """The messages of an entry, which is a list of them or the text of one."""
-    value = values.get(name)
-    if isinstance(value, str):
-        return [{"role": role, "content": entry(values, name, str, place)}]
-    if not isinstance(value, list):
-        raise InputError(f"{place}: {name}: expected a text or messages, found {short(value)}")
-    return _message_list(value, name, place)
-
-
-def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
-    listed = _message_list(messages, name, place)
-    if not any(message["role"] == "assistant" for message in listed):
-        raise InputError(f"{place}: {name}: expected a message of the assistant, found none")
-    return listed
-
-
-def _message_list(messages: Any, name: str, place: str) -> list[Message]:
-    if messages != []:
-        check_messages(messages, f"{place}: {name}", ROLES)
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
 def check_messages(

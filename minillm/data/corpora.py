@@ -1,7 +1,9 @@
 """Whole texts: from UTF-8 files, standard input, or the texts that come with Python."""
 
 import codecs
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from minillm.data.compressed import decompressed
@@ -27,11 +29,18 @@ def read_text(names: Sequence[str]) -> str:
 
 def text_blocks(name: str, block: int = BLOCK, most: int | None = None) -> Iterator[str]:
     """The text of one name, in blocks of whole lines; a line longer than a block is cut."""
+    with opened(name) as file:
+        yield from decoded(file, shown(name), block, most)
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, decompressed, or of a built-in text."""
     if name in TEXTS:
-        yield TEXTS[name]()
+        yield io.BytesIO(TEXTS[name]().encode())
         return
     with reading(name) as stored, decompressed(stored, shown(name)) as file:
-        yield from decoded(file, shown(name), block, most)
+        yield file
 
 
 def decoded(

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.splits import split_by_hash
-from minillm.errors import InputError
+from minillm.errors import missing_extra
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -21,7 +21,7 @@ class Digits:
         try:
             from sklearn.datasets import load_digits  # optional: the extra "data"
         except ImportError:
-            raise InputError("digits: it needs the package scikit-learn") from None
+            raise missing_extra("digits", "data") from None
         pixels, digits = load_digits(return_X_y=True)
         self.labels = [str(digit) for digit in range(10)]
         self.captions = [caption(digit) for digit in range(10)]

@@ -20,6 +20,7 @@ next.  It is split by module: all questions about a module are in the same part.
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from minillm.data.conversations import Conversation
 from minillm.data.docstrings import first_sentence, parsed_modules
@@ -29,12 +30,14 @@ SHARE = 10  # a tenth of the modules is for validation, and a tenth for test
 WORDS = (4, 30)  # of a first sentence
 LONGEST_SIGNATURE = 80  # characters
 
+NAME = "docstring-chats"  # for messages
 ASKED = "What does {signature} do?"
 ASKED_BACK = "Which function of {module} does this? {sentence}"
 
 
+@cache
 def docstring_chats() -> dict[str, list[Conversation]]:
-    """The conversations of each part: "training", "validation" and "test"."""
+    """The conversations of each part, "training", "validation" and "test"; it takes seconds."""
     modules: dict[str, list[Conversation]] = {}
     seen: set[str] = set()
     for module, _, tree in parsed_modules():

@@ -36,20 +36,6 @@ class Entries:
         for name, values in allowed.items():
             self.check(name, values)
 
-    def check_nested(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
-        """InputError for an entry, named "a.b" for b in a, without one of the allowed values.
-
-        A missing entry is null.
-        """
-        for names, values in allowed.items():
-            value: Any = self.values
-            for name in names.split("."):
-                value = value.get(name) if isinstance(value, Mapping) else None
-            if value not in values:
-                raise InputError(
-                    f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
-                )
-
     def text(self, name: str, *default: str) -> str:
         """A text."""
         value = self.values.get(name, *default)

@@ -54,8 +54,8 @@ def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
             raise InputError("standard input: cannot be read: it is closed")
         opened: AbstractContextManager[BinaryIO] = nullcontext(sys.stdin.buffer)
     else:
-        if regular:
-            check_regular(path)
+        if regular and is_stream(path):  # opening a pipe waits, and a device may have no end
+            raise InputError(f"{path}: expected a regular file, found a pipe or a device")
         try:
             opened = open(path, "rb")  # noqa: SIM115  (closed below)
         except FileNotFoundError:
@@ -123,27 +123,22 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path, regular: bool = True) -> dict[str, Any]:
+def read_json(path: str | Path, regular: bool = True, kind: type = dict) -> Any:
     """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
 
-    regular: see :func:`reading`.
+    regular: see :func:`reading`; kind: list for a file with a list.
     """
     with reading(path, regular) as file:
-        return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
-
-
-def read_json_list(path: str | Path) -> list[Any]:
-    """The list in a JSON file: see :func:`read_json`."""
-    with reading(path, regular=True) as file:
-        return _json(read_all(file, str(path), LARGEST_JSON), str(path), list)
+        return json_of(read_all(file, str(path), LARGEST_JSON), str(path), kind)
 
 
 def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     """A JSON object; InputError, with its place, for anything else."""
-    return _json(text, place, dict)
+    return json_of(text, place, dict)
 
 
-def _json(text: bytes | str, place: str, kind: type) -> Any:
+def json_of(text: bytes | str, place: str, kind: type) -> Any:
+    """A JSON value of a kind, dict or list; InputError, with its place, for anything else."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
@@ -203,23 +198,12 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether ``path`` cannot be replaced: it exists, but is no regular file and no folder."""
-    return str(path) in _OPEN or is_special(path)
-
-
-def check_regular(path: str | Path) -> None:
-    """InputError for a pipe or a device: opening a pipe waits, and a device may have no end."""
-    if is_special(path):
-        raise InputError(f"{path}: expected a regular file, found a pipe or a device")
-
-
-def is_special(path: str | Path) -> bool:
-    """Whether ``path`` exists, but is no regular file and no folder: a pipe, a device."""
+    """Whether ``path`` is a pipe, a device or an open stream, which cannot be replaced."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # it does not exist
         return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return str(path) in _OPEN or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextmanager
@@ -278,7 +262,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder that only this process writes."""
     for path in folder.glob(f"*{TEMPORARY}"):
-        if not is_special(path):
+        if not is_stream(path):
             path.unlink()
 
 

@@ -43,11 +43,6 @@ def labelled_text(label: str, text: str, place: str) -> Labelled:
     return label.strip(), " ".join(text.split())
 
 
-def without_text(path: str | Path) -> int:
-    """The number of labels that have no text."""
-    return sum(not text for _, text in labelled_lines(path))
-
-
 def _read_folder(path: Path) -> Iterator[Labelled]:
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
     if not folders:
@@ -87,7 +82,7 @@ class LabelledData:
     def notes(self) -> list[str]:
         """A line about the labels that are left out, if there are any."""
         paths = [self.path, self.validation_path] if self.validation_path else [self.path]
-        count = sum(map(without_text, paths))
+        count = sum(not text for path in paths for _, text in labelled_lines(path))
         return [f"labels without a text, which are left out: {count:,}"] if count else []
 
     def texts(self, part: str) -> Iterator[Labelled]:

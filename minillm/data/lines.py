@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from minillm.data.compressed import decompressed
 from minillm.data.entries import entry
 from minillm.data.files import bounded_lines, json_object, reading, shown
 from minillm.errors import InputError
@@ -13,10 +14,11 @@ from minillm.errors import InputError
 def read_lines(path: str | Path, regular: bool = False) -> Iterator[tuple[str, str]]:
     """Each line of a UTF-8 file, without its end, and its place for error messages.
 
-    ``-`` is standard input; regular: see :func:`reading`.  InputError for a file that is missing,
+    ``-`` is standard input, and a compressed file is read as its contents; regular: see
+    :func:`reading`.  InputError for a file that is missing,
     empty or binary, or a line that is not UTF-8 or longer than LONGEST_LINE.
     """
-    with reading(path, regular) as file:
+    with reading(path, regular) as stored, decompressed(stored, shown(path)) as file:
         yield from lines_of(file, shown(path))
 
 
@@ -50,6 +52,13 @@ def is_json_lines(path: str | Path) -> bool:
     return re.search(r"\.jsonl(\.gz|\.zst)?$", str(path)) is not None
 
 
+def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The object in each line of a file of JSON lines that is not blank, and its place."""
+    for line, place in read_lines(path):
+        if line.strip():
+            yield json_object(line, place), place
+
+
 def read_rows(
     path: str | Path, names: tuple[str, str], several: bool = False
 ) -> Iterator[tuple[str, str, str]]:
@@ -59,21 +68,16 @@ def read_rows(
     tab.  ``several``: the second entry may be a list of texts, each of which makes a row.
     InputError names the line in which one of them is missing.
     """
-    objects = is_json_lines(path)
-    for line, place in read_lines(path):
-        if not objects:
+    if not is_json_lines(path):
+        for line, place in read_lines(path):
             first, tab, second = line.partition("\t")
             if not tab:
                 raise InputError(f"{place}: expected {'<TAB>'.join(names)}, found no tab")
             yield first, second, place
-        elif line.strip():
-            values = json_object(line, place)
-            first = entry(values, names[0], str, place)
-            found = values.get(names[1])
-            if several and isinstance(found, list):
-                if not found:
-                    raise InputError(f"{place}: {names[1]}: expected a text or more, found none")
-                for text in found:
-                    yield first, entry({names[1]: text}, names[1], str, place), place
-            else:
-                yield first, entry(values, names[1], str, place), place
+        return
+    for values, place in read_objects(path):
+        first, found = entry(values, names[0], str, place), values.get(names[1])
+        if found == [] and several:
+            raise InputError(f"{place}: {names[1]}: expected a text or more, found none")
+        for text in found if several and isinstance(found, list) else [found]:
+            yield first, entry({names[1]: text}, names[1], str, place), place

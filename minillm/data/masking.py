@@ -7,12 +7,11 @@ only about texts that contain [MASK], unlike real texts.  So of these
     10% become a random token, so that the model does not trust every token that it reads,
     10% do not change, so that it does not distrust every token, either.
 
-Special tokens are neither masked nor drawn.  With whole words, either all pieces of a word are
-predicted or none, because the other pieces of a word reveal too much.
+Special tokens are neither masked nor drawn.
 
 Sources: Devlin, Chang, Lee and Toutanova (2018), "BERT: pre-training of deep bidirectional
 transformers for language understanding", section 3.1 and appendix A.1; the code published with it
-for the number of places in a row, and its version of 2019 for whole words.
+for the number of places in a row.
 """
 
 from collections.abc import Sequence
@@ -53,18 +52,12 @@ class MaskedBatch(NamedTuple):
         ids, lengths, segments, places, targets, unrelated, share = self
         taken = np.zeros(len(ids), bool)
         taken[rows] = True
-        kept_targets = targets[taken[np.nonzero(places)[0]]]
-        if len(kept_targets):
-            share *= float(taken.mean()) * len(targets) / len(kept_targets)
-        return MaskedBatch(
-            ids[rows],
-            lengths[rows],
-            segments[rows],
-            places[rows],
-            targets=kept_targets,
-            unrelated=None if unrelated is None else unrelated[rows],
-            share=share,
-        )
+        kept = targets[taken[np.nonzero(places)[0]]]
+        if len(kept):
+            share *= float(taken.mean()) * len(targets) / len(kept)
+        read, size, segment, place = ids[rows], lengths[rows], segments[rows], places[rows]
+        follows = None if unrelated is None else unrelated[rows]
+        return MaskedBatch(read, size, segment, place, kept, follows, share)
 
 
 def parts_of_one(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:
@@ -86,13 +79,11 @@ class Texts(NamedTuple):
 class Masking:
     """The tokens that may be masked.
 
-    mask: the id of [MASK]; ordinary (V,): True for the ids that are not special; continues (V,):
-    True for the pieces that continue a word, if whole words are masked.
+    mask: the id of [MASK]; ordinary (V,): True for the ids that are not special.
     """
 
     mask: int
     ordinary: NDArray[np.bool_]
-    continues: NDArray[np.bool_] | None = None
 
     def hide(self, texts: Texts, rng: np.random.Generator) -> MaskedBatch:
         """Texts with some of their tokens masked.
@@ -105,10 +96,7 @@ class Masking:
         """
         ids, lengths, segments, unrelated = texts
         may = self.ordinary[ids] & (np.arange(ids.shape[1]) < lengths[:, None])  # (B, T)
-        if self.continues is None:
-            places = choose_tokens(may, rng)
-        else:
-            places = choose_words(may, self.continues[ids], rng)
+        places = choose_tokens(may, rng)
         dice = rng.random(ids.shape)
         drawn = rng.choice(np.flatnonzero(self.ordinary), ids.shape)
         read = np.where(places & (dice < HIDDEN + REPLACED), drawn, ids)
@@ -127,26 +115,3 @@ def choose_tokens(may: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[n
     lots = np.where(may, rng.random(may.shape), np.inf)
     ranks = lots.argsort(axis=1).argsort(axis=1)
     return ranks < how_many(may)[:, None]
-
-
-def choose_words(
-    may: NDArray[np.bool_], continues: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Choose words of each row, in random order, as long as all pieces of a word have room.
-
-    may (B, T); continues (B, T): True for a token that continues the word before it.  If no word
-    has room, only the first one is chosen.
-    """
-    places = np.zeros_like(may)
-    for row, room in enumerate(how_many(may)):
-        tokens = np.flatnonzero(may[row])
-        begins = ~continues[row, tokens] | (np.diff(tokens, prepend=-2) > 1)
-        words = np.split(tokens, np.flatnonzero(begins)[1:])
-        order = rng.permutation(len(words))
-        for word in (words[number] for number in order):
-            if len(word) <= room:
-                places[row, word] = True
-                room -= len(word)
-        if len(tokens) and not places[row].any():
-            places[row, words[order[0]]] = True
-    return places

@@ -5,7 +5,7 @@ from functools import partial
 
 from minillm.data.pairs import Pair
 from minillm.data.splits import split_by_hash
-from minillm.errors import InputError
+from minillm.errors import InputError, missing_extra
 
 
 class Numbers:
@@ -20,7 +20,7 @@ class Numbers:
         try:
             from num2words import CONVERTER_CLASSES, num2words  # optional: the extra "data"
         except ImportError:
-            raise InputError(f"numbers-{source}-{target}: it needs the package num2words") from None
+            raise missing_extra(f"numbers-{source}-{target}", "data") from None
         for language in (source, target):
             if language not in CONVERTER_CLASSES:
                 raise InputError(

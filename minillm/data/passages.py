@@ -12,17 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.masking import Texts
-from minillm.data.windows import Ids, check_longer_than_a_window, windows_per_epoch
+from minillm.data.windows import Ids, RandomWindows
 
 SHORT = 0.1  # share of the passages
 
 
-class Passages:
+class Passages(RandomWindows):
     """An endless series of batches of passages from random places.
 
-    Batch k is drawn from a new generator, seeded by ``seed`` and k.  So the state is ``position``,
-    the number of batches drawn.  With ``pairs``, a passage has two parts; in half of the rows the
-    second part comes from another place.
+    With ``pairs``, a passage has two parts; in half of the rows the second part comes from another
+    place.  An epoch has as many tokens as the text, if no passage is short.
     """
 
     def __init__(
@@ -36,25 +35,18 @@ class Passages:
         pairs: bool = False,
         position: int = 0,
     ):
-        self.room = context - (3 if pairs else 2)  # without special tokens
-        check_longer_than_a_window(ids, self.room)
-        self.ids, self.batch, self.cls, self.sep = ids, batch, cls, sep
-        self.seed, self.pairs, self.position = seed, pairs, position
+        super().__init__(ids, batch, context - (3 if pairs else 2), seed, position)
+        self.cls, self.sep, self.pairs = cls, sep, pairs
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """The number of batches with as many tokens as the text, if no passage is short."""
-        return windows_per_epoch(self.ids, self.batch, self.room)
-
-    def next(self) -> Texts:
+    def next(self) -> Texts:  # type: ignore[override]
         """The next batch."""
         rng = np.random.default_rng((self.seed, self.position))
         self.position += 1
-        starts = rng.integers(0, len(self.ids) - self.room, (2, self.batch, 1))
-        first, other = self.ids[starts + np.arange(self.room)].astype(np.int64)  # (B, room) each
+        starts = rng.integers(0, len(self.ids) - self.window, (2, self.batch, 1))
+        first, other = self.ids[starts + np.arange(self.window)].astype(np.int64)  # (B, room) each
         short = rng.random(self.batch) < SHORT
-        least = min(2, self.room)
-        lengths = np.where(short, rng.integers(least, self.room + 1, self.batch), self.room)
+        least = min(2, self.window)
+        lengths = np.where(short, rng.integers(least, self.window + 1, self.batch), self.window)
         if not self.pairs:
             rows = [[row[:length]] for row, length in zip(first, lengths, strict=True)]
             return framed(rows, self.cls, self.sep)
@@ -87,12 +79,8 @@ def framed(rows: Iterable[list[NDArray]], cls: int, sep: int, padding: int = 0) 
     """
     whole, numbers = [], []
     for parts in rows:
-        pieces = [np.array([cls])]
-        for part in parts:
-            pieces += [np.asarray(part, np.int64), np.array([sep])]
-        whole.append(np.concatenate(pieces))
-        sizes = [len(part) + 1 for part in parts]
-        sizes[0] += 1
+        whole.append(np.concatenate([[cls], *([*part, sep] for part in parts)]))
+        sizes = [len(part) + 1 + (number == 0) for number, part in enumerate(parts)]
         numbers.append(np.repeat(np.arange(len(parts)), sizes))
     lengths = np.array([len(row) for row in whole], np.int64)
     ids = np.full((len(whole), lengths.max()), padding, np.int64)

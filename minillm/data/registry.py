@@ -10,20 +10,18 @@ A new set is a line in BUILT_IN.
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from minillm.data.cmudict import CMUDict
-from minillm.data.conversations import Conversation
 from minillm.data.digits import Digits
-from minillm.data.docstring_chats import docstring_chats
 from minillm.data.docstrings import Docstrings
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.labelled import LabelledData
 from minillm.data.numbers import Numbers
-from minillm.data.pairs import Pair, PairData, PairFile, are_summaries
+from minillm.data.pairs import PairData, PairFile
 from minillm.data.python_texts import builtin_corpus, standard_library
 from minillm.data.squad import SquadFile
 from minillm.errors import InputError
@@ -34,7 +32,7 @@ class BuiltIn:
     """A data set with a name, or a family of them."""
 
     name: str  # as messages show it
-    kind: str  # "text", "pairs", "chats" or "images"
+    kind: str  # "text", "pairs" or "images"
     open: Callable[..., Any]  # takes the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
     units: tuple[str, str] = ("word", "word")  # suitable for the two sides of pairs
@@ -58,10 +56,8 @@ BUILT_IN = (
     ),
     BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
     BuiltIn("docstrings", "pairs", cache(Docstrings), task="summary"),  # it takes seconds
-    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),  # as well
     BuiltIn("digits", "images", Digits),
 )
-DEFAULT_CHATS = "docstring-chats"
 
 
 # --- names ---------------------------------------------------------------------------
@@ -82,22 +78,9 @@ def names_of(kind: str) -> str:
     return ", ".join(entry.name for entry in BUILT_IN if entry.kind == kind)
 
 
-def default_units(name: str) -> tuple[str, str]:
-    """The suitable units of source and target for a set of pairs; words for a file."""
-    entry = built_in(name)
-    return entry.units if entry else BuiltIn.units
-
-
-def task_of(name: str, pairs: Iterable[Pair] = ()) -> str:
-    """The task of a set of pairs, which determines the measures.
-
-    A built-in set declares it.  The task of a file follows from its ``pairs``: "summary" if the
-    targets are much shorter than the sources (see :func:`are_summaries`), otherwise "translation".
-    """
-    entry = built_in(name)
-    if entry:
-        return entry.task
-    return "summary" if are_summaries(pairs) else BuiltIn.task
+def set_of_pairs(name: str) -> BuiltIn:
+    """The declaration of a set of pairs; of a file, words that are translated."""
+    return built_in(name) or BuiltIn(name, "pairs", PairFile)
 
 
 # --- opening -------------------------------------------------------------------------
@@ -116,11 +99,6 @@ def open_labelled(name: str, validation: str | None = None) -> LabelledData:
 def open_questions(name: str, validation: str | None = None) -> SquadFile:
     """Questions from a file of SQuAD, and from one to validate on."""
     return _open(name, "questions", validation, SquadFile)
-
-
-def open_chats(name: str) -> dict[str, list[Conversation]]:
-    """The parts of a built-in set of conversations."""
-    return _open(name, "chats", None, None)
 
 
 def open_images(name: str) -> Digits:

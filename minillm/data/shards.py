@@ -27,7 +27,7 @@ import copy
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import file_digest, fill, read_json, replacing, write_file
+from minillm.data.files import file_digest, fill, read_json, write_file
 from minillm.errors import InputError, short
 
 FORMAT_VERSION = 5
-UNFINISHED = "unfinished-"  # begins the name of a folder that exists while shards are written
+UNFINISHED = "unfinished-"  # begins the name of a mark that exists while shards are written
 HELD_OUT = 10_000_000  # the most tokens that are held out
 
 
@@ -184,42 +184,14 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: it was "
             "written by another version of minillm"
         )
-    return unsealed(index, path)
-
-
-def unsealed(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The entries that :func:`write_sealed` wrote.  InputError if they have changed."""
-    if values.pop("sha256", None) != digest_of(values):
+    if index.pop("sha256", None) != digest_of(index):
         raise InputError(f"{path}: expected what `minillm tokenize` wrote, found it damaged")
-    return values
+    return index
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
     """The fingerprint of an object of JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-# --- writing ----------------------------------------------------------------------------
-
-
-def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[str, Any]:
-    """Write ids, whole or not at all; return the entry of the index.
-
-    Memory holds one piece at a time.
-    """
-    digest, tokens = hashlib.sha256(), 0
-    with replacing(path) as file:
-        for ids in pieces:
-            data = np.ascontiguousarray(ids, dtype).data
-            file.write(data)
-            digest.update(data)
-            tokens += len(ids)
-    return {"file": path.name, "tokens": tokens, "sha256": digest.hexdigest()}
-
-
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write an object with its fingerprint, whole or not at all."""
-    write_json(path, {**values, "sha256": digest_of(values)})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -47,7 +47,12 @@ def answers(
                 batch.remove(text)
         while ordered and not (isinstance(ordered[0], Text) and ordered[0].ended is None):
             entry = ordered.popleft()
-            yield _answer(chat, entry) if isinstance(entry, Text) else entry
+            if isinstance(entry, Text):
+                ended = entry.ended
+                if isinstance(ended, Exception) and not isinstance(ended, InputError):
+                    raise ended
+                entry = ended if isinstance(ended, InputError) else _written(chat, entry)
+            yield entry
 
 
 def _begun(
@@ -65,15 +70,6 @@ def _begun(
     except InputError as error:
         return error
     return chat.to_continue(ids, length, sampling, grammar)
-
-
-def _answer(chat: Chat, text: Text) -> str | InputError:
-    """The answer in a text that has ended."""
-    if isinstance(text.ended, InputError):
-        return text.ended
-    if isinstance(text.ended, Exception):
-        raise text.ended
-    return _written(chat, text)
 
 
 def _written(chat: Chat, text: Text) -> str:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache, gathered
-from minillm.decoding.prompt_scores import PromptScores
 from minillm.decoding.reader import Reader
+from minillm.decoding.scores import Score, score
 from minillm.decoding.speculation import is_worthwhile
 from minillm.decoding.text import Text
 
@@ -80,31 +80,27 @@ class Batch:
         self.reader: Any = Reader(model)
         self.kept = kept
         self.reading: list[Prompt] = []
-        self.unscored: list[Text] = []  # those whose prompts will be scored next
-        self.scoring: PromptScores | None = None
         self.writing: list[Text] = []
         self._cache: Any = None  # a row for each text in ``writing``: all of its ids but the last
         self._guess = is_worthwhile(self.reader)
 
     def __len__(self) -> int:
-        scoring = len([text for text in self.scoring.texts if text]) if self.scoring else 0
-        reading = sum(len(prompt.texts) for prompt in self.reading)
-        return reading + len(self.unscored) + scoring + len(self.writing)
+        return sum(len(prompt.texts) for prompt in self.reading) + len(self.writing)
 
     def add(self, text: Text) -> None:
         """Let a text join; its prompt is read by the next steps.
 
-        A prompt that is being read for one text is not read again for another.
+        A prompt that is being read for one text is not read again for another, unless that needs
+        the scores of all of its ids.
         """
-        if text.scores_prompt:
-            self.unscored.append(text)
-            return
         for prompt in self.reading:
-            if prompt.texts[0].ids == text.ids:
+            if prompt.texts[0].ids == text.ids and not (prompt.read and text.scores_prompt):
                 prompt.texts.append(text)
                 return
         begin = 0, self.reader.zero_state(1)
-        if self.kept is not None:
+        if text.scores_prompt:
+            text.scores.append(Score(text.ids[0], None, []))
+        elif self.kept is not None:
             begin = self.kept.take(np.array(text.ids, np.int32))
         self.reading.append(Prompt([text], *begin))
 
@@ -118,8 +114,6 @@ class Batch:
             self._write(grown)
         if self.reading:
             grown += self._read()
-        if self.unscored or self.scoring:
-            grown += self._score()
         return grown
 
     def _write(self, texts: list[Text]) -> None:
@@ -155,40 +149,27 @@ class Batch:
     def _read(self) -> list[Text]:
         """Read a part of the first prompt: -> the texts that it begins, if that was the last."""
         texts, n, cache = self.reading.pop(0)
-        length = texts[0].prompt
+        ids, length = texts[0].ids, texts[0].prompt
+        scored = [text for text in texts if text.scores_prompt]
         end = n + PART - (length == n + PART + 1)  # not a single one last
-        end = length if self.kept is None else end
-        logits, cache = self.reader.read(np.array([texts[0].ids[n:end]]), cache)
+        end = length if self.kept is None and not scored else end
+        read = self.reader.read_all if scored else self.reader.read
+        logits, cache = read(np.array([ids[n:end]]), cache)
+        for text in scored:
+            for of_next, token in zip(logits[0], ids[n + 1 : end + 1], strict=False):
+                text.scores.append(score(of_next, token, text.top or 0))
         if end < length:
             self.reading.append(Prompt(texts, end, cache))
             return []
         for text in texts:
-            text.draw(logits[0])
+            if text.ended is None:
+                text.draw(logits[0, -1] if scored else logits[0])
             text.speculation.elapse(length)
         if len(self) == 0 and len(texts) == 1:
             self.writing, self._cache = texts, cache
         else:
             self._change([*range(len(self.writing))], [(text, cache, 0) for text in texts])
         return texts
-
-    def _score(self) -> list[Text]:
-        """Read a part of the prompts that are scored together: -> the texts whose prompts end."""
-        if self.scoring is None:
-            self.scoring, self.unscored = PromptScores(self.reader, self.unscored), []
-        begun, go_on = [], []
-        for text, logits, row in self.scoring.step():
-            if text.ended is None:
-                text.draw(logits)
-                text.speculation.elapse(text.prompt)
-            if text.ended is None:
-                go_on.append((text, *self.scoring.cache_of(row)))
-            begun.append(text)
-            self.scoring.remove(text)
-        if go_on:
-            self._change([*range(len(self.writing))], go_on)
-        if self.scoring.are_read:
-            self.scoring = None
-        return begun
 
     def remove(self, text: Text) -> None:
         """Let a text leave; its cache is kept, in case the conversation continues."""
@@ -203,12 +184,6 @@ class Batch:
                 if self.kept is not None and prompt.read and not prompt.texts:
                     self.kept.keep(prompt.cache)
         self.reading = [prompt for prompt in self.reading if prompt.texts]
-        if text in self.unscored:
-            self.unscored.remove(text)
-        if self.scoring is not None:
-            self.scoring.remove(text)
-            if self.scoring.are_read:
-                self.scoring = None
 
     def _change(self, rows: list[int], new: list[tuple[Text, Cache, int]]) -> None:
         """Continue with these rows and new texts, each a row of a cache."""

@@ -10,7 +10,6 @@ of the context is freed at once, so this is rarely needed.
 """
 
 import warnings
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,12 +83,8 @@ class Chat:
         """
         fitting = self.fitting(messages, length)
         if left_out := len(_turns(messages)[1]) - len(_turns(fitting)[1]):
-            turns = "turn" if left_out == 1 else f"{left_out} turns"
-            report(
-                f"the oldest {turns} no longer fit{'s' * (left_out == 1)} the context of "
-                f"{self.reader.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
-                "left out"
-            )
+            C = self.reader.config.context
+            report(f"the context of {C:,} tokens no longer holds all turns: left out {left_out}")
         ids = self.encode(fitting).tolist()
         written = write(self.reader, self.to_continue(ids, length, sampling, grammar), self.kept)
         return self.text(written, after=ids[-1])
@@ -112,21 +107,15 @@ class Chat:
         check_messages(messages)
         C, most = self.reader.config.context, self.most_tokens(length)
         system, turns = _turns(messages)
-
-        def without(dropped: int) -> list[Message]:
-            return [*system, *(message for turn in turns[dropped:] for message in turn)]
-
-        def tokens(dropped: int) -> int:
-            return len(self.encode(without(dropped)))
-
-        dropped = 0
-        if tokens(0) > most:  # the fewest turns whose absence leaves half of the context free
-            choices = range(1, max(1, len(turns) - 1))
-            dropped = 1 + bisect_left(choices, True, key=lambda k: tokens(k) <= C // 2)
-            dropped = min(dropped, max(0, len(turns) - 1))
-            if (found := tokens(dropped)) > most:
-                raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
-        return without(dropped)
+        fitting, goal = list(messages), most
+        while (found := len(self.encode(fitting))) > goal:
+            if len(turns) < 2:
+                if found > most:
+                    raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
+                break
+            turns, goal = turns[1:], C // 2
+            fitting = [*system, *(message for turn in turns for message in turn)]
+        return fitting
 
     def most_tokens(self, length: int | None = None) -> int:
         """The number of tokens of a conversation that fit the context with an answer to it.

@@ -66,5 +66,6 @@ class Pieces:
 
 def begun(text: str, wholes: Sequence[str]) -> int:
     """The number of characters at the end of a text that begin, but do not complete, a whole."""
-    begins = (k for one in wholes for k in range(1, len(one)) if text.endswith(one[:k]))
-    return max(begins, default=0)
+    most = len(text) + 1
+    sizes = (k for one in wholes for k in range(1, min(len(one), most)) if text.endswith(one[:k]))
+    return max(sizes, default=0)

@@ -25,7 +25,7 @@ Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
 
-LIKELY = (256, 4096)  # tokens that are ranked first: the rules seldom keep more
+LIKELY = 1024  # tokens that are ranked first: the rules seldom keep more
 
 
 def rule(function: Rule) -> Rule:
@@ -85,16 +85,14 @@ def next_probabilities(
 
     InputError for logits that are NaN, and for a value out of its range.
     """
-    _check_ranges({"temperature": temperature, **values})
+    given = {"temperature": temperature, **values}
+    checked(Sampling, {n: v for n, v in given.items() if n in Sampling.__dataclass_fields__})
     logits = np.asarray(logits, np.float64)
     p, rules = tempered(logits, temperature), _rules_with_values(values)
     if not rules:
         return p
     order = np.argsort(-logits, axis=-1, kind="stable")
-    ranked = np.take_along_axis(p, order, axis=-1)
-    for rule, value in rules:
-        ranked = np.where(rule(ranked, value), ranked, 0)
-        ranked /= ranked.sum(axis=-1, keepdims=True)
+    ranked = _filtered(np.take_along_axis(p, order, axis=-1), rules)
     np.put_along_axis(p, order, ranked, axis=-1)
     return p
 
@@ -122,31 +120,31 @@ def _rules_with_values(values: dict[str, float | None]) -> list[tuple[Rule, floa
     return [(RULES[name], given[name]) for name in RULES if name in given]
 
 
+def _filtered(ranked: NDArray[np.float64], rules: list[tuple[Rule, float]]) -> NDArray[np.float64]:
+    """Ranked probabilities (..., n) after the rules."""
+    for rule, value in rules:
+        ranked = np.where(rule(ranked, value), ranked, 0)
+        ranked /= ranked.sum(axis=-1, keepdims=True)
+    return ranked
+
+
 def next_probabilities_fast(
     logits: NDArray, temperature: float = 1.0, **values: float | None
 ) -> NDArray[np.float64]:
-    """Like :func:`next_probabilities`, for one row of logits (V,) and values within their ranges.
+    """Like :func:`next_probabilities`, for one row of logits (V,).
 
-    Only the most probable tokens are ranked.  That is enough if each rule drops the last of them,
-    because then it drops all others, too.
+    Only the most probable tokens are ranked.  That is enough if the first rule drops the last of
+    them, because then it drops all others, too.
     """
-    logits = np.asarray(logits, np.float64)
-    p, rules = tempered(logits, temperature), _rules_with_values(values)
-    if not rules:
-        return p
-    for most in (*LIKELY, len(p)):
-        order = rank(logits, most)
-        ranked, enough = p[order], True
-        for rule, value in rules:
-            kept = rule(ranked, value)
-            enough = enough and not kept[-1]
-            ranked = np.where(kept, ranked, 0)
-            ranked /= ranked.sum()
-        if enough or len(order) == len(p):
-            break
-    p = np.zeros_like(p)
-    p[order] = ranked
-    return p
+    logits, rules = np.asarray(logits, np.float64), _rules_with_values(values)
+    if rules:
+        first, value = rules[0]
+        p, order = tempered(logits, temperature), rank(logits, LIKELY)
+        if not first(p[order], value)[-1]:
+            few = np.zeros_like(p)
+            few[order] = _filtered(p[order], rules)
+            return few
+    return next_probabilities(logits, temperature, **values)
 
 
 def rank(logits: NDArray, most: int) -> NDArray[np.intp]:
@@ -229,11 +227,6 @@ class Sampling:
             logits = penalised(logits, text, self.repetition_penalty)
         rules = {name: getattr(self, name, None) for name in RULES}
         return next_probabilities_fast(logits, self.temperature, **rules)
-
-
-def _check_ranges(values: dict[str, float | None]) -> None:
-    """InputError for a value outside the range of its field in :class:`Sampling`."""
-    checked(Sampling, {n: v for n, v in values.items() if n in Sampling.__dataclass_fields__})
 
 
 def require_finite(largest: NDArray) -> None:

@@ -6,8 +6,9 @@ These are the model's own probabilities, from the logits x (V,) as they are, so 
 scores whichever way it was drawn: temperature, top-k and the other rules, penalties, biases, masks
 and banned ids act after them.
 
-The tokens of an answer are scored while it is written, and the tokens of a prompt by
-:mod:`minillm.decoding.prompt_scores`.
+The tokens of an answer are scored while it is written, and the tokens of a prompt while it is read:
+a pass over a prompt predicts each of its tokens.  The choice among given endings, for example,
+takes nothing else: the ending with the highest log-probability wins.
 """
 
 from typing import NamedTuple

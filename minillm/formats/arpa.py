@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.compressed import decompressed
+from minillm.data.entries import in_file
 from minillm.data.files import bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
@@ -38,14 +39,15 @@ from minillm.models.ngram import NGram, NGramConfig, find_children
 from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
-_UPPER = "<UNK>"  # KenLM reads it as <unk>
+_UPPER = b"<UNK>"  # KenLM reads it as <unk>
 IMPOSSIBLE = -99.0
 LONGEST = 20  # words in an n-gram
 LARGEST_BACKOFF = 1e30  # of a float32, with room for sums
 
 _BLOCK = 1 << 16
 _SIZE = re.compile(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,20})")
-_ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
+_NAMES = {chr(k): f"<U+{k:04X}>" for k in range(0x3001) if chr(k).isspace()} | {"\n": END}
+_TOKENS = {name: token for token, name in _NAMES.items()}
 
 
 def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArray]) -> None:
@@ -55,7 +57,8 @@ def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArr
     vocabulary opens a sentence.  Numbers have 9 digits, enough to read back the
     same float32.
     """
-    names = [_name(vocabulary.decode([k])) for k in range(len(vocabulary))] + [START]
+    tokens = [vocabulary.decode([k]) for k in range(len(vocabulary))]
+    names = [*(_NAMES.get(token, token) for token in tokens), START]
     if len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
         raise InputError(f"{path}: expected distinct tokens, found two to write as {twice}")
@@ -97,12 +100,6 @@ def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) 
         yield (line * len(fields[0])) % tuple(block)
 
 
-def _name(token: str) -> str:
-    if token == "\n":
-        return END
-    return f"<U+{ord(token):04X}>" if len(token) == 1 and token.isspace() else token
-
-
 def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
     if not str(path).endswith(".gz"):
         return nullcontext(raw)
@@ -117,7 +114,7 @@ def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
     """Read an n-gram model, compressed or not: -> vocabulary, params, as for `write_arpa`.
 
     A file with white space written as a code point is a model of characters, any other
-    one of words.  InputError, with the line's number, if the file is not in the format.
+    one of words.  InputError if the file is not in the format.
     """
     lines = _Lines(path)
     sizes = _header(lines)
@@ -130,19 +127,12 @@ def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
 
 
 def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
-    if tokens[0] == UNKNOWN:
-        if "\n" not in tokens:
-            raise InputError(
-                f"{path}: expected {END}, a sentence's end, among the 1-grams, found none"
-            )
-        # Only the tokens show how the text was split.
-        return Words(tokens, pretokenised=not split_off_punctuation(tokens))
-    try:
+    if tokens[0] != UNKNOWN and all(len(token) == 1 for token in tokens):
         return Characters(tokens)
-    except ValueError:
-        raise InputError(
-            f"{path}: expected words, or only single characters, found {short(tokens)}"
-        ) from None
+    if tokens[0] != UNKNOWN or "\n" not in tokens:
+        raise InputError(f"{path}: expected words and {END}, or characters, found {short(tokens)}")
+    # Only the tokens show how the text was split.
+    return Words(tokens, pretokenised=not split_off_punctuation(tokens))
 
 
 class _Lines:
@@ -166,12 +156,10 @@ class _Lines:
                 return self.line
         raise InputError(f"{self.path}: expected \\end\\, found the end after line {self.number}")
 
-    def wrong(self, expected: str, number: int | None = None, found: str = "") -> InputError:
-        """The error for a line, the current one by default."""
-        found = found or short(self.line.decode("utf-8", "replace"))
-        return InputError(
-            f"{self.path}, line {number or self.number}: expected {expected}, found {found}"
-        )
+    def wrong(self, expected: str) -> InputError:
+        """The error for the current line."""
+        found = short(self.line.decode("utf-8", "replace"))
+        return InputError(f"{self.path}, line {self.number}: expected {expected}, found {found}")
 
 
 def _header(lines: _Lines) -> list[int]:
@@ -179,45 +167,41 @@ def _header(lines: _Lines) -> list[int]:
     if lines.next() != b"\\data\\":
         raise lines.wrong("\\data\\ (is it an ARPA file?)")
     sizes: list[int] = []
-    while (match := _SIZE.fullmatch(lines.next())) is not None:
-        if int(match[1]) != len(sizes) + 1:
-            raise lines.wrong(f"ngram {len(sizes) + 1}=a number")
-        if len(sizes) == LONGEST:
-            raise lines.wrong(f"n-grams of at most {LONGEST} words")
-        if int(match[2]) >= 2**31 or not (sizes or int(match[2])):
-            raise lines.wrong(f"{'0' if sizes else '1'} to 2**31 n-grams")
+    while not lines.next().startswith(b"\\"):
+        match, n = _SIZE.fullmatch(lines.line), len(sizes) + 1
+        if not match or int(match[1]) != n or n > LONGEST or int(match[2]) >= 2**31:
+            raise lines.wrong(f"ngram {n}=a number below 2**31, up to {LONGEST}-grams")
         sizes.append(int(match[2]))
-    if not sizes or lines.line[:1] != b"\\":
-        raise lines.wrong(f"ngram {len(sizes) + 1}=a number")
+    if not sizes or not sizes[0]:
+        raise lines.wrong("ngram 1=a number above 0 before it")
     return sizes
 
 
 def _entries(lines: _Lines, n: int, sizes: list[int]):
-    """The n-grams in the file's order: -> words, log_p, backoff, and the line of each."""
+    """The n-grams in the file's order: -> words, log_p, backoff."""
     if n > 1:
         lines.next()
     if lines.line != f"\\{n}-grams:".encode():
         raise lines.wrong(f"\\{n}-grams:")
     words: list[list[bytes]] = []
     # The arrays grow with the lines, so a damaged size takes no memory.
-    log_p, backoff, numbers = array("d"), array("d"), array("q")
-    longest = n == len(sizes)
+    log_p, backoff = array("d"), array("d")
+    most = n + 1 if n == len(sizes) else n + 2
     for _ in range(sizes[n - 1]):
         fields = lines.next().split()
-        if fields[0][:1] == b"\\":
-            raise lines.wrong(f"{sizes[n - 1]} {n}-grams, as the header says")
-        if len(fields) != n + 1 and (longest or len(fields) != n + 2):
-            raise lines.wrong(f"a number, {n} words" + ("" if longest else " and a number or none"))
         try:
             log_p.append(float(fields[0]))
-            backoff.append(float(fields[-1]) if len(fields) == n + 2 else 0.0)
+            backoff.append(float(fields[n + 1]) if len(fields) == n + 2 else 0.0)
+            right = log_p[-1] <= 0 and abs(backoff[-1]) <= LARGEST_BACKOFF
         except ValueError:
-            raise lines.wrong("numbers for log10 p and the backoff") from None
-        if not (log_p[-1] <= 0 and abs(backoff[-1]) <= LARGEST_BACKOFF):
-            raise lines.wrong("a log10 p of at most 0 and a finite backoff")
+            right = False
+        if not right or not n + 1 <= len(fields) <= most:
+            raise lines.wrong(
+                f"{sizes[n - 1]} {n}-grams: log10 p, which is at most 0, words: {n}"
+                + (" and perhaps a finite backoff" if most > n + 1 else "")
+            )
         words.append(fields[1 : n + 1])
-        numbers.append(lines.number)
-    return words, np.maximum(np.array(log_p), IMPOSSIBLE), np.array(backoff), numbers
+    return words, np.maximum(np.array(log_p), IMPOSSIBLE), np.array(backoff)
 
 
 def _unigrams(lines: _Lines, sizes: list[int]):
@@ -225,22 +209,18 @@ def _unigrams(lines: _Lines, sizes: list[int]):
 
     The unknown word has id 0; characters are sorted, and none of them is unknown.
     """
-    words, log_p, backoff, numbers = _entries(lines, 1, sizes)
+    words, log_p, backoff = _entries(lines, 1, sizes)
     known: dict[str, int] = {}
     for k, (name,) in enumerate(words):
-        try:
-            text = name.decode()
-        except UnicodeDecodeError:
-            raise lines.wrong("UTF-8", numbers[k], short(name)) from None
-        text = UNKNOWN if text == _UPPER else text
+        with in_file(lines.path):
+            text = UNKNOWN if name == _UPPER else name.decode()
         if text in known:
-            raise lines.wrong("each word once", numbers[k], short(text) + " again")
-        if (escaped := _ESCAPED.fullmatch(text)) and not _is_character(int(escaped[1], 16)):
-            raise lines.wrong("the code point of a character", numbers[k], short(text))
+            raise InputError(f"{lines.path}: expected each 1-gram once, found {short(text)} again")
         known[text] = k
     names = [name for name in known if name not in (START, UNKNOWN)]
-    if any(map(_ESCAPED.fullmatch, names)):
-        names.sort(key=_token)
+    tokens = {name: _TOKENS.get(name, name) for name in names}
+    if any(token.isspace() and token != "\n" for token in tokens.values()):
+        names.sort(key=lambda name: tokens[name])
     else:
         names.insert(0, UNKNOWN)
     names.append(START)
@@ -255,48 +235,30 @@ def _unigrams(lines: _Lines, sizes: list[int]):
         params["backoff.1"] = np.where(row >= 0, backoff[row], 0).astype(np.float32)
     ids = {name.encode(): k for k, name in enumerate(names)}
     if UNKNOWN in names:
-        ids[_UPPER.encode()] = ids[UNKNOWN.encode()]
-    return [_token(name) for name in names[:-1]], ids, params
-
-
-def _is_character(code: int) -> bool:
-    return code < 0xD800 or 0xDFFF < code <= 0x10FFFF
-
-
-def _token(name: str) -> str:
-    if name == END:
-        return "\n"
-    escaped = _ESCAPED.fullmatch(name)
-    return chr(int(escaped[1], 16)) if escaped else name
+        ids[_UPPER] = ids[UNKNOWN.encode()]
+    return [tokens.get(name, name) for name in names[:-1]], ids, params
 
 
 def _longer(
     lines: _Lines, n: int, sizes: list[int], ids: dict[bytes, int], params: dict[str, NDArray]
 ) -> None:
     """Read the n-grams of length n, sorted by context, then by word, into ``params``."""
-    words, log_p, backoff, numbers = _entries(lines, n, sizes)
-    try:
-        grams = np.array([[ids[word] for word in ngram] for ngram in words], np.int32)
-    except KeyError as error:
-        line = next(k for k, ngram in enumerate(words) if error.args[0] in ngram)
-        unknown = short(error.args[0].decode("utf-8", "replace"))
-        raise lines.wrong("words of the 1-grams", numbers[line], unknown) from None
+    words, log_p, backoff = _entries(lines, n, sizes)
+    grams = np.array([[ids.get(word, -1) for word in ngram] for ngram in words], np.int32)
     grams = grams.reshape(-1, n)
-    context = grams[:, 0].copy()
+    context = np.where((grams < 0).any(axis=1), -1, grams[:, 0]).astype(np.int32)
     for length in range(2, n):
         first, word = params[f"first.{length}"], params[f"word.{length}"]
         context = find_children(first, word, context, grams[:, length - 1].copy())
-    if (context < 0).any():
-        line = int(np.argmin(context))
-        ngram = b" ".join(words[line][:-1]).decode("utf-8", "replace")
-        raise lines.wrong(f"{short(ngram)} among the {n - 1}-grams", numbers[line], "none")
     order = np.lexsort((grams[:, -1], context))
     context, word = context[order], grams[order, -1]
-    twice = (np.diff(context) == 0) & (np.diff(word) == 0)
-    if twice.any():
-        line = order[int(np.argmax(twice)) + 1]
-        ngram = b" ".join(words[line]).decode("utf-8", "replace")
-        raise lines.wrong("each n-gram once", numbers[line], f"{short(ngram)} again")
+    wrong = np.diff(context, prepend=-1) == 0
+    wrong[1:] &= np.diff(word) == 0
+    wrong |= context < 0
+    if wrong.any():
+        ngram = b" ".join(words[order[int(np.argmax(wrong))]]).decode("utf-8", "replace")
+        expected = f"{n}-grams, each once, of words and contexts before them"
+        raise InputError(f"{lines.path}: expected {expected}, found {short(ngram)}")
     contexts = np.arange(len(params[f"word.{n - 1}"]) + 1)
     params[f"first.{n}"] = np.searchsorted(context, contexts).astype(np.int32)
     params[f"word.{n}"] = word

@@ -211,15 +211,14 @@ class EncoderFolder(Transformers):
         The kind of run puts them around texts, so the tokenizer does not.
         """
         tokenizer = load_tokenizer(folder)
-        if isinstance(tokenizer, PublishedTokenizer):
-            tokenizer.add_bos = tokenizer.add_eos = False
-            if tokenizer.unit != "wordpiece":
-                ids = tokenizer.special.ids
-                tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
         if not isinstance(tokenizer, PublishedTokenizer):
             raise InputError(
                 f"{folder}: expected a tokenizer of pieces of words, found {tokenizer.unit}"
             )
+        tokenizer.add_bos = tokenizer.add_eos = False
+        if tokenizer.unit != "wordpiece":
+            ids = tokenizer.special.ids
+            tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
         if None in (tokenizer.bos, tokenizer.eos, tokenizer.mask):
             raise InputError(
                 f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], or <s>, </s> and "

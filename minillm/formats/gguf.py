@@ -142,17 +142,12 @@ def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
-    _check_tensors(path, config, tensors)
-    return {w.name: _param(w, config, tensors, allow_nan) for w in _weights(config)}
-
-
-def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
-    """InputError for tensors of another model."""
     weights = list(_weights(config))
     check_tensors(path, tensors, weights, "|".join(map(re.escape, ANGLE_TENSORS)))
     for name in [name for weight in weights if len(weight.shape) == 1 for name in weight.columns]:
         if tensors[name].type not in FLOATS:
             raise InputError(f"{path}: {name}: expected floats, found {tensors[name].type}")
+    return {w.name: _param(w, config, tensors, allow_nan) for w in weights}
 
 
 def _param(
@@ -205,15 +200,14 @@ def _padding(row: int) -> str:
 
 def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The metadata without the tokens that stand for the last rows."""
-    tokens = metadata.get(_OF_TOKENS)
-    lists = {name: metadata[name] for name in _LISTS if name in metadata}
-    if not isinstance(tokens, list) or {np.shape(one) for one in lists.values()} - {(len(tokens),)}:
-        return metadata  # damaged
-    size = len(tokens)
+    tokens: Any = metadata.get(_OF_TOKENS)
+    size = len(tokens) if isinstance(tokens, list) else 0
     while size and tokens[size - 1] == _padding(size - 1):
         size -= 1
-    cut = {name: one[:size] for name, one in lists.items()}
-    return {**metadata, _OF_TOKENS: tokens[:size], **cut}
+    if not isinstance(tokens, list) or size == len(tokens):
+        return metadata
+    lists: dict[str, Any] = {name: metadata.get(name) for name in (_OF_TOKENS, *_LISTS)}
+    return {**metadata, **{name: one[:size] for name, one in lists.items() if np.ndim(one)}}
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -335,7 +329,6 @@ class GGUF(Format):
         metadata, tensors = open_gguf(path)
         entries = Entries(Path(path), _without_padding(metadata))
         config = config_of(entries, tensors)
-        _check_tensors(Path(path), config, tensors)
         tokenizer = tokenizer_of(entries)
         if len(tokenizer) > config.vocabulary:
             raise InputError(

@@ -17,7 +17,7 @@ from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, InputWarning, short
 from minillm.text import BytePairs, PublishedTokenizer, Vocabulary
 from minillm.text.bpe import PATTERN
-from minillm.text.published import SPACE, is_byte, steps_of
+from minillm.text.published import BYTE_TEXT, SPACE
 from minillm.text.tokenizer_json import (
     BY_REGEX,
     BYTE,
@@ -29,6 +29,7 @@ from minillm.text.tokenizer_json import (
     byte_pairs,
     of_ours,
     sentence_pieces,
+    split,
     template,
 )
 
@@ -45,17 +46,15 @@ _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _CAPITALS, _SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _SMALL_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}*{_SMALL}+"
 _LARGE_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}+{_SMALL}*"
-_ASCII_SIGNS = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
 
 
 @dataclass(frozen=True)
 class _Words:
     """The words of byte pairs, by the names that files have for them.
 
-    Of several expressions, each cuts the parts that are left by the ones before it: what it matches
-    is a part, and so is the text between two matches.  The other fields are what the files do not
-    state.  llama.cpp composes no characters, but the tokenizer of Qwen, which has read the training
-    texts, does.
+    Of several expressions, each cuts the parts that are left by the ones before it.  The other
+    fields are what the files do not state.  llama.cpp composes no characters, but the tokenizer of
+    Qwen, which has read the training texts, does.
     """
 
     names: tuple[str, ...]
@@ -68,34 +67,19 @@ class _Words:
 _LLAMA = (rf"{_ENDINGS}|{_LETTERS}|\p{{N}}{{1,3}}|{_SIGNS}|{_SPACES}",)
 _QWEN = (rf"{_ENDINGS}|{_LETTERS}|\p{{N}}|{_SIGNS}|{_SPACES}",)
 _WORDS = [  # of several for the same words, the first that fits is written, by its first name
-    _Words(("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "gigachat",
-            "a.x-4.0", "mellum", "exaone4"), (PATTERN,)),
-    _Words(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"),
-           (r"\p{N}", PATTERN)),
-    _Words(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
-            "lfm2"), _LLAMA, whole=True, add_bos=True),
-    _Words(("smaug-bpe", "dbrx", "glm4", "chatglm-bpe"), _LLAMA),
+    _Words(("gpt-2", "phi-2", "olmo"), (PATTERN,)),
+    _Words(("smollm", "starcoder", "refact", "command-r"), (r"\p{N}", PATTERN)),
+    _Words(("llama-bpe", "llama3", "llama-v3", "falcon3"), _LLAMA, whole=True, add_bos=True),
+    _Words(("smaug-bpe", "dbrx"), _LLAMA),
     _Words(("qwen2", "megrez"), _QWEN, nfc=True),
-    _Words(("deepseek-r1-qwen", "stablelm2", "hunyuan", "solar-open", "grok-2", "kormo"), _QWEN),
-    _Words(("qwen35",), (
-        rf"{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
-        rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",), nfc=True),
+    _Words(("deepseek-r1-qwen", "stablelm2"), _QWEN),
     # A word ends before a capital that follows a small letter.
     _Words(("tekken",), (
         rf"{_SMALL_WORD}|{_LARGE_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",),
         whole=True, add_bos=True),
-    _Words(("gpt-4o", "llama4", "kanana2"), (
+    _Words(("gpt-4o",), (
         rf"{_SMALL_WORD}{_ENDINGS}?|{_LARGE_WORD}{_ENDINGS}?|\p{{N}}{{1,3}}"
         rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",)),
-    _Words(("deepseek-coder",), (
-        r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
-        r"\p{N}")),
-    _Words(("deepseek-v3", "hunyuan-dense"), (
-        r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-        rf"{_ASCII_SIGNS}[A-Za-z]+|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+"
-        rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACES}")),
-    _Words(("falcon",), (r"[\p{P}\$\+<=>\^~\|`]+", PATTERN, "[0-9][0-9][0-9]")),
-    _Words(("default",), (r"[\p{P}\$\+<=>\^~\|]+", PATTERN, r"\p{N}+", "[0-9][0-9][0-9]")),
 ]  # fmt: skip
 
 
@@ -103,26 +87,22 @@ def _pre_tokenizer(expressions: tuple[str, ...]) -> dict[str, Any]:
     """The pre-tokenizer that cuts words by these expressions."""
     if expressions == (PATTERN,):
         return BY_REGEX
-    splits = [
-        {"type": "Split", "pattern": {"Regex": e}, "behavior": "Isolated", "invert": False}
-        for e in expressions
-    ]
-    steps = [*splits, {**BY_REGEX, "use_regex": False}]
+    steps = [*map(split, expressions), {**BY_REGEX, "use_regex": False}]
     return {"type": "Sequence", "pretokenizers": steps}
 
 
-def _expressions(pre_tokenizer: Any) -> tuple[str, ...]:
+def _expressions(step: Any) -> tuple[str, ...]:
     """The inverse of :func:`_pre_tokenizer`, for other forms of the same steps, too."""
-    found = []
-    for step in steps_of(pre_tokenizer):
-        match step:
-            case {"type": "Digits", "individual_digits": True}:
-                found.append(r"\p{N}")
-            case {"type": "Split", "pattern": {"Regex": expression}}:
-                found.append(expression.replace("\r", r"\r").replace("\n", r"\n"))
-            case {"type": "ByteLevel"} if step.get("use_regex") is not False:
-                found.append(PATTERN)
-    return tuple(found)
+    match step:
+        case {"type": "Sequence", "pretokenizers": steps}:
+            return tuple(expression for step in steps for expression in _expressions(step))
+        case {"type": "Digits", "individual_digits": True}:
+            return (r"\p{N}",)
+        case {"type": "Split", "pattern": {"Regex": expression}}:
+            return (expression.replace("\r", r"\r").replace("\n", r"\n"),)
+        case {"type": "ByteLevel", "use_regex": True}:
+            return (PATTERN,)
+    return ()
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -130,122 +110,109 @@ def _expressions(pre_tokenizer: Any) -> tuple[str, ...]:
 
 def tokenizer_of(entries: Entries) -> PublishedTokenizer:
     """The tokenizer; InputError for one of another kind."""
-    name = f"{_PREFIX}model"
-    read = {"gpt2": _byte_pairs, "llama": _pieces, "t5": _pieces}.get(entries.text(name, "none"))
-    if read is None:
-        raise entries.wrong(name, "'gpt2', byte pairs, or 'llama' or 't5', SentencePiece")
-    tokens = _texts(entries, f"{_PREFIX}tokens")
-    types = entries.values.get(f"{_PREFIX}token_type", np.full(len(tokens), NORMAL))
-    if not isinstance(types, np.ndarray) or len(types) != len(tokens):
-        raise entries.wrong(f"{_PREFIX}token_type", f"{len(tokens):,} numbers")
-    if (distinct := len(set(tokens))) < len(tokens):
-        raise InputError(
-            f"{entries.path}: {_PREFIX}tokens: expected {len(tokens):,} distinct texts, "
-            f"found {distinct:,}"
+    kind = entries.text(f"{_PREFIX}model", "none")
+    if kind not in ("gpt2", "llama", "t5"):
+        raise entries.wrong(
+            f"{_PREFIX}model", "'gpt2', byte pairs, or 'llama' or 't5', SentencePiece"
         )
-    with in_file(f"{entries.path}: tokenizer.ggml"):
-        return read(entries, tokens, types)
-
-
-def _byte_pairs(entries: Entries, tokens: list[str], types: NDArray) -> PublishedTokenizer:
-    name = entries.text(f"{_PREFIX}pre", "default")
-    words = next((words for words in _WORDS if name in words.names), None)
-    if words is None:
-        known = [name for words in _WORDS for name in words.names]
-        raise entries.wrong(f"{_PREFIX}pre", " or ".join(map(repr, known)))
-    merges = [merge.split(" ") for merge in _texts(entries, f"{_PREFIX}merges")]
-    if wrong := [merge for merge in merges if len(merge) != 2]:
-        raise ValueError(f"expected merges of two tokens, found {short(' '.join(wrong[0]))}")
+    tokens = _texts(entries, "tokens")
+    types = _numbers(entries, "token_type", tokens, np.full(len(tokens), NORMAL)).tolist()
+    ends = {name: _token(entries, f"{name}_token_id", tokens) for name in ("bos", "eos")}
+    words = _words_of(entries) if kind == "gpt2" else None
+    default = {"bos": words.add_bos if words else kind == "llama", "eos": kind == "t5"}
+    adds = {n: end is not None and entries.flag(f"{_PREFIX}add_{n}_token", default[n])
+            for n, end in ends.items()}  # fmt: skip
     ids = {token: at for at, token in enumerate(tokens)}
-    added = added_tokens({tokens[at]: at for at in np.flatnonzero(types != NORMAL).tolist()})
-    for token in added:
-        token["special"] = bool(types[token["id"]] != DEFINED)
-    ends, frame = _ends(entries, tokens, words.add_bos, False)
-    values = byte_pairs(
+    frame = template(ids, *(ends[name] if adds[name] else None for name in ends))
+    with in_file(f"{entries.path}: tokenizer.ggml"):
+        if words:
+            values = _byte_pairs(entries, words, ids, types, frame)
+        else:
+            kinds = [
+                CONTROL if t in ends.values() else k for t, k in zip(tokens, types, strict=True)
+            ]
+            values = _pieces(entries, tokens, kinds, frame)
+        return PublishedTokenizer(values, ends["bos"], ends["eos"])
+
+
+def _words_of(entries: Entries) -> _Words:
+    name = entries.text(f"{_PREFIX}pre", "none")
+    for words in _WORDS:
+        if name in words.names:
+            return words
+    known = [name for words in _WORDS for name in words.names]
+    raise entries.wrong(f"{_PREFIX}pre", " or ".join(map(repr, known)))
+
+
+def _byte_pairs(
+    entries: Entries, words: _Words, ids: dict[str, int], types: list[int], frame: Any
+) -> dict[str, Any]:
+    added = added_tokens({token: at for token, at in ids.items() if types[at] != NORMAL})
+    return byte_pairs(
         ids,
-        merges,
-        added,
+        [merge.split(" ") for merge in _texts(entries, "merges")],
+        [{**token, "special": types[token["id"]] != DEFINED} for token in added],
         words=_pre_tokenizer(words.expressions),
         whole=words.whole,
         nfc=words.nfc,
         template=frame,
     )
-    return PublishedTokenizer(values, ends.get("bos"), ends.get("eos"))
 
 
-def _pieces(entries: Entries, tokens: list[str], types: NDArray) -> PublishedTokenizer:
+def _pieces(entries: Entries, tokens: list[str], types: list[int], frame: Any) -> dict[str, Any]:
     """SentencePiece's tokens: byte pairs by score, or a unigram model ("t5").
 
     llama.cpp lets the special tokens of Phi-3 take the white space after them, by the model's name.
     """
     unigram = entries.values[f"{_PREFIX}model"] == "t5"
-    scores = entries.values.get(f"{_PREFIX}scores")
-    if not isinstance(scores, np.ndarray) or len(scores) != len(tokens):
-        raise entries.wrong(f"{_PREFIX}scores", f"{len(tokens):,} numbers")
     table = entries.values.get(f"{_PREFIX}precompiled_charsmap", np.zeros(0, np.uint8))
     if not isinstance(table, np.ndarray):
         raise entries.wrong(f"{_PREFIX}precompiled_charsmap", "bytes")
-    ends, frame = _ends(entries, tokens, not unigram, unigram)
-    unknown = entries.values.get(f"{_PREFIX}unknown_token_id")
-    named = unknown if type(unknown) is int and 0 <= unknown < len(tokens) else None
-    kinds = [
-        CONTROL if token in ends.values() else kind
-        for token, kind in zip(tokens, types.tolist(), strict=True)
-    ]
-    special = [t for t, kind in zip(tokens, kinds, strict=True) if kind in (CONTROL, DEFINED)]
     taking = _TAKING.lower() in entries.text(_NAME, "").lower().replace("phi3", "phi-3")
-    values = sentence_pieces(
+    return sentence_pieces(
         tokens,
-        scores.tolist(),
-        kinds,
+        _numbers(entries, "scores", tokens).tolist(),
+        types,
         unigram=unigram,
         table=table.astype(np.uint8).tobytes() if unigram else b"",
         squeeze=unigram and entries.flag(f"{_PREFIX}remove_extra_whitespaces", False),
         prefix=entries.flag(f"{_PREFIX}add_space_prefix", not unigram),
-        flags={t: {"rstrip": True} for t in special if taking and t not in _TAKING_NONE},
+        unknown=_token(entries, "unknown_token_id", tokens) or "<unk>",
+        flags={t: {"rstrip": True} for t in tokens if taking and t not in _TAKING_NONE},
         template=frame,
-        **({} if named is None else {"unknown": tokens[named]}),
     )
-    return PublishedTokenizer(values, ends.get("bos"), ends.get("eos"))
 
 
-def _ends(
-    entries: Entries, tokens: list[str], add_bos: bool, add_eos: bool
-) -> tuple[dict[str, str], dict[str, Any] | None]:
-    """The texts of BOS and EOS, and the post-processor that adds them to a text.
-
-    add_bos, add_eos: whether it does so by default.  InputError for an id that no token has.
-    """
-    ends: dict[str, str] = {}
-    added: list[str | None] = []
-    for name, adds in (("bos", add_bos), ("eos", add_eos)):
-        at = entries.values.get(f"{_PREFIX}{name}_token_id")
-        if at is not None:
-            if type(at) is not int or not 0 <= at < len(tokens):
-                raise entries.wrong(f"{_PREFIX}{name}_token_id", f"0 to {len(tokens) - 1}")
-            ends[name] = tokens[at]
-            adds = entries.flag(f"{_PREFIX}add_{name}_token", adds)
-        added.append(ends.get(name) if adds else None)
-    return ends, template({token: at for at, token in enumerate(tokens)}, *added)
+def _token(entries: Entries, name: str, tokens: list[str]) -> str | None:
+    """The text of the token whose id an entry is; InputError for an id that no token has."""
+    at = entries.values.get(_PREFIX + name)
+    if at is not None and (type(at) is not int or not 0 <= at < len(tokens)):
+        raise entries.wrong(_PREFIX + name, f"0 to {len(tokens) - 1}")
+    return None if at is None else tokens[at]
 
 
 def _texts(entries: Entries, name: str) -> list[str]:
-    texts = entries.values.get(name)
+    texts = entries.values.get(_PREFIX + name)
     if not isinstance(texts, list):
-        raise entries.wrong(name, "a list of texts")
+        raise entries.wrong(_PREFIX + name, "a list of texts")
     return texts
+
+
+def _numbers(
+    entries: Entries, name: str, tokens: list[str], default: NDArray | None = None
+) -> NDArray:
+    numbers = entries.values.get(_PREFIX + name, default)
+    if not isinstance(numbers, np.ndarray) or len(numbers) != len(tokens):
+        raise entries.wrong(_PREFIX + name, f"{len(tokens):,} numbers")
+    return numbers
 
 
 def other_tokens_of(entries: Entries) -> dict[str, str]:
     """The texts of ``pad`` and ``unk`` for chat templates, if the file has them."""
-    tokens = _texts(entries, "tokenizer.ggml.tokens")
-    ids = {
-        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
-        for name, long in (("pad", "padding"), ("unk", "unknown"))
-    }
-    return {
-        name: tokens[at] for name, at in ids.items() if type(at) is int and 0 <= at < len(tokens)
-    }
+    tokens = _texts(entries, "tokens")
+    long = {"pad": "padding", "unk": "unknown"}
+    ids = {name: entries.values.get(f"{_PREFIX}{long[name]}_token_id") for name in long}
+    return {n: tokens[at] for n, at in ids.items() if type(at) is int and 0 <= at < len(tokens)}
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -261,7 +228,7 @@ def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
     if not isinstance(tokenizer, PublishedTokenizer) or tokenizer.unit == "wordpiece":
         return {f"{_PREFIX}model": "none"}
     values, shown = tokenizer.values, set(tokenizer.shown)
-    model, taking = values["model"], [t for t in values["added_tokens"] if t["rstrip"]]
+    taking = {token["content"] for token in values["added_tokens"] if token["rstrip"]}
     types = np.full(len(tokenizer), NORMAL, np.int32)
     for text, at in tokenizer.special.ids.items():
         types[at] = DEFINED if text in shown else CONTROL
@@ -271,13 +238,13 @@ def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
         if (at := getattr(tokenizer, name)) is not None:
             metadata[f"{name}_token_id"] = at
     if tokenizer.spelling == "bytes":
-        merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+        merges = list(map(" ".join, values["model"]["merges"]))
         metadata |= {"model": "gpt2", "merges": merges, "pre": _name_of_words(values)}
     else:
         metadata |= _of_pieces(tokenizer, values, types)
-    phi3 = {t["content"] for t in taking} == {*tokenizer.special.ids} - {*_TAKING_NONE}
-    named = {_NAME: _TAKING} if taking and phi3 else {}
+    phi3 = taking == {*tokenizer.special.ids} - {*_TAKING_NONE}
     _warn_of({"tokens that take white space": taking and not phi3})
+    named = {_NAME: _TAKING} if taking and phi3 else {}
     return named | {_PREFIX + name: value for name, value in metadata.items()}
 
 
@@ -286,15 +253,15 @@ def _of_pieces(
 ) -> dict[str, Any]:
     """The metadata of SentencePiece's tokens; a token's score is minus the rank of its merge."""
     model, texts, shown = values["model"], list(tokenizer.texts), set(tokenizer.shown)
-    normalizer, words = steps_of(values["normalizer"]), steps_of(values["pre_tokenizer"])
     for at, text in enumerate(texts):
         if text in shown:
             texts[at] = text.replace(SPACE, " ")
-        elif types[at] == NORMAL and model.get("byte_fallback") and is_byte(text):
+        elif types[at] == NORMAL and model.get("byte_fallback") and BYTE_TEXT.fullmatch(text):
             types[at] = BYTE
-    tables = [step["precompiled_charsmap"] for step in normalizer if "precompiled_charsmap" in step]
-    squeezes = any(step.get("pattern") == {"Regex": " {2,}"} for step in normalizer)
-    squeezes = squeezes or any(step.get("type") == "WhitespaceSplit" for step in words)
+    normalizer, words = values["normalizer"] or {}, str(values["pre_tokenizer"])
+    steps = normalizer.get("normalizers", [normalizer])
+    tables = [step["precompiled_charsmap"] for step in steps if "precompiled_charsmap" in step]
+    squeezes = "WhitespaceSplit" in words or " {2,}" in str(steps)
     metadata: dict[str, Any] = {"model": "llama", "pre": "default", "tokens": texts}
     metadata["add_space_prefix"] = tokenizer.opens
     if tokenizer.unknown is not None:
@@ -307,14 +274,11 @@ def _of_pieces(
         if tables:
             metadata["precompiled_charsmap"] = np.frombuffer(b64decode(tables[0]), np.uint8)
     else:
-        merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
-        ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(merges)])}
-        scores = [-float(ranks.get(text, len(merges))) for text in tokenizer.texts]
+        ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(model["merges"])])}
+        scores = [-float(ranks.get(text, len(model["merges"]))) for text in tokenizer.texts]
     _warn_of(
         {
-            "texts that begin with a space": any(
-                step.get("prepend_scheme") in ("always", "first") for step in words
-            ),
+            "texts that begin with a space": "'always'" in words or "'first'" in words,
             "its normalisation": not unigram and bool(tables or squeezes),
         }
     )

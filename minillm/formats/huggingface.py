@@ -336,12 +336,16 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
     ``plain`` maps the several names that a tensor may have to one.
     """
     single, index = folder / WEIGHTS, folder / f"{WEIGHTS}.index.json"
-    if single.exists():
-        stored = open_tensors(single)[0]
-    elif index.exists():
-        stored = _open_listed(index)
-    else:
-        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found {_others(folder)}")
+    if not single.exists() and not index.exists():
+        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+        found = (
+            f"{short(pickled[0])}, a pickle, which may run any program: save it with "
+            "save_pretrained of transformers, which writes safetensors"
+            if pickled
+            else "neither"
+        )
+        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found {found}")
+    stored = open_tensors(single)[0] if single.exists() else _open_listed(index)
     tensors = {}
     for name, tensor in stored.items():
         if plain(name) in tensors:
@@ -350,35 +354,21 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
     return tensors
 
 
-def _others(folder: Path) -> str:
-    """The weights that a folder has in place of safetensors."""
-    pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-    if not pickled:
-        return "neither"
-    return (
-        f"{short(pickled[0])}, a pickle, which may run any program: save it with save_pretrained "
-        "of transformers, which writes safetensors"
-    )
-
-
 def _open_listed(index: Path) -> dict[str, Tensor]:
     """The tensors in an index, each from its file."""
     weights = read_json(index).get("weight_map")
-    if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
+    files = [*weights.values()] if isinstance(weights, dict) else []
+    wrong = [file for file in files if not isinstance(file, str) or not is_name(file)]
+    if not isinstance(weights, dict) or wrong:
         raise InputError(
-            f"{index}: expected an object 'weight_map' with names of files, found {short(weights)}"
+            f"{index}: expected an object 'weight_map' with names of files in the same folder, "
+            f"found {short(wrong[0] if wrong else weights)}"
         )
-    files = {}
-    for file in sorted(set(weights.values())):
-        if not is_name(file):
-            raise InputError(f"{index}: expected a file in the same folder, found {short(file)}")
-        files[file] = open_tensors(index.parent / file)[0]
-    tensors = {}
+    opened = {file: open_tensors(index.parent / file)[0] for file in sorted({*files})}
     for name, file in weights.items():
-        if name not in files[file]:
+        if name not in opened[file]:
             raise InputError(f"{index.parent / file}: the tensor {short(name)} is missing")
-        tensors[name] = files[file][name]
-    return tensors
+    return {name: opened[file][name] for name, file in weights.items()}
 
 
 def read_params(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.data.entries import Entries
-from minillm.data.files import read_json, read_json_list
+from minillm.data.files import read_json
 from minillm.errors import InputError, short
 from minillm.formats.huggingface import entries_of, is_name, json_file
 
@@ -60,7 +60,7 @@ def read_modules(folder: Path) -> dict[str, Path]:
         return {"Transformer": folder}
     _read_config(folder)
     steps = []
-    for entry in read_json_list(path):
+    for entry in read_json(path, kind=list):
         match entry:
             case {"type": str(name), "path": str(place)} if not place or is_name(place):
                 steps.append((name.rpartition(".")[2], folder / place))

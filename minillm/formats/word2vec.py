@@ -59,15 +59,24 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
     with reading(path) as opened, decompressed(opened, str(path)) as plain:
         file = seekable(plain, str(path))
         head = file.readline(LONGEST_LINE)
-        if _is_text(head) and len(head.split()) > 2:  # GloVe's
-            file.seek(0)
-            words, vectors = _read_text(path, file, None, len(head.split()) - 1)
+        fields, start = head.split(), 0
+        V: int | None
+        read: Any = _read_text
+        if _is_text(head) and len(fields) > 2:  # GloVe's
+            V, D = None, len(fields) - 1
         else:
-            V, D = _sizes(path, head)
+            sizes = fields if all(field.isdigit() and len(field) <= 12 for field in fields) else []
+            V, D = map(int, sizes) if len(sizes) == 2 else (0, 0)
+            if not V or not 1 <= D <= WIDEST:
+                raise InputError(
+                    f"{path}, line 1: expected the number of words and the vectors' length, to "
+                    f"{WIDEST}, found {head[:60].decode('utf-8', 'replace')!r}"
+                )
             start = file.tell()
-            read = _read_text if _is_text(file.readline(LONGEST_LINE)) else _read_binary
-            file.seek(start)
-            words, vectors = read(path, file, V, D)
+            if not _is_text(file.readline(LONGEST_LINE)):
+                read = _read_binary
+        file.seek(start)
+        words, vectors = read(path, file, V, D)
     if len(set(words)) < len(words):
         (twice, _), *_ = Counter(words).most_common(1)
         raise InputError(f"{path}: expected each word once, found {short(twice)} again")
@@ -75,20 +84,6 @@ def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
         word = words[int(np.argmin(np.isfinite(vectors).all(axis=1)))]
         raise InputError(f"{path}: {short(word)}: expected finite numbers, found others")
     return words, vectors
-
-
-def _sizes(path: str | Path, head: bytes) -> tuple[int, int]:
-    fields = head.split()
-    if len(fields) != 2 or not all(field.isdigit() and len(field) <= 12 for field in fields):
-        V = D = 0
-    else:
-        V, D = map(int, fields)
-    if V < 1 or not 1 <= D <= WIDEST:
-        raise InputError(
-            f"{path}, line 1: expected the number of words and the vectors' length, to {WIDEST}, "
-            f"found {head[:60].decode('utf-8', 'replace')!r}"
-        )
-    return V, D
 
 
 def _is_text(line: bytes) -> bool:
@@ -108,21 +103,19 @@ def _read_text(
     for number, line in enumerate(bounded_lines(file, str(path), start=first), start=first):
         if V in (None, len(words)) and not line.strip():
             continue
-        if len(words) == V:
-            raise InputError(
-                f"{path}, line {number}: expected the end after {V} words, found {short(line)}"
-            )
-        word, *fields = line.split(b" ")
-        fields = [field for field in fields if field.strip()]
-        if len(fields) != D:
-            raise InputError(
-                f"{path}, line {number}: expected a word and {D} numbers, found {len(fields)}"
-            )
         try:
-            numbers.extend([float(field) for field in fields])
+            word, *fields = line.decode().split(" ")
+            row = [float(field) for field in fields if field.strip()]
         except ValueError:
-            raise InputError(f"{path}, line {number}: expected {D} numbers") from None
-        words.append(_decoded(word, f"{path}, line {number}"))
+            row = []
+        if len(row) != D or len(words) == V:
+            raise InputError(
+                f"{path}, line {number}: expected a word and {D} numbers"
+                + (f", {V} times" if V else "")
+                + f", found {short(line)}"
+            )
+        words.append(word)
+        numbers.extend(row)
     if V is not None and len(words) < V:
         raise InputError(f"{path}: expected {V} words, found {len(words)}")
     return words, np.frombuffer(numbers, np.float32).reshape(len(words), D)
@@ -135,29 +128,22 @@ def _read_binary(
     for k in range(V):
         while (space := data.find(b" ", at)) < 0 or len(data) < space + 1 + 4 * D:
             more = file.read(1 << 20)
-            if not more:
+            if not more or (space < 0 and len(data) - at > LONGEST_WORD):
                 raise InputError(
-                    f"{path}: it ends within word {k + 1} of {V}: expected at least "
-                    f"{4 * D * (V - k):,} more bytes, found {len(data) - at:,}"
-                )
-            if space < 0 and len(data) - at > LONGEST_WORD:
-                raise InputError(
-                    f"{path}, word {k + 1}: expected a space after the word, found none"
+                    f"{path}, word {k + 1} of {V}: expected a word, a space and {D} numbers of 4 "
+                    "bytes, found another end"
                 )
             data, at = data[at:] + more, 0
-        words.append(_decoded(data[at:space].lstrip(b"\n"), f"{path}, word {k + 1}"))
+        word = data[at:space].lstrip(b"\n")
+        try:
+            words.append(word.decode())
+        except UnicodeDecodeError:
+            raise InputError(f"{path}, word {k + 1}: expected UTF-8, found {short(word)}") from None
         at = space + 1 + 4 * D
         numbers += data[space + 1 : at]
     if data[at:].strip(b"\n") or file.read(1 << 20).strip(b"\n"):
         raise InputError(f"{path}: expected the end after {V} words, found more")
     return words, np.frombuffer(numbers, "<f4").astype(np.float32, copy=False).reshape(V, D)
-
-
-def _decoded(word: bytes, place: str) -> str:
-    try:
-        return word.decode()
-    except UnicodeDecodeError:
-        raise InputError(f"{place}: expected a word in UTF-8, found {word[:40]!r}") from None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> N
     comes = "its tokenizers are taken"
     if tokenizer is not None:
         comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
-    for name in kind.tokenizer_options(initial):
+    for name in kind.tokenizer_options:
         value, known = given.get(name), getattr(initial.settings, name, None)
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit

@@ -1,28 +1,24 @@
-"""A kind of model is one declaration: a subclass of :class:`Kind`, one file in ``runs/kinds/``.
+"""A kind of model is one declaration: a subclass of :class:`Kind` in a module of ``runs/kinds/``.
 
 It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
 Its title, which ends with the year of the source, is a row of ``TITLES``.
 The command line, :mod:`minillm.runs.load` and :class:`minillm.runs.run.Run` follow from these, so
-that a new kind is ``models/x.py``, ``runs/kinds/x.py``, a row and their tests.
+that a new kind is ``models/x.py``, a class in ``runs/kinds/``, a row and their tests.
 """
 
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.corpora import decoded, text_blocks
-from minillm.data.labelled import Labelled
-from minillm.data.pairs import Pair
+from minillm.data.corpora import text_blocks
 from minillm.errors import InputError, did_you_mean, short
-from minillm.models.base import Model
 from minillm.option import types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.settings import Evaluation, Facts, sizes_in
@@ -39,7 +35,7 @@ Weights = Mapping[str, NDArray]
 
 FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, when weights are not fresh
 
-# The kinds and their titles, in historical order; the module of a kind in ``kinds/`` has its name.
+# The kinds and their titles, in historical order.
 TITLES = {
     "ngram": "An n-gram model: counted, not trained (1980)",
     "image-classifier": "The digit that an image shows (1986)",
@@ -62,6 +58,16 @@ TITLES = {
     "llama": "The GPT of today: Llama (2023)",
     "mamba": "A language model whose state has a fixed size: Mamba (2023)",
     "variant": "A variant of Llama: the form of Mistral, Qwen, SmolLM, Gemma and Phi (2025)",
+}
+
+# The modules in ``kinds/`` that have several kinds; any other has the name of its kind.
+MODULES = {
+    "language": ("neural-ngram", "lm", "mamba"),
+    "causal": ("gpt", "llama", "variant"),
+    "masked": ("bert", "encoder"),
+    "pairs": ("seq2seq", "transformer", "summariser"),
+    "labels": ("classifier", "recurrent-classifier", "finetuned"),
+    "images": ("image-classifier", "captioner"),
 }
 
 _kinds: dict[str, "Kind"] = {}
@@ -121,27 +127,22 @@ class Parts:
 
 @dataclass(frozen=True)
 class Given:
-    """The data to measure a run on: files, or one sort of Python objects, or those held out."""
+    """The data to measure a run on: files, or those held out in training."""
 
     files: tuple[str, ...] = ()
-    text: str | None = None
-    labelled: Sequence[Labelled] | None = None
-    pairs: Sequence[Pair] | None = None
+    name: str = ""  # of the data in the results, if not that of the files
     report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here
 
     @property
     def title(self) -> str:
         """The name of the data in the results; empty for those held out in training."""
-        objects = (self.text, self.labelled, self.pairs)
-        return ", ".join(self.files) or "the given data" * (objects != (None, None, None))
+        return self.name or ", ".join(self.files)
 
     def blocks(self, most: int | None = None) -> Iterator[str]:
-        """The text of the files, or the given one, in blocks of whole lines.
+        """The text of the files in blocks of whole lines.
 
         InputError for a file of more than ``most`` bytes.
         """
-        if self.text is not None:
-            yield from decoded(BytesIO(self.text.encode()), "text")
         for name in self.files:
             yield from text_blocks(name, most=most)
 
@@ -176,6 +177,14 @@ class Kind:
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "tokenizer": ("vocabulary.json", "vocabulary")
     }
+    # The options that would mean another tokenizer than the one of the run of --init.
+    tokenizer_options: ClassVar[tuple[str, ...]] = (
+        "tokenizer",
+        "unit",
+        "vocabulary",
+        "minimum_count",
+        "pretokenised",
+    )
     padded: ClassVar[bool] = False  # whether its models may have more rows than tokens
 
     def __init_subclass__(cls, **options: object) -> None:
@@ -204,10 +213,6 @@ class Kind:
         if rate is not None and not given.get("lora_rank"):
             defaults["learning_rate"] = FINE_TUNING_RATE_FACTOR * rate
         return defaults
-
-    def tokenizer_options(self, initial: "Run") -> tuple[str, ...]:
-        """The options that would mean another tokenizer than the one of the run of --init."""
-        return ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
     def names_from(self, initial: "Run", data: Data) -> dict[str, str]:
         """Map the name of each weight to take from another run to its name in this kind."""
@@ -291,20 +296,14 @@ def sizes_of(run: "Run", settings: type) -> dict[str, object]:
     }
 
 
-def described(model: Model, tokenizer: Vocabulary) -> str:
-    """A line about an imported Transformer."""
-    weights = sum(array.size for array in model.params.values())
-    config = getattr(model.config, "encoder", model.config)
-    return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
-
-
 def find_kind(name: str) -> Kind:
     """The kind of that name; only its module is imported.
 
     InputError if there is none.
     """
     if name not in _kinds and name in TITLES:
-        importlib.import_module(f"minillm.runs.kinds.{name.replace('-', '_')}")
+        module = next((module for module, names in MODULES.items() if name in names), name)
+        importlib.import_module(f"minillm.runs.kinds.{module}")
     if name not in _kinds:
         raise InputError(
             f"kind: expected one of {', '.join(kinds())}; found {short(name)}"

@@ -1,7 +1,7 @@
 """Data passed as Python objects.
 
-They are measured on as they are.  A run that is trained on them has them in its folder, in a file
-that the readers of data can read:
+They are written to a file that the readers of data can read; a run that is trained on them has it
+in its folder:
 
     text                given.txt
     sentences           given.txt: one per line, with spaces between words
@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from minillm.data.files import naming
-from minillm.data.labelled import labelled_text
-from minillm.data.pairs import pair_of
 from minillm.errors import DivergedError, InputError, short
 from minillm.runs.folder import DATA_FILES
-from minillm.runs.kind import Given, Kind
+from minillm.runs.kind import Kind
 from minillm.unicode import check_encodable
 
 TEXT, LINES = DATA_FILES
@@ -33,37 +31,20 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class PythonData:
-    """Data of one sort: a text, or rows of two texts."""
+    """The contents of a file, and the argument that it comes from."""
 
-    argument: str  # its name: "text", "sentences", "labels" or "pairs"
-    text: str = ""
-    rows: tuple[tuple[str, str], ...] = ()  # (text, label) or (source, target)
-
-    def given(self) -> Given:
-        """The data to measure on; errors name the argument and the line in a file."""
-        places = [f"{self._name}, line {number}" for number in range(1, len(self.rows) + 1)]
-        rows = list(zip(self.rows, places, strict=True))
-        if self.argument == "labels":
-            return Given(labelled=[labelled_text(l, t, place) for (t, l), place in rows])
-        if self.argument == "pairs":
-            return Given(pairs=[pair_of(*row, place) for row, place in rows])
-        return Given(text=self.text)
+    argument: str  # "text", "sentences", "texts" or "pairs"
+    pieces: list[str]
 
     @contextmanager
     def stored(self) -> Iterator[Path]:
         """Write the data to a file in a temporary folder; errors in the block name the argument."""
-        first, second = ("text", "label") if self.argument == "labels" else ("source", "target")
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, LINES if self.argument in ("labels", "pairs") else TEXT)
-            with named_as({path: self._name}):
-                objects = ({first: row[0], second: row[1]} for row in self.rows)
-                lines = (json.dumps(values, ensure_ascii=False) + "\n" for values in objects)
-                write_pieces(path, lines if path.name == LINES else [self.text])
+            path = Path(folder, LINES if self.argument in ("texts", "pairs") else TEXT)
+            with named_as({path: self.argument}):
+                with naming(path), open(path, "w", encoding="utf-8", newline="") as file:
+                    file.writelines(self.pieces)
                 yield path
-
-    @property
-    def _name(self) -> str:
-        return self.argument.replace("labels", "texts")
 
 
 def python_data(
@@ -91,13 +72,13 @@ def python_data(
             f"{names[0]}: a run of {kind.name} takes its data as {' or '.join((*known, 'files'))}"
         )
     if text is not None:
-        return PythonData("text", text=_text(text, "text"))
+        return PythonData("text", [_text(text, "text")])
     if sentences is not None:
-        return PythonData("sentences", "".join(map(_sentence, _list(sentences, "sentences"))))
+        return PythonData("sentences", [*map(_sentence, _list(sentences, "sentences"))])
     if texts is not None and labels is not None:
-        return PythonData("labels", rows=tuple(_labelled(texts, labels)))
+        return PythonData("texts", [*_labelled(texts, labels)])
     if pairs is not None:
-        return PythonData("pairs", rows=tuple(map(_pair, _list(pairs, "pairs"))))
+        return PythonData("pairs", [*map(_pair, _list(pairs, "pairs"))])
     return None
 
 
@@ -115,12 +96,6 @@ def named_as(names: Mapping[str | Path, str]) -> Iterator[None]:
         raise type(error)(message) from None
 
 
-def write_pieces(path: Path, pieces: Iterable[str]) -> None:
-    """Write a text to a file in pieces; an error names the file."""
-    with naming(path), open(path, "w", encoding="utf-8", newline="") as file:
-        file.writelines(pieces)
-
-
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name}: expected a text, found {short(value)}")
@@ -134,18 +109,22 @@ def _list(values: Iterable[Entry], name: str) -> list[Entry]:
     return list(values)
 
 
-def _labelled(texts: Iterable[str], labels: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _labelled(texts: Iterable[str], labels: Iterable[str]) -> Iterator[str]:
     read, names = _list(texts, "texts"), _list(labels, "labels")
     if len(read) != len(names):
         raise InputError(f"labels: expected {len(read)}, one for each text, found {len(names)}")
     for text, label in zip(read, names, strict=True):
-        yield _text(text, "text"), _text(str(label), "label")
+        yield _line(text=_text(text, "text"), label=_text(str(label), "label"))
 
 
-def _pair(values: Sequence[str]) -> tuple[str, str]:
+def _pair(values: Sequence[str]) -> str:
     if isinstance(values, str) or len(values) != 2:
         raise InputError(f"pairs: expected (source, target), found {short(values)}")
-    return _text(values[0], "source"), _text(values[1], "target")
+    return _line(source=_text(values[0], "source"), target=_text(values[1], "target"))
+
+
+def _line(**values: str) -> str:
+    return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 def _sentence(words: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from minillm.decoding.causal import CausalReader
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, Updates, formats
+from minillm.look.inside import Inside
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
@@ -280,36 +282,6 @@ class Run:
         places = places or [f"text {number + 1}" for number in range(len(texts))]
         return summaries(self, texts, places, length, report, **search)
 
-    def labels(self, text: str) -> Callable[[int], str]:
-        """The label of each id of an output; ids above EOS are words that its source has added."""
-        eos = len(self.target)
-        ids = self.source.encode(text, "TEXT").tolist()
-        added = dict(zip(ids, self.source.split(text), strict=False))
-
-        def label(token: int) -> str:
-            if token > eos:
-                return added[token]
-            return "(end)" if token == eos else self.target.show(token)
-
-        return label
-
-    def cross_attention(
-        self, text: str, ids: Sequence[int], layer: int | None, head: int | None
-    ) -> NDArray:
-        """The attention weights (T, S) from the tokens of an output to its source's tokens.
-
-        ``ids`` are the output's, with EOS.  Layers and heads are counted from 0.  The
-        default is the last layer but one, and the mean over all heads.
-        """
-        return self._ability("cross_attention")(self, text, ids, layer, head)
-
-    def attention(self, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """The attention weights (T, T) between the tokens of a text, and the tokens.
-
-        Layers and heads are counted from 0.
-        """
-        return self._ability("attention")(self, text, layer, head)
-
     def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
         """A page that shows what the model does with a text: see :mod:`minillm.look`.
 
@@ -323,23 +295,28 @@ class Run:
         """
         if not isinstance(text, str):
             return [self.look(one, beside, target) for one in text]
-        options: dict[str, str] = {}
-        if target is not None:
-            if "target" not in self.vocabularies:
-                raise InputError(
-                    f"target: expected a run of a translator with it, found {self.kind.name!r}"
-                )
-            options["target"] = target
-        elif beside is not None and "target" in self.vocabularies:
-            options["target"] = self.translate(text)
-        inside = self._ability("look")(self, text, **options)
+        if target is None and beside is not None and "target" in self.vocabularies:
+            target = self.translate(text)
+        inside = self.inside(text, target)
         if self.has("with_sources"):
             inside = self._ability("with_sources")(self, text, inside)
         if beside is None:
             simple = self._ability("look_beside")(self, text) if self.has("look_beside") else None
             return Page(inside, simple)
-        options = options if "target" in beside.vocabularies else {}
-        return Page(inside, beside._ability("look")(beside, text, **options))
+        return Page(
+            inside, beside.inside(text, target if "target" in beside.vocabularies else None)
+        )
+
+    def inside(self, text: str, target: str | None = None) -> Inside:
+        """The arrays that ``look`` shows of a text, with nothing beside them."""
+        look = self._ability("look")
+        if target is None:
+            return look(self, text)
+        if "target" not in self.vocabularies:
+            raise InputError(
+                f"target: expected a run of a translator with it, found {self.kind.name!r}"
+            )
+        return look(self, text, target=target)
 
     def classify(self, items: Any, places: Sequence[str] | None = None) -> Any:
         """The label of each text, or of each image (its pixels, 0 to 1), as Classified.
@@ -483,9 +460,14 @@ class Run:
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         objects = python_data(self.kind, names or None, text, sentences, texts, labels, pairs)
         measured = self._evaluation(options)
-        with named_as({self.path: "the run"} if self.folder.temporary else {}):
-            given = objects.given() if objects else Given(names)
-            return self.kind.evaluate(self, replace(given, report=report), measured)
+        with (
+            named_as({self.path: "the run"} if self.folder.temporary else {}),
+            objects.stored() if objects else nullcontext() as path,
+        ):
+            given = Given(names, report=report)
+            if path is not None:
+                given = Given((str(path),), "the given data", report)
+            return self.kind.evaluate(self, given, measured)
 
     def _evaluation(self, options: Mapping[str, object]) -> Evaluation:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""

@@ -35,6 +35,22 @@ SIZES = {
     "hidden": Option("width of a layer", "H", most=65536),
     "embedding": Option("width of the embedding", "D", most=65536),
     "heads": Option("heads of attention in each block", "N", most=65536),
+    "key_heads": Option("heads of keys and values, a divisor of N", "M", least=1, most=65536),
+    "feed_forward": Option("width of the feed-forward layers", "F", least=1, most=1 << 20),
+    "window": Option(
+        "tokens that a token of mistral, gemma3 or phi3 attends to", "W", least=1, most=1 << 20
+    ),
+    "ngrams": Option(
+        "tokens of the longest n-grams with a vector of their own; 1: none",
+        "N",
+        least=1,
+        most=100,
+        rare=True,
+    ),
+    "state": Option("numbers that each column of a layer remembers", "N", most=65536),
+    "inner": Option("width inside a layer", "E", least=1, most=1 << 20, rare=True),
+    "convolution": Option("tokens that the convolution sees", "K", least=2, most=1000, rare=True),
+    "rank": Option("rank of the matrix of the steps' sizes", "R", least=1, most=65536, rare=True),
     "cell": Option("kind of recurrence"),
     "dropout": Option("fraction of activations zeroed in training", **_RATE),
     "coverage": Option("weight of the loss for attending to the same words again", least=0),
@@ -120,7 +136,7 @@ class TrainingSettings(LoopSettings):
     minutes: float | None = 5.0
     seed: int = option(
         0,
-        "seed of the first weights, dropout and shuffling",
+        "seed of weights, dropout and shuffling",
         "N",
         least=0,
         most=2**63 - 1,
@@ -159,7 +175,7 @@ class LoRASettings:
 
     init: str | None = of_init(
         None,
-        "begin with the weights, the tokenizer and the sizes of the run in DIR",
+        "begin with weights, tokenizer and sizes of the run DIR",
         "DIR",
         data=True,
     )
@@ -172,7 +188,7 @@ class LoRASettings:
     )
     lora_rank: int | None = of_init(
         None,
-        "LoRA: train only updates of rank R to the weights; only they are saved",
+        "LoRA: train and save only updates of rank R",
         "R",
         least=1,
         most=65536,
@@ -210,7 +226,7 @@ class TokenizerSettings:
 
     tokenizer: str | None = of_text(
         None,
-        "use the vocabulary of another run, or of a tokenizer's folder or file",
+        "use the vocabulary of another run or tokenizer",
         "DIR",
         data=True,
         default_help="",
@@ -263,8 +279,8 @@ class ShardSettings(FilesSettings):
         FilesSettings,
         "files",
         (),
-        help="UTF-8 text, any number of files, - for standard input; or a folder made by `minillm "
-        "tokenize`; none: the built-in corpus",
+        help="UTF-8 text, - for standard input, or a folder of `minillm tokenize` (default: the "
+        "built-in corpus)",
     )
     validation_tokens: int = option(
         50_000,
@@ -281,9 +297,7 @@ class ShardSettings(FilesSettings):
 class TextSettings(FilesSettings, VocabularySettings):
     """Settings of a language model that is trained on windows of a text."""
 
-    unit: str = of_text(
-        "character", "the tokens that the model reads", choices=("character", "word", "bpe")
-    )
+    unit: str = of_text("character", "tokens", choices=("character", "word", "bpe"))
     vocabulary: int = 10000
 
 

@@ -11,8 +11,8 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -166,50 +166,29 @@ def train_run(
         report, quiet = lambda line: None, True
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
-    with _held(folder):
-        return _train(
-            kind, _job(kind, folder, given, resume, overwrite, report, quiet, resume_command)
-        )
-
-
-def _job(
-    kind: Kind,
-    folder: RunFolder,
-    given: Mapping[str, object],
-    resume: bool,
-    overwrite: bool,
-    report: Callable[[str], None],
-    quiet: bool,
-    resume_command: str | None,
-) -> Job:
-    """The training to start, with the run of ``--init``, or to resume."""
-    stored = initial = None
-    if resume:
-        stored = read_config(folder, kind)
-        settings = _changed(folder, stored.settings, given)
-    else:
-        folder.check_free(overwrite, kind.resumable)
-        initial = open_initial({"init": _absolute(given.get("init"))})
-        settings = new_settings(kind, given, initial)
-    data = dict(stored.data) if stored else {}
-    for name in names_of_data(kind.settings):
-        if name in given or name not in data:
-            data[name] = _absolute(getattr(settings, name))
-    if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
-        raise InputError("standard input: expected files, which every rank can read")
-    if initial is not None:
-        data |= kind.initial_data(initial)
-    command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"
-    job = Job(folder, settings, MappingProxyType(data), stored, report, quiet, command, initial)
-    return job if stored else replace(job, settings=kind.complete(settings, given, job))
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes out of the folder; a divergence says what the folder has."""
-    with folder.held_for_all():
+    with folder.held_for_all():  # keeps other processes out
+        stored = initial = None
+        if resume:
+            stored = read_config(folder, kind)
+            settings = _changed(folder, stored.settings, given)
+        else:
+            folder.check_free(overwrite, kind.resumable)
+            initial = open_initial({"init": _absolute(given.get("init"))})
+            settings = new_settings(kind, given, initial)
+        data = dict(stored.data) if stored else {}
+        for name in names_of_data(kind.settings):
+            if name in given or name not in data:
+                data[name] = _absolute(getattr(settings, name))
+        if size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
+            raise InputError("standard input: expected files, which every rank can read")
+        if initial is not None:
+            data |= kind.initial_data(initial)
+        command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"
+        job = Job(folder, settings, MappingProxyType(data), stored, report, quiet, command, initial)
+        if not stored:
+            job = replace(job, settings=kind.complete(settings, given, job))
         try:
-            yield
+            return _train(kind, job)
         except DivergedError as error:
             kept = "the run that was to be replaced" if folder.replaces() else "the last good state"
             raise DivergedError(f"{error}; {folder.path} keeps {kept}") from None

@@ -84,8 +84,6 @@ class EmbeddingServer:
             Route("/v1/models", self.models),
             Route("/v1/models/{name:path}", self.models),
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
-            Route("/v1/chat/completions", self.refuse, methods=["POST"]),
-            Route("/v1/completions", self.refuse, methods=["POST"]),
         ]
 
     async def models(self, request: Request) -> Response:
@@ -103,10 +101,6 @@ class EmbeddingServer:
         """The vectors of texts."""
         work = partial(answered, await _body(request), self.name, self.embedder)
         return JSONResponse(await _worked(request, self._embedding, work))
-
-    async def refuse(self, request: Request) -> Response:
-        """Refuse a request for a text."""
-        raise RequestError(f"model: {self.name!r} has embeddings only: it writes no text", "model")
 
 
 class Server(EmbeddingServer):
@@ -128,7 +122,7 @@ class Server(EmbeddingServer):
             Route("/", self.page),
             Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
             Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
-            *super()._routes(),  # of two routes with a path, the first counts
+            *super()._routes(),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -156,15 +150,14 @@ class Server(EmbeddingServer):
     def _talk(self, wanted: Wanted, check: Callable[[], None]) -> Prompt:
         """The messages as a prompt, with the grammar of the answer and its opening."""
         tools, form = wanted.tools, wanted.fields.response_format
-        grammar, opening, schema = None, "", ANY_OBJECT
+        forced, grammar, schema = tools.forced if tools else {}, None, ANY_OBJECT
         if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
             if not takes_tools(self.chat.template.source):
                 message = "tools: expected a chat template that has <tool_call>, found one without"
                 raise RequestError(message, "tools")
-            if tools and tools.forced:
-                opening = OPENING
+            if forced:
                 with refusing("tools"):
-                    grammar = self.chat.compiled(call_rules(tools.forced), "tools")
+                    grammar = self.chat.compiled(call_rules(forced), "tools")
         elif form.type != "text":
             with refusing("response_format"):
                 if form.type == "json_schema":
@@ -178,9 +171,10 @@ class Server(EmbeddingServer):
         described = tools.described if tools else None
         with refusing("messages"):
             ids = self.chat.encode(wanted.messages, watch=watch, tools=described).tolist()
-        ids += self.chat.tokenizer.encode_known(opening).tolist()
+        if forced:
+            ids += self.chat.tokenizer.encode_known(OPENING).tolist()
         self._check_fits("messages", len(ids))
-        return Prompt(ids, "", grammar, opening)
+        return Prompt(ids, "", grammar)
 
     def _prompts(self, wanted: Wanted, check: Callable[[], None]) -> list[Prompt]:
         """The prompts of a completion, and their ids."""
@@ -235,7 +229,7 @@ class Server(EmbeddingServer):
                 )
                 shown = (OPENING, CLOSING) if tools else ()
                 pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
-                answer = Answer(tools.names, prompt.opening) if tools else None
+                answer = Answer(tools) if tools else None
                 echo = prompt.text if wanted.echo else ""
                 jobs.append(Job(text, pieces, deliver, len(jobs), echo, answer))
         self.engine.submit(jobs)

@@ -19,16 +19,11 @@ LEAST = -9999.0  # a log-probability in JSON, which has no infinity
 
 
 class Prompt(NamedTuple):
-    """The ids of the messages or of a prompt, and the text of a prompt.
-
-    The answer has to be in the ``grammar``.  ``opening``: the text at the end of the ids that
-    begins the answer, which has to be a call of a function.
-    """
+    """The ids of messages or of a prompt, the text of a prompt, and the grammar of the answer."""
 
     ids: list[int]
     text: str = ""
     grammar: Grammar | None = None
-    opening: str = ""
 
 
 class Form:
@@ -68,8 +63,7 @@ class Form:
             content = {"message": content} if self.chat else {"text": text}
             scores = [score for event in own for score in event.scores]
             choices.append(self._choice(own[-1]._replace(scores=scores), content))
-        usage = self._usage()
-        return {**self.common, "object": self.object, "choices": choices, "usage": usage}
+        return {**self.common, "object": self.object, "choices": choices, "usage": self._usage()}
 
     async def stream(
         self, first: Event, others: AsyncIterator[Event], usage: bool

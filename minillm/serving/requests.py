@@ -279,10 +279,9 @@ def texts_or_ids(name: str, value: Any, vocabulary: int, most: int) -> list[str 
     first = value[0] if isinstance(value, list) and value else None
     if isinstance(value, str):
         return [value]
-    if isinstance(first, str):
-        return converted(value, Annotated[list[str], several], name)
-    if isinstance(first, list):
-        return converted(value, Annotated[list[ids], several], name)
+    if isinstance(first, str | list):
+        kind: Any = str if isinstance(first, str) else ids
+        return converted(value, Annotated[list[kind], several], name)
     if first is not None:
         return [converted(value, ids, name)]
     expected = "a text or a list of token ids, or a list of them"
@@ -294,7 +293,9 @@ def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
 
     0 or -1 as ``top_k`` and 1 as ``top_p`` switch a rule off.
     """
-    given = {name: _whole(values[name]) for name in SAMPLING if name in values}
+    given = {name: values[name] for name in SAMPLING if name in values}
+    if isinstance(given.get("top_k"), float):  # some programs write all numbers as floats
+        given["top_k"] = converted(given["top_k"], int, "top_k")
     if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
         given["top_k"] = None
     if given.get("top_p") == 0:
@@ -305,9 +306,3 @@ def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
         given["seed"] = None if seed == -1 else seed % 2**63  # -1: any, as in llama.cpp
     with refusing():
         return make(Sampling, {**vars(defaults), **given})
-
-
-def _whole(value: Any) -> Any:
-    """The value; 1 for 1.0, because some programs write all numbers as floats."""
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    return int(value) if is_whole else value

@@ -134,10 +134,11 @@ class Answer:
     ``add`` pieces, and ``end`` it; both give the text to show.  ``calls`` has the calls then.
     """
 
-    def __init__(self, names: Collection[str], opening: str = ""):
-        self.names = names
+    def __init__(self, tools: Tools):
+        self.names = tools.names
         self.calls: list[dict[str, Any]] = []
-        self._held = opening  # it may be calls, or the beginning of their opening
+        # It may be calls, or the beginning of their opening.  The prompt ends with a forced one.
+        self._held = OPENING if tools.forced else ""
 
     def add(self, piece: str) -> str:
         """The text that certainly is no call."""

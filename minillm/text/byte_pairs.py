@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -134,16 +135,16 @@ class BytePairs(ByteTokens):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
-        merges: Any = values.get("merges")
-        specials = check_texts(values.get("specials"), "specials")
-        if not _are_pairs(merges):
+        try:
+            merges = msgspec.convert(values.get("merges"), list[tuple[int, int]])
+        except msgspec.ValidationError as error:
             raise ValueError(
-                f'expected "merges": a list of pairs of numbers, found {short(merges)}'
-            )
-        return cls(_in_order(merges), specials)
+                f'expected "merges": a list of pairs of numbers, found {error}'
+            ) from None
+        return cls(_in_order(merges), check_texts(values.get("specials"), "specials"))
 
 
-def _in_order(merges: list[list[int]]) -> MergeTable:
+def _in_order(merges: Sequence[tuple[int, int]]) -> MergeTable:
     """The table of merges that take only what merges before them have made."""
     tokens, results = list(BYTES), list[int]()
     numbers = {token: number for number, token in enumerate(tokens)}
@@ -172,16 +173,6 @@ def _numbered(merges: Sequence[Pair]) -> MergeTable:
             if token not in numbers:
                 expected = f"merge {rank + 1}: expected tokens of the merges before it"
                 raise ValueError(f"{expected}, found {short(token)}")
-        pairs.append([numbers[left], numbers[right]])
+        pairs.append((numbers[left], numbers[right]))
         numbers.setdefault(left + right, len(numbers))
     return _in_order(pairs)
-
-
-def _are_pairs(merges: Any) -> bool:
-    """Whether these are pairs of whole numbers, as JSON has them."""
-    return (
-        isinstance(merges, list)
-        and {*map(type, merges)} <= {list}
-        and {*map(len, merges)} <= {2}
-        and {*map(type, chain.from_iterable(merges))} <= {int}
-    )

@@ -28,12 +28,13 @@ Source: the interface follows ``apply_chat_template`` of Hugging Face's transfor
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -159,18 +160,35 @@ class ChatTemplate:
         ends, results = self.ends(tokenizer), []
         for messages, place in zip(conversations, places, strict=False):
             try:
-                check_messages(messages)
-                hidden, pairs = _Hidden(tokenizer, self.source, messages), []
-                turns = hidden.hide(messages)
-                for at, message in enumerate(turns):
-                    if message["role"] == "assistant":
-                        before = self.text(turns[:at]) if at else self._around()[0]
-                        whole = self.text(turns[: at + 1], False)
-                        pairs.append([hidden.encode(text) for text in (before, whole)])
-                results.append(_answers(pairs, ends, most))
+                results.append(self._answers(tokenizer, messages, ends, most))
             except InputError as error:
                 raise InputError(f"{place}: {error}" if place else str(error)) from None
         return results
+
+    def _answers(
+        self, tokenizer: ByteTokens, messages: Sequence[Message], ends: Sequence[int], most: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_], int]:
+        """One result of :meth:`encode_answers`."""
+        check_messages(messages)
+        hidden = _Hidden(tokenizer, self.source, messages)
+        turns, ids, counted, left_out = hidden.hide(messages), _NONE, np.zeros(0, bool), 0
+        for at in (at for at, turn in enumerate(turns) if turn["role"] == "assistant"):
+            before = hidden.encode(self.text(turns[:at]) if at else self._around()[0])
+            whole, first = hidden.encode(self.text(turns[: at + 1], False)), len(before)
+            parts = zip((before[: len(ids)], whole[:first]), (ids, before), strict=True)
+            if not all(np.array_equal(part, begin) for part, begin in parts):
+                raise InputError(
+                    "the chat template: expected the text of a conversation to begin with the text "
+                    "of its first messages, found another beginning"
+                )
+            after = np.flatnonzero(np.isin(whole[first:], ends))
+            last = first + int(after[0]) + 1 if len(after) else len(whole)
+            if left_out or last > most:
+                left_out += 1
+                continue
+            counted = np.append(counted, np.arange(len(ids), last) >= first)
+            ids = whole[:last]
+        return ids, counted, left_out
 
     def _around(self, *messages: Message) -> tuple[str, str]:
         """The text before an answer to the messages, and after it."""
@@ -218,22 +236,16 @@ class ChatTemplate:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        values: dict[str, Any] = {"template": self.source, "bos": self.bos, "eos": self.eos}
-        optional = {"sampling": dict(self.sampling), "pad": self.pad, "unk": self.unk}
-        return values | {name: value for name, value in optional.items() if value}
+        values = asdict(self)
+        return {"template": values.pop("source"), **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ChatTemplate":
         """The template that ``to_dict`` described; ValueError if it is damaged."""
-        texts: list[Any] = [values.get(name) for name in ("template", "bos", "eos")]
-        others = {name: values.get(name, "") for name in ("pad", "unk")}
-        sampling = values.get("sampling", {})
-        if not all(isinstance(text, str) for text in (*texts, *others.values())):
-            found = short([*texts, *others.values()])
-            raise ValueError(f"expected texts as template, bos, eos, pad and unk, found {found}")
-        if not isinstance(sampling, dict):
-            raise ValueError(f"expected an object as sampling, found {short(sampling)}")
-        return cls(texts[0], texts[1], texts[2], sampling, **others)
+        try:
+            return msgspec.convert({**values, "source": values.get("template")}, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"expected a chat template, found by msgspec: {error}") from None
 
 
 def _special_tokens(tokenizer: ByteTokens) -> SpecialTokens:
@@ -287,31 +299,6 @@ class _Hidden:
         return np.concatenate(pieces)
 
 
-def _answers(
-    pairs: Sequence[Sequence[NDArray[np.int32]]], ends: Sequence[int], most: int
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], int]:
-    """One result of ``encode_answers``, from the ids before each answer, and with it."""
-    ids, counted, kept = _NONE, np.zeros(0, bool), 0
-    for before, whole in pairs:
-        first = len(before)
-        if not all(
-            np.array_equal(long[: len(begin)], begin)
-            for long, begin in ((before, ids), (whole, before))
-        ):
-            raise InputError(
-                "the chat template: expected the text of a conversation to begin with the text of "
-                "its first messages, found another beginning"
-            )
-        after = np.flatnonzero(np.isin(whole[first:], ends))
-        last = first + int(after[0]) + 1 if len(after) else len(whole)
-        if last > most:
-            break
-        counted = np.append(counted, np.zeros(first - len(ids), bool))
-        counted = np.append(counted, np.ones(last - first, bool))
-        ids, kept = whole[:last], kept + 1
-    return ids, counted, len(pairs) - kept
-
-
 # --- Jinja, with the functions that transformers adds ---------------------------------------------
 
 
@@ -337,22 +324,15 @@ def _compiled(source: str) -> Any:
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    def tojson(
-        value: Any,
-        ensure_ascii: bool = False,
-        indent: Any = None,
-        separators: Any = None,
-        sort_keys: bool = False,
-    ) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-                          sort_keys=sort_keys)  # fmt: skip
-
-    def strftime_now(format: str) -> str:  # noqa: A002  (as templates call it)
-        return datetime.now().strftime(format)
+    def tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, **others: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **others)
 
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, Generation]
     )
     environment.filters["tojson"] = tojson
-    environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
+    environment.globals |= {
+        "raise_exception": raise_exception,
+        "strftime_now": lambda form: datetime.now().strftime(form),
+    }
     return environment.from_string(source)

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import short
 from minillm.text.vocabulary import Vocabulary, check_texts
 from minillm.text.words import UNKNOWN, Words, word_spans
 
@@ -55,7 +54,8 @@ class OpenWords(Vocabulary):
 
     def __init__(self, tokens: Sequence[str], forms: Sequence[str]):
         """``forms`` are the spellings of the tokens, which are in lower case."""
-        self.tokens = check_texts(list(tokens), "tokens")
+        self._words = Words(tokens)  # it checks them, and writes words with spaces between
+        self.tokens = self._words.tokens
         self.forms = check_texts(list(forms), "forms")
         if len(self.forms) != len(self.tokens):
             raise ValueError(
@@ -63,13 +63,6 @@ class OpenWords(Vocabulary):
                 f"found {len(self.forms)}"
             )
         self._ids = {token: number for number, token in enumerate(self.tokens)}
-        if not self.tokens or self.tokens[0] != UNKNOWN:
-            raise ValueError(f"tokens: expected {UNKNOWN!r} first, found {short(self.tokens[:1])}")
-        if len(self._ids) != len(self.tokens):
-            raise ValueError(
-                f"tokens: expected distinct words, found {len(self._ids)} of {len(self.tokens)}"
-            )
-        self._spacing = Words([UNKNOWN])  # it writes given words, with spaces between
 
     @classmethod
     def from_texts(
@@ -138,13 +131,13 @@ class OpenWords(Vocabulary):
             if weights is not None:
                 before = max(candidates, key=lambda j: weights[t, j])
             pieces.append(source[slice(*words[before])])
-        return self._spacing.decode([0] * len(pieces), pieces)
+        return self._words.decode([0] * len(pieces), pieces)
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a word at a time, with spaces as in written English."""
         names = iter(unknown_words)
         forms = [self.forms[n] if 0 < n < len(self) else next(names, UNKNOWN) for n in ids]
-        return self._spacing.stream([0] * len(forms), forms)
+        return self._words.stream([0] * len(forms), forms)
 
     def split(self, text: str) -> list[str]:
         """The words of ``text`` in their original form, known or not, without line ends."""

@@ -32,13 +32,13 @@ from minillm.text.wordpiece import PREFIX
 from minillm.unicode import check_encodable
 
 SPACE = "▁"
+BYTE_TEXT = re.compile("<0x([0-9A-F]{2})>")  # a byte, as SentencePiece spells it
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _OTHERS = [value for value in range(256) if value not in _PRINTABLE]
 _SPELLED = {value: chr(value) for value in _PRINTABLE} | {
     value: chr(256 + number) for number, value in enumerate(_OTHERS)
 }
 _VALUES = {character: value for value, character in _SPELLED.items()}
-_BYTE = re.compile("<0x([0-9A-F]{2})>")
 # The names of special tokens, in the order in which they are looked for.
 _ROLES = {
     "bos": ("<|endoftext|>", "[CLS]", "<s>"),
@@ -59,30 +59,9 @@ def spell(token: bytes) -> str:
     return "".join(_SPELLED[value] for value in token)
 
 
-def is_byte(text: str) -> bool:
-    """Whether SentencePiece spells a byte so.
-
-    >>> is_byte("<0x0A>")
-    True
-    """
-    return _BYTE.fullmatch(text) is not None
-
-
 def unspell(text: str) -> bytes:
-    """The token of a spelling; ValueError for a character that stands for no byte."""
-    for character in text:
-        if character not in _VALUES:
-            raise ValueError(f"expected characters that stand for bytes, found {short(character)}")
+    """The token of a spelling; KeyError for a character that stands for no byte."""
     return bytes([_VALUES[character] for character in text])
-
-
-def steps_of(part: Any) -> list[dict[str, Any]]:
-    """The steps of a part of tokenizer.json, which may be a sequence of them, or null."""
-    if not isinstance(part, dict):
-        return []
-    names = ("normalizers", "pretokenizers", "processors", "decoders")
-    inner = next((part[name] for name in names if isinstance(part.get(name), list)), None)
-    return [part] if inner is None else [step for one in inner for step in steps_of(one)]
 
 
 def in_library(content: str) -> Any:
@@ -113,8 +92,9 @@ def _refusals() -> Iterator[None]:
 class _AddedTokens(SpecialTokens):
     """Added tokens, which the package looks for: some take the white space beside them."""
 
-    def __init__(self, ids: Mapping[str, int], values: Mapping[str, Any]):
-        self.ids, self._library = dict(ids), in_library(json.dumps(values))
+    def __init__(self, added: Sequence[Mapping[str, Any]]):
+        self.ids = {token["content"]: token["id"] for token in added}
+        self._library = in_library(json.dumps({"added_tokens": added, "model": _NOTHING}))
 
     def places(self, text: str) -> list[tuple[str, int]]:
         """The parts of a text, and where each begins; a model without tokens finds no others."""
@@ -148,29 +128,38 @@ class PublishedTokenizer(ByteTokens):
 
         ValueError for a tokenizer of another kind.
         """
-        whole = _complete(values)
+        _check_tables(values)
+        self._library = in_library(json.dumps(values))
+        self._library.no_padding()
+        self._library.no_truncation()
+        whole = self.values
         model, added = whole["model"], whole["added_tokens"]
-        self._json = json.dumps(whole)  # which takes less memory than the objects
-        self._steps = whole | {"added_tokens": [], "model": _NOTHING}
-        self._unigram, self.opens = model["type"] == "Unigram", _opens(whole)
-        self.spelling = _spelling(whole)
-        self._library = in_library(self._json)
+        self._unigram, self.spelling = model["type"] == "Unigram", _spelling(whole)
         self.unit = "wordpiece" if self.spelling == PREFIX else "bpe"
-        self.texts = _texts(self._library, added)
+        self.texts = _texts(self._library)
         self.tokens = [self._bytes(text) for text in self.texts]
         for token in added:
             before = " " * (self.spelling == PREFIX)
             self.tokens[token["id"]] = f"{before}{token['content']}".encode()
         self.line_end = self.tokens.index(b"\n") if b"\n" in self.tokens else None
-        ids = {token["content"]: token["id"] for token in added}
-        self.special = _AddedTokens(ids, whole | {"model": _NOTHING, "normalizer": None})
+        self.special = _AddedTokens(added)
+        ids: Any = self.special.ids
+        given: Any = values
+        for token in given.get("added_tokens") or []:
+            if ids[token["content"]] != token["id"]:
+                raise ValueError(
+                    f"added_tokens: expected the id {ids[token['content']]} of "
+                    f"{short(token['content'])}, found {token['id']}"
+                )
         self.shown = [token["content"] for token in added if not token["special"]]
         self.hidden = frozenset(ids.values()) - {ids[text] for text in self.shown}
         if self.spelling != "bytes":
             unknown = model.get("unk_token")
             self.unknown = model.get("unk_id", self._library.token_to_id(unknown or ""))
             self.hidden |= {self.unknown} - {None}
-        first, last = _frame(self._library)
+        first, plain, last = self._frame()
+        # Whether a space is put before a text.
+        self.opens = self.spelling == PREFIX or self.tokens[plain].startswith(b" ")
         self.bos, self.eos = self._role("bos", bos, first), self._role("eos", eos, last)
         self.mask = self._role("mask", None, None)
         if self.unit == "wordpiece":
@@ -186,8 +175,22 @@ class PublishedTokenizer(ByteTokens):
             return (text.removeprefix(PREFIX) if joined else f" {text}").encode()
         if self.spelling == "bytes":
             return unspell(text) if _VALUES.keys() >= {*text} else text.encode()
-        found = _BYTE.fullmatch(text)
+        found = BYTE_TEXT.fullmatch(text)
         return bytes([int(found[1], 16)]) if found else text.replace(SPACE, " ").encode()
+
+    def _frame(self) -> tuple[int | None, int, int | None]:
+        """The ids that a file puts before a text and after it, and the first of the text "a"."""
+        with _refusals():
+            plain = self._library.encode("a", add_special_tokens=False).ids
+            ids, mask = (found := self._library.encode("a")).ids, found.special_tokens_mask
+        before = mask.index(0) if plain else 0
+        after = len(ids) - before - len(plain)
+        if before > 1 or after > 1:
+            raise ValueError(
+                "post_processor: expected one token at most before a text, and after it, found more"
+            )
+        first, last = ids[0] if before else None, ids[-1] if after else None
+        return first, plain[0] if plain else 0, last
 
     def _role(self, name: str, text: str | None, default: int | None) -> int | None:
         """The id of a special token: of a text, of a frame, or of a usual name."""
@@ -198,8 +201,8 @@ class PublishedTokenizer(ByteTokens):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The content of the tokenizer.json."""
-        return json.loads(self._json)
+        """The content of the tokenizer.json, with all of its defaults."""
+        return json.loads(self._library.to_str())
 
     @property
     def cls(self) -> int | None:
@@ -217,9 +220,7 @@ class PublishedTokenizer(ByteTokens):
         """The ids of each of several texts, without BOS."""
         for text, name in zip(texts, names, strict=True):
             check_encodable(text, name)
-        with _refusals():
-            found = self._library.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(one.ids, np.int32) for one in found]
+        return _ids(self._library, list(texts))
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """Like :meth:`encode`, without BOS and EOS.
@@ -234,42 +235,28 @@ class PublishedTokenizer(ByteTokens):
     def encode_ordinary(self, text: str, first: bool = True) -> NDArray[np.int32]:
         """Like :meth:`encode_known`, but the text of a special token is split like any other."""
         check_encodable(text, "text")
-        library = self._ordinary if first else self._later
         text = text.replace(_TAKEN, "\ufffd") if self._unigram else text
-        with _refusals():
-            found = library.encode_batch_fast([text], add_special_tokens=False)
-        return np.array(found[0].ids, np.int32)
+        return _ids(self._ordinary[first], [text])[0]
 
     @cached_property
-    def _ordinary(self) -> Any:
-        """The tokenizer without special tokens.
+    def _ordinary(self) -> tuple[Any, Any]:
+        """The tokenizer without special tokens, for a text after others and for a first one.
 
-        A unigram model, which would still find them, has them under names that no text contains.
+        Some put a space before a first text only.  A unigram model, which would still find special
+        tokens, has them under names that no text contains.
         """
-        if not self._unigram:
-            library = in_library(json.dumps(self._steps))
-            library.model = self._library.model
-            return library
-        values = self.values | {"added_tokens": []}
-        for token in self.values["added_tokens"]:
-            if token["id"] < len(values["model"]["vocab"]):
-                values["model"]["vocab"][token["id"]][0] = _TAKEN + token["content"]
-        return in_library(json.dumps(values))
-
-    @cached_property
-    def _later(self) -> Any:
-        """The same for a text that follows another one, before which some put no space."""
-        steps = steps_of(self._steps["pre_tokenizer"])
-        if not any(step.get("prepend_scheme") == "first" for step in steps):
-            return self._ordinary
-        steps = [
-            {**step, "prepend_scheme": "never"} if step.get("type") == "Metaspace" else step
-            for step in steps
-        ]
-        parts = self._steps | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
-        library = in_library(json.dumps(parts))
-        library.model = self._ordinary.model
-        return library
+        values, model = self.values, self._library.model
+        if self._unigram:
+            entries, special = values["model"]["vocab"], {*self.special.ids}
+            vocab = [(_TAKEN * (text in special) + text, score) for text, score in entries]
+            options = {name: values["model"][name] for name in ("unk_id", "byte_fallback")}
+            model = type(model)(vocab, **options)
+        first = json.dumps(values | {"added_tokens": [], "model": _NOTHING})
+        later = first.replace('"prepend_scheme": "first"', '"prepend_scheme": "never"')
+        libraries = in_library(later), in_library(first)
+        for library in libraries:
+            library.model = model
+        return libraries
 
     def encode_with_offsets(
         self, text: str, name: str = "text"
@@ -299,18 +286,16 @@ class PublishedTokenizer(ByteTokens):
 
         ValueError unless they are added ones, and neither BOS nor EOS.
         """
-        values, stored = self.values, self.to_dict()
-        rest = {*range(size, len(self))}
+        stored, rest = self.to_dict(), {*range(size, len(self))}
         if not rest <= {*self.special.ids.values()} - {self.bos, self.eos}:
             raise ValueError(f"expected {size:,} tokens, found {len(self):,}")
-        values["added_tokens"] = [token for token in values["added_tokens"] if token["id"] < size]
+        values, gone = stored["tokenizer"], {self.texts[number] for number in rest}
         vocab = values["model"]["vocab"]
+        values["added_tokens"] = [t for t in values["added_tokens"] if t["content"] not in gone]
         values["model"]["vocab"] = (
-            vocab[:size]
-            if isinstance(vocab, list)
-            else {text: number for text, number in vocab.items() if number < size}
+            vocab[:size] if self._unigram else {t: vocab[t] for t in vocab if t not in gone}
         )
-        return self.from_dict(stored | {"tokenizer": values})
+        return self.from_dict(stored)
 
     def to_dict(self) -> dict:
         """The JSON form, with the tokenizer.json in it."""
@@ -328,106 +313,67 @@ class PublishedTokenizer(ByteTokens):
         return cls(values.get("tokenizer"), bos, eos, **added)
 
 
-def _complete(values: Any) -> dict[str, Any]:
-    """The content of a tokenizer.json without cutting and padding, and with all flags of tokens.
-
-    ValueError for a model whose tokens are not read here, or whose ids depend on chance.
-    """
-    model: Any = values.get("model") if isinstance(values, dict) else None
-    kind = model.get("type", "BPE") if isinstance(model, dict) else None
-    if kind not in ("BPE", "Unigram", "WordPiece"):
-        raise ValueError(f"model.type: expected BPE, Unigram or WordPiece, found {short(kind)}")
-    refused = ["dropout", "end_of_word_suffix"]
-    refused += ["continuing_subword_prefix"] if kind == "BPE" else []
-    for name in refused:
-        if model.get(name):
-            raise ValueError(f"model.{name}: expected none, found {short(model[name])}")
-    for step in steps_of(values.get("normalizer")):
-        if step.get("type") == "Precompiled":
-            _check_table(step.get("precompiled_charsmap"))
-    added = values.get("added_tokens", [])
-    if not isinstance(added, list) or not all(
-        isinstance(token, dict)
-        and isinstance(token.get("content"), str)
-        and type(token.get("id")) is int
-        for token in added
-    ):
-        raise ValueError(f"added_tokens: expected tokens with ids, found {short(added)}")
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    first = ("id", "content")  # the order that others write
-    added = [
-        {**{name: token[name] for name in first}, **flags, "special": True, **token}
-        for token in added
-    ]
-    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
-    return {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
-        **{name: values.get(name) for name in parts}, "model": {**model, "type": kind},
-    }  # fmt: skip
-
-
-def _check_table(text: Any) -> None:
-    """ValueError for a table of replacements in base64 that would make the package panic."""
-    data = b64decode(text, validate=True) if isinstance(text, str) else b""
-    size = int.from_bytes(data[:4], "little")
-    if size % 4 or not 1024 <= size <= len(data) - 4:
-        raise ValueError(f"expected a table of characters, found {len(data):,} bytes of others")
+def _ids(library: Any, texts: list[str]) -> list[NDArray[np.int32]]:
+    """The ids of each text, without the tokens around it."""
+    with _refusals():
+        found = library.encode_batch_fast(texts, add_special_tokens=False)
+    return [np.array(one.ids, np.int32) for one in found]
 
 
 def _spelling(values: Mapping[str, Any]) -> str:
-    """The way in which tokens are spelled: "bytes", "▁" or "##"; ValueError for another one."""
+    """The way in which tokens are spelled: "bytes", "▁" or "##".
+
+    ValueError for another way, or if the ids depend on chance.
+    """
     model = values["model"]
-    if model["type"] == "WordPiece":
-        if model.get("continuing_subword_prefix") != PREFIX:
-            raise ValueError(f"model.continuing_subword_prefix: expected {PREFIX}, found another")
-        return PREFIX
-    parts = [values[name] for name in ("normalizer", "pre_tokenizer", "decoder")]
-    steps = [step for part in parts for step in steps_of(part)]
-    if any(step.get("type") == "ByteLevel" for step in steps):
-        return "bytes"
-    names = ("content", "prepend", "replacement", "pattern")
-    found = [step.get(name) for step in steps for name in names]
-    if model["type"] == "Unigram" or SPACE in found or {"String": SPACE} in found:
+    kind = model["type"]
+    if kind not in ("BPE", "Unigram", "WordPiece"):
+        raise ValueError(f"model.type: expected BPE, Unigram or WordPiece, found {short(kind)}")
+    prefix = PREFIX if kind == "WordPiece" else None
+    expected = {"continuing_subword_prefix": prefix, "end_of_word_suffix": None, "dropout": None}
+    for name, value in expected.items():
+        if (model.get(name) or None) != value:
+            raise ValueError(f"model.{name}: expected {value}, found {short(model.get(name))}")
+    steps = [values[name] for name in ("normalizer", "pre_tokenizer", "decoder")]
+    text = json.dumps(steps, ensure_ascii=False)
+    if prefix or '"ByteLevel"' in text:
+        return prefix or "bytes"
+    if kind == "Unigram" or f'"{SPACE}"' in text:
         return SPACE
     part = short(values["pre_tokenizer"])
     raise ValueError(f"pre_tokenizer: expected ByteLevel, or ▁ for spaces, found {part}")
 
 
-def _texts(library: Any, added: Sequence[Mapping[str, Any]]) -> list[str]:
+def _texts(library: Any) -> list[str]:
     """The texts of all tokens, by id; ValueError unless each number is the id of one."""
     ids = library.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"expected as ids each number from 0 to {len(ids) - 1} once, found others")
-    for token in added:
-        if ids[token["content"]] != token["id"]:
-            raise ValueError(
-                f"expected the id {ids[token['content']]} of {short(token['content'])}, "
-                f"found {token['id']}"
-            )
     return sorted(ids, key=ids.__getitem__)
 
 
-def _frame(library: Any) -> tuple[int | None, int | None]:
-    """The ids of the tokens that a file puts before a text, and after it; ValueError for more."""
-    with _refusals():
-        plain = len(library.encode("a", add_special_tokens=False).ids)
-        around = library.encode("a")
-    before = around.special_tokens_mask.index(0) if plain else 0
-    after = len(around.ids) - before - plain
-    if before > 1 or after > 1:
-        raise ValueError(
-            "post_processor: expected one token at most before a text, and after it, found more"
-        )
-    return around.ids[0] if before else None, around.ids[-1] if after else None
+def _check_tables(part: Any) -> None:
+    """ValueError for tables of replaced characters that point outside of themselves.
 
-
-def _opens(values: Mapping[str, Any]) -> bool:
-    """Whether a space is put before a text."""
-    steps = [*steps_of(values["normalizer"]), *steps_of(values["pre_tokenizer"])]
-    return any(
-        step.get("type") == "Prepend"
-        or step.get("prepend_scheme", "never") != "never"
-        or ("prepend_scheme" not in step and step.get("add_prefix_space", False))
-        or step.get("type") == "BertPreTokenizer"
-        for step in steps
-    )
+    The package would panic, and print where.  A table is a trie of units of 32 bits in front of the
+    replacements: a unit leads to the block of units where those of the next byte are, and a leaf
+    to the beginning of a replacement.
+    """
+    if isinstance(part, list):
+        for step in part:
+            _check_tables(step)
+    if not isinstance(part, dict):
+        return
+    for name in ("normalizer", "normalizers"):
+        _check_tables(part.get(name))
+    if isinstance(text := part.get("precompiled_charsmap"), str):
+        data = b64decode(text)
+        units = np.frombuffer(data[4 : len(data) // 4 * 4], "<u4")
+        units = units[: int.from_bytes(data[:4], "little") // 4]
+        replacements = data[4 + units.nbytes :]
+        replacements.decode()
+        blocks = np.arange(len(units)) ^ ((units >> 10) << ((units >> 6) & 8))
+        inside = (blocks | 255) < len(units)
+        leaf, start = units >> 31 == 1, units & 0x7FFFFFFF
+        if not len(units) or not np.all(np.where(leaf, start < len(replacements), inside)):
+            raise ValueError(f"expected a table of characters, found {len(data):,} bytes of others")

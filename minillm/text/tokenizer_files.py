@@ -1,14 +1,14 @@
 """Files of tokenizers: Hugging Face's, GPT-2's, BERT's, SentencePiece's, and ours.
 
-    tokenizer.json              Hugging Face's
-    tokenizer.model             SentencePiece's: byte pairs or a unigram model
+    vocabulary.json             of one of our runs
+    tokenizer.json              Hugging Face's, which says all; the next ones are for older folders
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
     vocab.txt                   BERT's: a piece a line
+    tokenizer.model             SentencePiece's: byte pairs or a unigram model
     tokenizer_config.json       next to the others: which tokens open and close a text, tokens that
                                 are added, and whether BERT's pieces are in lower case
-    vocabulary.json             of one of our runs
 
-All but the last are read as :class:`minillm.text.published.PublishedTokenizer`.
+All but the first are read as :class:`minillm.text.published.PublishedTokenizer`.
 
 A tokenizer.model is a message of Protocol Buffers: a sequence of fields, each with its number and
 its type in one whole number, and then its value.  Whole numbers have 7 bits in each byte, the least
@@ -26,12 +26,10 @@ import numpy as np
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
 from minillm.data.lines import read_lines
-from minillm.errors import InputError, short
-from minillm.text.bpe import BYTES
+from minillm.errors import InputError
 from minillm.text.byte_pairs import BytePairs
-from minillm.text.published import PublishedTokenizer, spell
+from minillm.text.published import PublishedTokenizer
 from minillm.text.tokenizer_json import (
-    CONTROL,
     NORMAL,
     added_tokens,
     byte_pairs,
@@ -42,16 +40,14 @@ from minillm.text.tokenizer_json import (
 )
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, flag
-from minillm.text.word_pieces import WordPieces
+from minillm.text.word_pieces import SPECIALS, WordPieces
 
 _FORMAT_VERSION = 1  # of a run's files
-_BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_MPNET = ("<pad>", "[UNK]", "<s>", "</s>", "<mask>")  # MPNet's names of the same roles
-_NORMALIZER = {  # names of tokenizer_config.json, and of tokenizer.json
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
-}
+_FILES = (
+    *("vocabulary.json", "tokenizer.json", "vocab.json", "vocab.txt"),
+    *("tokenizer.model", "spiece.model"),
+)
+_USUAL = ("<|endoftext|>", "<s>", "<pad>", "</s>", "<unk>", "<mask>")  # GPT-2's, and RoBERTa's
 
 
 def load_tokenizer(path: str | Path) -> Vocabulary:
@@ -63,58 +59,33 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     that the package tokenizers does not have.
     """
     path = Path(path)
-    names = (
-        *("vocabulary.json", "tokenizer.json", "vocab.json", "vocab.txt"),
-        *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-    )
     if path.is_dir():
-        files = [path / name for name in names if (path / name).exists()]
+        files = [path / name for name in _FILES if (path / name).exists()]
         if not files:
-            raise InputError(f"{path}: expected one of {', '.join(names)}, found none of them")
+            raise InputError(f"{path}: expected one of {', '.join(_FILES)}, found none of them")
         path = files[0]
     if path.name == "merges.txt":
         path = path.with_name("vocab.json")
-    config = _read_config(path.with_name("tokenizer_config.json"))
+    file = path.with_name("tokenizer_config.json")
+    config = Entries(file, read_json(file) if file.exists() else {})
+    ends = token_texts(file, config.values, "bos", "eos")
     if path.suffix == ".model":
-        return _read_model(path, config)
-    if path.suffix == ".txt":
-        return _read_pieces(path, config)
-    file = Entries(path, read_json(path))
-    with in_file(path):
-        if isinstance(file.values.get("unit"), str):
-            file.check_nested({"format_version": (_FORMAT_VERSION,)})
-            return vocabulary_from_dict(file.values)
-    if "model" not in file.values:
-        return _read_byte_pairs(file, config)
-    if _class_of(config) == "BertTokenizer" and isinstance(file.values.get("normalizer"), dict):
-        named = {theirs: ours for theirs, ours in _NORMALIZER.items() if theirs in config.values}
-        changed = {ours: config.values[theirs] for theirs, ours in named.items()}
-        file.values["normalizer"].update(changed)
-    return _published(path, file.values, config)
-
-
-def _published(path: Path, values: Mapping[str, Any], config: Entries) -> PublishedTokenizer:
-    ends = token_texts(config.path, config.values, "bos", "eos")
+        with in_file(path):
+            values, named = _sentence_pieces(path.read_bytes(), config)
+            ends = named | ends
+    elif path.suffix == ".txt":
+        values = _word_pieces(path, config)
+    else:
+        values = read_json(path)
+        with in_file(path):
+            if isinstance(values.get("unit"), str):
+                if values.get("format_version") != _FORMAT_VERSION:
+                    raise Entries(path, values).wrong("format_version", str(_FORMAT_VERSION))
+                return vocabulary_from_dict(values)
+        if "model" not in values:
+            values = _byte_pairs(path, values, config)
     with in_file(path):
         return PublishedTokenizer(values, ends.get("bos"), ends.get("eos"))
-
-
-def _read_config(path: Path) -> Entries:
-    """The entries of tokenizer_config.json; none without a file.
-
-    InputError for one that makes other ids than the tokenizer's own files do.
-    """
-    config = Entries(path, read_json(path) if path.exists() else {})
-    refused = {"split_special_tokens": (False, None)}
-    if _class_of(config) in (None, "GPT2Tokenizer", "RobertaTokenizer"):  # others ignore it
-        refused["add_prefix_space"] = (False, None)
-    config.check_nested(refused)
-    return config
-
-
-def _class_of(config: Entries) -> Any:
-    name = config.values.get("tokenizer_class")
-    return name.removesuffix("Fast") if isinstance(name, str) else name
 
 
 def token_texts(path: str | Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
@@ -128,65 +99,43 @@ def token_texts(path: str | Path, values: Mapping[str, Any], *names: str) -> dic
     return texts
 
 
-def _added_in(config: Entries) -> list[dict[str, Any]]:
-    """The tokens that tokenizer_config.json adds, in the order of their ids."""
+def _added(special: Mapping[str, int], config: Entries) -> list[dict[str, Any]]:
+    """Special tokens, and those that tokenizer_config.json adds, whose flags count."""
     decoder = config.values.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict) or not all(
-        number.isdecimal() and isinstance(token, dict) for number, token in decoder.items()
+        number.isdecimal() and isinstance(token, dict) and isinstance(token.get("content"), str)
+        for number, token in decoder.items()
     ):
         raise config.wrong("added_tokens_decoder", "an object of ids and tokens")
-    ids = sorted(map(int, decoder))
-    tokens = ({**decoder[str(number)], "id": number} for number in ids)
-    return [{n: v for n, v in token.items() if n != "__type"} for token in tokens]
+    flags = {token["content"]: token for token in decoder.values()}
+    more = {text: int(number) for text, number in zip(flags, decoder, strict=True)}
+    return [
+        {name: flags.get(token["content"], token).get(name, token[name]) for name in token}
+        for token in added_tokens({**special, **more})
+    ]
 
 
-def _with_added(added: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Added tokens; what a configuration says of one counts."""
-    return [*({token["id"]: token for token in (*added, *more)}).values()]
+def _byte_pairs(path: Path, ids: Mapping[str, int], config: Entries) -> dict[str, Any]:
+    """Byte pairs in vocab.json and merges.txt."""
+    lines = (line for line, _ in read_lines(path.with_name("merges.txt"), regular=True))
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    made = {*map("".join, merges)}
+    special = {text: ids[text] for text in _USUAL if text in ids and text not in made}
+    return byte_pairs(ids, merges, _added(special, config))
 
 
-# --- GPT-2's and BERT's ---------------------------------------------------------------------------
-
-
-def _read_byte_pairs(file: Entries, config: Entries) -> PublishedTokenizer:
-    """Byte pairs in vocab.json and merges.txt; what merges do not make is special."""
-    path, ids = Path(file.path), file.values
-    merges = []
-    for number, (line, place) in enumerate(read_lines(path.with_name("merges.txt"), regular=True)):
-        if line and not (number == 0 and line.startswith("#version")):
-            merges.append(line.split(" "))
-            if len(merges[-1]) != 2:
-                raise InputError(f"{place}: expected two tokens, found {short(line)}")
-    made = {*map(spell, BYTES), *map("".join, merges)}
-    special = {
-        text: number
-        for text, number in ids.items()
-        if text not in made and text[:1] + text[-1:] in ("<>", "[]")
-    }
-    added = _with_added(added_tokens(special), _added_in(config))
-    return _published(path, byte_pairs(ids, merges, added), config)
-
-
-def _read_pieces(path: Path, config: Entries) -> PublishedTokenizer:
+def _word_pieces(path: Path, config: Entries) -> dict[str, Any]:
     """BERT's pieces of words in vocab.txt; without a configuration, they are in lower case."""
-    ids: dict[str, int] = {}
-    for number, (line, place) in enumerate(read_lines(path, regular=True)):
-        if not line or ids.setdefault(line, number) != number:
-            expected = f"expected each token once, found {short(line)} again" if line else ""
-            raise InputError(f"{place}: {expected or 'expected a token, found nothing'}")
+    ids = {line: number for number, (line, _) in enumerate(read_lines(path, regular=True))}
     with in_file(config.path):
         options = {
             "lower_case": flag(config.values, "do_lower_case", True),
             "strip_accents": flag(config.values, "strip_accents", None),
             "split_ideographs": flag(config.values, "tokenize_chinese_chars", True),
         }
-    named = token_texts(config.path, config.values, "cls").get("cls")
-    mpnet = _class_of(config) == "MPNetTokenizer" or named == "<s>" or "[CLS]" not in ids
-    special = {text: ids[text] for text in (_MPNET if mpnet else _BERT) if text in ids}
-    added = _with_added(added_tokens(special), _added_in(config))
-    ends = ("<s>", "</s>") if mpnet else ("[CLS]", "[SEP]")
-    frame = template(ids, *ends) if {*ends} <= ids.keys() else None
-    return _published(path, word_pieces(ids, added, template=frame, **options), config)
+    special = {text: ids[text] for text in SPECIALS if text in ids}
+    frame = template(ids, "[CLS]", "[SEP]") if {"[CLS]", "[SEP]"} <= ids.keys() else None
+    return word_pieces(ids, _added(special, config), template=frame, **options)
 
 
 # --- SentencePiece's ------------------------------------------------------------------------------
@@ -237,56 +186,39 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
         yield key >> 3, np.frombuffer(value, "<f4")[0] if kind == 5 else value
 
 
-def _read_model(path: Path, config: Entries) -> PublishedTokenizer:
-    """The tokenizer in a tokenizer.model."""
-    with in_file(path):
-        parts: dict[int, list[bytes]] = {_TOKENS: [], _TRAINING: [b""], _NORMALISER: [b""]}
-        for number, value in fields(path.read_bytes()):
-            if number in parts and isinstance(value, bytes):
-                parts[number].append(value)
-        training, normaliser = (dict(fields(parts[n][-1])) for n in (_TRAINING, _NORMALISER))
-        rows = [{_TEXT: b"", _SCORE: 0.0, _TYPE: NORMAL, **dict(fields(t))} for t in parts[_TOKENS]]
-        kind = training.get(_MODEL, _UNIGRAM)
-        if kind not in (_UNIGRAM, _PAIRS) or not rows:
-            raise ValueError(f"expected a unigram model or byte pairs, found type {kind}")
-        if training.get(_SUFFIX) or not normaliser.get(_ESCAPES, 1):
-            raise ValueError('expected "▁" in place of the space before a word, found others')
-        texts = [row[_TEXT].decode() for row in rows]
-        ends = [
-            texts[at] if at < len(texts) else None
-            for at in (training.get(_BOS, 1), training.get(_EOS, 2))
-        ]
-    more = [token for token in _added_in(config) if token["id"] >= len(texts)]
-    if [token["id"] for token in more] != list(range(len(texts), len(texts) + len(more))):
-        raise config.wrong("added_tokens_decoder", f"ids from {len(texts):,} on without gaps")
-    scores = [float(row[_SCORE]) for row in rows]
-    types = [row[_TYPE] for row in rows]
-    xlm = _class_of(config) in (None, "XLMRobertaTokenizer")
-    if xlm := xlm and path.name == "sentencepiece.bpe.model":
-        # XLM-R's ids are those of fairseq, which has four special tokens, and <mask> as the last.
-        texts = ["<s>", "<pad>", "</s>", "<unk>", *texts[3:], "<mask>"]
-        scores, types = [0.0] * 4 + scores[3:] + [0.0], [CONTROL] * 4 + types[3:] + [CONTROL]
-        ends, more = ["<s>", "</s>"], []
-    adds = (
-        config.flag("add_bos_token", kind == _PAIRS or xlm),
-        config.flag("add_eos_token", kind == _UNIGRAM),
-    )
+def _sentence_pieces(data: bytes, config: Entries) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tokenizer in a tokenizer.model, and the texts of BOS and EOS."""
+    parts: dict[int, list[bytes]] = {_TOKENS: [], _TRAINING: [b""], _NORMALISER: [b""]}
+    for number, value in fields(data):
+        if number in parts and isinstance(value, bytes):
+            parts[number].append(value)
+    training, normaliser = (dict(fields(parts[n][-1])) for n in (_TRAINING, _NORMALISER))
+    rows = [{_TEXT: b"", _SCORE: 0.0, _TYPE: NORMAL, **dict(fields(t))} for t in parts[_TOKENS]]
+    kind = training.get(_MODEL, _UNIGRAM)
+    if kind not in (_UNIGRAM, _PAIRS) or not rows:
+        raise ValueError(f"expected a unigram model or byte pairs, found type {kind}")
+    if training.get(_SUFFIX) or not normaliser.get(_ESCAPES, 1):
+        raise ValueError('expected "▁" in place of the space before a word, found others')
+    texts = [row[_TEXT].decode() for row in rows]
     ids = {text: number for number, text in enumerate(texts)}
-    frame = template(ids, *(end if add else None for end, add in zip(ends, adds, strict=True)))
-    with in_file(path):
-        values = sentence_pieces(
-            texts,
-            scores,
-            types,
-            unigram=kind == _UNIGRAM,
-            table=normaliser.get(_TABLE, b""),
-            squeeze=bool(normaliser.get(_SQUEEZES, 1)),
-            prefix=bool(normaliser.get(_ADDS_SPACE, 1)),
-            template=frame,
-        )
-        values["added_tokens"] += more
-        named = token_texts(config.path, config.values, "bos", "eos")
-        return PublishedTokenizer(values, named.get("bos", ends[0]), named.get("eos", ends[1]))
+    at = {"bos": training.get(_BOS, 1), "eos": training.get(_EOS, 2)}
+    ends = {name: texts[number] for name, number in at.items() if number < len(texts)}
+    adds = {
+        "bos": config.flag("add_bos_token", kind == _PAIRS),
+        "eos": config.flag("add_eos_token", kind == _UNIGRAM),
+    }
+    values = sentence_pieces(
+        texts,
+        [float(row[_SCORE]) for row in rows],
+        [row[_TYPE] for row in rows],
+        unigram=kind == _UNIGRAM,
+        table=normaliser.get(_TABLE, b""),
+        squeeze=bool(normaliser.get(_SQUEEZES, 1)),
+        prefix=bool(normaliser.get(_ADDS_SPACE, 1)),
+        template=template(ids, *(ends.get(name) if adds[name] else None for name in adds)),
+    )
+    values["added_tokens"] += [t for t in _added({}, config) if t["id"] >= len(texts)]
+    return values, ends
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -301,14 +233,11 @@ def tokenizer_files(tokenizer: Vocabulary) -> dict[str, bytes]:
         values = tokenizer.values
     else:
         assert isinstance(tokenizer, BytePairs | WordPieces)
-        values = of_ours(tokenizer)
+        values = {"version": "1.0", "truncation": None, "padding": None, **of_ours(tokenizer)}
     files = {"tokenizer.json": values}
     if isinstance(tokenizer, WordPieces):
-        roles = ("pad", "unk", "cls", "sep", "mask")
-        files["tokenizer_config.json"] = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            **{f"{role}_token": text for role, text in zip(roles, _BERT, strict=True)},
-        }
+        names = {f"{text.strip('[]').lower()}_token": text for text in SPECIALS}
+        files["tokenizer_config.json"] = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
     return {
         name: (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
         for name, content in files.items()

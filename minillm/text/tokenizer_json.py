@@ -16,7 +16,6 @@ from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN
 NORMAL, UNKNOWN_TYPE, CONTROL, DEFINED, UNUSED, BYTE = range(1, 7)  # of SentencePiece
 
 BY_REGEX = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-_METASPACE = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "never", "split": True}
 
 
 def byte_pairs(
@@ -33,15 +32,14 @@ def byte_pairs(
 
     words: the pre-tokenizer, GPT-2's by default.  whole: a word that is a token is not merged.
     """
-    model = {"type": "BPE", "vocab": dict(ids), "merges": merges, "ignore_merges": whole}
-    return _tokenizer_json(
-        added,
-        normalizer={"type": "NFC"} if nfc else None,
-        pre_tokenizer=words,
-        post_processor=template,
-        decoder=BY_REGEX,
-        model=model,
-    )
+    return {
+        "added_tokens": list(added),
+        "normalizer": {"type": "NFC"} if nfc else None,
+        "pre_tokenizer": words,
+        "post_processor": template,
+        "decoder": BY_REGEX,
+        "model": {"type": "BPE", "vocab": ids, "merges": merges, "ignore_merges": whole},
+    }
 
 
 def sentence_pieces(
@@ -71,16 +69,20 @@ def sentence_pieces(
     ids = {text: number for number, text in enumerate(texts)}
     if len(ids) < len(texts):
         raise ValueError("expected distinct tokens, found one twice")
-    fallback = BYTE in types
-    special = (UNKNOWN_TYPE, CONTROL, DEFINED, UNUSED)
+    named = zip(ids.items(), types, strict=True)
+    special = {t: n for (t, n), kind in named if kind not in (NORMAL, BYTE) or t == unknown}
     added = [
-        {"id": number, "content": text, "special": kind != DEFINED, **(flags or {}).get(text, {})}
-        for number, (text, kind) in enumerate(zip(texts, types, strict=True))
-        if kind in special or text == unknown
+        {
+            **token,
+            "special": types[token["id"]] != DEFINED,
+            **(flags or {}).get(token["content"], {}),
+        }
+        for token in added_tokens(special)
     ]
+    model: dict[str, Any] = {"byte_fallback": BYTE in types}
     if unigram:
-        vocab = [[text, float(score)] for text, score in zip(texts, scores, strict=True)]
-        model: dict[str, Any] = {"type": "Unigram", "unk_id": ids.get(unknown), "vocab": vocab}
+        vocab = list(zip(texts, scores, strict=True))
+        model |= {"type": "Unigram", "unk_id": ids.get(unknown), "vocab": vocab}
     else:
         pieces = {text: at for text, at in ids.items() if types[at] in (NORMAL, DEFINED)}
         pairs = [
@@ -90,8 +92,8 @@ def sentence_pieces(
             if text[:n] in pieces and text[n:] in pieces
         ]
         merges = [[texts[a], texts[b]] for _, a, b in sorted(pairs)]
-        model = {"type": "BPE", "unk_token": unknown if unknown in ids else None, "fuse_unk": True}
-        model |= {"vocab": ids, "merges": merges}
+        model |= {"type": "BPE", "unk_token": unknown if unknown in ids else None}
+        model |= {"fuse_unk": True, "vocab": ids, "merges": merges}
     steps: list[dict[str, Any]] = []
     if table:
         steps.append({"type": "Precompiled", "precompiled_charsmap": b64encode(table).decode()})
@@ -100,19 +102,24 @@ def sentence_pieces(
     if prefix:
         steps.append({"type": "Prepend", "prepend": SPACE})
     steps.append(_replace({"String": " "}, SPACE))
-    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
     decoders = [_replace({"String": SPACE}, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
+    decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
     # Words are remembered; they may be cut where no token reaches across the beginning of one.
     reaching = any(SPACE in text.lstrip(SPACE) for text, at in ids.items() if types[at] == NORMAL)
-    words = {"type": "Split", "pattern": {"Regex": f"{SPACE}+[^{SPACE}]*|[^{SPACE}]+"}}
-    return _tokenizer_json(
-        added,
-        normalizer={"type": "Sequence", "normalizers": steps},
-        pre_tokenizer=None if reaching else words | {"behavior": "Isolated", "invert": False},
-        post_processor=template,
-        decoder={"type": "Sequence", "decoders": decoders + strip},
-        model=model | {"byte_fallback": fallback},
-    )
+    return {
+        "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": steps},
+        "pre_tokenizer": None if reaching else split(f"{SPACE}+[^{SPACE}]*|[^{SPACE}]+"),
+        "post_processor": template,
+        "decoder": {"type": "Sequence", "decoders": decoders[: 3 + prefix]},
+        "model": model,
+    }
+
+
+def split(expression: str) -> dict[str, Any]:
+    """The step that makes a word of each match, and of the text between two."""
+    pattern = {"Regex": expression}
+    return {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
 
 
 def word_pieces(
@@ -124,26 +131,26 @@ def word_pieces(
     template: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """BERT's WordPiece.  strip_accents: None means the value of lower_case."""
-    return _tokenizer_json(
-        added,
-        normalizer={
+    return {
+        "added_tokens": list(added),
+        "normalizer": {
             "type": "BertNormalizer",
             "clean_text": True,
             "handle_chinese_chars": split_ideographs,
             "strip_accents": strip_accents,
             "lowercase": lower_case,
         },
-        pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=template,
-        decoder={"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
-        model={
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": template,
+        "decoder": {"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
+        "model": {
             "type": "WordPiece",
             "unk_token": UNKNOWN,
             "continuing_subword_prefix": PREFIX,
             "max_input_chars_per_word": LONGEST,
-            "vocab": dict(ids),
+            "vocab": ids,
         },
-    )
+    }
 
 
 def of_ours(tokenizer: BytePairs | WordPieces) -> dict[str, Any]:
@@ -171,30 +178,26 @@ def added_tokens(ids: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def template(ids: Mapping[str, int], first: str | None, last: str | None) -> dict[str, Any] | None:
     """The post-processor that puts special tokens around a text, and after a second one."""
-
-    def pieces(names: Sequence[str | None], at: int) -> list[dict[str, Any]]:
-        text = {"Sequence": {"id": "AB"[at], "type_id": at}}
-        around = [{"SpecialToken": {"id": name, "type_id": at}} if name else None for name in names]
-        return [piece for piece in (*around[:-1], text, around[-1]) if piece]
-
-    if first is None and last is None:
+    names = [name for name in (first, last) if name]
+    if not names:
         return None
+
+    def piece(kind: str, name: str, at: int) -> dict[str, Any]:
+        return {kind: {"id": name, "type_id": at}}
+
+    before, after, second = (
+        [piece("SpecialToken", name, at)] if name else []
+        for name, at in ((first, 0), (last, 0), (last, 1))
+    )
+    single = [*before, piece("Sequence", "A", 0), *after]
+    tokens = {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in names}
     return {
         "type": "TemplateProcessing",
-        "single": pieces([first, last], 0),
-        "pair": [*pieces([first, last], 0), *pieces([last], 1)],
-        "special_tokens": {
-            name: {"id": name, "ids": [ids[name]], "tokens": [name]}
-            for name in (first, last)
-            if name
-        },
+        "single": single,
+        "pair": [*single, piece("Sequence", "B", 1), *second],
+        "special_tokens": tokens,
     }
 
 
 def _replace(pattern: Mapping[str, str], content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": pattern, "content": content}
-
-
-def _tokenizer_json(added: Iterable[Mapping[str, Any]], **parts: Any) -> dict[str, Any]:
-    head = {"version": "1.0", "truncation": None, "padding": None}
-    return {**head, "added_tokens": list(map(dict, added)), **parts}

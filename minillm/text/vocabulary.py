@@ -148,26 +148,6 @@ def any_of(texts: Iterable[str]) -> str:
     return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
 
 
-REMEMBERED = 1 << 16  # results that are remembered
-_SHORT = 100  # characters of a text whose result is remembered
-
-
-class Memory(dict[str, Any]):
-    """The recent results of a function of a short text."""
-
-    def __init__(self, function: Any):
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, text: str) -> Any:
-        result = self._function(text)
-        if len(text) <= _SHORT:  # a text without white space may be one long run
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[text] = result
-        return result
-
-
 def unit_name(vocabulary: Vocabulary) -> str:
     """The name of one token, as a noun with a regular plural."""
     units = {"bpe": "token", "wordpiece": "token", "open word": "word"}
@@ -215,15 +195,9 @@ def check_texts(values: Any, name: str) -> list[str]:
         raise ValueError(f'expected "{name}": a list of strings, found {short(values)}')
     try:
         "".join(values).encode()
-        return values
-    except UnicodeEncodeError:
-        pass
-    for text in values:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            found = f"half of a character: {short(text)}"
-            raise ValueError(f'"{name}": expected text, found {found}') from None
+    except UnicodeEncodeError as error:
+        found = f"half of a character: {short(error.object[error.start])}"
+        raise ValueError(f'"{name}": expected text, found {found}') from None
     return values
 
 

@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import Memory, SpecialTokens, Vocabulary, check_texts, flag
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, flag
 from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN, CharacterTable, basic_tokens, spell
 from minillm.text.wordpiece_fast import learn_pieces
 from minillm.text.words import blocks
@@ -17,6 +18,7 @@ from minillm.unicode import check_encodable
 
 PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIALS = (PAD, UNKNOWN, CLS, SEP, MASK)
+_REMEMBERED = 1 << 16  # runs without white space
 CLOSING = frozenset(".,?!")  # written without a space before them
 RAREST = 1e-6  # a character with a smaller share of a text has no piece
 LEAST_SIZE = len(SPECIALS) + 2
@@ -121,7 +123,7 @@ class WordPieces(Vocabulary):
         self._pieces = {t: number for t, number in self._ids.items() if t not in special}
         self._longest = max(map(len, self._pieces), default=0)
         self.table = CharacterTable(lower_case)
-        self._spans = Memory(self._spans_of_run)
+        self._remembered = lru_cache(_REMEMBERED)(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
         self.pad = self.padding = special.get(PAD)
         self.mask = special.get(MASK)
@@ -162,7 +164,9 @@ class WordPieces(Vocabulary):
                 starts.append(start)
             else:
                 for run in _RUN.finditer(part):
-                    spans.append(self._spans[run[0]])
+                    # A text without white space may be one long run.
+                    find = self._remembered if len(run[0]) <= LONGEST else self._spans_of_run
+                    spans.append(find(run[0]))
                     starts.append(start + run.start())
             start += len(part)
         rows = np.concatenate(spans)

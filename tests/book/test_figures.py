@@ -100,7 +100,7 @@ QUOTATIONS = [
     (
         "big-data",
         "takes {:.0f} days on one such machine",
-        lambda number: [number(" 100.0%", 4) / 24],
+        lambda number: [number(" 100.0%", 4, "chapters/16-big-data.md") / 24],
     ),
     (
         "kernels",
@@ -135,6 +135,8 @@ def chapter(label):
     (path,) = (path for path in DOCS.glob("*/*.md") if f"({label})=\n" in path.read_text())
     text = path.read_text()
     lines = [line for line in text.splitlines() if line.startswith("|")]
+    for output in re.findall(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        lines += output.splitlines()
     if path.parent.name == "chapters":
         kept = json.loads((DOCS / "outputs/cells" / f"{path.stem}.json").read_text())
         for output in kept["outputs"]:

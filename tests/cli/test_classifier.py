@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
 from minillm.runs.kind import Job, find_kind
-from minillm.training.minibatches import ClassificationTask
 
 TINY = ["--buckets", "400", "--batch", "8", "--learning-rate", "0.05"]
 RECURRENT = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
@@ -74,35 +72,6 @@ def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
     assert metrics(out) == metrics(whole)
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    ("kind", "options"), [("classifier", TINY), ("recurrent-classifier", RECURRENT)]
-)
-def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatch, capsys):
-    train = ["train", kind, noise, *options, "--out"]
-    assert main([*train, str(tmp_path / "whole")]) == 0
-    own, steps = ClassificationTask.training_loss, []
-
-    def interrupted(self, rng):
-        steps.append(1)
-        if len(steps) % 7 == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        return own(self, rng)
-
-    monkeypatch.setattr(ClassificationTask, "training_loss", interrupted)
-    command = [*train, str(tmp_path / "parts")]
-    status, sessions = main(command), 1
-    while status == 130:
-        command = ["train", kind, "--resume", "--out", str(tmp_path / "parts")]
-        status, sessions = main(command), sessions + 1
-    assert status == 0
-    assert sessions > 5
-    for name in ("model.safetensors", "config.json"):
-        whole, parts = (tmp_path / folder / name for folder in ("whole", "parts"))
-        assert whole.read_bytes() == parts.read_bytes()
-    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
-
-
 def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
     from minillm.runs.kind import find_kind
     from minillm.runs.train import train_run
@@ -143,7 +112,7 @@ def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minillm.runs.kinds._labelled.has_sklearn", lambda: False)
+    monkeypatch.setattr("minillm.runs.kinds.labels.has_sklearn", lambda: False)
     training, test = weather
     out = str(tmp_path / "run")
     assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0

@@ -47,7 +47,7 @@ def imported(tmp_path_factory):
 @pytest.mark.parametrize("family", ["distilbert", "roberta", "mpnet"])
 def test_trained_here(files, tmp_path, family, capsys):
     out, text = str(tmp_path / "run"), str(files / "text.txt")
-    options = ["--family", family, "--steps", "3", *tiny.BERT, "--whole-words"]
+    options = ["--family", family, "--steps", "3", *tiny.BERT]
     assert main(["train", "encoder", text, "--out", out, *options]) == 0
     assert "\nmasked accuracy " in capsys.readouterr().out
     run = minillm.load(out)
@@ -87,7 +87,7 @@ def test_an_imported_one(imported, capsys):
 def test_adapted_to_a_text(imported, files, tmp_path):
     """With its tokenizer, its eps and its positions."""
     out = str(tmp_path / "run")
-    options = ["--init", str(imported), "--steps", "2", "--batch", "4", "--whole-words"]
+    options = ["--init", str(imported), "--steps", "2", "--batch", "4"]
     assert main(["train", "encoder", str(files / "text.txt"), "--out", out, *options]) == 0
     run, before = minillm.load(out), minillm.load(imported)
     assert run.config == before.config

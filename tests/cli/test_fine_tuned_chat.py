@@ -15,7 +15,7 @@ from minillm.data.conversations import read_conversations, summary_request
 from minillm.data.pairs import read_pairs
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import ChatKind, ChatSettings, _encoded
+from minillm.runs.kinds.chat import ChatKind, ChatSettings, encoded_items
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -271,9 +271,6 @@ def test_eval_of_conversations(tuned, folder, evaluated, fails):
     assert results["nats_per_token"] > 0
     assert "exact_match" not in evaluated(tuned, data)
     assert "expected a regular expression" in fails("eval", tuned, data, "--pattern", "[")
-    choices = lines(folder / "c.jsonl", [{"ctx": "the", "endings": ["cat", "dog"], "label": 1}])
-    assert evaluated(tuned, choices)["questions"] == 1
-    assert "found multiple choice" in fails("eval", tuned, choices, "--pattern", "x")
     assert "expected a FILE of conversations" in fails("eval", tuned, "--pattern", "x")
 
 
@@ -326,7 +323,7 @@ def test_of_a_long_pair_the_text_is_cut(folder, pairs, base, capsys):
     items = [*read_conversations(long)][-2:]
     run = minillm.load(base)
     for most in (112, 113, 114, 128):
-        (encoded, *others), cut, missing = _encoded(run.chat_template(), run.tokenizer, items, most)
+        (encoded, *others), cut, missing = encoded_items(run, items, most)
         assert (others, cut, missing) == ([], 1, 1)
         assert most - 4 <= len(encoded[0].ids) <= most
         text = run.tokenizer.decode(encoded[0].ids)

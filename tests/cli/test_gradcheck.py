@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from few import few
 
-from minillm.cli import gradcheck, main
-from minillm.testing import arrays, check_gradients, own_process
+from minillm.cli import main
+from minillm.testing import arrays, check_gradients, own_op, own_process
 
 FILE = '''"""Ops of a reader."""
 
@@ -301,9 +301,9 @@ def test_what_the_code_does_to_its_process_does_not_matter(mine, capsys):
 
 def test_each_call_of_the_op_is_a_sign_of_life(mine, monkeypatch):
     signs = []
-    monkeypatch.setattr(gradcheck, "alive", lambda: signs.append(1))
+    monkeypatch.setattr(own_op, "alive", lambda: signs.append(1))
     monkeypatch.setattr(sys, "path", sys.path[:])
-    ((_, worst, failure),) = gradcheck.check_file(mine, "Double", "", 1, {})
+    ((_, worst, failure),) = own_op.check_file(mine, "Double", "", 1, {})
     assert worst.keys() == {"x"}
     assert not failure
     assert len(signs) > 5
@@ -312,7 +312,7 @@ def test_each_call_of_the_op_is_a_sign_of_life(mine, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MINE:affine", "--shapes", "B T <"], r"--shapes: arrays: expected parts such as"),
+        (["MINE:affine", "--shapes", "B T <"], r"affine: arrays: expected parts such as"),
         (
             ["MINE:affine", "--shapes", "B I, I O"],
             "affine: .* missing 1 required positional argument",

@@ -78,7 +78,7 @@ def test_bad_input(tmp_path, ngram, text_file, fails):
     damaged = tmp_path / "damaged.arpa"
     damaged.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<s>\nx\ta\n\n\\end\\\n")
     message = fails("import", str(damaged), "--out", out)
-    assert "line 6: expected numbers" in message
+    assert "line 6: expected 2 1-grams: log10 p" in message
     assert not (tmp_path / "new").exists()
     message = fails("generate", ngram, "--prompt", "the sofa")
     assert "'sofa' is not among" in message

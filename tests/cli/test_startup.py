@@ -31,7 +31,7 @@ sys.exit(f"imported: {{forbidden}}" if forbidden else 0)
         (
             "minillm.cli",
             "minillm.cli.main(['train', 'gpt', '--help'])",
-            "'minillm.runs.kinds.bert', 'minillm.runs.kinds.lm', 'matplotlib'",
+            "'minillm.runs.kinds.masked', 'minillm.runs.kinds.pairs', 'matplotlib'",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
-from minillm.runs.kinds.transformer import MUON_RATE
+from minillm.runs.kinds.pairs import MUON_RATE
 
 TINY = ["--width", "8", "--heads", "2", "--layers", "2", "--feed-forward", "12", "--batch", "8"]
 WORDS = ["one", "two", "three", "four", "five"]
@@ -55,7 +55,7 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
         arguments = ["plot", "attention", run_folder, "one two three", "--to", str(picture)]
         capsys.readouterr()
         assert main([*arguments, *options]) == 0
-        assert capsys.readouterr().out.startswith(f"{picture}\n{told}\n")
+        assert capsys.readouterr().out.startswith(f"{picture}\n{told} (of 2 layers ")
         assert picture.read_bytes().startswith(b"\x89PNG")
         picture.unlink()
 
@@ -63,11 +63,8 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
 def test_the_weights_of_a_layer_and_a_head(run_folder):
     run = minillm.load(run_folder)
     best = run.hypotheses(["one two three"], keep_weights=True)[0][0].hypothesis
-    ids = [*best.ids, *[run.model.config.eos] * best.ended]
-    weights = run.cross_attention("one two three", ids, None, None)
-    np.testing.assert_allclose(weights, best.weights, atol=1e-6)
-    heads = [run.cross_attention("one two three", ids, 0, head) for head in (0, 1)]
-    np.testing.assert_allclose(np.mean(heads, axis=0), weights, atol=1e-6)  # layer 0 of 2
+    found = run.inside("one two three").attention[0].weights
+    np.testing.assert_allclose(found[0].mean(axis=0), best.weights, atol=1e-6)  # of 2 layers
 
 
 def test_muon_unless_a_run_begins_with_another(run_folder, pair_file, tmp_path):

@@ -67,7 +67,7 @@ def test_a_toy_text_is_told_what_it_loses(tmp_path, capsys):
         "2 of 5 different words occur 5 times or more, 79% of the text; the others have no vector "
         "(minimum_count)\n"
     ) in printed
-    assert "2 vectors; nothing was predicted, because minimum_count and subsample" in printed
+    assert "2 vectors; nothing was predicted" in printed
     assert main([*command, "--overwrite", "--minimum-count", "1", "--subsample", "0"]) == 0
     printed = capsys.readouterr().out
     assert "different words" not in printed
@@ -174,7 +174,7 @@ def test_bad_input(tmp_path, run_folder, text_file, fails):
     vectors = tmp_path / "vectors.bin"
     assert main(["export", str(run_folder), str(vectors), "--binary"]) == 0
     vectors.write_bytes(vectors.read_bytes()[:-9])
-    assert "ends within word 8 of 8" in fails("import", vectors, "--out", out)
+    assert "word 8 of 8: expected a word, a space and" in fails("import", vectors, "--out", out)
     message = fails("train", "word2vec", text_file, "--out", out, "--minimum-count", 10**6)
     assert "expected at least 2 words that occur 1000000 times" in message
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""A corpus as documents and parts: nothing is lost, and no token is cut."""
+"""A corpus as documents in blocks: nothing is lost, and no token is cut."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minillm.data import files, read_text
-from minillm.data.documents import cut_at_spaces, parts_of, pieces_of, size_of
+from minillm.data.documents import blocks_of, cut_at_spaces
 from minillm.errors import InputError
 from minillm.text import build_vocabulary
 from minillm.text.bpe import split_words
@@ -21,11 +21,11 @@ UNITS = ("character", "word", "bpe", "wordpiece")
 _TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
 
 
-def texts_of(parts, kind="file"):
-    """The documents of parts."""
+def texts_of(files, size, kind="file"):
+    """The documents of files."""
     results, held = [], ""
-    for part in parts:
-        for _, piece in pieces_of(part, kind):
+    for block in blocks_of([str(file) for file in files], kind, size):
+        for _, piece in block:
             held += piece or ""
             if piece is None:
                 results.append(held)
@@ -39,33 +39,19 @@ def texts_of(parts, kind="file"):
 @example([["b", "", "b"]], 1, "bpe")
 @example([["b\u3000", "b"]], 1, "bpe")
 @example([["b", "\u00a0 b"]], 1, "bpe")
-def test_parts_have_the_tokens_of_the_whole(tmp_path_factory, contents, size, unit):
-    """Parts of any size have every document once."""
+def test_blocks_have_the_tokens_of_the_whole(tmp_path_factory, contents, size, unit):
+    """Blocks of any size have every document once."""
     folder, files = tmp_path_factory.mktemp("texts"), []
     for number, lines in enumerate(contents):
         files.append(str(folder / str(number)))
         (folder / str(number)).write_bytes(("a" + "\n".join(lines)).encode())
-    parts = parts_of(files, size)
-    assert all(size_of(part) >= size for part in parts[:-1])
-    assert texts_of(parts) == [read_text([file]) for file in files]
+    assert texts_of(files, size) == [read_text([file]) for file in files]
     whole = read_text(files)
     vocabulary = build_vocabulary([whole], unit, 1, 400)
-    pieces = [text for part in parts for _, text in pieces_of(part, "file") if text]
+    pieces = [text for block in blocks_of(files, "file", size) for _, text in block if text]
     for split in (vocabulary.encode, split_words):  # a small vocabulary has few long tokens
         expected = [token for file in files for token in split(read_text([file]))]
         assert [token for piece in pieces for token in split(piece)] == expected
-
-
-def test_large_files_are_cut_in_parts_of_about_the_size(tmp_path):
-    text = "".join(f"the line {k}\n" for k in range(2000))
-    for name, data in (("plain", text.encode()), ("packed", gzip.compress(text.encode(), 0))):
-        (tmp_path / name).write_bytes(data)
-    parts = parts_of([str(tmp_path / "plain")], 1000)
-    assert len(parts) == -(-len(text) // 1000)
-    assert max(map(size_of, parts[:-1])) < 1020
-    assert len(parts_of([str(tmp_path / "packed")], 1000)) == 1
-    several = parts_of([str(tmp_path / "plain")] * 3, 40_000)
-    assert [len(part) for part in several] == [2, 1]
 
 
 @given(LINES, st.integers(1, 60))
@@ -77,15 +63,15 @@ def test_lines_and_json_lines_are_the_same_documents(tmp_path_factory, lines, si
     objects = "".join(json.dumps({"id": 1, "text": line}) + "\n" for line in lines)
     (folder / "text.jsonl").write_text(objects)
     (folder / "text.jsonl.gz").write_bytes(gzip.compress(objects.encode()))
-    assert texts_of(parts_of([str(folder / "text")], size), "line") == expected
+    assert texts_of([folder / "text"], size, "line") == expected
     for name in ("text.jsonl", "text.jsonl.gz"):
         for kind in ("file", "line"):
-            assert texts_of(parts_of([str(folder / name)], size), kind) == expected
+            assert texts_of([folder / name], size, kind) == expected
 
 
 def test_a_text_of_json_lines_may_have_lines(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one\\ntwo"}\n\n{"text": ""}\n{"text": "3\\n"}')
-    assert texts_of(parts_of([str(tmp_path / "a.jsonl")], 99)) == ["one\ntwo\n", "3\n"]
+    assert texts_of([tmp_path / "a.jsonl"], 99) == ["one\ntwo\n", "3\n"]
 
 
 @pytest.mark.parametrize(
@@ -101,20 +87,20 @@ def test_a_text_of_json_lines_may_have_lines(tmp_path):
 def test_lines_without_a_document_are_named(tmp_path, content, complaint):
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=complaint):
-        texts_of(parts_of([str(tmp_path / "a.jsonl")], 99))
+        texts_of([tmp_path / "a.jsonl"], 99)
 
 
 def test_a_bad_byte_in_a_part_is_named_with_its_place(tmp_path):
     (tmp_path / "text").write_bytes(b"a line\n" * 30 + b"\xff\n")
-    with pytest.raises(InputError, match=r"text, after byte \d+, line \d+: expected UTF-8 text"):
-        texts_of(parts_of([str(tmp_path / "text")], 100))
+    with pytest.raises(InputError, match=r"text, line 31: expected UTF-8 text"):
+        texts_of([tmp_path / "text"], 100)
 
 
 def test_a_line_that_is_too_long_for_a_document_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LONGEST_LINE", 50)
     (tmp_path / "text").write_text("a\n" + 40 * "b" + "\nc\n" + 100 * "d")
     with pytest.raises(InputError, match="text, line 4: expected a line of at most 50 bytes"):
-        texts_of(parts_of([str(tmp_path / "text")], 999), "line")
+        texts_of([tmp_path / "text"], 999, "line")
 
 
 @given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))

@@ -54,7 +54,3 @@ def test_others_are_refused_by_name(call, message):
 def test_the_first_wrong_entry_is_named():
     with pytest.raises(InputError, match=r"^config.json: size: expected 1, found 3$"):
         ENTRIES.check_all({"size": (1,), "text": ("a",), "zero": (1,), "none": (1,)})
-    nested = Entries("file", {"a": {"type": "x", "b": 3}, "c": {"d": 4}})
-    nested.check_nested({"a.type": ("x",), "a.b": (3,), "c.e": (None,)})
-    with pytest.raises(InputError, match=r"^file: c.d: expected 5, found 4$"):
-        nested.check_nested({"a.type": ("x",), "c.d": (5,), "c.e": (6,)})

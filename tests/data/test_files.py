@@ -17,7 +17,6 @@ from minillm.data.files import (
     json_object,
     new_folder,
     read_json,
-    read_json_list,
     remove_temporaries,
     replacing,
     write_file,
@@ -25,7 +24,6 @@ from minillm.data.files import (
 from minillm.data.lines import read_rows
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError
-from minillm.runs.python_data import write_pieces
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -210,8 +208,8 @@ def test_two_new_folders_of_one_name_do_not_disturb_each_other(tmp_path):
 def test_json_with_a_byte_order_mark_is_read(tmp_path, entries):
     path = tmp_path / "x.json"
     path.write_text(entries, encoding="utf-8-sig")
-    read = read_json if entries.startswith("{") else read_json_list
-    assert read(path) == json.loads(entries)
+    expected = json.loads(entries)
+    assert read_json(path, kind=type(expected)) == expected
 
 
 @pytest.mark.parametrize("text", ["a\tb\nc\td\n", '{"x": "a", "y": "b"}\n{"x": "c", "y": "d"}\n'])
@@ -227,16 +225,11 @@ def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
 def test_what_is_written_to_a_full_disk_is_named(tmp_path):
     """Files that are written in place; tests/runs/test_folder.py has those that are replaced."""
 
-    def given_text():
-        (tmp_path / "given.txt").symlink_to("/dev/full")
-        write_pieces(tmp_path / "given.txt", ["a b c"])
-
     def column():
         (tmp_path / "column").symlink_to("/dev/full")
         OnDisk(tmp_path / "column", np.int8).extend(np.zeros(1))
 
     places = {
-        given_text: tmp_path / "given.txt",
         column: tmp_path / "column",
     }
     for write, place in places.items():

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from minillm.data.masking import Masking, Texts, choose_words, how_many
+from minillm.data.masking import Masking, Texts, how_many
 
 V, MASK = 50, 4
 ORDINARY = np.arange(V) > MASK
-CONTINUES = np.arange(V) >= 40
 
 
 def texts(B=200, T=102, seed=0):
@@ -21,11 +20,10 @@ def texts(B=200, T=102, seed=0):
     return Texts(ids, lengths, np.zeros_like(ids))
 
 
-@pytest.mark.parametrize("continues", [None, CONTINUES])
-def test_proportions(continues):
+def test_proportions():
     """Each share lies within four standard deviations of what is published."""
     before = texts()
-    batch = Masking(MASK, ORDINARY, continues).hide(before, np.random.default_rng(1))
+    batch = Masking(MASK, ORDINARY).hide(before, np.random.default_rng(1))
     M = len(batch.targets)
     among = np.arange(102) < before.lengths[:, None]
     ordinary = (among & ORDINARY[before.ids]).sum()
@@ -45,10 +43,9 @@ def test_proportions(continues):
     assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 90  # chi-squared, 44 degrees
 
 
-@pytest.mark.parametrize("continues", [None, CONTINUES])
-def test_special_tokens_and_padding_are_left_alone(continues):
+def test_special_tokens_and_padding_are_left_alone():
     before = texts()
-    batch = Masking(MASK, ORDINARY, continues).hide(before, np.random.default_rng(1))
+    batch = Masking(MASK, ORDINARY).hide(before, np.random.default_rng(1))
     beyond = np.arange(102) >= before.lengths[:, None]
     assert not batch.places[beyond | ~ORDINARY[before.ids]].any()
     np.testing.assert_array_equal(batch.ids[~batch.places], before.ids[~batch.places])
@@ -67,22 +64,6 @@ def test_every_place_is_as_likely():
 def test_the_number_of_places():
     may = np.arange(20) < np.array([0, 1, 3, 10, 11, 20])[:, None]
     assert how_many(may).tolist() == [0, 1, 1, 2, 2, 3]
-
-
-def test_whole_words():
-    before = texts()
-    may = ORDINARY[before.ids]
-    continues = CONTINUES[before.ids]
-    places = choose_words(may, continues, np.random.default_rng(3))
-    same_word = continues[:, 1:] & may[:, 1:] & may[:, :-1]
-    np.testing.assert_array_equal(places[:, 1:][same_word], places[:, :-1][same_word])
-    assert (places.sum(axis=1) <= how_many(may)).all()
-    assert places[:, 1:][continues[:, 1:]].any()
-
-
-def test_a_word_that_is_too_long_alone():
-    may, continues = np.ones((1, 4), bool), np.array([[False, True, True, True]])
-    assert choose_words(may, continues, np.random.default_rng(0)).all()
 
 
 def test_the_same_generator_hides_the_same():

@@ -23,25 +23,17 @@ def test_names_and_paths(tmp_path, monkeypatch):
 
 
 def test_every_set_is_named_among_those_of_its_kind():
-    assert {entry.kind for entry in registry.BUILT_IN} == {
-        "text",
-        "pairs",
-        "images",
-        "chats",
-    }
+    assert {entry.kind for entry in registry.BUILT_IN} == {"text", "pairs", "images"}
     for entry in registry.BUILT_IN:
         assert entry.name in registry.names_of(entry.kind).split(", ")
 
 
-def test_default_units_and_tasks():
-    assert registry.default_units("cmudict-stress") == ("character", "token")
-    assert registry.default_units("numbers-en-fr") == ("word", "word")
-    assert registry.default_units("/a/file.tsv") == ("word", "word")
+def test_units_and_tasks():
+    assert registry.set_of_pairs("cmudict-stress").units == ("character", "token")
+    assert registry.set_of_pairs("numbers-en-fr").units == ("word", "word")
+    assert registry.set_of_pairs("/a/file.tsv").units == ("word", "word")
     tasks = {"cmudict": "pronunciation", "docstrings": "summary", "file.tsv": "translation"}
-    assert {name: registry.task_of(name) for name in tasks} == tasks
-    summaries = [("a long text " * 20, "a text")]
-    assert registry.task_of("file.tsv", summaries) == "summary"
-    assert registry.task_of("numbers-en-fr", summaries) == "translation"
+    assert {name: registry.set_of_pairs(name).task for name in tasks} == tasks
 
 
 def test_texts_may_be_built_in(tmp_path):
@@ -103,22 +95,6 @@ def test_a_built_in_set_has_its_own_validation_part(tmp_path):
     pytest.importorskip("num2words")
     with pytest.raises(InputError, match=r"^validation: expected none, as numbers-en-fr has"):
         registry.open_pairs("numbers-en-fr", "other.tsv")
-
-
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [
-        ("cmudict", "cmudict"),
-        ("numbers-en-fr", "num2words"),
-        ("digits", "scikit-learn"),
-    ],
-)
-def test_a_missing_library_is_named(monkeypatch, name, package):
-    for module in ("cmudict", "num2words", "sklearn.datasets"):
-        monkeypatch.setitem(sys.modules, module, None)
-    opened = registry.open_images if name == "digits" else registry.open_pairs
-    with pytest.raises(InputError, match=f"^{name}: it needs the package {package}$"):
-        opened(name)
 
 
 def test_the_source_of_the_standard_library(monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ from fake_models import TinyLanguageModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Reader, Sampling, Text, batch, prompt_scores, write
+from minillm.decoding import Reader, Sampling, Text, batch, write
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.cache import gathered
 from minillm.decoding.pieces import Pieces
@@ -126,7 +126,7 @@ def test_prompts_that_are_scored_together(prompts, lengths, part):
         some.add(text)
     assert len(some) == len(prompts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prompt_scores, "PART", part)
+        patch.setattr(batch, "PART", part)
         while len(some):
             for text in some.step():
                 if text.ended:
@@ -144,7 +144,7 @@ def test_prompts_that_are_scored_together(prompts, lengths, part):
 
 
 def test_texts_whose_prompts_are_scored_may_be_removed_at_any_time(monkeypatch):
-    monkeypatch.setattr(prompt_scores, "PART", 4)
+    monkeypatch.setattr(batch, "PART", 4)
     some = Batch(READER, Kept(READER))
     texts = [Text([1] * 20, 5, scores_prompt=True) for _ in range(4)]
     for text in texts[:3]:
@@ -157,7 +157,6 @@ def test_texts_whose_prompts_are_scored_may_be_removed_at_any_time(monkeypatch):
         some.remove(text)
     assert len(some) == 0
     assert some.step() == []
-    assert some.scoring is None
 
 
 def test_a_prompt_of_several_texts_is_read_once(monkeypatch):

@@ -92,21 +92,29 @@ def test_reading_a_file_by_hand(tmp_path):
 
 DAMAGES = {
     "no head": ("\\data\\\n", "", r"line 1: expected \\data\\"),
-    "no sizes": ("ngram 1=4\nngram 2=3\n", "", r"line 3: expected ngram 1=a number"),
+    "no sizes": (
+        "ngram 1=4\nngram 2=3\n",
+        "",
+        r"line 3: expected ngram 1=a number above 0 before it",
+    ),
     "sizes out of order": ("ngram 2=3", "ngram 3=3", "line 3: expected ngram 2=a number"),
     "a size that is no number": ("ngram 2=3", "ngram 2=x", "line 3: expected ngram 2=a number"),
     "too few": ("ngram 2=3", "ngram 2=4", "line 16: expected 4 2-grams"),
     "too many": ("ngram 2=3", "ngram 2=2", r"line 14: expected \\end\\, found '-1"),
     "no section": ("\\2-grams:", "\\3-grams:", "line 11: expected .2-grams:"),
-    "no number": ("-0.5\ta </s>", "x\ta </s>", "line 12: expected numbers"),
-    "nan": ("-0.5\ta </s>", "nan\ta </s>", "line 12: expected a log10 p of at most 0"),
-    "a positive log p": ("-0.5\ta </s>", "0.5\ta </s>", "line 12: expected a log10 p of at most 0"),
+    "no number": ("-0.5\ta </s>", "x\ta </s>", "line 12: expected 3 2-grams: log10 p"),
+    "nan": ("-0.5\ta </s>", "nan\ta </s>", "line 12: expected 3 2-grams: log10 p"),
+    "a positive log p": ("-0.5\ta </s>", "0.5\ta </s>", "line 12: expected 3 2-grams: log10 p"),
     "an infinite backoff": ("-0.125", "inf", "line 8: .* a finite backoff"),
-    "a word too many": ("-0.5\ta </s>", "-0.5\ta a </s>", "line 12: expected a number, 2 words"),
-    "a word too few": ("-0.5\ta </s>", "-0.5\ta", "line 12: expected a number, 2 words"),
-    "an unknown word": ("a </s>", "b </s>", "line 12: expected words of the 1-grams, found 'b'"),
-    "a word twice": ("-0.75\t</s>", "-0.75\ta", "line 9: expected each word once, found 'a' again"),
-    "an n-gram twice": ("-1\ta a", "-1\t<s> a", "line 14: expected each n-gram once"),
+    "a word too many": (
+        "-0.5\ta </s>",
+        "-0.5\ta a </s>",
+        "line 12: expected 3 2-grams: .*, words: 2",
+    ),
+    "a word too few": ("-0.5\ta </s>", "-0.5\ta", "line 12: expected 3 2-grams: .*, words: 2"),
+    "an unknown word": ("a </s>", "b </s>", "expected 2-grams, .* of words .*, found 'b </s>'"),
+    "a word twice": ("-0.75\t</s>", "-0.75\ta", "expected each 1-gram once, found 'a' again"),
+    "an n-gram twice": ("-1\ta a", "-1\t<s> a", "expected 2-grams, each once, .*, found '<s> a'"),
     "cut short": ("\\end\\\n", "", r"expected \\end\\, found the end after line 15"),
 }
 
@@ -127,17 +135,19 @@ def test_a_context_that_is_not_listed(tmp_path):
     text = TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=3\n")
     trigrams = "\\3-grams:\n-1\t<s> a a\n-1\t<s> </s> a\n-1\ta a a\n\n\\end\\"
     (tmp_path / "a").write_text(text.replace("\\end\\", trigrams))
-    with pytest.raises(InputError, match="line 19: expected '<s> </s>' among the 2-grams"):
+    with pytest.raises(
+        InputError, match=r"expected 3-grams, .* contexts before them, found '<s> </s> a'"
+    ):
         read_arpa(tmp_path / "a")
 
 
 def test_models_that_are_neither_of_words_nor_of_characters(tmp_path):
     path = tmp_path / "a"
     path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<s>\n-1\ta\n\n\\end\\\n")
-    with pytest.raises(InputError, match="expected </s>, a sentence's end, among the 1-grams"):
+    with pytest.raises(InputError, match="expected words and </s>, or characters, found"):
         read_arpa(path)
     path.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<U+0020>\n-1\tab\n\n\\end\\\n")
-    with pytest.raises(InputError, match="expected words, or only single characters"):
+    with pytest.raises(InputError, match="expected words and </s>, or characters, found"):
         read_arpa(path)
 
 
@@ -152,13 +162,13 @@ def test_the_unknown_word_in_upper_case(tmp_path):
     assert vocabulary.unknown == 0
     same(found, params)
     (tmp_path / "c").write_text(TOY.replace("-0.5\ta\t", "-0.5\t<UNK>\t"))
-    with pytest.raises(InputError, match="line 8: expected each word once, found '<unk>' again"):
+    with pytest.raises(InputError, match="expected each 1-gram once, found '<unk>'"):
         read_arpa(tmp_path / "c")
 
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "a").write_bytes(TOY.encode().replace(b"-0.5\ta\t", b"-0.5\t\xff\t"))
-    with pytest.raises(InputError, match="line 8: expected UTF-8"):
+    with pytest.raises(InputError, match=r"a: .utf-8. codec can't decode"):
         read_arpa(tmp_path / "a")
     packed = gzip.compress((TOY * 20).encode())
     (tmp_path / "a.gz").write_bytes(packed[: len(packed) // 2])
@@ -193,23 +203,16 @@ def test_kenlm_scores_it_as_we_do(tmp_path):
 # --- what a damaged or hostile file asks for -----------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["<U+110000>", "<U+D800>", "<U+FFFFFF>"])
-def test_code_points_that_are_no_characters(tmp_path, name):
-    (tmp_path / "a").write_text(TOY.replace("\ta\t", f"\t{name}\t"))
-    with pytest.raises(InputError, match=r"line 8: expected the code point of a character, found"):
-        read_arpa(tmp_path / "a")
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("ngram 2=3", "ngram 2=" + "9" * 5000, "line 3: expected ngram 2=a number"),
         ("ngram 2=3", "ngram " + "2" * 5000 + "=3", "line 3: expected ngram 2=a number"),
-        ("ngram 2=3", f"ngram 2={10**19}", "line 3: expected 0 to 2"),
+        ("ngram 2=3", f"ngram 2={10**19}", "line 3: expected ngram 2=a number below 2"),
         ("ngram 2=3", f"ngram 2={2**31 - 1}", "line 16: expected 2147483647 2-grams"),
-        ("ngram 1=4", "ngram 1=0", "line 2: expected 1 to 2"),
+        ("ngram 1=4", "ngram 1=0", "line 5: expected ngram 1=a number above 0"),
         ("-0.125", "1e300", "line 8: .* a finite backoff"),
-        ("-0.125", "9" * 5000, "line 8: expected a log10 p"),
+        ("-0.125", "9" * 5000, "line 8: expected 4 1-grams: log10 p"),
     ],
 )
 def test_numbers_that_are_too_large(tmp_path, old, new, message):
@@ -222,7 +225,7 @@ def test_numbers_that_are_too_large(tmp_path, old, new, message):
 def test_ngrams_of_too_many_words(tmp_path):
     sizes = "".join(f"ngram {n}=1\n" for n in range(1, 30))
     (tmp_path / "a").write_text(f"\\data\\\n{sizes}\n\\1-grams:\n")
-    with pytest.raises(InputError, match="line 22: expected n-grams of at most 20 words"):
+    with pytest.raises(InputError, match=r"line 22: expected ngram 21=.*, up to 20-grams"):
         read_arpa(tmp_path / "a")
 
 

@@ -199,22 +199,6 @@ def test_each_file_of_the_tokenizer_is_enough(tmp_path, left_out):
     check(path)
 
 
-def test_tokenizer_config_overrides_tokenizer_json(tmp_path):
-    """As in transformers."""
-    path = make(tmp_path / "bert")
-    file = path / "tokenizer_config.json"
-    values = {"tokenizer_class": "BertTokenizer"}
-    file.write_text(json.dumps(values | {"do_lower_case": True, "strip_accents": None}))
-    _, tokenizer, _ = import_bert(path)
-    assert tokenizer.split("THE É") == ["the", "[UNK]"]  # e is not in the vocabulary
-    file.write_text(json.dumps(values | {"do_lower_case": True, "strip_accents": False}))
-    assert import_bert(path)[1].split("THE É") == ["the", "é"]
-    file.write_text(json.dumps(values | {"do_lower_case": 1}))
-    assert "found by tokenizers: " in refusal(path)
-    file.write_text(json.dumps({"do_lower_case": 1, "tokenizer_class": "PreTrainedTokenizerFast"}))
-    assert import_bert(path)[1].to_dict() == THEIRS
-
-
 # --- sentence encoders -------------------------------------------------------------------------
 
 STEPS = ("Transformer", "Pooling", "Normalize")

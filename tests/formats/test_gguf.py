@@ -208,27 +208,23 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"general.architecture": "qwen9"}, "architecture: expected 'llama' or 'qwen2' or"),
         ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
         ({"llama.rope.scaling.type": "x"}, "llama.rope.scaling.type: expected 'linear' or 'none'"),
-        ({"llama.rope.scaling.factor": np.ones(2)}, "rope.scaling.factor: expected a number"),
         ({"llama.rope.scaling.factor": -2.0}, "factor: expected a number from 1e-9 to 1e9, fo"),
         ({"llama.rope.scaling.yarn_beta_slow": 2.0}, "scaling.yarn_beta_slow: expected 1, fo"),
         ({"llama.rope.scaling.yarn_ext_factor": 0.5}, "yarn_ext_factor: expected 1 or -1, found"),
         ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
         ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
-        ({"llama.rope.dimension_count": np.ones(2)}, "rope.dimension_count: expected 8, the wid"),
         ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the width"),
         ({"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
         ({"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, found 0"),
-        ({"llama.block_count": "2"}, "llama.block_count: expected a whole number"),
         ({"llama.block_count": 3}, "the tensor blk.2.attn_norm.weight is missing"),
         ({"llama.block_count": 1}, "'blk.1.attn_norm.weight': the model has no tensor"),
         ({"llama.attention.head_count": 5}, "key_heads: expected a divisor of"),
         ({"llama.feed_forward_length": 65}, "ffn_gate.weight: expected shape (65, 32), found (64"),
-        ({"llama.rope.freq_base": "x"}, "llama.rope.freq_base: expected a number, found 'x'"),
         ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model: expected 'gpt2', byte pairs"),
         ({"tokenizer.ggml.pre": "superbpe"}, "tokenizer.ggml.pre: expected 'gpt-2' or 'phi-2' or"),
         ({"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
         ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokenizer.ggml.token_type: expected 2 numbers"),
-        ({"tokenizer.ggml.merges": ["a"]}, "expected merges of two tokens, found 'a'"),
+        ({"tokenizer.ggml.merges": ["a"]}, "found by tokenizers: "),
         ({"tokenizer.ggml.merges": ["q q"]}, "found by tokenizers: "),
         ({"tokenizer.ggml.eos_token_id": 9999}, "tokenizer.ggml.eos_token_id: expected 0 to 262"),
         ({"tokenizer.chat_template": 3}, "tokenizer.chat_template: expected a text, found 3"),
@@ -408,8 +404,7 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, 
     """As far as the names of words have the options; the others are not in such files."""
     names = ["<|bos|>", "<|eos|>", "<think>"]
     tokenizer = of_pairs(PLAIN.merges, names, words, names[2:], *names[:2], **options)
-    composed = {"qwen2": [True, False], "deepseek-r1-qwen": [True, False], "qwen35": [True]}
-    composed = composed.get(words, [False])
+    composed = [True, False] if words in ("qwen2", "deepseek-r1-qwen") else [False]
     lost = ["composed"] * (options.get("nfc", False) not in composed)
     lost += ["merges do not make"] * (
         "whole" in options and words not in ("llama-bpe", "smaug-bpe", "tekken")

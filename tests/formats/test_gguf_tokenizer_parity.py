@@ -42,7 +42,6 @@ def test_sentencepieces_tokens(name, tmp_path):
         assert tokenizer.encode_known(text).tolist() == encode(text)
 
 
-@pytest.mark.filterwarnings("ignore:this file has no entries for composed")  # qwen35 composes
 @pytest.mark.parametrize("words", [name for name in WORDS if name not in APPROXIMATE])
 def test_words_of_byte_pairs(words, tmp_path):
     names = ["<s>", "</s>", "<think>"]

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from other_programs import export_gpt2, import_gpt2
 from published import old_files
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from minillm.errors import InputError
-from minillm.formats import tensors as tensors_module
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Characters
 from minillm.text.byte_pairs import train
@@ -170,31 +169,23 @@ def refusal(path):
     ("changes", "message"),
     [
         ({"model_type": "llama"}, "model_type: expected 'gpt2', found 'llama'"),
-        ({"model_type": None}, "model_type: expected 'gpt2', found None"),
         ({"architectures": ["GPT2ForSequenceClassification"]}, "architectures: expected GPT2LM"),
         ({"architectures": 3}, "architectures: expected GPT2LM"),
         ({"is_causal": False}, "is_causal: expected True, found False"),
         ({"quantization_config": {}}, "quantization_config: expected None, found {}"),
         ({"activation_function": "relu"}, "activation_function: expected 'gelu_new' or"),
-        ({"activation_function": ["x"]}, "activation_function: expected 'gelu_new' or"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon: expected 1e-05, found 1e-06"),
         ({"scale_attn_weights": False}, "scale_attn_weights: expected True, found False"),
         ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx: expected False"),
         ({"add_cross_attention": True}, "add_cross_attention: expected False, found True"),
-        ({"n_embd": "6"}, "n_embd: expected a whole number from 1 up, found '6'"),
         ({"n_embd": 8}, "heads: expected a divisor of width, found 3 and 8"),
         ({"n_embd": 9}, "wte.weight: expected shape (262, 9), found (262, 6)"),
-        ({"n_layer": True}, "n_layer: expected a whole number from 1 up, found True"),
-        ({"n_layer": 0}, "n_layer: expected a whole number from 1 up, found 0"),
         ({"n_layer": 3}, "the tensor h.2.attn.c_attn.weight is missing"),
         ({"n_layer": 10**12}, "layers: expected 10,000 or less"),
         ({"n_layer": 1}, "the model has no tensor"),
-        ({"n_head": None}, "n_head: expected a whole number from 1 up, found None"),
-        ({"n_positions": 16}, "wpe.weight: expected shape (16, 6), found (8, 6)"),
         ({"n_positions": 1}, "context: expected 2 or more, found 1"),
         ({"vocab_size": 9}, "config.json says vocab_size 9, but the tokenizer has 262 tokens"),
         ({"resid_pdrop": 1.0}, "dropout: expected 0 or more and below 1, found 1.0"),
-        ({"resid_pdrop": "0"}, "resid_pdrop: expected a number, found '0'"),
         ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
     ],
 )
@@ -257,35 +248,9 @@ def test_tensors_that_do_not_fit(tmp_path, name, array, message):
     assert message in refusal(make(tmp_path / "gpt2", tensors))
 
 
-def test_an_output_of_its_own(tmp_path):
-    tensors = weights()
-    tensors["lm_head.weight"] = tensors["transformer.wte.weight"].copy()
-    tensors["lm_head.weight"][-1, -1] += 1
-    assert "lm_head.weight: expected the weights of wte.weight" in refusal(
-        make(tmp_path / "gpt2", tensors)
-    )
-    tensors["lm_head.weight"] = tensors["lm_head.weight"].T.copy()
-    assert "lm_head.weight: expected the weights of wte" in refusal(
-        make(tmp_path / "other", tensors)
-    )
-
-
 def test_a_tensor_with_and_without_prefix(tmp_path):
     tensors = weights() | {"ln_f.bias": np.zeros(D, np.float32)}
     assert "it has 'ln_f.bias' under two names" in refusal(make(tmp_path / "gpt2", tensors))
-
-
-def test_damaged_safetensors(tmp_path):
-    path = make(tmp_path / "gpt2")
-    file = path / "model.safetensors"
-    whole = file.read_bytes()
-    for length in [0, 1, 8, 9, 100, len(whole) // 2, len(whole) - 1]:
-        file.write_bytes(whole[:length])
-        assert "expected a safetensors file, but it is damaged" in refusal(path)
-    file.write_bytes(whole + b"1")
-    assert "expected a safetensors file, but it is damaged" in refusal(path)
-    file.unlink()
-    assert "expected model.safetensors or model.safetensors.index.json, found n" in refusal(path)
 
 
 def test_damaged_indices(tmp_path):
@@ -303,7 +268,7 @@ def test_damaged_indices(tmp_path):
     weight_map = values["weight_map"]
     assert "c.safetensors: there is no such file" in refused(weight_map | {some: "c.safetensors"})
     outside = weight_map | {some: "../gpt2/a.safetensors"}
-    assert "expected a file in the same folder, found '../gpt2/a.safetensors'" in refused(outside)
+    assert "files in the same folder, found '../gpt2/a.safetensors'" in refused(outside)
     assert "found 'xxxx" in refused(weight_map | {some: "x" * 5000})
     assert r"found '\n'" in refused(weight_map | {some: "\n"})
     assert r"the tensor 'a\nb' is missing" in refused(weight_map | {"a\nb": weight_map[some]})
@@ -385,12 +350,6 @@ def test_a_template_that_adds_nothing_or_a_token(tmp_path):
     assert "post_processor: expected one token at most before a text" in refusal(tmp_path / "out")
 
 
-def test_a_tokenizer_is_missing(tmp_path):
-    path = make(tmp_path / "gpt2")
-    (path / "tokenizer.json").unlink()
-    assert "expected one of vocabulary.json, tokenizer.json, vocab.json" in refusal(path)
-
-
 def test_the_config_that_is_written(tmp_path):
     export_gpt2(new(), TOKENIZER, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {
@@ -413,18 +372,6 @@ def test_the_config_that_is_written(tmp_path):
         "bos_token_id": 261,
         "eos_token_id": 261,
     }
-
-
-def test_the_library_reads_written_weights(tmp_path):
-    model = new()
-    export_gpt2(model, TOKENIZER, tmp_path / "out")
-    tensors = load_file(tmp_path / "out" / "model.safetensors")
-    assert len(tensors) == len(model.params)
-    np.testing.assert_array_equal(tensors["transformer.wte.weight"], model.params["embedding.E"])
-    W = model.params["blocks.2.feed_forward.W_2"]
-    np.testing.assert_array_equal(tensors["transformer.h.2.mlp.c_proj.weight"], W)
-    _, metadata = tensors_module.open_tensors(tmp_path / "out" / "model.safetensors")
-    assert metadata == {"format": "pt"}
 
 
 def test_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -201,11 +201,8 @@ def test_a_tied_output_that_is_stored_too(tmp_path):
         ({"rope_parameters": {"rope_theta": "a"}}, "rope_parameters: rope_theta: expected a numb"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor: expected 1"),
         ({"rope_theta": 0}, "rotary_base: expected a finite number above 0, found 0.0"),
-        ({"rope_theta": 10**90}, "rope_theta: expected a number, found 1000"),
-        ({"rms_norm_eps": None}, "rms_norm_eps: expected a number, found None"),
         ({"num_key_value_heads": 3}, "key_heads: expected a divisor of heads, found 3 and 4"),
         ({"head_dim": 5}, "head_width: expected an even number, found 5"),
-        ({"head_dim": 4}, r"q_proj.weight: expected shape \(16, 12\), found \(24, 12\)"),
         ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
     ],
 )

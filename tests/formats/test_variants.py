@@ -23,6 +23,7 @@ from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dense
 from minillm.runs.importing import format_of
+from minillm.text import load_tokenizer
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -371,22 +372,6 @@ def test_every_nth_layer():
     assert every([True, False], 4) is every([False, True, True], 2) is None
 
 
-PUBLISHED = {  # entries of published files
-    "mistral": {"bos_token_id": 1, "transformers_version": "4.34.0", "attention_dropout": 0.0},
-    "qwen2": {"max_window_layers": 21, "sliding_window": 32768, "rope_scaling": None},
-    "qwen3": {"max_window_layers": 28, "sliding_window": None, "rope_scaling": None},
-    "smollm3": {"max_window_layers": 28, "sliding_window": None, "pretraining_tp": 2},
-    "gemma3": {"cache_implementation": "hybrid", "sliding_window_pattern": 6},
-    "phi3": {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "auto_map": {}, "attention_bias": False},
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_entries_of_published_files_are_known(tmp_path, family):
-    model = new(family)
-    assert_equal(read(make(tmp_path / "a", model, **PUBLISHED[family])), model)
-
-
 REFUSED = [
     ("gemma3", {"model_type": "gemma3"}, "'gemma3_text': a model that also sees images cannot"),
     ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: expected None, fou"),
@@ -402,7 +387,6 @@ REFUSED = [
     ),
     ("gemma3", {"rope_local_base_freq": 0}, "config.json: local_base: expected a finite number"),
     ("gemma3", {"sliding_window": 0}, "sliding_window: expected a whole number from 1 up, found"),
-    ("gemma3", {"sliding_window_pattern": 0}, "sliding_window_pattern: expected a whole number"),
     ("smollm3", {"no_rope_layers": [0, 1] * 4}, "no_rope_layers: expected every n-th layer to di"),
     ("smollm3", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
     ("smollm3", {"attention_bias": True}, "attention_bias: expected False, found True"),
@@ -412,7 +396,6 @@ REFUSED = [
     ("mistral", {"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
     ("mistral", {"sliding_window": "a"}, "sliding_window: expected a whole number from 1 up"),
     ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor: expected 1.0 or None, foun"),
-    ("phi3", {"num_hidden_layers": 7}, "the model has no tensor"),
 ]
 
 
@@ -426,7 +409,6 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path, family, changes, messag
 
 
 REFUSED_GGUF = [
-    ("qwen2", {"qwen2.expert_count": 8}, "qwen2.expert_count: expected 0: a mixture of experts"),
     ("qwen3", {"qwen3.attention.causal": False}, "qwen3.attention.causal: expected true"),
     ("gemma3", {"gemma3.final_logit_softcapping": 30.0}, "final_logit_softcapping: expected 0: "),
     ("phi3", {"phi3.rope.dimension_count": 6}, "dimension_count: expected 8, the width of a head"),
@@ -476,8 +458,10 @@ def test_the_command_line(tmp_path, capsys, family):
         assert json.loads((again / "config.json").read_text()) == json.loads(
             (source / "config.json").read_text()
         )
-        if file.name != "config.json":
+        if file.name not in ("config.json", "tokenizer.json"):
             assert (again / file.name).read_bytes() == file.read_bytes()
+    values = json.loads((again / "tokenizer.json").read_text())
+    assert values == load_tokenizer(source).values  # with all defaults
     assert main(["export", str(run), str(tmp_path / "a.gguf")]) == 0
     assert main(["import", str(tmp_path / "a.gguf"), "--out", str(run), "--overwrite"]) == 0
     assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text

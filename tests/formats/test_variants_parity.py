@@ -94,10 +94,7 @@ CASES = [
     ("qwen2", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
     ("qwen3", {"tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
     ("smollm3", {"no_rope_layers": [1, 1, 1, 0, 1, 1, 1], "tie_word_embeddings": False}),
-    (
-        "gemma3",
-        {"sliding_window_pattern": 6, "query_pre_attn_scalar": 12, "num_key_value_heads": 1},
-    ),
+    ("gemma3", {"sliding_window_pattern": 6, "num_key_value_heads": 1}),
     ("phi3", {"sliding_window": None, "tie_word_embeddings": True}),
     ("qwen2", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
     ("qwen3", {"rope_parameters": YARN | {"rope_theta": 1e5}}),

@@ -10,7 +10,6 @@ import numpy as np
 
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
-from minillm.data.choices import read_choices
 from minillm.data.conversations import has_conversations, has_summaries, read_conversations
 from minillm.data.labelled import LabelledData
 from minillm.data.lines import read_lines
@@ -31,8 +30,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of
 from minillm.runs.kind import Stored, find_kind
 from minillm.runs.kinds._text_data import check_kept, name_of, tokenizer_of
-from minillm.runs.kinds.captioner import captions_of
-from minillm.runs.kinds.image_classifier import read_image
+from minillm.runs.kinds.images import captions_of, read_image
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
@@ -174,12 +172,6 @@ def read_chats(folder: Path, rng: random.Random) -> None:
         assert isinstance(one.key, str)
 
 
-def read_questions_with_choices(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    for choice in read_choices(file):
-        assert choice.endings[choice.right]
-
-
 def read_scored_pairs(folder: Path, rng: random.Random) -> None:
     word_sets.read_scored_pairs(str(folder / "pairs.txt"))
 
@@ -295,7 +287,6 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "labelled-folder": read_labelled_folder,
     "questions": read_questions,
     "conversations": read_chats,
-    "choices": read_questions_with_choices,
     "scored-pairs": read_scored_pairs,
     "analogies": read_analogies,
     "vocabulary": read_vocabulary,

@@ -283,11 +283,6 @@ def _texts(root: Path) -> None:
     ):
         file = root / "conversations" / name / "chats.jsonl"
         _write_objects(file, tuple(name.split()), rows)
-    hellaswag, arc = root / "choices" / "hellaswag", root / "choices" / "arc"
-    rows = [["the cat", ["sat", "ran"], 1], ["a dog", ["sat", "is", "ran"], "0"]]
-    _write_objects(hellaswag / "choices.jsonl", ("ctx", "endings", "label"), rows)
-    rows = [["who sat?", {"text": ["cat", "dog"], "label": ["A", "B"]}, "B"]]
-    _write_objects(arc / "choices.jsonl", ("question", "choices", "answerKey"), rows)
     for k in range(3):
         for label in ("a", "b"):
             _write(root / "labelled-folder" / "files" / label / f"{k}.txt", f"text {k} of {label}")

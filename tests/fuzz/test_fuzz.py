@@ -27,7 +27,7 @@ def test_nothing_but_input_errors_comes_of_damaged_files(reader, samples, tmp_pa
     found = [bench.run(number) for number in range(INPUTS)]
     for number, error in enumerate(found):
         assert right(error), f"input {number} of {reader}: {error!r}"
-    if reader != "shards":  # a digest covers each of their bytes
+    if reader not in ("shards", "arpa-gzip"):  # a digest covers each of their bytes
         assert any(error is None for error in found)  # else the sample itself is refused
     assert any(isinstance(error, InputError) for error in found)
 

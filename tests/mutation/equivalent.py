@@ -26,7 +26,6 @@ EQUIVALENT = [
         "the sums of a backward are only compared with 0",
     ),
     ("minillm/_kernels/cross_entropy.h", "enum { BLOCK", f"the size of a block: {TIME}"),
-    ("minillm/_kernels/bpe.pyx", "return >>-1", "only when no memory is left"),
     (
         "minillm/_kernels/bpe.pyx",
         "memcmp(data + start, data >>+ seen.start",
@@ -39,8 +38,8 @@ EQUIVALENT = [
         "two more ranks than are read",
     ),
     (
-        "minillm/_kernels/bpe.pyx",
-        "if child >>+ 1 < size[0]",
+        "minillm/_kernels/bpe_training.pxi",
+        "if child >>+ 1 < t.waiting",
         "the entry behind the heap is the one that sinks",
     ),
     ("minillm/_kernels/bpe_training.pxi", "return >>-1", "only when no memory is left"),

@@ -138,7 +138,7 @@ def test_functions_with_other_names_exist():
 def test_every_file_has_witnesses_that_exist():
     assert Path("minillm/ops/lstm.py") in files(ROOT)
     found = includers(ROOT, Path("minillm/_kernels/tile.h"))
-    assert {"matmul", "attention", "decoder", "llama", "recurrent"} <= set(found)
+    assert {"matmul", "attention", "step", "recurrent"} <= set(found)
     assert "adam" not in found
     for path, test in NEAR_OF_PAGE.items():
         assert Path(path) in files(ROOT)

@@ -10,7 +10,7 @@ from tiny import contents
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.kinds._mixture import MixtureReader
+from minillm.runs.kinds._beside import MixtureReader
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]
@@ -138,8 +138,8 @@ def test_a_prompt_that_teaches_nothing_is_refused(runs, prompt):
         runs["lm"].generate(prompt, adapt=True)
 
 
-def test_questions_are_no_text(runs, tmp_path):
-    choice = {"ctx": "the cat", "endings": ["sat", "mat"], "label": 0}
-    (tmp_path / "choices.jsonl").write_text(json.dumps(choice) + "\n")
-    with pytest.raises(InputError, match=r"^adapt: expected a text, found .*: conversations or q"):
-        runs["llama"].evaluate(files=tmp_path / "choices.jsonl", adapt=True)
+def test_conversations_are_no_text(runs, tmp_path):
+    chat = {"prompt": "the cat", "completion": "sat"}
+    (tmp_path / "chats.jsonl").write_text(json.dumps(chat) + "\n")
+    with pytest.raises(InputError, match=r"^adapt: expected a text, found .*: conversations"):
+        runs["llama"].evaluate(files=tmp_path / "chats.jsonl", adapt=True)

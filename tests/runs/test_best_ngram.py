@@ -11,8 +11,8 @@ import minillm
 from minillm.cli import main
 from minillm.data import split_text
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
-from minillm.runs.kinds import _best_ngram as page
-from minillm.runs.kinds._best_ngram import best_ngram
+from minillm.runs.kinds import _beside as page
+from minillm.runs.kinds._beside import best_ngram
 from minillm.text import Characters, build_vocabulary
 from minillm.training.language_model import LanguageModelTask
 
@@ -45,7 +45,7 @@ def losses(tmp_path, text, orders, **settings):
 
 def test_it_is_the_best_of_the_runs_of_ngrams(tmp_path, ids):
     expected = losses(tmp_path, TEXT, range(1, 11), unit="character")
-    best = best_ngram(*ids)
+    _, best = best_ngram(*ids)
     assert best.order == 1 + int(np.argmin(expected))
     assert 1 < best.order < 10
     assert best.orders == 10
@@ -57,7 +57,7 @@ def test_words_read_on_over_the_ends_of_lines():
     text = "a b\nc d\n" * 240  # whether a or c begins a line depends on the line before it
     vocabulary = build_vocabulary([text], "word")
     ids = vocabulary.encode(text)
-    best = best_ngram(ids[:1200], ids[1200:], vocabulary)
+    _, best = best_ngram(ids[:1200], ids[1200:], vocabulary)
     assert best.orders == 5
     assert best.nats < 0.02
     V = len(vocabulary)
@@ -68,21 +68,21 @@ def test_words_read_on_over_the_ends_of_lines():
 
 
 def test_what_is_counted_is_bounded_and_said(ids, monkeypatch):
-    whole = best_ngram(*ids)
+    _, whole = best_ngram(*ids)
     assert whole.describe("character").startswith("best n-gram of the training text: ")
     monkeypatch.setattr(page, "COUNTED", 500)
-    best = best_ngram(*ids)
+    _, best = best_ngram(*ids)
     assert (best.counted, best.tokens) == (500, len(ids[0]))
-    assert best == best_ngram(ids[0][:500], *ids[1:])._replace(tokens=len(ids[0]))
+    assert best == best_ngram(ids[0][:500], *ids[1:])[1]._replace(tokens=len(ids[0]))
     assert best.nats > whole.nats
     assert f"the first 500 of {len(ids[0]):,} training characters: " in best.describe("character")
 
 
 def test_the_loss_is_that_of_the_whole_text(ids, monkeypatch):
-    whole = best_ngram(*ids)
+    _, whole = best_ngram(*ids)
     monkeypatch.setattr(page, "COMPARED", 100)
     monkeypatch.setattr(page, "BLOCK", 7)
-    best = best_ngram(*ids)
+    _, best = best_ngram(*ids)
     model = estimate(
         count_ngrams(np.append(np.int32(len(ids[2])), ids[0]), best.order, len(ids[2])),
         NGramConfig(len(ids[2]), best.order),
@@ -101,7 +101,7 @@ def test_a_training_reports_it_and_eval_too(tmp_path, capsys, kind):
     assert main(command) == 0
     output = capsys.readouterr().out
     vocabulary = Characters.from_text(TEXT)
-    best = best_ngram(*map(vocabulary.encode, split_text(TEXT)), vocabulary)
+    _, best = best_ngram(*map(vocabulary.encode, split_text(TEXT)), vocabulary)
     line = f"best n-gram of the training text: {best.nats:.4f} nats per character"
     assert f"{line} (order {best.order}, of 1 to 10)\n" in output
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
@@ -126,7 +126,7 @@ def test_python_sees_it_if_it_asks(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(page, "COUNTED", 500)
     results = run.evaluate(beside=True)
     assert results["best_ngram_counted"] == f"500 of {len(TEXT) * 9 // 10:,} training tokens"
-    monkeypatch.setattr("minillm.runs.kinds._text.best_ngram", None)  # it is not called
+    monkeypatch.setattr("minillm.runs.kinds.language.best_ngram", None)  # it is not called
     capsys.readouterr()
     minillm.train("lm", tmp_path / "quiet", text=TEXT, quiet=True, **sizes)
     assert capsys.readouterr().out == ""
@@ -157,7 +157,7 @@ def test_without_the_training_text_there_is_a_reason(tmp_path, capsys):
     loaded = minillm.load(out)
     minillm.save(loaded.model, loaded.tokenizer, tmp_path / "saved")
     results = minillm.load(tmp_path / "saved").evaluate("the dog sat.\n" * 30, beside=True)
-    assert results["best_ngram"].startswith("not measured: the training text of an imported model")
+    assert ": it comes from a training in Python" in results["best_ngram"]
 
 
 def test_shards_are_counted_as_far_as_the_bound(tmp_path, capsys, monkeypatch):

@@ -15,7 +15,7 @@ from minillm.errors import InputError
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.importing import MARK, cache_folder, run_folder
-from minillm.runs.kinds.llama import LlamaKind
+from minillm.runs.kinds.causal import LlamaKind
 
 
 def write(path, seed=0, type="Q8_0"):

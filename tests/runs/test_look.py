@@ -19,7 +19,7 @@ from minillm.layers.heads import causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.teacher_forcing import teacher_forcing
-from minillm.runs.kinds._best_ngram import best_ngram
+from minillm.runs.kinds._beside import best_ngram
 from minillm.runs.kinds._text_data import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
@@ -536,7 +536,7 @@ def test_a_notebook_shows_it_in_a_frame(runs):
 @pytest.mark.parametrize("name", ["neural-ngram", "lstm", "gpt"])
 def test_the_best_ngram_of_its_text_is_beside_a_network(runs, name):
     page, run = runs(name).look("the cat sat"), runs(name)
-    best = best_ngram(training_ids(run), held_out_ids(run), run.tokenizer)
+    _, best = best_ngram(training_ids(run), held_out_ids(run), run.tokenizer)
     counted = minillm.train("ngram", text=TEXT, order=best.order, unit="character", quiet=True)
     expected = counted.look("the cat sat")
     assert page.beside.tokens == page.inside.tokens

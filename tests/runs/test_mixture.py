@@ -10,9 +10,8 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
-from minillm.runs.kinds import _mixture as page
-from minillm.runs.kinds._best_ngram import best_ngram, ngram_of
-from minillm.runs.kinds._mixture import MixtureReader
+from minillm.runs.kinds import _beside as page
+from minillm.runs.kinds._beside import MixtureReader, best_ngram, ngram_of
 from minillm.runs.kinds._text_data import held_out_ids, training_ids
 
 rng = np.random.default_rng(0)
@@ -111,7 +110,10 @@ def test_the_held_out_text_chooses_nothing(runs):
     training = training_ids(run)
     model = ngram_of(training, run.tokenizer)
     tenth = len(training) // 10
-    assert model.config.order == best_ngram(training[:-tenth], training[-tenth:], run.tokenizer)[0]
+    assert (
+        model.config.order
+        == best_ngram(training[:-tenth], training[-tenth:], run.tokenizer)[1].order
+    )
     assert model.config.sizes[0] == len(run.tokenizer) + 1
 
 
@@ -180,7 +182,7 @@ def test_the_command_prints_it(tmp_path, capsys):
 
 def test_conversations_are_not_mixed(runs, tmp_path):
     chats = tmp_path / "chats.jsonl"
-    chats.write_text('{"ctx": "the cat", "endings": ["sat", "dog"], "label": 0}\n')
+    chats.write_text('{"prompt": "the cat", "completion": "sat"}\n')
     with pytest.raises(InputError, match=r"mix: expected a text, found .*chats\.jsonl"):
         runs["llama"].evaluate(files=chats, mix=True)
 

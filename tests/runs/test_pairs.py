@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.runs.kinds._pairs import PairSettings, describe_cut, encode_pairs
+from minillm.runs.kinds.pairs import PairSettings, describe_cut, encode_pairs
 from minillm.text import Characters
 
 TEXTS = st.text("abc", min_size=1, max_size=12)

@@ -12,7 +12,7 @@ from minillm import ops
 from minillm.cli import main
 from minillm.option import option
 from minillm.runs.kind import TITLES, find_kind
-from minillm.runs.kinds._text import TextKind
+from minillm.runs.kinds.language import TextKind
 from minillm.runs.settings import TextSettings, TrainingSettings, size
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60

@@ -8,15 +8,10 @@ import chatting
 import pytest
 from browser import document, needs_chromium
 from chatting import system, user
+from running_server import Running
 
 import minillm
 from minillm.decoding import Sampling
-
-pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
-
-from running_server import Running
-
 from minillm.serving import app
 
 MESSAGES = ["the cat", "<b>the mat"]

@@ -3,18 +3,11 @@
 import json
 import time
 
-import chatting
 import msgspec
 import numpy as np
 import pytest
 from chatting import TOKENIZER, user
-
-import minillm
-
-pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
-
-from running_server import Running, expected
+from running_server import expected
 
 from minillm.decoding import Reader, Sampling
 from minillm.decoding.batch import Batch, Kept
@@ -24,22 +17,11 @@ from minillm.serving import app, forms, requests
 from minillm.serving.embeddings import EmbeddingFields
 from minillm.serving.engine import Engine
 
+CONTEXT = 128
 TALK = [user("the cat")]
 CHAT = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
 TEXT = {"model": "run", "temperature": 0, "max_tokens": 5}
 COMPLETIONS = "/v1/completions"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return minillm.load(chatting.save(tmp_path_factory.mktemp("choices") / "run", context=128))
-
-
-@pytest.fixture(scope="module")
-def server(run):
-    some = Running(run.answering)
-    yield some
-    some.close()
 
 
 def choices(server, values, path="/v1/chat/completions"):
@@ -347,14 +329,11 @@ def test_choices_have_penalties_of_their_own(server):
     [
         ({"prompt": None}, "prompt", "prompt: expected a value, found None"),
         ({"prompt": []}, "prompt", "prompt: expected a text or a list of token ids, or a list of "),
-        ({"prompt": {}}, "prompt", "prompt: expected a text or a list of token ids, or a list of "),
         ({"prompt": ["a", 3]}, "prompt", "prompt[1]: expected str, found 3"),
-        ({"prompt": ["a", [3]]}, "prompt", "prompt[1]: expected str, found [3]"),
         ({"prompt": [[]]}, "prompt", "prompt[0]: expected array of length >= 1, found []"),
         ({"prompt": [1, 295]}, "prompt", "prompt[1]: expected int <= 294, found 295"),
         ({"prompt": [[1], [-1]]}, "prompt", "prompt[1][0]: expected int >= 0, found -1"),
         ({"prompt": [True]}, "prompt", "prompt[0]: expected int, found True"),
-        ({"prompt": [1.5]}, "prompt", "prompt[0]: expected int, found 1.5"),
         ({"prompt": [10**18]}, "prompt", "prompt[0]: expected int <= 294, found 1000"),
         ({"prompt": ["a"] * 2049}, "prompt", "prompt: expected array of length <= 2048, found "),
         ({"prompt": ["a"] * 17, "n": 128}, "prompt", "prompt: expected array of length <= 16, fo"),
@@ -365,7 +344,6 @@ def test_choices_have_penalties_of_their_own(server):
         ),
         ({"logprobs": 6}, "logprobs", "logprobs: expected int <= 5, found 6"),
         ({"logprobs": True}, "logprobs", "logprobs: expected int | null, found True"),
-        ({"echo": "x"}, "echo", "echo: expected bool, found 'x'"),
         ({"best_of": 3}, "best_of", "best_of: expected n, which is 1, found 3"),
         ({"suffix": "end"}, "suffix", "suffix: expected \"\", found 'end'"),
         ({"max_tokens": -1}, "max_tokens", "max_tokens: expected int >= 0, found -1"),

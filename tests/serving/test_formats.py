@@ -3,22 +3,18 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import chatting
 import pytest
 from chatting import user
 
-import minillm
 from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import Constrained
 from minillm.errors import InputError
 from minillm.text import ChatTemplate
 
 pytest.importorskip("llguidance")
-pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
-
 from running_server import Running
 
+CONTEXT = 1024
 PERSON = {
     "type": "object",
     "properties": {
@@ -47,23 +43,10 @@ def of_schema(schema):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return minillm.load(chatting.save(tmp_path_factory.mktemp("formats") / "run", context=1024))
-
-
-@pytest.fixture(scope="module")
-def server(run):
-    some = Running(run.answering)
-    yield some
-    some.close()
-
-
-@pytest.fixture(scope="module")
 def with_tools(run):
     pytest.importorskip("jinja2")
-    some = Running(Chat(run.model, run.tokenizer, ChatTemplate(TEMPLATE)))
-    yield some
-    some.close()
+    with Running(Chat(run.model, run.tokenizer, ChatTemplate(TEMPLATE))) as some:
+        yield some
 
 
 def is_person(value):
@@ -87,8 +70,7 @@ def test_an_answer_satisfies_its_schema(server, seed):
         assert choice["finish_reason"] == "stop"
         assert is_person(json.loads(choice["message"]["content"]))
     text = answer["choices"][0]["message"]["content"]
-    events = server.events(asked)
-    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == text
+    assert server.streamed(asked)[0] == text
 
 
 def test_a_json_object(server):

@@ -2,38 +2,20 @@
 
 import warnings
 
-import chatting
 import numpy as np
 import pytest
 
-import minillm
-
 pytest.importorskip("lm_eval")
-pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
-
-from running_server import Running
 
 from minillm.decoding import Reader
 from minillm.ops.softmax import log_softmax
 
+CONTEXT = 64
 QUESTIONS = [
     *(("the cat", " sat"), ("the cat", " on the mat"), ("on the mat and", " log")),
     ("", "the"),
 ]
 STOPS = ["m", "!", "?", "zzz", "log", "\n\n"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return minillm.load(chatting.save(tmp_path_factory.mktemp("lm_eval") / "run", context=64))
-
-
-@pytest.fixture(scope="module")
-def server(run):
-    some = Running(run.answering)
-    yield some
-    some.close()
 
 
 def client(server, run, kind, path, **options):

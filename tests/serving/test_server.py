@@ -9,42 +9,25 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import chatting
 import pytest
 from chatting import system, user
+from running_server import Running, expected
 
-import minillm
 from minillm.cli import main
 from minillm.decoding import Sampling, Text, write
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.speculation import Speculation
+from minillm.serving import app, connections, engine, requests
 from minillm.text import ChatTemplate
 
-pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
-
-from running_server import Running, expected
-
-from minillm.serving import app, connections, engine, requests
-
+CONTEXT = 512
 TALK = [user("the cat")]
 GREEDY = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return minillm.load(chatting.save(tmp_path_factory.mktemp("serving") / "run", context=512))
-
-
-@pytest.fixture(scope="module")
-def server(run):
-    some = Running(run.answering)
-    yield some
-    some.close()
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -113,21 +96,17 @@ def test_guesses_change_no_answer(server, run, monkeypatch):
     monkeypatch.setattr(Speculation, "guess", guess)
     monkeypatch.setattr(server.server.engine._batch, "_guess", True)
     assert server.text({**GREEDY, "max_tokens": 30}) == whole
-    deltas = [e["choices"][0]["delta"] for e in server.events({**GREEDY, "max_tokens": 30})]
-    assert "".join(delta.get("content", "") for delta in deltas) == whole
-    assert len(deltas) < 15
+    text, events = server.streamed({**GREEDY, "max_tokens": 30})
+    assert (text, events < 15) == (whole, True)
     stop = whole[3:6]
     assert server.text({**GREEDY, "max_tokens": 30, "stop": [stop]}) == whole[: whole.index(stop)]
 
 
 def test_seeds_and_defaults(run):
-    some = Running(run.answering, temperature=1.0, seed=7)
-    try:
+    with Running(run.answering, temperature=1.0, seed=7) as some:
         asked = {"model": "run", "messages": TALK, "max_tokens": 12}
         texts = [some.text({**asked, "seed": seed}) for seed in (7, 8)]
         assert some.text(asked) == texts[0] != texts[1]
-    finally:
-        some.close()
 
 
 def test_contents_in_parts_and_developers(server, run):
@@ -173,7 +152,6 @@ def test_the_client_of_openai(server, run):
     [
         ({"messages": None}, 400, "messages", "messages: expected a value, found None"),
         ({"messages": []}, 400, "messages", "messages: expected a list of one or more, found []"),
-        ({"messages": 3}, 400, "messages", "messages: expected array, found 3"),
         ({"messages": [{"role": "x"}]}, 400, "messages[0].role", "messages[0].role: expected one"),
         ({"messages": [user(3)]}, 400, "messages[0].content", "messages[0].content: expected a te"),
         ({"messages": [user("\ud800")]}, 400, None, "expected a body in JSON: "),
@@ -183,8 +161,6 @@ def test_the_client_of_openai(server, run):
         ({"temperature": "hot"}, 400, "temperature", "temperature: expected a number at least 0"),
         ({"top_p": 1.5}, 400, "top_p", "top_p: expected a number above 0 and at most 1, found 1.5"),
         ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected int >= 1, found 0"),
-        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected int | null, found 2.5"),
-        ({"stop": [3]}, 400, "stop", "stop[0]: expected str, found 3"),
         ({"stop": ["a"] * 17}, 400, "stop", "stop: expected array of length <= 16, found "),
         ({"stop": "y" * 1001}, 400, "stop", "stop: expected str of length <= 1000, found 'yyy"),
         ({"top_k": -2}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, found -2"),
@@ -195,13 +171,9 @@ def test_the_client_of_openai(server, run):
         ({"presence_penalty": float("nan")}, 400, None, "expected a body in JSON: "),
         ({"repetition_penalty": 0}, 400, "repetition_penalty", "repetition_penalty: expected a nu"),
         ({"repeat_penalty": 2}, 400, "repeat_penalty", "repeat_penalty: expected 1, found 2"),
-        ({"logit_bias": []}, 400, "logit_bias", "logit_bias: expected object, found []"),
         ({"logit_bias": {"999": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 29"),
-        ({"logit_bias": {"-1": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
         ({"logit_bias": {"²": 1}}, 400, "logit_bias", "logit_bias: expected int, found {'²': 1}"),
         ({"logit_bias": {"1": 101}}, 400, "logit_bias", "logit_bias[...]: expected float <= 100"),
-        ({"n": True}, 400, "n", "n: expected int, found True"),
-        ({"n": 0}, 400, "n", "n: expected int >= 1, found 0"),
         ({"n": 10**9}, 400, "n", "n: expected int <= 128, found 1000000000"),
         ({"logprobs": 2}, 400, "logprobs", "logprobs: expected bool, found 2"),
         ({"top_logprobs": 21}, 400, "top_logprobs", "top_logprobs: expected int <= 20, found 21"),
@@ -210,7 +182,6 @@ def test_the_client_of_openai(server, run):
         ({"chat_template": "x"}, 400, "chat_template", "chat_template: expected \"\", found 'x'"),
         ({"tools": [{}]}, 400, "tools", "tools[0].type: expected a value, found None"),
         ({"stream": "maybe"}, 400, "stream", "stream: expected bool, found 'maybe'"),
-        ({"stream_options": []}, 400, "stream_options", "stream_options: expected object, found "),
         ({"messages": [user("cat " * 800)]}, 400, "messages", "expected less than 512 tokens, fou"),
     ],
 )
@@ -224,21 +195,14 @@ def test_a_wrong_request_gets_the_error_of_the_interface(server, changes, status
     assert error["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_fields_that_change_nothing_are_accepted(server, run, stream):
-    asked = {**GREEDY, "n": 1, "frequency_penalty": 0, "user": "me", "tools": [], "stop": None}
-    if stream:
-        server.events(asked)
-    else:
-        assert server.text(asked) == expected(run, TALK)
-
-
 @pytest.mark.parametrize(
     "neutral",
     [
         {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1.0, "top_logprobs": 0.0},
+        {"n": 1, "frequency_penalty": 0, "user": "me", "tools": [], "stop": None},
         {"top_k": 0},
         {"top_k": -1.0},
+        {"top_k": 300.0},
         {"stop": ""},
         {"stop": ["", ""]},
         {"seed": -1},
@@ -250,6 +214,7 @@ def test_fields_that_change_nothing_are_accepted(server, run, stream):
 )
 def test_numbers_and_names_that_many_programs_send(server, run, neutral):
     assert server.text({**GREEDY, **neutral}) == expected(run, TALK)
+    assert len(server.events({**GREEDY, **neutral})) > 1
 
 
 def test_a_top_k_of_zero_switches_off_the_default():
@@ -285,16 +250,18 @@ def test_a_wrong_body(server, body, status, message):
     assert answer["error"]["message"].startswith(message)
 
 
-def test_other_wrong_requests(server):
-    assert server.ask(GREEDY, "/v1/responses")[0] == 404
-    assert server.ask(None, "/v1/chat/completions", "GET")[0] == 405
-    status, answer = server.ask(GREEDY, **{"Content-Type": "text/plain"})
-    assert (status, answer["error"]["message"]) == (
-        415,
-        "Content-Type: expected application/json, found text/plain",
-    )
-    answer, _ = server.raw("GET", "/v1/models", None, {"Host": "elsewhere.example"})
-    assert answer.status == 400
+@pytest.mark.parametrize(
+    ("path", "method", "kind", "status", "message"),
+    [
+        ("responses", "POST", "application/json", 404, "POST /v1/responses: Not Found"),
+        ("completions", "GET", "application/json", 405, "GET /v1/completions: Method Not Allowed"),
+        ("completions", "POST", "text/plain", 415, "Content-Type: expected application/json, foun"),
+    ],
+)
+def test_a_wrong_path_or_kind(server, path, method, kind, status, message):
+    found, answer = server.ask(GREEDY, f"/v1/{path}", method, **{"Content-Type": kind})
+    assert found == status
+    assert answer["error"]["message"].startswith(message)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "LOCALHOST", "0.0.0.0"])
@@ -313,61 +280,56 @@ def test_at_a_local_address_requests_must_name_this_machine(run, host):
         some.close()
 
 
-def test_a_failure_is_printed_without_control_characters(server, run, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (RuntimeError("\x1b[2J\ud800"), r"the server failed: \x1b[2J\ud800"),
+        (MemoryError("out of memory"), "out of memory"),
+    ],
+)
+def test_a_failure_is_said_and_the_next_request_is_answered(
+    server, run, monkeypatch, capsys, failure, message
+):
+    """The traceback of a failure of ours is printed, without control characters."""
+
     def failing(self, ids, state):
-        raise RuntimeError("\x1b[2J\ud800")
+        raise failure
 
     with monkeypatch.context() as patch:
         patch.setattr(type(run.reader), "read", failing)
         status, answer = server.ask(GREEDY)
-    assert status == 500
-    assert answer["error"]["message"] == r"the server failed: \x1b[2J\ud800"
+    assert (status, answer["error"]["type"]) == (500, "server_error")
+    assert answer["error"]["message"] == message
     printed = capsys.readouterr().err
-    assert printed.endswith("RuntimeError: \\x1b[2J\\ud800\n")
-    assert printed.startswith("Traceback")
-    assert printed.count("Traceback") == 1
-    assert server.text(GREEDY) == expected(run, TALK)
-
-
-def test_a_failure_of_the_model_is_said_and_the_next_request_is_answered(server, run, monkeypatch):
-    original = type(run.reader).read
-
-    def failing(self, ids, state):
-        raise MemoryError("out of memory")
-
-    monkeypatch.setattr(type(run.reader), "read", failing)
-    status, answer = server.ask(GREEDY)
-    assert status == 500
-    assert answer["error"]["type"] == "server_error"
-    monkeypatch.setattr(type(run.reader), "read", original)
+    if isinstance(failure, RuntimeError):
+        assert printed.startswith("Traceback")
+        assert printed.endswith("RuntimeError: \\x1b[2J\\ud800\n")
+    assert printed.count("Traceback") == isinstance(failure, RuntimeError)
     assert server.text(GREEDY) == expected(run, TALK)
 
 
 # --- many clients --------------------------------------------------------------------------------
 
 
-def test_requests_at_once_get_the_answers_that_they_get_alone(server, run):
+OWN = "{% for m in messages %}<|im_start|>{{ m.content | trim }}<|im_end|>{% endfor %}"
+
+
+@pytest.mark.parametrize("source", ["chatml", OWN])
+def test_requests_at_once_get_the_answers_that_they_get_alone(run, source):
     texts = ["the cat", "the dog sat", "on the mat and the log", "log"]
-    talks = [[user(f"{texts[k % 4]} {k}")] for k in range(40)]
-    answers = {}
+    talks = [[user(f" {texts[k % 4]} {k} ")] for k in range(40)]
+    template = ChatTemplate(source)
 
     def ask(k):
         asked = {**GREEDY, "messages": talks[k], "max_tokens": 4 + k % 5}
-        if k % 2:
-            answers[k] = server.text(asked)
-        else:
-            events = server.events(asked)
-            deltas = [event["choices"][0]["delta"] for event in events]
-            answers[k] = "".join(delta.get("content", "") for delta in deltas)
+        return some.text(asked) if k % 2 else some.streamed(asked)[0]
 
-    threads = [threading.Thread(target=ask, args=(k,)) for k in range(len(talks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with Running(Chat(run.model, run.tokenizer, template)) as some:
+        with ThreadPoolExecutor(40) as threads:
+            found = list(threads.map(ask, range(40)))
+        some.idle()
     for k, talk in enumerate(talks):
-        assert answers[k] == expected(run, talk, 4 + k % 5)
-    server.idle()
+        assert found[k] == expected(run, talk, 4 + k % 5, template)
 
 
 def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
@@ -435,30 +397,6 @@ def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch)
     assert 50 < len(encoded) < 512
 
 
-def with_template_of_its_own(run):
-    pytest.importorskip("jinja2")
-    source = "{% for m in messages %}<|im_start|>{{ m.content | trim }}<|im_end|>{% endfor %}"
-    return Chat(run.model, run.tokenizer, ChatTemplate(source))
-
-
-def test_clients_at_once_of_a_model_with_a_template_of_its_own(run):
-    some = Running(with_template_of_its_own(run))
-    answers = []
-
-    def ask(k):
-        answers.append(some.ask({**GREEDY, "messages": [user(f" the cat {k} ")]}))
-
-    try:
-        threads = [threading.Thread(target=ask, args=(k,)) for k in range(100)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        some.close()
-    assert [status for status, _ in answers] == [200] * 100
-
-
 def test_connections_without_a_request_keep_no_other_client_out_for_long(run, monkeypatch):
     monkeypatch.setattr(connections, "MOST", 8)
     monkeypatch.setattr(connections, "LONGEST_HEADER", 1)
@@ -486,8 +424,7 @@ def test_a_connection_without_a_whole_header_is_closed(run, monkeypatch):
 
     monkeypatch.setattr(type(run.reader), "read", slow)
     monkeypatch.setattr(connections, "LONGEST_HEADER", 0.2)
-    some = Running(run.answering)
-    try:
+    with Running(run.answering) as some:
         for sent in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
             with some.connect(sent) as connection:
                 assert connection.recv(1) == b""
@@ -497,19 +434,14 @@ def test_a_connection_without_a_whole_header_is_closed(run, monkeypatch):
             assert (answer.status, len(answer.read()) > 0) == (200, True)
             connection.sendall(b"GET / HT")
             assert connection.recv(1) == b""
-    finally:
-        some.close()
 
 
 def test_too_many_requests_are_told_to_come_again(run, monkeypatch):
     monkeypatch.setattr(app, "WAITING", 0)
-    some = Running(run.answering)
-    try:
+    with Running(run.answering) as some:
         for stream in (False, True):
             status, answer = some.ask({**GREEDY, "stream": stream})
             assert (status, answer["error"]["code"]) == (503, "overloaded")
-    finally:
-        some.close()
 
 
 def test_the_engine_ends_jobs_that_wait_or_run():
@@ -543,19 +475,25 @@ def test_the_engine_ends_jobs_that_wait_or_run():
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_the_verb(run, capsys, monkeypatch):
-    called = {}
+@pytest.fixture
+def served(monkeypatch):
+    """What the verb serves: the server, the host and the port."""
+    found = []
 
     def serve(server, host, port, started):
-        called.update(server=server, host=host, port=port)
+        found[:] = server, host, port
         started("http://127.0.0.1:1")
         server.engine.close()
 
     monkeypatch.setattr(app, "serve", serve)
+    return found
+
+
+def test_the_verb(run, capsys, served):
     assert main(["serve", str(run.path), "--port", "1", "--parallel", "3", "--min-p", "0.1"]) == 0
-    assert called["server"].engine.parallel == 3
-    assert called["server"].sampling == run.answering.sampling_with(min_p=0.1)
-    assert (called["host"], called["port"]) == ("127.0.0.1", 1)
+    assert served[0].engine.parallel == 3
+    assert served[0].sampling == run.answering.sampling_with(min_p=0.1)
+    assert served[1:] == ["127.0.0.1", 1]
     line = "http://127.0.0.1:1 answers as run; the base URL is http://127.0.0.1:1/v1\n"
     assert capsys.readouterr().out == line
 
@@ -583,22 +521,14 @@ def test_what_is_no_address(run, capsys, host, message):
     assert len(error) < 140
 
 
-def test_a_folder_whose_name_is_no_text(run, tmp_path, capsys, monkeypatch):
+def test_a_folder_whose_name_is_no_text(run, tmp_path, capsys, served):
     folder = tmp_path / os.fsdecode(b"by\xff \x1bte")
     try:
         shutil.copytree(run.path, folder)
     except OSError:
         pytest.skip("files have no such names here")
-    names = []
-
-    def serve(server, host, port, started):
-        started("http://127.0.0.1:1")
-        names.append(server.name)
-        server.engine.close()
-
-    monkeypatch.setattr(app, "serve", serve)
     assert main(["serve", str(folder)]) == 0
-    assert names == ["by_ _te"]
+    assert served[0].name == "by_ _te"
     assert "answers as by_ _te;" in capsys.readouterr().out
 
 

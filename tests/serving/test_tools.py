@@ -12,7 +12,16 @@ pytest.importorskip("llguidance")
 
 from minillm.decoding.grammar import Grammar, tokens_of
 from minillm.errors import InputError
-from minillm.serving.tools import OPENING, Answer, Function, Tool, call_rules, chosen, takes_tools
+from minillm.serving.tools import (
+    OPENING,
+    Answer,
+    Function,
+    Tool,
+    Tools,
+    call_rules,
+    chosen,
+    takes_tools,
+)
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -22,11 +31,12 @@ TIME = Tool("function", Function("time"))
 CALL = {"name": "weather", "arguments": {"city": "Zürich"}}
 WANTED = [("weather", {"city": "Zürich"})]
 NAMES = ["weather", "time"]
+TOOLS = Tools(NAMES, [], {})
 
 
 def grown(*pieces):
     """What is shown of an answer, and its calls."""
-    answer = Answer(NAMES)
+    answer = Answer(TOOLS)
     shown = "".join(answer.add(piece) for piece in pieces) + answer.end()
     called = [call["function"] for call in answer.calls]
     return shown, [(call["name"], json.loads(call["arguments"])) for call in called]
@@ -57,11 +67,11 @@ def test_calls_are_found_however_the_text_is_cut(text, shown, calls, data):
 
 
 def test_text_that_is_no_call_is_shown_at_once():
-    assert Answer(NAMES).add("It rains <") == "It rains "
+    assert Answer(TOOLS).add("It rains <") == "It rains "
 
 
 def test_arguments_are_json_that_a_file_can_hold():
-    answer = Answer(NAMES)
+    answer = Answer(TOOLS)
     answer.add('<tool_call>{"name": "time", "arguments": {"é": "\\ud800"}}')
     answer.end()
     assert answer.calls[0]["function"]["arguments"] == '{"\\u00e9": "\\ud800"}'

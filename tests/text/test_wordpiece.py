@@ -253,18 +253,18 @@ def test_words_that_are_too_long(tokenizer):
 def test_a_text_without_white_space_takes_no_time(tokenizer):
     text = "漢字" * 100_000
     assert len(tokenizer.encode(text)) == 200_000
-    assert len(tokenizer._spans) < 1000  # it is not kept
+    assert tokenizer._remembered.cache_info().currsize < 1000  # it is not kept
 
 
 def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
     """Texts are taken in blocks, which end at what is white space here, not for Python."""
     monkeypatch.setattr("minillm.text.words._BLOCK", 10)
-    monkeypatch.setattr("minillm.text.vocabulary.REMEMBERED", 5)
+    monkeypatch.setattr("minillm.text.word_pieces._REMEMBERED", 5)
     once = WordPieces(tokenizer.tokens)
     text = SEA + "sea\x0bshells sea\x0cshells sea\x1cshells  sea\x85shells " * 3
     expected = [once.tokens[id] for id in tokenizer.encode(text)]
     assert once.split(text) == [once.tokens[id] for id in once.encode(text)] == expected
-    assert len(once._spans) <= 5
+    assert once._remembered.cache_info().currsize <= 5
 
 
 @given(TEXTS)

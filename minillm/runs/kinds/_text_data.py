@@ -1,24 +1,35 @@
 """The text of a run, or its shards: training data and evaluation data."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from minillm.data import Shards, read_text, split_text
 from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
+from minillm.data.shards import digest_of
 from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
 from minillm.runs.kind import Data, Given, Job, Results, check_fingerprint
-from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import Facts
-from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
+from minillm.text import (
+    PublishedTokenizer,
+    Vocabulary,
+    WordPieces,
+    build_vocabulary,
+    load_tokenizer,
+    vocabulary_from_dict,
+)
 from minillm.training.progress import progress_bar
 
 BLOCK = 1 << 16  # tokens that are decoded at a time
+PIECE = 4096  # tokens of the domain between two pieces of general text
 
 
 def read_training_text(data: Data) -> tuple[str, str]:
@@ -55,7 +66,9 @@ def open_text(job: Job) -> TextOfRun:
         check_same_vocabulary(shards, tokenizer, "tokenizer")
         job.record(shards.sha256, name_of(data))
         verify(shards, job.quiet)
-        return TextOfRun(tokenizer, *shards.split(), Facts(documents=shards.eos is not None))
+        begin, end = shards.split()
+        facts = Facts(documents=shards.eos is not None)
+        return TextOfRun(tokenizer, with_replay(begin, job), end, facts)
     text, sha256 = read_training_text(data)
     job.record(sha256, name_of(data))
     training, validation = split_text(text)
@@ -74,7 +87,7 @@ def open_text(job: Job) -> TextOfRun:
     ids = tokenizer.encode(training, name)
     documents = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
     held_out = tokenizer.encode(validation, name)
-    return TextOfRun(tokenizer, ids, held_out, Facts(documents=documents))
+    return TextOfRun(tokenizer, with_replay(ids, job), held_out, Facts(documents=documents))
 
 
 def training_ids(run: Run) -> Ids:
@@ -186,8 +199,8 @@ def tokenizer_of(shards: Shards) -> Vocabulary:
     tokenizer = load_tokenizer(shards.path / "vocabulary.json")
     if len(tokenizer) != shards.vocabulary:
         raise InputError(
-            f"{shards.path / 'index.json'}: vocabulary: expected {len(tokenizer)}, the size of "
-            f"vocabulary.json, found {shards.vocabulary}"
+            f"{shards.path / 'index.json'}: vocabulary: expected {len(tokenizer)}, "
+            f"found {shards.vocabulary}"
         )
     return tokenizer
 
@@ -198,9 +211,43 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
     if made_with.to_dict() != tokenizer.to_dict():
         raise InputError(
             f"{shards.path}: expected shards of the vocabulary of {whose} ({len(tokenizer)} "
-            f"tokens, unit {tokenizer.unit}), found those of another ({len(made_with)} tokens, "
-            f"unit {made_with.unit})"
+            f"tokens), found those of another ({len(made_with)} tokens)"
         )
+
+
+# --- replay: against forgetting ------------------------------------------------------------------
+# Sources: McCloskey and Cohen (1989), "Catastrophic interference in connectionist networks"; Robins
+# (1995), "Catastrophic forgetting, rehearsal and pseudorehearsal", for the remedy.
+
+
+def with_replay(training: Ids, job: Job) -> Ids:
+    """The training text; with ``--replay``, mixed with the text of the run of ``--init``.
+
+    InputError if the old text cannot be read again, or the new one does not fit in memory.
+    """
+    share = getattr(job.settings, "replay", 0.0)
+    if not share or job.initial is None:
+        return training
+    if isinstance(training, Shards):
+        raise InputError("replay: expected FILEs of text to adapt to, found shards")
+    return in_turns(training[:], training_ids(job.initial), share)
+
+
+def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
+    """All of ``new`` in pieces, each followed by a piece of ``old``, a share of the result.
+
+    The pieces of ``old`` are spread evenly over it.  They overlap if it is too short.
+
+    >>> in_turns(np.arange(6), np.arange(10, 20), 0.25).tolist()
+    [0, 1, 2, 3, 4, 5, 10, 11]
+    """
+    count = max(1, round(len(new) / PIECE))
+    length = min(len(old), round(share / (1 - share) * len(new) / count))
+    starts = np.linspace(0, len(old) - length, count).astype(int).tolist()
+    pieces = []
+    for piece, start in zip(np.array_split(new, count), starts, strict=True):
+        pieces += [piece, np.asarray(old[start : start + length], new.dtype)]
+    return np.concatenate(pieces)
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -230,11 +277,10 @@ def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: 
         unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
         return results | {"unknown_share": unknown / tokens}
     known = (token for block in blocks for token in block.tolist() if token != tokenizer.eos)
-    size = characters = 0
-    for piece in tokenizer.stream(known):
-        sizes = size_of(piece)
-        size, characters = size + sizes[0], characters + sizes[1]
-    return results | per_byte_and_character(nats * tokens, size, characters)
+    text = Counted(tokenizer.stream(known))
+    for _ in text:
+        pass
+    return results | per_byte_and_character(nats * tokens, text)
 
 
 def figures_of(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
@@ -244,16 +290,93 @@ def figures_of(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: 
     return {f"{name}_{key}": value for key, value in figures.items() if key.startswith(kept)}
 
 
-def per_byte_and_character(nats: float, size: int, characters: int) -> Results:
-    """A sum of nats over a size in bytes and over characters, which no vocabulary changes."""
+class Counted:
+    """The blocks of a text; its bytes in UTF-8 and its characters, counted as they pass."""
+
+    def __init__(self, blocks: Iterable[str]):
+        self.blocks, self.size, self.characters = blocks, 0, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self.blocks:
+            self.size += len(block.encode("utf-8", "surrogatepass"))
+            self.characters += len(block)
+            yield block
+
+
+def per_byte_and_character(nats: float, text: Counted) -> Results:
+    """A sum of nats over the bytes and the characters of a text, which no vocabulary changes."""
     results: Results = {}
-    for name, count in (("byte", size), ("character", characters)):
+    for name, count in (("byte", text.size), ("character", text.characters)):
         if count:
             results[f"nats_per_{name}"] = nats / count
             results[f"bits_per_{name}"] = bits(nats / count)
     return results
 
 
-def size_of(text: str) -> tuple[int, int]:
-    """The bytes, in UTF-8, and the characters of a text."""
-    return len(text.encode("utf-8", "surrogatepass")), len(text)
+Made = TypeVar("Made")
+
+LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
+LEAST_WORD_PIECES = 7  # the special tokens, and a character
+
+
+def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
+    """The vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
+
+    InputError if a run to resume had another one.
+    """
+    if job.initial is not None:
+        return recorded(job, job.initial.tokenizer, job.data["init"])
+    if path := job.data.get("tokenizer"):
+        return recorded(job, load_tokenizer(path), path)
+    check_size(unit, job.settings.vocabulary)
+    return make()
+
+
+def recorded(job: Job, tokenizer: Vocabulary, path: str) -> Vocabulary:
+    """The vocabulary, whose fingerprint is recorded, so that it cannot change before a resume."""
+    sha256 = digest_of(tokenizer.to_dict())
+    job.record(sha256, path, "the vocabulary has", key="vocabulary_sha256")
+    return tokenizer
+
+
+def check_size(unit: str, size: int | None) -> None:
+    """InputError for a size that is too small for the unit."""
+    pieces = LEAST_WORD_PIECES, "wordpieces"
+    least, name = {"bpe": (LEAST_BYTE_PAIRS, "byte pairs"), "wordpiece": pieces}.get(unit, (0, ""))
+    if size is not None and size < least:
+        raise InputError(f"vocabulary: expected at least {least} {name}, found {size}")
+
+
+# --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------
+
+
+def framing_vocabulary(values: Mapping[str, object]) -> Vocabulary:
+    """A vocabulary with the special tokens; ValueError for any other."""
+    tokenizer = vocabulary_from_dict(values)
+    with_frame(tokenizer, "vocabulary.json", ValueError)
+    return tokenizer
+
+
+def with_frame(
+    tokenizer: Vocabulary, source: str, error: type[Exception] = InputError
+) -> Vocabulary:
+    """The vocabulary.  An error, with its ``source``, if it lacks the special tokens."""
+    tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
+    if not isinstance(tokenizer, WordPieces | PublishedTokenizer) or None in tokens:
+        raise error(
+            f"{source}: expected a vocabulary with [CLS], [SEP] and [MASK], "
+            f"found one of unit {tokenizer.unit}"
+        )
+    return tokenizer
+
+
+def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
+    """The ids of [CLS], which opens a text, [SEP], which closes it, and [MASK]."""
+    return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
+
+
+def require_initial(job: Job) -> Run:
+    """The run to begin with.  InputError without one."""
+    if job.initial is None:
+        raise InputError("RUN: expected the folder of a run to begin with, found none")
+    return job.initial

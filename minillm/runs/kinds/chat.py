@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from minillm.data import registry
+from minillm.data import docstring_chats
 from minillm.data.conversations import (
     Conversation,
     Message,
-    Preference,
     read_conversations,
     summarised,
 )
@@ -26,7 +25,8 @@ from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, Given, Job, Parts, Results
 from minillm.runs.kinds._answering import AnswerEvaluation, on_answers, require_text, results_of
-from minillm.runs.kinds._causal import CausalAbilities
+from minillm.runs.kinds._text_data import require_initial
+from minillm.runs.kinds.causal import CausalAbilities
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -52,7 +52,7 @@ REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
 LEAST_STEPS = 100  # of a training whose length is not given
 SAMPLE = 1000  # items whose mean length counts for all
 
-Item = Conversation | Preference
+Column = list[tuple[Encoded, ...]]  # of each item its conversation, or its two
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     # --- settings ---
 
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The rank of the additions that a run continues.
-
-        InputError for a run that is no Llama or variant, has no chat template, or has additions of
-        another rank to quantised weights.
-        """
+        """The rank of the additions that a run continues, if its weights are quantised."""
         if not isinstance(initial.model, Llama | Variant):
             raise InputError(
                 f"RUN: expected a run of llama, variant or chat, found one of "
@@ -187,106 +183,78 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
             )
         if initial.chat_template() is None:
             raise InputError(f"{initial.path}: expected a run with a chat template, found none")
-        if not _is_packed(initial):
-            return {}
-        if not has_additions(initial.settings):
-            if given.get("lora_rank") == 0:
-                raise InputError(
-                    "lora_rank: expected 1 or more, because the weights of "
-                    f"{initial.path} are quantised, found 0"
-                )
-            return {}
-        continued = {
-            name: getattr(initial.settings, name)
-            for name in ("lora_rank", "lora_alpha", "lora_targets")
-        }
+        continued: dict[str, object] = {}
+        if _continues(initial):
+            names = ("lora_rank", "lora_alpha", "lora_targets")
+            continued = {name: getattr(initial.settings, name) for name in names}
+        elif _is_packed(initial) and given.get("lora_rank") == 0:
+            raise InputError(
+                f"lora_rank: expected 1 or more, as {initial.path} has quantised weights, found 0"
+            )
         for name, value in continued.items():
             if given.get(name) not in (None, value):
                 raise InputError(
-                    f"{name}: expected {value}, that of the additions in "
-                    f"{initial.path}, which are trained further; found {given[name]}"
+                    f"{name}: expected {value}, as in {initial.path}, found {given[name]}"
                 )
         return continued
 
     def initial_data(self, initial: Run) -> Data:
         """The baseline of additions that are trained further, if its weights are quantised."""
-        if not (_is_packed(initial) and has_additions(initial.settings)):
+        if not _continues(initial):
             return {}
         return {"init": initial.data["init"], "begun_with": str(initial.path)}
 
-    def complete(
-        self, settings: ChatSettings, given: Mapping[str, object], job: Job
-    ) -> ChatSettings:
-        """The settings with a length that fits the context.  InputError without a run."""
-        if not job.data.get("init"):
-            raise InputError("RUN: expected the folder of a run to begin with, found none")
-        initial = job.initial
-        assert initial is not None
-        config = initial.model.config
-        length = min(settings.max_length, config.context)
-        epochs = settings.epochs
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
+        """The settings with lengths that fit the context and the data, and a learning rate."""
+        initial = require_initial(job)
+        config, files = initial.model.config, job.data["files"]
+        length, epochs = min(settings.max_length, config.context), settings.epochs
         if all(given.get(name) is None for name in LENGTHS):
             items = read_parts(job.data)["training"]
-            some, *_ = _encoded(*_reading(initial), items[:SAMPLE], length)
-            tokens = sum(len(one.ids) for item in some for one in item) * max(
-                1, len(items) / SAMPLE
-            )
+            some, *_ = encoded_items(initial, items[:SAMPLE], length)
+            size = sum(len(one.ids) for item in some for one in item)
+            tokens = size * max(1, len(items) / SAMPLE)
             steps = max(1, math.ceil(tokens / (settings.batch * settings.accumulate * length)))
             epochs = max(epochs or 0, math.ceil(LEAST_STEPS / steps))
         rate = settings.learning_rate
         if rate is None:
             rate = (LORA_RATE if settings.lora_rank else RATE) / config.width
-            if _is_preferences(job.data["files"]):
-                rate *= PREFERENCE_FACTOR
+            rate *= PREFERENCE_FACTOR if is_preferences(files) else 1
         return replace(settings, max_length=length, learning_rate=rate, epochs=epochs)
 
-    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """No option: the run brings its tokenizer."""
-        return ()
+    tokenizer_options = ()  # the run brings its tokenizer
 
     # --- training ---
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Encode the conversations; a tenth of them is held out."""
-        settings, data, initial = job.settings, job.data, job.initial
-        assert initial is not None
-        template, tokenizer = _reading(initial)
-        parts = read_parts(data)
-        parts.pop("test", None)
-        model = type(initial.model)(initial.model.config, params=dict(initial.model.params))
-        most = settings.max_length
-        encoded, shortened, missing = {}, 0, 0
-        for part, items in parts.items():
-            encoded[part], *counts = _encoded(template, tokenizer, items, most)
-            if not encoded[part]:
+        settings, data, initial = job.settings, job.data, require_initial(job)
+        most, parts = settings.max_length, read_parts(data)
+        columns, cut, missing = [], 0, 0
+        for part in ("training", "validation"):
+            encoded, *counts = encoded_items(initial, parts[part], most)
+            if not encoded:
                 raise InputError(
                     f"{name_of(data)}: expected a conversation of at most {most} tokens among "
                     f"those for {part}, found none: see max_length"
                 )
-            shortened, missing = shortened + counts[0], missing + counts[1]
-        training, validation = encoded["training"], encoded["validation"]
+            columns.append(encoded)
+            cut, missing = cut + counts[0], missing + counts[1]
+        training, validation = columns
         ids = [one.ids for item in (*training, *validation) for one in item]
-        sha256 = fingerprint((np.concatenate(ids),))
-        job.record(sha256, name_of(data), "the data have")
+        job.record(fingerprint((np.concatenate(ids),)), name_of(data), "the data have")
         notes = [f"{len(training):,} for training, {len(validation):,} held out"]
-        if shortened:
-            are_pairs = parts["training"][0].form == "pair"
-            to = "the beginning of the text that fits" if are_pairs else "the turns that fit"
-            notes.append(f"{shortened:,} are cut to {to} {most} tokens")
+        if cut:
+            notes.append(f"{cut:,} are cut to {most} tokens")
         if missing:
             notes.append(f"{missing:,} are left out: they exceed {most} tokens")
-        tokens, seed, again = settings.batch * most, settings.seed, settings.recompute
-        task: PreferenceTask | ChatTask
-        if _is_preferences(data["files"]):
-            chosen, held_out = ([(a, b) for a, b in some] for some in (training, validation))
-            task = PreferenceTask(
-                model, chosen, held_out, tokens, seed, beta=settings.beta, recompute=again
-            )
-        else:
-            answers, unseen = ([one for [one] in some] for some in (training, validation))
-            task = ChatTask(model, answers, unseen, tokens, seed, recompute=again)
-        unit = "pair" if isinstance(task, PreferenceTask) else "token"
-        return Parts(model, task, unit, vocabularies={"tokenizer": tokenizer}, notes=notes)
+        model = type(initial.model)(initial.model.config, params=dict(initial.model.params))
+        preferences = is_preferences(data["files"])
+        task = (_preferences_task if preferences else _answers_task)(
+            model, training, validation, settings
+        )
+        unit, vocabularies = "pair" if preferences else "token", {"tokenizer": initial.tokenizer}
+        return Parts(model, task, unit, vocabularies=vocabularies, notes=notes)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield what was gained on answers, what was forgotten, and some answers.
@@ -296,9 +264,9 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         if summary.interrupted:
             return
         before, after = load(job.data.get("begun_with") or job.data["init"]), load(job.folder.path)
-        task = parts.task
+        runs, task = (before, after), parts.task
         if isinstance(task, ChatTask):
-            was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in (before, after))
+            was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in runs)
             yield f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
         elif isinstance(task, PreferenceTask):
             share = task.measures["preferred"]
@@ -308,15 +276,16 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         except InputError as error:
             yield f"forgotten: not measured: {error}"
         else:
-            was, now = (
-                perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in (before, after)
-            )
+            was, now = (perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in runs)
             yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
-        for question in questions_of(read_parts(job.data)["validation"], SHOWN):
-            yield f"> {' '.join(question[-1]['content'].split())[:200]}"
-            for word, run in (("before", before), ("after", after)):
-                answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
-                yield f"  {word}: {' '.join(''.join(answer).split())}"
+        items = read_parts(job.data)["validation"]
+        for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
+            question, _ = item.last_answer
+            if question:
+                yield f"> {' '.join(question[-1]['content'].split())[:200]}"
+                for word, run in zip(("before", "after"), runs, strict=True):
+                    answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
+                    yield f"  {word}: {' '.join(''.join(answer).split())}"
 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """The loss of the held-out answers, or what a llama has on a file."""
@@ -327,17 +296,30 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         parts = read_parts(run.data)
         if part not in parts:
             raise InputError(f"part: {name_of(run.data)} has no {part} part")
-        chats = [item for item in parts[part] if isinstance(item, Conversation)]
+        chats = [item for item in parts[part] if item.rejected is None]
         if not chats:
             raise InputError(f"{run.path}: expected a FILE: its own data are preferences")
         return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, chats)
 
 
-def _reading(run: Run) -> tuple[ChatTemplate, ByteTokens]:
-    """The template and the tokenizer."""
-    template = run.chat_template()
-    assert template is not None
-    return template, cast(ByteTokens, run.tokenizer)
+def _answers_task(model: Any, training: Column, validation: Column, settings: Any) -> ChatTask:
+    """Supervised fine-tuning: the loss counts the tokens of the answers."""
+    tokens = settings.batch * settings.max_length
+    answers, unseen = ([one for [one] in some] for some in (training, validation))
+    recompute = settings.recompute
+    return ChatTask(model, answers, unseen, tokens, settings.seed, recompute=recompute)
+
+
+def _preferences_task(
+    model: Any, training: Column, validation: Column, settings: Any
+) -> PreferenceTask:
+    """Direct preference optimisation, of chosen and rejected answers."""
+    tokens = settings.batch * settings.max_length
+    chosen, held_out = ([(a, b) for a, b in some] for some in (training, validation))
+    beta, recompute = settings.beta, settings.recompute
+    return PreferenceTask(
+        model, chosen, held_out, tokens, settings.seed, beta=beta, recompute=recompute
+    )
 
 
 def _is_packed(run: Run) -> bool:
@@ -345,36 +327,40 @@ def _is_packed(run: Run) -> bool:
     return any(not isinstance(weight, np.ndarray) for weight in run.model.params.values())
 
 
-def _talks_of(item: Item) -> list[list[Message]]:
+def _continues(run: Run) -> bool:
+    """Whether its additions to quantised weights are trained further."""
+    return _is_packed(run) and has_additions(run.settings)
+
+
+def _talks_of(item: Conversation) -> list[list[Message]]:
     """The conversation of an item, or the two of a preference."""
-    return [item.messages] if isinstance(item, Conversation) else [item.chosen, item.rejected]
+    return [item.messages] if item.rejected is None else [item.messages, item.rejected]
 
 
-def _encoded(
-    template: ChatTemplate, tokenizer: ByteTokens, items: Sequence[Item], most: int
-) -> tuple[list[tuple[Encoded, ...]], int, int]:
+def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[Column, int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
     A long conversation is cut to its first turns, and the text of a long pair is cut.  It is
     missing if its first turn does not fit, if its summary does not, and so is a preference that
     would have to be cut.
     """
-    encoded, shortened, missing = [], 0, 0
+    template, tokenizer = cast(ChatTemplate, run.chat_template()), cast(ByteTokens, run.tokenizer)
+    encoded, cut, missing = [], 0, 0
     talks = [talk for item in items for talk in _talks_of(item)]
     places = [item.place for item in items for _ in _talks_of(item)]
     found = iter(template.encode_answers(tokenizer, talks, most, places))
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
-        if is_cut and isinstance(item, Conversation) and item.pair:
+        if is_cut and item.pair:
             talk = _with_less_text(template, tokenizer, item, most)
             results = template.encode_answers(tokenizer, [talk], most, [item.place])
         if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
             missing += 1
         else:
-            shortened += is_cut
+            cut += is_cut
             encoded.append(tuple(Encoded(ids, counted) for ids, counted, _ in results))
-    return encoded, shortened, missing
+    return encoded, cut, missing
 
 
 def _with_less_text(
@@ -392,41 +378,30 @@ def _with_less_text(
 
 def name_of(data: Data) -> str:
     """The files or the built-in set."""
-    return ", ".join(data["files"]) or registry.DEFAULT_CHATS
+    return ", ".join(data["files"]) or docstring_chats.NAME
 
 
-def _is_preferences(files: Sequence[str]) -> bool:
+def is_preferences(files: Sequence[str]) -> bool:
     """Whether the first line of the files is a preference."""
-    if not files:
-        return False
-    return isinstance(next(read_conversations(files[0])), Preference)
+    return bool(files) and next(read_conversations(files[0])).rejected is not None
 
 
-def read_parts(data: Data) -> dict[str, list[Item]]:
+def read_parts(data: Data) -> dict[str, list[Conversation]]:
     """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return {
-            part: [*chats] for part, chats in registry.open_chats(registry.DEFAULT_CHATS).items()
-        }
+        return dict(docstring_chats.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
         raise InputError(
             f"{name_of(data)}: expected conversations with ten different beginnings or more, "
-            f"because a tenth is held out, found {len(questions)}"
+            f"found {len(questions)}"
         )
     held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
-    parts: dict[str, list[Item]] = {"training": [], "validation": []}
+    parts: dict[str, list[Conversation]] = {"training": [], "validation": []}
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts
-
-
-def questions_of(items: Sequence[Item], count: int) -> Iterator[list[Message]]:
-    """Yield the messages before the last answer of some conversations, if there are any."""
-    for item in items[:: max(1, len(items) // count)][:count]:
-        if question := Conversation(_talks_of(item)[0], item.place).last_answer[0]:
-            yield question

@@ -3,14 +3,13 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
-from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.measurements import read_counted
@@ -21,14 +20,14 @@ from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
 from minillm.runs.kinds._look import look_by
-from minillm.runs.kinds._text import write_text
 from minillm.runs.kinds._text_data import (
+    Counted,
     evaluation_blocks,
     language_results,
     per_byte_and_character,
-    size_of,
+    vocabulary_for,
 )
-from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.kinds.language import write_text
 from minillm.runs.run import Run
 from minillm.runs.settings import Evaluation, Facts, FilesSettings, TokenizerSettings, of_text, size
 from minillm.text import Vocabulary
@@ -104,6 +103,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     takes: ClassVar[tuple[str, ...]] = ("text",)
     resumable = False
     look = look_by(read_counted)
+    write = staticmethod(write_text)
 
     def train(self, job: Job) -> bool:
         """Count, smooth, save, and measure on the held-out text."""
@@ -142,12 +142,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             raise ValueError("its sizes do not agree with the tensors stored")
         return NGram(config, dict(weights))
 
-    def write(
-        self, run: Run, prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
-    ) -> Iterator[str]:
-        """See :meth:`minillm.runs.run.Run.write`."""
-        return write_text(run.model, run.tokenizer, prompt, length, sampling, stop)
-
     def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""
         name, blocks = evaluation_blocks(run, given, options.part, held_out=True)
@@ -167,16 +161,8 @@ def _sizes(config: NGramConfig) -> str:
 
 def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The figures of an n-gram model on a text, with and without its unknown words."""
-    size, characters = 0, 0
-
-    def counted() -> Iterator[str]:
-        nonlocal size, characters
-        for block in blocks:
-            sizes = size_of(block)
-            size, characters = size + sizes[0], characters + sizes[1]
-            yield block
-
-    score = score_text(model, tokenizer, counted(), name)
+    text = Counted(blocks)
+    score = score_text(model, tokenizer, iter(text), name)
     tokens = score.tokens + score.unknown
     nats = -(score.log10 + score.unknown_log10) * math.log(10) / tokens
     results = language_results(name, tokenizer, nats, tokens)
@@ -185,4 +171,4 @@ def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], nam
         results["unknown_share"] = score.unknown / tokens
         results["perplexity_of_known"] = perplexity(known_nats)
         return results
-    return results | per_byte_and_character(nats * tokens, size, characters)
+    return results | per_byte_and_character(nats * tokens, text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from minillm.models.bert import BERTConfig
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._vocabulary import framing_vocabulary, vocabulary_for, with_frame
+from minillm.runs.kinds._text_data import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Answered, Run
 from minillm.runs.settings import (
     Evaluation,
@@ -31,7 +32,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.text import build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -109,29 +110,23 @@ With --init, a pre-trained bert is fine-tuned."""
 
 then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"""
     padded = True
+    open_vocabulary = staticmethod(framing_vocabulary)
     model = Reader
     config = ReaderConfig
     settings = QuestionAnsweringSettings
     facts = QuestionFacts
 
-    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
-        """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
-        return framing_vocabulary(values)
-
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The sizes of a BERT, or of another reader, and the rates of fine-tuning.
-
-        InputError for a run of another kind.
-        """
+        """The sizes of a BERT, or of another reader, and the rates of fine-tuning."""
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
                 f"init: expected a run of bert or {self.name}, found one of {initial.kind.name} "
                 f"in {initial.path}"
             )
         config = initial.model.config
-        sizes = {name: getattr(config, name) for name in ("width", "layers", "context")}
         if getattr(config, "segments", 2) != 2:
             raise InputError(f"{initial.path}: expected 2 segments, found {config.segments}")
+        sizes = {name: getattr(config, name) for name in ("width", "layers", "context")}
         if _encoder_of(config)["encoder"] == "recurrent":
             return sizes
         rate = LORA_RATE if given.get("lora_rank") else BERT_RATE
@@ -144,45 +139,38 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         config_from(settings, ReaderConfig, vocabulary=2, **encoder)  # before the data are read
         opened = open_data(data)
         parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
-        tokenizer = self._vocabulary(job, parts["training"])
-        rows = job.initial.model.config.vocabulary if job.initial else len(tokenizer)
-        config = config_from(settings, ReaderConfig, vocabulary=rows, **encoder)
-        columns, notes = {}, []
-        for part, questions in parts.items():
-            windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
-            first, last = targets_of(windows, questions)
-            columns[part] = (windows.questions, windows.contexts, first, last)
-            count = f" in {len(first):,} windows" if len(first) > len(questions) else ""
-            notes.append(f"{len(questions):,} {part} questions{count}")
-        sha256 = fingerprint(columns["training"])
-        job.record(sha256, name_of(data), "the data have")
-        model = Reader(config, rng)
-        training, validation = (
-            Minibatches(columns[part], settings.batch, settings.seed) for part in columns
-        )
-        return Parts(
-            model=model,
-            task=SpanTask(model, training, validation),
-            unit="question",
-            vocabularies={"tokenizer": tokenizer},
-            notes=notes,
-            baseline=float(np.log(columns["validation"][1].lengths - 1).mean()),
-            facts=QuestionFacts(unanswered=not all(q.answers for q in parts["training"])),
-        )
-
-    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> Vocabulary:
+        texts = texts_of(parts["training"])
         tokenizer = vocabulary_for(
             job,
             "wordpiece",
-            lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
+            lambda: build_vocabulary(texts, "wordpiece", 1, settings.vocabulary),
         )
-        source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        return with_frame(tokenizer, source)
+        with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
+        rows = job.initial.model.config.vocabulary if job.initial else len(tokenizer)
+        config = config_from(settings, ReaderConfig, vocabulary=rows, **encoder)
+        columns, notes = [], []
+        for part, questions in parts.items():
+            windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
+            first, last = targets_of(windows, questions)
+            columns.append((windows.questions, windows.contexts, first, last))
+            count = f" in {len(first):,} windows" if len(first) > len(questions) else ""
+            notes.append(f"{len(questions):,} {part} questions{count}")
+        job.record(fingerprint(columns[0]), name_of(data), "the data have")
+        model = Reader(config, rng)
+        batches = (Minibatches(column, settings.batch, settings.seed) for column in columns)
+        return Parts(
+            model=model,
+            task=SpanTask(model, *batches),
+            unit="question",
+            vocabularies={"tokenizer": tokenizer},
+            notes=notes,
+            baseline=float(np.log(columns[1][1].lengths - 1).mean()),
+            facts=QuestionFacts(unanswered=not all(q.answers for q in parts["training"])),
+        )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""
-        task = parts.task
-        assert isinstance(task, SpanTask)
+        task: Any = parts.task
         if task.measures:
             share = task.measures["exact_spans"]
             yield f"answers whose first and last token are right: {share:.1%}"
@@ -212,23 +200,14 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             name = f"{name_of(run.data)}, {part}"
             questions = list(open_data(run.data).questions(part))
         references = [[answer.text for answer in question.answers] for question in questions]
+        answers = [best.text for [best] in answers_to(run, questions, 1)]
         shared = [metrics.answer_of_shared_words(q.question, q.context) for q in questions]
-        answers = {
-            "": [best.text for [best] in answers_to(run, questions, 1)],
-            "shared_words_": shared,
+        return {
+            "data": name,
+            "questions": len(questions),
+            **metrics.measure_answers(answers, references),
+            **metrics.measure_answers(shared, references, "shared_words_"),
         }
-        results: Results = {"data": name, "questions": len(questions)}
-        answered = np.array([bool(known) for known in references])
-        for prefix, texts in answers.items():
-            pairs = list(zip(texts, references, strict=True))
-            f1 = 100 * np.array([metrics.answer_f1(*pair) for pair in pairs])
-            exact = 100 * np.array([metrics.answer_exact(*pair) for pair in pairs])
-            results[f"{prefix}exact_match"] = float(exact.mean())
-            results[f"{prefix}f1"] = float(f1.mean())
-            if not answered.all() and answered.any():
-                results[f"{prefix}f1_answered"] = float(f1[answered].mean())
-                results[f"{prefix}f1_unanswered"] = float(f1[~answered].mean())
-        return results
 
 
 def _encoder_of(config: ReaderConfig | BERTConfig) -> dict[str, object]:
@@ -273,19 +252,16 @@ def answers_to(run: Run, questions: Sequence[Question], number: int) -> list[lis
     spans = find_spans(run.model, windows, settings.longest_answer, max(number, CANDIDATES))
     answers = []
     for question, offsets, of_question in zip(questions, windows.offsets, spans, strict=True):
-        text = question.context
-        scored: list[tuple[float, str, int | None, int | None]] = []
-        for span, score in of_question:
-            start, end = text_span(text, offsets, *span)
-            scored.append((score, text[start:end], start, end))
+        scored: list[tuple[float, int | None, int | None]] = [
+            (score, *text_span(question.context, offsets, *span)) for span, score in of_question
+        ]
         if run.data.get("unanswered"):
-            scored.append((0.0, "", None, None))
+            scored.append((0.0, None, None))
             scored.sort(key=lambda entry: -entry[0])
         probabilities, _ = ops.softmax(np.array([score for score, *_ in scored]))
-        answers.append(
-            [
-                Answered(answer, float(p), start, end)
-                for p, (_, answer, start, end) in zip(probabilities, scored, strict=True)
-            ][:number]
-        )
+        best = [
+            Answered("" if start is None else question.context[start:end], float(p), start, end)
+            for p, (_, start, end) in zip(probabilities, scored, strict=True)
+        ]
+        answers.append(best[:number])
     return answers

@@ -11,8 +11,7 @@ from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
-from minillm.runs.kinds._text_data import evaluation_blocks, size_of
-from minillm.runs.kinds._vocabulary import LEAST_WORD_PIECES, check_size
+from minillm.runs.kinds._text_data import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Evaluation,
@@ -136,10 +135,8 @@ def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -
 
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The bytes and characters per token of a text."""
-    tokens, unknown, size, characters = 0, 0, 0, 0
-    for block in blocks:
-        sizes = size_of(block)
-        size, characters = size + sizes[0], characters + sizes[1]
+    tokens, unknown, text = 0, 0, Counted(blocks)
+    for block in text:
         ids = tokenizer.encode_each([block], [name])[0]  # without BOS
         tokens += len(ids)
         if tokenizer.unknown is not None:
@@ -149,7 +146,7 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
     results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,
-        "bytes_per_token": size / tokens,
-        "characters_per_token": characters / tokens,
+        "bytes_per_token": text.size / tokens,
+        "characters_per_token": text.characters / tokens,
     }
     return results if tokenizer.unknown is None else {**results, "unknown_share": unknown / tokens}

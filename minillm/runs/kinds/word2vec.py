@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -137,22 +137,14 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     config = Word2VecConfig
     settings = Word2VecSettings
     takes: ClassVar[tuple[str, ...]] = ("sentences", "text")
+    open_vocabulary = staticmethod(WordCounts.from_dict)  # type: ignore[assignment]
 
-    def complete(
-        self, settings: Word2VecSettings, given: Mapping[str, object], job: Job
-    ) -> Word2VecSettings:
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with the learning rate that suits the algorithm."""
-        if settings.learning_rate is not None:
-            return settings
-        return replace(settings, learning_rate=RATES[settings.algorithm])
+        rate = settings.learning_rate or RATES[settings.algorithm]
+        return replace(settings, learning_rate=rate)
 
-    def open_vocabulary(self, values: Mapping[str, object]) -> WordCounts:  # type: ignore[override]
-        """The words and their counts."""
-        return WordCounts.from_dict(values)
-
-    def build(
-        self, config: Word2VecConfig, vocabularies: Vocabularies, weights: Weights
-    ) -> Word2Vec:
+    def build(self, config: Any, vocabularies: Vocabularies, weights: Weights) -> Word2Vec:
         """A model with these vectors, and tables from the words' counts."""
         _check_shapes(config, {name: array.shape for name, array in weights.items()})
         model = Word2Vec(config, vocabularies["tokenizer"].counts)
@@ -188,13 +180,9 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         if not finished:
             job.report(f"to continue: {job.resume_command}")
             return False
-        loss = folder.read_metrics()[-1]["loss"]
-        result = f"loss {loss:.4f} nats per prediction"
-        if loss == 0:  # a prediction always has a loss
-            result = (
-                "nothing was predicted, because minimum_count and subsample left no two words "
-                "of a line"
-            )
+        loss, result = folder.read_metrics()[-1]["loss"], "nothing was predicted"
+        if loss:  # a prediction always has a loss
+            result = f"loss {loss:.4f} nats per prediction"
         job.report(f"{len(words):,} vectors; {result}")
         job.report(f"saved in {folder.path}")
         return True

@@ -11,7 +11,6 @@ from minillm import ops
 from minillm.data.batching import batches_in_order
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages, framed, passages_once
-from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
@@ -20,15 +19,22 @@ from minillm.formats.sentences import Sentences
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
-from minillm.models.bert import BERTConfig
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.option import option
-from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
-from minillm.runs.kinds._adaptation import gained_and_forgotten, with_rate, with_replay
+from minillm.runs.kind import Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of, text_ids
-from minillm.runs.kinds._text_data import check_longer, evaluation_ids, is_kept, open_text
-from minillm.runs.kinds._vocabulary import Frame, frame_of, framing_vocabulary, with_frame
+from minillm.runs.kinds._text_data import (
+    check_longer,
+    evaluation_ids,
+    frame_of,
+    framing_vocabulary,
+    is_kept,
+    open_text,
+    with_frame,
+)
+from minillm.runs.kinds.language import gained_and_forgotten, save_imported, with_rate
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -83,9 +89,6 @@ class MaskedSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptat
         BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
     )
     dropout: float = size(BERTConfig, "dropout")
-    whole_words: bool = option(
-        False, "hide all pieces of a word or none: harder, because no piece reveals another"
-    )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
     )
@@ -110,18 +113,13 @@ class MaskedKind(Kind):
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
     padded = True
-
-    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
-        """A vocabulary with tokens that open and close a text, and a mask."""
-        return framing_vocabulary(values)
+    open_vocabulary = staticmethod(framing_vocabulary)
 
     def heads(self, settings: Any, initial: Any) -> dict[str, bool]:
         """The heads to train, in addition to the heads of ``initial``, a config or None."""
         return {"masked_words": True}
 
-    def complete(
-        self, settings: MaskedSettings, given: Mapping[str, object], job: Job
-    ) -> MaskedSettings:
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a learning rate: the best falls with the width (Yang 2022)."""
         return with_rate(settings, job, RATE / settings.width)
 
@@ -131,33 +129,26 @@ class MaskedKind(Kind):
         initial = job.initial.model.config if job.initial else None
         heads = self.heads(settings, initial)
         config_from(settings, self.config, initial, vocabulary=2, **heads)  # before the data
-        opened, training, validation, facts = open_text(job)
-        training = with_replay(training, job)
+        tokenizer, training, validation, facts = open_text(job)
         source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        tokenizer = with_frame(opened, source)
-        frame = frame_of(tokenizer)
+        cls, sep, _ = frame_of(with_frame(tokenizer, source))
         check_longer(training, settings.context)
         rows = len(tokenizer) if initial is None else initial.vocabulary
         config = config_from(settings, self.config, initial, vocabulary=rows, **heads)
-        model = self.model(config, rng)
-        passages = Passages(
-            training,
-            settings.batch,
-            settings.context,
-            frame.cls,
-            frame.sep,
-            seed=settings.seed,
-            pairs=config.next_sentence,
-        )
+        model, batch, context = self.model(config, rng), settings.batch, settings.context
+        pairs, seed = config.next_sentence, settings.seed
+        passages = Passages(training, batch, context, cls, sep, seed=seed, pairs=pairs)
         held_out = stretches(validation, settings.validation_tokens)
-        masking = masking_of(tokenizer, settings.whole_words)
-        fixed = list(hidden_passages(held_out, settings.context, frame, masking))
+        masking = masking_of(tokenizer)
+        fixed = list(hidden_passages(held_out, context, tokenizer, masking))
         targets = np.concatenate([batch.targets for batch in fixed])
+
+        def sample() -> str:
+            return shown_filled(model, tokenizer, fixed)
+
         return Parts(
             model=model,
-            task=MaskedTask(
-                model, passages, masking, fixed, lambda: shown_filled(model, tokenizer, fixed)
-            ),
+            task=MaskedTask(model, passages, masking, fixed, sample),
             unit="masked token",
             vocabularies={"tokenizer": tokenizer},
             item="token",
@@ -167,8 +158,7 @@ class MaskedKind(Kind):
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of hidden tokens that the model predicts correctly."""
-        task = parts.task
-        assert isinstance(task, MaskedTask)
+        task: Any = parts.task
         if task.measures:
             yield f"masked accuracy {task.measures['masked_accuracy']:.1%}"
         if job.data.get("init"):
@@ -208,17 +198,16 @@ class MaskedKind(Kind):
     def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
         """See :meth:`minillm.runs.run.Run.fill`."""
         check_head(run)
-        tokenizer = run.tokenizer
-        frame = frame_of(tokenizer)
+        tokenizer, most = run.tokenizer, run.model.config.context - 2
+        cls, sep, mask = frame_of(tokenizer)
         ids = tokenizer.encode(text, "TEXT")
-        most = run.model.config.context - 2
         if len(ids) > most:
             raise InputError(f"TEXT: expected at most {most} tokens, found {len(ids)}")
-        if frame.mask not in ids:
-            shown = tokenizer.show(frame.mask)
+        if mask not in ids:
+            shown = tokenizer.show(mask)
             raise InputError(f"TEXT: expected {shown} where a word is missing, found {short(text)}")
-        texts = framed([[ids]], frame.cls, frame.sep)
-        places = texts.ids == frame.mask
+        texts = framed([[ids]], cls, sep)
+        places = texts.ids == mask
         logits = run.model.fill(MaskedBatch(*texts[:3], places, texts.ids[places]))
         logits[:, tokenizer.special_ids] = -np.inf
         logits[:, len(tokenizer) :] = -np.inf
@@ -232,11 +221,11 @@ class MaskedKind(Kind):
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: each token is predicted while it is hidden."""
         tokenizer = run.tokenizer
-        frame = frame_of(tokenizer)
+        cls, sep, mask = frame_of(tokenizer)
         _, inner, notes = text_ids(tokenizer, text, min(run.model.config.context - 2, MOST))
-        ids = framed([[inner]], frame.cls, frame.sep).ids[0]
-        logits, gradient = read_hidden(run.model, ids, frame.mask)
-        unknown = (ids == frame.mask) | np.isnan(logits).any(axis=1)
+        ids = framed([[inner]], cls, sep).ids[0]
+        logits, gradient = read_hidden(run.model, ids, mask)
+        unknown = (ids == mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
         if not run.model.config.masked_words:
@@ -255,48 +244,57 @@ class MaskedKind(Kind):
 
     def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
-        return embedded(run, texts, pooling)
+        if pooling not in (None, *OF_TEXTS):
+            raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
+        model, stated, (cls, sep, _) = run.model, Sentences.of(run.data), frame_of(run.tokenizer)
+        pooling = pooling or stated.pooling or "mean"
+        most = min(model.config.context, stated.longest or model.config.context) - 2
+        encode = run.tokenizer.encode
+        rows = [
+            (encode(text, f"text {number}") if isinstance(text, str) else text)[:most]
+            for number, text in enumerate(texts, start=1)
+        ]
+        vectors = np.zeros((len(rows), model.config.width), model.dtype)
+        lengths = np.array([len(row) + 2 for row in rows], np.int64)
+        order = np.argsort(-lengths, kind="stable")
+        for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
+            batch = framed([[rows[row]] for row in chosen], cls, sep)
+            x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+            if pooling == "first":
+                vectors[chosen] = x[:, 0]
+            else:
+                pool = ops.mean_pool if pooling == "mean" else ops.max_pool
+                vectors[chosen] = pool(x, batch.lengths)[0]
+        if stated.normalised:
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+        return vectors[:, : stated.dimension]
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`."""
-        model, tokenizer = contents.model, contents.tokenizer
-        data = {"files": [], "imported": absolute(file), **contents.facts}
-        stored = Stored(self, model.config, self.settings(), data)
-        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
-        return described(model, tokenizer)
+        facts = {"files": [], **contents.facts}
+        return save_imported(self, contents, file, folder, self.settings(), facts)
 
 
-def masking_of(tokenizer: Vocabulary, whole_words: bool) -> Masking:
+def masking_of(tokenizer: Vocabulary) -> Masking:
     """A mask of the tokens that may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[tokenizer.special_ids] = False
-    continues = None
-    if whole_words:
-        continues = np.array([_continues(tokenizer, number) for number in range(len(tokenizer))])
-    return Masking(frame_of(tokenizer).mask, ordinary, continues)
-
-
-def _continues(tokenizer: Vocabulary, number: int) -> bool:
-    """Whether a token continues a word: a piece does with ##, a byte pair without a space."""
-    if tokenizer.unit == "wordpiece":
-        return tokenizer.show(number).startswith("##")
-    return not tokenizer.token(number).startswith(b" ")
+    return Masking(frame_of(tokenizer)[2], ordinary)
 
 
 def hidden_passages(
-    ids: Ids, context: int, frame: Frame, masking: Masking
+    ids: Ids, context: int, tokenizer: Vocabulary, masking: Masking
 ) -> Iterator[MaskedBatch]:
     """A text in consecutive passages; the hidden tokens are always the same."""
-    rng = np.random.default_rng(MASKS)
-    for texts in passages_once(ids, ROWS, context, frame.cls, frame.sep):
+    rng, (cls, sep, _) = np.random.default_rng(MASKS), frame_of(tokenizer)
+    for texts in passages_once(ids, ROWS, context, cls, sep):
         yield masking.hide(texts, rng)
 
 
 def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
     """A text in the passages of a run, some of whose tokens are hidden."""
-    tokenizer = run.tokenizer
-    masking = masking_of(tokenizer, run.settings.whole_words)
-    return hidden_passages(ids, run.model.config.context, frame_of(tokenizer), masking)
+    masking = masking_of(run.tokenizer)
+    return hidden_passages(ids, run.model.config.context, run.tokenizer, masking)
 
 
 def check_head(run: Run) -> None:
@@ -310,51 +308,91 @@ def shown_filled(
 ) -> str:
     """The beginning of the first passage, with the predictions and the original tokens."""
     batch = batches[0]
-    first = batch._replace(
-        **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}
-    )
+    names = ("ids", "lengths", "segments", "places")
+    first = batch._replace(**{name: getattr(batch, name)[:1] for name in names})
     filled = iter(model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
     targets = iter(batch.targets.tolist())
-    pieces = []
-    for token, hidden in zip(
-        first.ids[0, 1:-1].tolist(), first.places[0, 1:-1].tolist(), strict=True
-    ):
-        if hidden:
-            pieces.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
-        elif token not in (tokenizer.bos, tokenizer.eos):
-            pieces.append(tokenizer.show(token))
     shown: list[str] = []
-    for piece in pieces[:most]:
-        if piece.startswith("##") and shown and not shown[-1].endswith("]"):
+    for token, hidden in zip(first.ids[0, 1:-1].tolist(), first.places[0, 1:-1], strict=True):
+        piece = tokenizer.show(token)
+        if hidden:
+            shown.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
+        elif piece.startswith("##") and shown and not shown[-1].endswith("]"):
             shown[-1] += piece[2:]
-        else:
+        elif token not in (tokenizer.bos, tokenizer.eos):
             shown.append(piece)
-    return " ".join(shown)
+    return " ".join(shown[:most])
 
 
-def embedded(run: Run, texts: Sequence[str | Ids], pooling: str | None = None) -> NDArray:
-    """See :meth:`minillm.runs.run.Run.embed`."""
-    if pooling not in (None, *OF_TEXTS):
-        raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
-    model, stated, frame = run.model, Sentences.of(run.data), frame_of(run.tokenizer)
-    pooling = pooling or stated.pooling or "mean"
-    most = min(model.config.context, stated.longest or model.config.context) - 2
-    encode = run.tokenizer.encode
-    rows = [
-        (encode(text, f"text {number}") if isinstance(text, str) else text)[:most]
-        for number, text in enumerate(texts, start=1)
-    ]
-    vectors = np.zeros((len(rows), model.config.width), model.dtype)
-    lengths = np.array([len(row) + 2 for row in rows], np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
-        batch = framed([[rows[row]] for row in chosen], frame.cls, frame.sep)
-        x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
-        if pooling == "first":
-            vectors[chosen] = x[:, 0]
-        else:
-            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
-            vectors[chosen] = pool(x, batch.lengths)[0]
-    if stated.normalised:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-    return vectors[:, : stated.dimension]
+@dataclass(frozen=True)
+class BERTSettings(MaskedSettings):
+    """The settings of a BERT."""
+
+    next_sentence: bool = size(
+        BERTConfig,
+        "next_sentence",
+        "also learn whether the two parts of a passage follow each other; half of them do not",
+        rare=True,
+    )
+
+
+class BERTKind(MaskedKind):
+    """A stack of Transformer blocks over pieces of words, which sees the whole text."""
+
+    name = "bert"
+    description = """\
+Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
+Its vectors can then be used to compare or classify texts.  Tokens are pieces of words.  The last
+tenth of the text is held out, to measure the model on text that it has not seen."""
+    examples = """\
+  minillm train bert --out runs/bert --minutes 5
+        on the Python language reference, which ships with every CPython
+  minillm train bert my_text.txt --out runs/mine --vocabulary 8000 --width 256
+        on a text of your own
+  minillm train bert python-source --out runs/source --minutes 20
+        on the source of Python's standard library
+  minillm train bert my_text.txt --init runs/bert --out runs/adapted
+        from one text to another, with the tokenizer of the first
+
+then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
+      minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
+    model = BERT
+    config = BERTConfig
+    settings = BERTSettings
+
+    def heads(self, settings: BERTSettings, initial: Any) -> dict[str, bool]:
+        """The head for masked words, and a pooler for the next sentence."""
+        pooler = settings.next_sentence or (initial is not None and initial.pooler)
+        return super().heads(settings, initial) | {"pooler": pooler}
+
+
+@dataclass(frozen=True)
+class EncoderSettings(MaskedSettings):
+    """The settings of an encoder."""
+
+    family: str = size(
+        EncoderConfig, "family", "the family whose changes it has", choices=tuple(FAMILIES)
+    )
+
+
+class EncoderKind(MaskedKind):
+    """A BERT with the changes of a family that followed it."""
+
+    name = "encoder"
+    description = """\
+Train an encoder in the form of DistilBERT, RoBERTa or MPNet. A family changes a BERT's embeddings
+or its attention: no segments, other positions, a bias for each distance. Most such models are
+imported, ELECTRA too; then they embed texts, or are fine-tuned. It learns from the same texts as a
+BERT, as `train bert` does."""
+    examples = """\
+  minillm import distilroberta-base --out runs/roberta
+  minillm train encoder my_text.txt --init runs/roberta --out runs/adapted
+        from one text to another, with the tokenizer of the first
+  minillm train encoder --family mpnet --out runs/small --minutes 5
+        on the Python language reference, which ships with every CPython
+
+then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, minillm eval DIR,
+      minillm export DIR"""
+    model = Encoder
+    config = EncoderConfig
+    settings = EncoderSettings

