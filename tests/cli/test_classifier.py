@@ -10,7 +10,6 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
 from minillm.runs.kind import Job, find_kind
 from minillm.training.minibatches import ClassificationTask
@@ -101,15 +100,6 @@ def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatc
         whole, parts = (tmp_path / folder / name for folder in ("whole", "parts"))
         assert whole.read_bytes() == parts.read_bytes()
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
-
-
-def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
-    from minillm.runs.kind import find_kind
-    from minillm.runs.train import train_run
-
-    given = {"data": noise, "steps": 3, "epochs": 2}
-    with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):
-        train_run(find_kind("classifier"), tmp_path / "run", given)
 
 
 # --- beside TF-IDF -----------------------------------------------------------------------------
