@@ -356,7 +356,8 @@ def _check_tables(part: Any) -> None:
     """ValueError for tables of replaced characters that point outside of themselves.
 
     The package would panic, and print where.  A table is a trie of units of 32 bits in front of the
-    replacements: a unit leads to the block of units where those of the next byte are.
+    replacements: a unit leads to the block of units where those of the next byte are, and a leaf
+    to the beginning of a replacement.
     """
     if isinstance(part, list):
         for step in part:
@@ -369,7 +370,10 @@ def _check_tables(part: Any) -> None:
         data = b64decode(text)
         units = np.frombuffer(data[4 : len(data) // 4 * 4], "<u4")
         units = units[: int.from_bytes(data[:4], "little") // 4]
+        replacements = data[4 + units.nbytes :]
+        replacements.decode()
         blocks = np.arange(len(units)) ^ ((units >> 10) << ((units >> 6) & 8))
         inside = (blocks | 255) < len(units)
-        if not len(units) or not np.all(inside[units < 1 << 31]):
+        leaf, start = units >> 31 == 1, units & 0x7FFFFFFF
+        if not len(units) or not np.all(np.where(leaf, start < len(replacements), inside)):
             raise ValueError(f"expected a table of characters, found {len(data):,} bytes of others")

@@ -8,12 +8,10 @@ import sys
 import numpy as np
 import pytest
 import tiny
-from tiny import metrics, stopped_after
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.training.masked import MaskedTask
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
 TINY = tiny.BERT
@@ -63,20 +61,6 @@ def test_options(text_file, tmp_path, options):
     assert main(["eval", out]) == 0
     model = minillm.load(out).model
     assert ("next.W" in model.params) == ("--next-sentence" in options)
-
-
-@pytest.mark.parametrize("options", [[], ["--next-sentence", "--dropout", "0.1"]])
-def test_resumed_equals_uninterrupted(text_file, tmp_path, options):
-    """To the same number of steps, from a stop in between: bit for bit."""
-    train = ["train", "bert", text_file, *TINY, *options, "--steps", "12"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert main([*train, "--out", str(whole)]) == 0
-    stopped_after(7, [*train, "--out", str(parts)], MaskedTask)
-    assert main(["train", "bert", "--out", str(parts), "--resume"]) == 0
-    assert metrics(parts) == metrics(whole)
-    first, second = (minillm.load(folder).model.params for folder in (whole, parts))
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name])
 
 
 def test_shards_train_as_the_text_does(finished, text_file, tmp_path):

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import minillm
 from minillm.cli import main
 from minillm.formats.word2vec import write_vectors
 from minillm.runs.kind import Job, find_kind
-from minillm.training.minibatches import ClassificationTask
 
 TINY = ["--buckets", "400", "--batch", "8", "--learning-rate", "0.05"]
 RECURRENT = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
@@ -71,35 +69,6 @@ def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
     for name in ("model.safetensors", "config.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert metrics(out) == metrics(whole)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    ("kind", "options"), [("classifier", TINY), ("recurrent-classifier", RECURRENT)]
-)
-def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatch, capsys):
-    train = ["train", kind, noise, *options, "--out"]
-    assert main([*train, str(tmp_path / "whole")]) == 0
-    own, steps = ClassificationTask.training_loss, []
-
-    def interrupted(self, rng):
-        steps.append(1)
-        if len(steps) % 7 == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        return own(self, rng)
-
-    monkeypatch.setattr(ClassificationTask, "training_loss", interrupted)
-    command = [*train, str(tmp_path / "parts")]
-    status, sessions = main(command), 1
-    while status == 130:
-        command = ["train", kind, "--resume", "--out", str(tmp_path / "parts")]
-        status, sessions = main(command), sessions + 1
-    assert status == 0
-    assert sessions > 5
-    for name in ("model.safetensors", "config.json"):
-        whole, parts = (tmp_path / folder / name for folder in ("whole", "parts"))
-        assert whole.read_bytes() == parts.read_bytes()
-    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
 # --- beside TF-IDF -----------------------------------------------------------------------------

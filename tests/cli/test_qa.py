@@ -6,12 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from tiny import stopped_after
 
 import minillm
 from minillm.cli import main
 from minillm.runs.run import Answered
-from minillm.training.minibatches import MinibatchTask
 
 NAMES = ["ada", "bob", "cleo", "dan", "eve", "finn", "gus", "hal", "ida", "jon", "kim", "leo"]
 TINY = ["--width", "8", "--vocabulary", "70", "--batch", "4", "--context", "32", "--stride", "8"]
@@ -79,24 +77,6 @@ def test_the_end_of_training_tells_what_came_of_it(files, tmp_path, capsys):
     assert sample.count("?\n    ") == 2
     assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.002
     assert minillm.load(out).data["unanswered"] is False
-
-
-@pytest.mark.parametrize("encoder", ["recurrent", "init"])
-def test_resumed_equals_uninterrupted(files, tmp_path, encoder):
-    """To the same number of steps, from a stop in between: bit for bit."""
-    options = {
-        "recurrent": TINY,
-        "init": ["--init", str(files / "bert"), "--batch", "4", "--stride", "8"],
-    }[encoder]
-    train = ["train", "qa", str(files / "v2.json"), *options, "--steps", "12"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert main([*train, "--out", str(whole)]) == 0
-    stopped_after(7, [*train, "--out", str(parts)], MinibatchTask)
-    assert main(["train", "qa", "--out", str(parts), "--resume"]) == 0
-    assert metrics(parts) == metrics(whole)
-    first, second = (minillm.load(folder).model.params for folder in (whole, parts))
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name])
 
 
 def test_a_run_begins_with_a_bert(files, tmp_path, capsys):

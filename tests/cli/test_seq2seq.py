@@ -5,15 +5,11 @@ import json
 import re
 import sys
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
-from tiny import stopped_after
 
 import minillm
 from minillm.cli import main
 from minillm.runs.run import Run
-from minillm.training.minibatches import MinibatchTask
 
 TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1"]
 WORDS = ["one", "two", "three", "four", "five"]
@@ -113,19 +109,6 @@ def test_what_eval_cannot_measure_is_told_before_the_work(run_folder, monkeypatc
     assert {"exact_match", "token_error_rate", "nats_per_token"} <= results.keys()
     with pytest.warns(UserWarning, match="not measured: bleu, chrf, rouge"):
         minillm.load(run_folder).evaluate(beam=1)
-
-
-@pytest.mark.parametrize("options", [["--attention", "none"], ["--attention", "dot"]])
-def test_resumed_equals_uninterrupted(tmp_path, pair_file, options):
-    command = ["train", "seq2seq", pair_file, *TINY, *options, "--dropout", "0.3"]
-    command += ["--validations", "1"]
-    whole, halves = str(tmp_path / "whole"), str(tmp_path / "halves")
-    assert main([*command, "--out", whole, "--steps", "20"]) == 0
-    stopped_after(11, [*command, "--out", halves, "--steps", "20"], MinibatchTask)
-    assert main(["train", "seq2seq", "--out", halves, "--resume"]) == 0
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))
-    for name, array in one.items():
-        np.testing.assert_array_equal(other[name], array)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
 from few import few
 from safetensors.numpy import load_file
+from tiny import metrics
 
 import minillm
 from minillm.cli import main
@@ -125,6 +127,53 @@ def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
     monkeypatch.setattr("minillm.runs.kinds._text_data.MOST_IN_MEMORY", 10)
     with pytest.raises(InputError, match=r"text\.txt: expected at most .* bytes"):
         run.evaluate(files=path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("bert", {}),
+        ("bert", {"next_sentence": True, "dropout": 0.1}),
+        ("seq2seq", {"attention": "none", "dropout": 0.3}),
+        ("seq2seq", {"attention": "dot", "dropout": 0.3}),
+        ("summariser", {}),
+        ("transformer", {"dropout": 0.3}),
+        ("qa", {}),
+        ("classifier", {}),
+        ("recurrent-classifier", {"dropout": 0.1}),
+        ("neural-ngram", {}),
+        ("captioner", {}),
+        ("image-classifier", {}),
+    ],
+)
+def test_resumed_equals_uninterrupted(kind, options, tmp_path, monkeypatch):
+    """Ctrl-C in the middle, and then to the same number of steps: bit for bit."""
+    text, settings = GIVEN[kind]
+    (tmp_path / "data").write_text(text or "")
+    given = {"files": tmp_path / "data" if text else "digits", "quiet": True, **settings, **options}
+    whole = minillm.train(kind, tmp_path / "whole", **given)
+    own = type(kinds()[kind]).prepare
+
+    def interrupted(self, job, rng):
+        parts = own(self, job, rng)
+        loss, steps = parts.task.training_loss, iter(range(1, 7))
+
+        def counted(rng):
+            if next(steps) == 4:
+                signal.raise_signal(signal.SIGINT)
+            return loss(rng)
+
+        parts.task.training_loss = counted
+        return parts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(kinds()[kind]), "prepare", interrupted)
+        minillm.train(kind, tmp_path / "parts", **given)
+    assert len(metrics(tmp_path / "parts")) < len(metrics(tmp_path / "whole"))
+    resumed = minillm.train(kind, tmp_path / "parts", resume=True, quiet=True)
+    for name, array in whole.model.params.items():
+        np.testing.assert_array_equal(resumed.model.params[name], array)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
 def test_language_models_write(runs):
