@@ -114,7 +114,7 @@ def import_file(
     folder, adapters = RunFolder(out), [one for one in formats() if one.updates]
     if init is not None and not any(one.recognises(Path(file), b"") for one in adapters):
         raise InputError(
-            f"init: expected {' or '.join(one.signature for one in adapters)}, found {file}"
+            f"init: expected {' or '.join(str(one.signature) for one in adapters)}, found {file}"
         )
     reader = format_of(file)
     if init is None and reader.updates:
