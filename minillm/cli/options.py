@@ -12,7 +12,7 @@ from minillm.errors import short
 from minillm.option import Option, Size, option_of, types_of
 from minillm.runs.load import load
 from minillm.runs.run import Run
-from minillm.runs.settings import GROUPS, Search, TrainingSettings
+from minillm.runs.settings import GROUPS, TrainingSettings
 
 # --- from settings -----------------------------------------------------------------------
 
@@ -170,10 +170,3 @@ def add_out(parser: Any, metavar: str = "DIR") -> None:
     """The folder that a verb makes."""
     add_option(parser, f"--out {metavar}", "the folder to make", required=True)
     add_flag(parser, "--overwrite", "replace an earlier result")
-
-
-def add_beam(parser: ArgumentParser) -> None:
-    """The options of beam search."""
-    for name, default in vars(Search()).items():
-        add_argument(parser, Search, name)
-        parser.set_defaults(**{name: default})

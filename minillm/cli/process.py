@@ -45,18 +45,15 @@ def warnings_in_lines() -> Iterator[None]:
     others = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *place: Any, **file: Any) -> None:
-        if not issubclass(category, InputWarning):
-            others(message, category, *place, **file)
-        else:
+        if issubclass(category, InputWarning):
             say_once(str(message))
+        else:
+            others(message, category, *place, **file)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = show
-        try:
-            yield
-        finally:
-            warnings.showwarning = others
+        yield
 
 
 def end_work() -> None:

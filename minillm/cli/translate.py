@@ -20,17 +20,28 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import answered
-from minillm.cli.options import add_beam, add_option, add_run, add_seed, integer, number, open_run
+from minillm.cli.options import (
+    add_argument,
+    add_option,
+    add_run,
+    add_seed,
+    given_settings,
+    integer,
+    number,
+    open_run,
+)
 from minillm.cli.process import say
 from minillm.decoding import Translation
 from minillm.errors import InputError
-from minillm.runs.settings import search_options
+from minillm.option import types_of
+from minillm.runs.settings import Search
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare how to search."""
     add_run(parser, "a run of seq2seq, transformer or summariser")
-    add_beam(parser)
+    for name in types_of(Search):
+        add_argument(parser, Search, name)
     best = "print the N best outputs of each line, with their scores"
     add_option(parser, "--n-best N", best, integer(1, 1000))
     sample = "sample; below 1, probable tokens more often, above 1 less (default: beam search)"
@@ -40,15 +51,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, decode and print, some lines at a time."""
-    if args.n_best and args.n_best > args.beam:
-        raise InputError(f"--n-best: expected at most --beam {args.beam}, found {args.n_best}")
+    search = vars(Search()) | given_settings(args, Search)
+    if args.n_best and args.n_best > search["beam"]:
+        raise InputError(f"--n-best: expected at most --beam {search['beam']}, found {args.n_best}")
     if args.n_best and args.temperature is not None:
         raise InputError("--n-best: there is one output of each line with --temperature")
     run = open_run(args)
-    options = search_options(args) | {
-        "temperature": args.temperature,
-        "rng": np.random.default_rng(args.seed),
-    }
+    options = {name: value for name, value in search.items() if value is not None}
+    options |= {"temperature": args.temperature, "rng": np.random.default_rng(args.seed)}
     run.hypotheses([], **options)  # an error of the run comes before reading
 
     def translate(texts: Sequence[str], places: Sequence[str]) -> list[list[Translation]]:

@@ -18,7 +18,7 @@ from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.importing import format_of, import_with, importers, recognised
+from minillm.runs.importing import format_of, import_with, importers
 from minillm.runs.kind import Stored, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
@@ -111,12 +111,12 @@ def import_file(
 
     ``init`` is the folder of the run that an adapter updates.
     """
-    folder = RunFolder(out)
-    reader = format_of(file) if init is None else recognised(file)[0]
-    if init is not None and (reader is None or not reader.updates):
-        known = [one.signature for one in formats() if one.signature and one.updates]
-        raise InputError(f"init: expected {' or '.join(known)}, found {file}")
-    assert reader is not None
+    folder, adapters = RunFolder(out), [one for one in formats() if one.updates]
+    if init is not None and not any(one.recognises(Path(file), b"") for one in adapters):
+        raise InputError(
+            f"init: expected {' or '.join(str(one.signature) for one in adapters)}, found {file}"
+        )
+    reader = format_of(file)
     if init is None and reader.updates:
         raise InputError(f"{file}: expected init, the run that its additions are for")
     with folder.held():

@@ -154,9 +154,6 @@ class RunFolder:
     @_by_rank_0
     def begin(self) -> None:
         """Begin a new run.  An old one remains until it is complete; other files remain."""
-        for name in _FILES:
-            if (self.path / name).is_dir():
-                raise InputError(f"{self.path / name}: expected a file of a run, found a folder")
         self._place = self.path / _NEW
         shutil.rmtree(self._place, ignore_errors=True)
         with naming(self.path):

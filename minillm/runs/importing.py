@@ -116,34 +116,24 @@ def _is_import(folder: RunFolder, state: dict[str, object]) -> bool:
 
 def format_of(path: str | Path) -> Format:
     """The format of a file or folder of another program; InputError if none reads it."""
-    found, head = recognised(path)
-    if found is not None:
-        return found
-    if Path(path).is_dir():
-        raise _unknown_model(read_modules(Path(path))["Transformer"])
-    known = [one.signature for one in formats() if one.signature and not one.updates]
-    raise InputError(
-        f"{path}: expected a run, which is a folder, or a model of another program: "
-        f"{', '.join(known[:-1])}, or {known[-1]}; found {head[:40].decode('utf-8', 'replace')!r}"
-    )
-
-
-def _unknown_model(folder: Path) -> InputError:
-    """The error for a folder with a model that is not known."""
-    path = folder / "config.json"
-    types = [one.model_type for one in formats() if isinstance(one, Transformers)]
-    return Entries(path, read_json(path)).wrong("model_type", " or ".join(map(repr, types)))
-
-
-def recognised(path: str | Path) -> tuple[Format | None, bytes]:
-    """The format that reads a file or folder, if there is one, and the beginning of a file."""
     if str(path) == STANDARD_INPUT:
         raise InputError("standard input: expected the name of a file: it is read twice")
     path, head = Path(path), b""
     if not path.is_dir():
         with reading(path) as opened, decompressed(opened, str(path)) as file:
             head = file.read(64).lstrip()
-    return next((one for one in formats() if one.recognises(path, head)), None), head
+    for one in formats():
+        if one.recognises(path, head):
+            return one
+    if path.is_dir():
+        config = read_modules(path)["Transformer"] / "config.json"
+        types = [one.model_type for one in formats() if isinstance(one, Transformers)]
+        raise Entries(config, read_json(config)).wrong("model_type", " or ".join(map(repr, types)))
+    known = [one.signature for one in formats() if one.signature and not one.updates]
+    raise InputError(
+        f"{path}: expected a run, which is a folder, or a model of another program: "
+        f"{', '.join(known[:-1])}, or {known[-1]}; found {head[:40].decode('utf-8', 'replace')!r}"
+    )
 
 
 def import_with(reader: Format, file: str, folder: RunFolder) -> str:

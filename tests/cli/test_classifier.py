@@ -9,7 +9,6 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
 from minillm.runs.kind import Job, find_kind
 
@@ -70,15 +69,6 @@ def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
     for name in ("model.safetensors", "config.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert metrics(out) == metrics(whole)
-
-
-def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
-    from minillm.runs.kind import find_kind
-    from minillm.runs.train import train_run
-
-    given = {"data": noise, "steps": 3, "epochs": 2}
-    with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):
-        train_run(find_kind("classifier"), tmp_path / "run", given)
 
 
 # --- beside TF-IDF -----------------------------------------------------------------------------

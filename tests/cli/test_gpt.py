@@ -119,20 +119,6 @@ def test_a_picture_of_one_head(gpt, tmp_path, capsys):
     assert main(["plot", "loss", str(gpt), "--to", str(tmp_path / "b.png")]) == 0
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--unit", "word", "--dropout", "0.2", "--accumulate", "2"],
-        ["--beta2", "0.95", "--warmup", "0.5"],
-        ["--optimiser", "sgd", "--validation-tokens", "9"],
-    ],
-)
-def test_options(text_file, tmp_path, options):
-    out = str(tmp_path / "run")
-    assert main(["train", "gpt", text_file, "--out", out, "--steps", "3", *TINY, *options]) == 0
-    assert main(["eval", out]) == 0
-
-
 @pytest.mark.parametrize("width", [8, 16])
 def test_the_learning_rate_follows_the_width(text_file, tmp_path, width):
     out = tmp_path / "run"

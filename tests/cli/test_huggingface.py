@@ -181,21 +181,9 @@ def test_a_sentence_encoder_of_fewer_numbers(tmp_path):
 
 def test_bad_input_of_bert(tmp_path, fails):
     folder, run = bert(tmp_path / "bert", masked_words=False), tmp_path / "run"
-    config = folder / "config.json"
-    values = json.loads(config.read_text())
-    config.write_text(json.dumps(values | {"model_type": "unheard"}))
-    message = fails("import", folder, "--out", run)
-    assert "config.json: model_type: expected 'bert' or 'distilbert' or " in message
-    assert "found 'unheard'" in message
-    config.write_text(json.dumps(values | {"model_type": ["bert"]}))
-    assert "found ['bert']" in fails("import", folder, "--out", run)
-    config.write_text(json.dumps(values | {"hidden_act": "relu"}))
-    assert "hidden_act: expected 'gelu'" in fails("import", folder, "--out", run)
-    assert not run.exists()
-    config.write_text(json.dumps(values))
     assert main(["import", str(folder), "--out", str(run)]) == 0
     assert "without its head for masked words" in fails("fill", run, "she [MASK]")
-    assert "without its head for masked words" in fails("eval", run, config)
+    assert "without its head for masked words" in fails("eval", run, folder / "config.json")
     assert "--binary: expected the format word2vec with it, found huggingface" in fails(
         "export", run, "--binary"
     )
@@ -222,23 +210,3 @@ def test_a_context_that_no_run_may_have(tmp_path, fails):
     message = fails("import", tmp_path / "bert", "--out", tmp_path / "run")
     assert "context: expected a whole number from 8" in message
     assert not (tmp_path / "run").exists()
-
-
-def test_the_first_reason_is_a_line(tmp_path, gpt2, capsys):
-    config, run = gpt2 / "config.json", tmp_path / "run"
-    values = json.loads(config.read_text())
-    for changes, name in (
-        ({"n_head": 0, "n_embd": 0}, "config.json: n_head"),
-        ({"model_type": "other"}, "config.json: model_type"),
-        ({}, "tokenizer.json"),
-    ):
-        config.write_text(json.dumps(values | changes))
-        if not changes:
-            tokenizer = gpt2 / "tokenizer.json"
-            tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"normalizer": {}}))
-        assert main(["import", str(gpt2), "--out", str(run)]) == 2
-        output = capsys.readouterr()
-        [line] = output.err.splitlines()
-        assert line.startswith(f"minillm: {gpt2}/{name}: expected ")
-        assert output.out == ""
-        assert not run.exists()

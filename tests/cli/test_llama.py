@@ -27,18 +27,6 @@ def llama(made):
     return made("llama", "--steps", "4", *tiny.LLAMA)
 
 
-def test_a_run_writes_is_measured_and_has_a_picture(llama, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    run = minillm.load(llama)
-    assert run.model.config.key_heads == 1
-    assert len("".join(run.write("the ", length=40, seed=1))) == 44  # past its context
-    assert 0 < run.evaluate()["nats_per_token"] < 4
-    assert main(["look", str(llama), "the cat", "--out", str(tmp_path / "look.html")]) == 0
-    plot = ["plot", "attention", str(llama), "the cat", "--head", "1"]
-    assert main([*plot, "--to", str(tmp_path / "a.png")]) == 0
-    assert "layer 0, head 1 (of 2 layers with 2 heads)" in capsys.readouterr().out
-
-
 def test_a_fresh_variant_of_characters_has_ngrams_and_stays_here(text_file, tmp_path, capsys):
     """Other programs have none, so it is neither exported nor quantised."""
     run = tmp_path / "run"

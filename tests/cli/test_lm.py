@@ -73,17 +73,11 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert "step 4: training " in output.err
 
 
-def test_one_seed_trains_one_model_and_writes_one_text(lm, text_file, tmp_path, capsys):
+def test_one_seed_trains_one_model(lm, text_file, tmp_path):
     out = tmp_path / "again"
     assert main(["train", "lm", text_file, "--out", str(out), "--steps", "40", *TINY]) == 0
     for name in ("model.safetensors", "vocabulary.json"):
         assert (out / name).read_bytes() == (lm / name).read_bytes()
-    texts = []
-    for seed in ("3", "3", "4"):
-        capsys.readouterr()
-        assert main(["generate", str(out), "--seed", seed, "--temperature", "1"]) == 0
-        texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1] != texts[2]
 
 
 def test_a_longer_text_begins_as_a_shorter_one(lm, capsys):
@@ -93,14 +87,6 @@ def test_a_longer_text_begins_as_a_shorter_one(lm, capsys):
         assert main(["generate", str(lm), "--temperature", "0", "--length", length]) == 0
         texts.append(capsys.readouterr().out.rstrip("\n"))
     assert texts[1].startswith(texts[0])
-
-
-def test_greedy_is_top_k_of_one(lm, capsys):
-    texts = []
-    for options in (["--temperature", "0"], ["--top-k", "1"], ["--top-p", "0.000001"]):
-        assert main(["generate", str(lm), "--length", "30", *options]) == 0
-        texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1] == texts[2]
 
 
 @pytest.mark.parametrize(
@@ -169,11 +155,6 @@ def test_files_may_stand_anywhere(text_file, tmp_path, fails):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"]["files"] == [text_file] * 2
     assert "there is no option '--bogus' (" in fails("eval", tmp_path / "run", "--bogus", "x")
-
-
-def test_info(capsys):
-    assert main(["info"]) == 0
-    assert "\nkernels " in capsys.readouterr().out
 
 
 def test_the_reader_of_the_output_may_leave(lm):

@@ -43,16 +43,6 @@ def images(tmp_path_factory):
     return out
 
 
-def test_a_classifier_labels_lines(classifier, monkeypatch, capsys):
-    typed(monkeypatch, "a fine day\nwind and rain\n")
-    assert main(["classify", classifier]) == 0
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [(label, text) for label, _, text in rows] == [
-        ("good", "a fine day"),
-        ("bad", "wind and rain"),
-    ]
-
-
 def test_a_classifier_is_measured(classifier, capsys, tmp_path):
     assert main(["eval", classifier, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)

@@ -18,7 +18,6 @@ from minillm.formats.word2vec import read_vectors
 from minillm.option import types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
-from minillm.runs.run import Classified
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}
@@ -196,37 +195,6 @@ def test_writing_ends_before_a_stop_token(runs):
         run.write("the ", stop=["on"])
 
 
-def test_an_encoder_decoder_translates(runs):
-    run = minillm.load(runs("seq2seq"))
-    outputs = run.translate(["one two", "four ten"], beam=2)
-    assert len(outputs) == 2
-    best = run.hypotheses(["one two"], beam=3, keep_weights=True)[0]
-    assert best[0].text == run.translate(["one two"], beam=3)[0]
-    assert best[0].hypothesis.weights.shape[1] == 2
-    assert len(run.source) > 4
-    assert len(run.target) > 4
-
-
-def test_classifiers_classify(runs):
-    answers = minillm.load(runs("classifier")).classify(["a fine day", "rain"])
-    assert all(isinstance(answer, Classified) for answer in answers)
-    for answer in answers:
-        assert answer.label in ("good", "bad")
-        assert answer.probability == max(answer.probabilities.values())
-        assert sum(answer.probabilities.values()) == pytest.approx(1)
-    pytest.importorskip("sklearn")
-    [answer] = minillm.load(runs("image-classifier")).classify([np.full(64, 0.5)])
-    assert answer.label in "0123456789"
-
-
-def test_word_vectors_are_looked_up(runs):
-    vectors = minillm.load(runs("word2vec")).vectors
-    assert len(vectors.most_similar("the", topn=3)) == 3
-    assert vectors["the"].shape == (8,)
-    assert "the" in vectors
-    assert "unheard" not in vectors
-
-
 @pytest.mark.parametrize("binary", [False, True])
 def test_word_vectors_are_saved_for_other_programs(runs, tmp_path, binary):
     vectors = minillm.load(runs("word2vec")).vectors
@@ -246,12 +214,6 @@ def test_a_text_is_generated_at_once(runs):
     for name, here in meant.items():
         with pytest.raises(InputError, match=f"{name}: there is no such setting.*{here}"):
             run.generate("the ", **{name: 5})
-
-
-@pytest.mark.parametrize("kind", ["lm", "word2vec", "ngram", "classifier"])
-def test_a_run_has_the_sizes_of_its_model(runs, kind):
-    run = minillm.load(runs(kind))
-    assert run.config is run.model.config
 
 
 def test_what_a_run_cannot_do_is_told(runs):

@@ -164,6 +164,11 @@ class TextClassifierKind(Kind):
                 raise InputError(f"{name}: expected a label with a text, found none")
         elif options.part == "test":
             raise InputError("part: the data have no test part")
+        elif not run.data.get("data"):
+            raise InputError(
+                f"{run.path}: it comes from {run.data.get('imported')}: give the text to measure "
+                "it on as FILE"
+            )
         else:
             name = f"{run.data['data']}, validation"
             texts = list(open_data(run.data).texts("validation"))
@@ -182,7 +187,7 @@ class TextClassifierKind(Kind):
 
 
 def open_data(data: Data) -> LabelledData:
-    """The labelled texts of a file or a folder; an imported run has none."""
+    """The labelled texts of a file or a folder."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a folder, found none")
     return registry.open_labelled(data["data"], data.get("validation"))

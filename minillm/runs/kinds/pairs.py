@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
 from itertools import islice
+from operator import gt
 from textwrap import shorten
 from typing import Any, ClassVar
 
@@ -62,6 +63,8 @@ EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: texts of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
+MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
+FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
@@ -82,7 +85,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         None,
         "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
         choices=tuple(UNITS),
-        default_help="word, or that of a built-in set",
+        default_help="word, or what suits the data",
     )
     max_source: int = of_text(400, "read the first N tokens of a source", "N", least=1, most=10_000)
     max_target: int = of_text(
@@ -130,6 +133,34 @@ class PairKind(Kind):
         """Fields of the model's config for vocabularies of these sizes."""
         return {"source_vocabulary": source, "target_vocabulary": target}
 
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
+        """The settings with a unit of their own if too many held-out words are unknown.
+
+        The unit is the character, or the byte pair if too many texts have more characters than are
+        read.
+        """
+        if settings.unit or job.data.get("init") or job.data.get("tokenizer"):
+            return settings
+        pairs = open_data(job.data)
+        if "word" not in registry.set_of_pairs(job.data["data"]).units:
+            return settings
+        vocabularies = self.new_vocabularies(pairs, job)
+        columns, _ = encode_pairs(pairs.pairs("validation"), *vocabularies, settings)
+        shares = unknown_shares(columns, *vocabularies)
+        if max(shares) <= MOST_UNKNOWN:
+            return settings
+        most = (settings.max_source, settings.max_target)
+        cut = [any(map(gt, map(len, pair), most)) for pair in pairs.pairs("training")]
+        changed = replace(settings, unit="character")
+        if np.mean(cut) > MOST_CUT:
+            size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
+            changed = replace(settings, unit="bpe", vocabulary=size)
+        job.report(
+            f"{describe_unknown(shares)}: too many, so the unit is {changed.unit}; "
+            "--unit sets another one"
+        )
+        return changed
+
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
@@ -145,12 +176,9 @@ class PairKind(Kind):
             columns.append(encoded)
         training, validation = columns
         if source.unknown is not None or target.unknown is not None:
-            of_sources, of_targets = shares = unknown_shares(validation, source, target)
+            shares = unknown_shares(validation, source, target)
             many = ": the model cannot write them; the unit character has none"
-            notes.append(
-                f"unknown words in the validation pairs: {of_sources:.1%} in the sources, "
-                f"{of_targets:.1%} in the targets{many * (max(shares) > MOST_UNKNOWN)}"
-            )
+            notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
         job.record(fingerprint(training), data["data"], "the data have")
         lengths = self.vocabulary_sizes(len(source), len(target))
         model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
@@ -426,6 +454,14 @@ def unknown_shares(
     return shares
 
 
+def describe_unknown(shares: Sequence[float]) -> str:
+    """A line about the shares of unknown words."""
+    source, target = (f"{share:.1%}" for share in shares)
+    return (
+        f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
+    )
+
+
 def count_tokens(batch: tuple[NDArray, ...]) -> int:
     """The number of target tokens of a batch, including EOS: the loss is their mean."""
     return int(batch[3].sum())
@@ -607,8 +643,9 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
         return super().init_defaults(initial, given) | {"joint": joint, "optimiser": "adamw"}
 
     def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with the optimiser's learning rate."""
-        return with_rate(settings, job, MUON_RATE if settings.optimiser == "muon" else ADAM_RATE)
+        """The settings with a learning rate, and with a unit where too many words are unknown."""
+        rate = MUON_RATE if settings.optimiser == "muon" else ADAM_RATE
+        return super().complete(with_rate(settings, job, rate), given, job)
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
         """The vocabularies of source and target, which may be the same."""
