@@ -299,11 +299,12 @@ def _with_several(backward: Any, name: str, order: Order, outputs: list, *dys: A
 
 
 def _with_one(
-    backward: Any, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, dy: Any = None
+    backward: Any, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, *dys: Any
 ) -> Any:
-    if dy is None and backward.__defaults__:
-        (dy,) = backward.__defaults__
-    return backward(_given(name, backward, 0, dy, shape, dtype, order))
+    dys = dys or backward.__defaults__ or (None,)
+    if len(dys) != 1:
+        raise TypeError(f"{name}: expected 1 gradient, found {len(dys)}")
+    return backward(_given(name, backward, 0, dys[0], shape, dtype, order))
 
 
 def _given(

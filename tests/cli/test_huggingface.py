@@ -13,7 +13,7 @@ from minillm.cli import main
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import word_pieces
+from minillm.text import load_tokenizer, word_pieces
 from minillm.text.byte_pairs import train
 
 TEXT = "she sells sea shells on the sea shore\n"
@@ -46,8 +46,10 @@ def test_there_and_back(tmp_path, gpt2, capsys):
     assert capsys.readouterr().out.strip() == str(again)
     assert main(["export", str(run)]) == 0
     for copy in (again, run / "huggingface"):
-        for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        for name in ("model.safetensors", "config.json"):
             assert (copy / name).read_bytes() == (gpt2 / name).read_bytes()
+        values = json.loads((copy / "tokenizer.json").read_text())
+        assert values == load_tokenizer(gpt2).values  # with all defaults
 
 
 def test_bad_input(tmp_path, gpt2, fails):

@@ -16,6 +16,7 @@ from minillm.formats.huggingface import read_chat_template, read_other_tokens
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.runs.conversion import import_file
+from minillm.text import load_tokenizer
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -270,7 +271,11 @@ def test_the_command_line(tmp_path, capsys):
     assert "".join(opened.write("she", length=20, seed=0)).startswith("she")
     assert main(["export", str(run), str(again)]) == 0
     for file in source.iterdir():
-        assert (again / file.name).read_bytes() == file.read_bytes()
+        if file.name == "tokenizer.json":
+            values = json.loads((again / file.name).read_text())
+            assert values == load_tokenizer(source).values  # with all defaults
+        else:
+            assert (again / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_long_context_is_cut(tmp_path, capsys):
