@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from minillm import mpi
-from minillm.errors import InputWarning, one_line
+from minillm.errors import InputWarning, escaped, one_line
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is Ctrl-C
 STOPPED = 130
@@ -29,6 +29,9 @@ def begin() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None if it is closed
             stream.reconfigure(errors="backslashreplace")  # for what a terminal lacks
+    if sys.stdout is not None and sys.stdout.isatty():  # texts of models must not command it
+        write = sys.stdout.write
+        sys.stdout.write = lambda text: write(escaped(text))  # type: ignore[method-assign]
 
 
 def begin_work() -> None:

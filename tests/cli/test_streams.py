@@ -75,7 +75,47 @@ def test_a_display_without_standard_error_shows_nothing(monkeypatch, stderr):
 CONTROLS = "\x1b[2J\x07\x9b\x7f"
 
 
-def test_the_samples_of_a_training_cannot_command_a_terminal(capsys):
+@pytest.fixture(scope="module")
+def rude(tmp_path_factory):
+    """A run whose characters are those that command terminals, and a few others."""
+    folder = tmp_path_factory.mktemp("rude")
+    (folder / "text.txt").write_bytes((CONTROLS + "é\t\n").encode() * 50)
+    command = ["train", "lm", str(folder / "text.txt"), "--out", str(folder / "run"), *LM]
+    assert main([*command, "--steps", "2"]) == 0
+    return folder / "run"
+
+
+def on_a_terminal(*command):
+    """The standard output of a command, as bytes; error output is not on the terminal."""
+    pty, tty = pytest.importorskip("pty"), pytest.importorskip("tty")
+    reader, terminal = pty.openpty()
+    tty.setraw(terminal)
+    process = subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE)
+    os.close(terminal)
+    written = b""
+    while True:
+        try:
+            data = os.read(reader, 4096)
+        except OSError:  # Linux says it so that the other end is closed
+            data = b""
+        if not data:
+            break
+        written += data
+    os.close(reader)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 0
+    return written
+
+
+def test_what_a_model_writes_cannot_command_a_terminal(rude):
+    command = [sys.executable, "-m", "minillm", "generate", str(rude), "--length", "200"]
+    command += ["--seed", "1", "--temperature", "1"]
+    piped = subprocess.run(command, check=True, capture_output=True).stdout
+    assert all(c in piped.decode() for c in CONTROLS + "é\t\n")
+    assert on_a_terminal(*command).decode() == escaped(piped.decode())
+
+
+def test_the_samples_of_a_training_cannot_either(capsys):
     task = types.SimpleNamespace(sample=lambda: CONTROLS)
     with ProgressDisplay(0.0, quiet=False) as display:
         display.sampled(task)
