@@ -7,3 +7,8 @@
 the commands do, ``driver`` counts what comes of it.  Input number i of a reader follows from the
 seed and i alone.
 """
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))  # of the modules that tests share

@@ -142,7 +142,6 @@ def test_verbs(model, cache, tmp_path, capsys):
     text.write_text(chatting.TEXT)
     for verb in (
         ["generate", model, "--length", "3"],
-        ["plan", model],
         ["tokens", model, "the"],
         ["eval", model, text],
     ):
