@@ -168,7 +168,7 @@ def checked(
 ) -> dict[str, Any]:
     """Check the values of a dataclass's fields like :func:`make`, and return them.
 
-    ``ranges`` are those of fields that the class does not declare.  ``given`` are the names of
+    ``ranges`` are for fields that the class does not declare.  ``given`` are the names of
     fields that come from elsewhere.
     """
     known = types_of(cls)

@@ -117,7 +117,7 @@ class ArgumentParser(argparse.ArgumentParser):
             self.declare(self)
             self.declare = None
         namespace, extras = super().parse_known_args(args, namespace)
-        if "flags" not in namespace:  # the innermost parser has those of the command
+        if "flags" not in namespace:  # the innermost parser has the command's flags
             namespace.flags = tuple(self._option_string_actions)
         if "several_files" in namespace:
             files = [word for word in extras if word == "-" or not word.startswith("-")]

@@ -52,7 +52,7 @@ def pair_of(source: str, target: str, place: str) -> Pair:
 
 
 def are_summaries(pairs: Iterable[Pair]) -> bool:
-    """Whether targets are summaries by their sizes, those of the first ``JUDGED`` pairs.
+    """Whether targets are summaries, by the sizes of the first ``JUDGED`` pairs.
 
     The median target has at most a third of the size of its source, and the median source has 160
     bytes or more, which is some 30 words.  Sizes are in bytes of UTF-8, because a translation from

@@ -33,7 +33,7 @@ DECODERS: dict[type, type[Holder]] = {
 }
 
 
-def Decoder(model: Any) -> Any:  # noqa: N802: it gives a decoder
+def Decoder(model: Any) -> Any:
     """The decoder of a model; a model that decodes by itself is its own."""
     found = holder(DECODERS, model, "start", "step")
     if found is None:

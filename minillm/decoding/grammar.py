@@ -87,7 +87,7 @@ def _closed(schema: Any) -> Any:
 
 
 def tokens_of(tokenizer: ByteTokens, ends: Collection[int]) -> "LLTokenizer":
-    """The tokens of a tokenizer, of which ``ends`` end a text; other special ones are no text."""
+    """The tokens of a tokenizer: ``ends`` end a text, and other special tokens are no text."""
     try:  # 5 ms, and an extra
         from llguidance import LLTokenizer
     except ImportError:

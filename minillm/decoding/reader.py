@@ -31,7 +31,7 @@ READERS: dict[type, type[Holder]] = {
 }
 
 
-def Reader(model: Any) -> Any:  # noqa: N802: it gives a reader
+def Reader(model: Any) -> Any:
     """The reader of a model; a model that reads by itself, such as an n-gram model, is its own."""
     found = holder(READERS, model, "zero_state", "read")
     if found is None:

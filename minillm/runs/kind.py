@@ -130,7 +130,7 @@ class Given:
     """The data to measure a run on: files, or those held out in training."""
 
     files: tuple[str, ...] = ()
-    name: str = ""  # of the data in the results, if not that of the files
+    name: str = ""  # of the data in the results, if they are not the files
     report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here
 
     @property

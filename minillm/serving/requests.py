@@ -62,7 +62,7 @@ class StreamOptions(Struct, frozen=True):
 
 
 class Fields(Struct, kw_only=True):
-    """The fields of both interfaces, besides those of Sampling."""
+    """The fields of both interfaces, besides Sampling's."""
 
     n: Annotated[int, Meta(ge=1, le=128)] = 1
     frequency_penalty: Penalty = 0.0

@@ -105,7 +105,7 @@ class _AddedTokens(SpecialTokens):
 
 
 class PublishedTokenizer(ByteTokens):
-    """A tokenizer.json: its ids are those of the package tokenizers.
+    """A tokenizer.json: the package tokenizers gives the same ids.
 
     ``tokens`` are the bytes of the tokens, by id, and ``texts`` their spellings.  ``encode`` makes
     special tokens of their texts, as the package does; ``encode_ordinary`` does not.

@@ -31,7 +31,7 @@ def grammar_of(schema, name="schema", tokens=TOKENS):
 
 
 def allowed(grammar, text):
-    """What may come after a text of which each byte is a token."""
+    """What may come after a text whose bytes are its tokens."""
     one = grammar.start()
     mask = one.adjust(np.zeros(len(BYTES)), [BYTES.index(bytes([byte])) for byte in text])
     return {BYTES[number] for number in np.flatnonzero(np.isfinite(mask))}

@@ -153,7 +153,7 @@ def test_no_pooler(tmp_path):
 
 
 def test_unknown_entries_are_ignored(tmp_path):
-    """Those of the first BERTs, and of transformers 5."""
+    """Names of the first BERTs, and of transformers 5."""
     import_bert(make(tmp_path / "a", directionality="bidi", pooler_fc_size=768, use_cache=True))
 
 

@@ -142,7 +142,7 @@ def test_several_files(tmp_path):
 
 
 def test_unknown_entries_are_ignored(tmp_path):
-    """Those of GPT-2, and of transformers 5."""
+    """Names of GPT-2, and of transformers 5."""
     import_gpt2(make(tmp_path / "a", n_ctx=8, summary_type="cls_index", dtype="float32", more=3))
 
 

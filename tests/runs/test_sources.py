@@ -32,6 +32,6 @@ def test_passages_are_the_longest_ones(text, ids):
 
 
 def test_any_id_is_a_character():
-    """Also those of surrogates."""
+    """Also halves of surrogate pairs."""
     text = np.array([0xD800, 150_000, 0xDFFF, 10])
     assert passages(text, text[1:3], 5) == [(0, 2, 1, 1)]

@@ -78,7 +78,7 @@ def test_arguments_are_json_that_a_file_can_hold():
 
 
 class Bytes:
-    """A tokenizer of bytes, of which 255 ends a text."""
+    """A tokenizer of bytes: 255 ends a text."""
 
     hidden = frozenset([255])
 
