@@ -32,7 +32,7 @@ def measure_summaries(outputs: Sequence[str], sources: Sequence[str]) -> dict[st
       without the first word of an output.  Capitals are a cheap sign of names.
     - ``new_numbers``: the share of words with a digit that the source lacks.
     - ``repeated_trigrams``: the share of outputs in which three words in a row occur twice.
-    - ``distinct_outputs``: the number of different outputs, divided by that of the sources.
+    - ``distinct_outputs``: the number of different outputs, divided by the number of sources.
     - ``unknown_outputs``: the share of outputs with the unknown word.
 
     Shares are over all outputs together, 0 to 1; a share of nothing is 0.

@@ -67,7 +67,7 @@ def json_rules(schema: Any, name: str = "schema", rule: str = "start") -> str:
 def _closed(schema: Any) -> Any:
     """A schema whose objects have no properties but those that it names, if it names any.
 
-    Schemas beside others, each of which has a part of the properties, are left as they are.
+    A schema next to others has a part of the properties only, and is left as it is.
     """
     if isinstance(schema, list):
         return [_closed(part) for part in schema]

@@ -72,7 +72,7 @@ def read_angles(file: Entries) -> tuple[float, Scaling | None]:
 
 
 def _read(part: Entries, Class: Any, context: int) -> Scaling:
-    """A scaling from the entries of its fields, some of which have defaults."""
+    """A scaling, from the entries of its fields; some have defaults."""
     defaults, found = _defaults(part, Class, context), dict[str, Any]()
     for entry in fields(Class):
         theirs = _THEIRS.get(entry.name, entry.name)

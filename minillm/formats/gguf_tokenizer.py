@@ -301,7 +301,7 @@ def _name_of_words(values: dict[str, Any]) -> str:
     expressions, nfc = _expressions(values["pre_tokenizer"]), values["normalizer"] is not None
     fitting = [words for words in _WORDS if words.expressions == expressions]
     if not fitting:
-        raise InputError(f"expected words that llama.cpp has, found those of {short(expressions)}")
+        raise InputError(f"expected words that llama.cpp has, found {short(expressions)}")
     whole = bool(values["model"].get("ignore_merges"))
     best = min(fitting, key=lambda words: (words.whole != whole) + (words.nfc != nfc))
     _warn_of(

@@ -66,10 +66,3 @@ def look_by(read: Callable[..., Mapping[str, Any]]) -> Callable[[Any, Run, str],
         return inside_of(run, run.tokenizer, ids, notes=notes, **read(run.model, ids, state))
 
     return look
-
-
-def check_layer_and_head(config: Any, layer: int | None, head: int | None) -> None:
-    """InputError unless the model has them; None stands for all."""
-    for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
-        if value is not None and not 0 <= value < count:
-            raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")

@@ -211,7 +211,7 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
     if made_with.to_dict() != tokenizer.to_dict():
         raise InputError(
             f"{shards.path}: expected shards of the vocabulary of {whose} ({len(tokenizer)} "
-            f"tokens), found those of another ({len(made_with)} tokens)"
+            f"tokens), found another one's ({len(made_with)} tokens)"
         )
 
 
