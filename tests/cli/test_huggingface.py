@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from other_programs import export_bert, export_gpt2
+from other_programs import export_bert, export_folder
 
 import minillm
 from minillm.cli import main
@@ -24,7 +24,7 @@ def gpt2(tmp_path):
     """A folder as transformers has it."""
     tokenizer = train([TEXT], 262)
     config = GPTConfig(len(tokenizer), context=8, layers=2, heads=3, width=6, dropout=0.1)
-    export_gpt2(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "gpt2")
+    export_folder(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "gpt2")
     return tmp_path / "gpt2"
 
 
