@@ -66,7 +66,7 @@ def write_shards(
     folder = Path(out)
     names = [str(file) for file in files] or [DEFAULT_TEXT]
     if not str(out):
-        raise InputError("out: expected a folder, found an empty name")
+        raise InputError("expected a folder, found an empty name", "out")
     vocabulary = {"format_version": 1, **tokenizer.to_dict()}
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
