@@ -29,7 +29,6 @@ from minillm.models.gpt import gpt_block
 from minillm.models.llama import llama_block
 from minillm.models.variants import variant_block
 from minillm.ops import Mask
-from minillm.ops.rotary_scaling import LongRope
 
 
 class CausalReader(Holder):
@@ -59,13 +58,6 @@ class CausalReader(Holder):
     def mask_of(self, layer: int) -> Mask:
         """Whom a token sees in a layer: all tokens before."""
         return CAUSAL
-
-    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
-        """Whether the keys of this cache would be others in texts of these lengths (B,).
-
-        Such texts are read again from their first token.
-        """
-        return False
 
     def key_sizes(self) -> tuple[int, int]:
         """The number of heads of keys and values, and their width: M, w."""
@@ -140,7 +132,7 @@ class CausalReader(Holder):
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
         total = state.lengths + counts
-        if max(total.tolist()) > self.config.context or self.has_other_angles(state, total):
+        if max(total.tolist()) > self.config.context:
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
@@ -155,19 +147,12 @@ class CausalReader(Holder):
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
         self._require_own(state, len(ids))
-        counts, T = _counts(ids, None), ids.shape[1]
-        total = state.lengths + counts
-        checks.fits_context(int(total.max()), self.config.context)
-        if self.has_other_angles(state, total):
-            ids, counts = self._window(ids, state, counts)
-            state = self.zero_state(len(ids))
+        counts = _counts(ids, None)
+        checks.fits_context(int((state.lengths + counts).max()), self.config.context)
         after = state.extended(ids, counts)
         if ids.shape[1] <= self.most_steps and state.room > 0:
             return self.step(ids, after), after
-        y = self.hidden(ids, after)
-        if ids.shape[1] > T:  # all of each text was read
-            y = np.stack([row[n - T : n] for row, n in zip(y, counts, strict=True)])
-        return self.predict(y), after
+        return self.predict(self.hidden(ids, after)), after
 
     def cut(self, ids: Ids, state: Cache, *, last: bool = False) -> tuple[int, Cache]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
@@ -279,16 +264,6 @@ class LlamaReader(CausalReader):
     def rotation_of(self, layer: int) -> Rotation | None:
         """The same angles in all layers."""
         return self.config.rotary_base, self.config.rope_scaling
-
-    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
-        """Whether LongRoPE has other angles in texts of these lengths (B,)."""
-        scaling = self.config.rope_scaling
-        if not isinstance(scaling, LongRope):
-            return False
-        is_long = scaling.is_long(lengths)
-        return any(
-            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
-        )
 
 
 class VariantReader(LlamaReader):

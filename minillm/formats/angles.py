@@ -152,7 +152,7 @@ def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
 def _divisors(config: LlamaConfig, scaling: Llama3) -> NDArray[np.float32]:
     """The divisor of each angle, (w/2,)."""
     w, base = config.head_width, config.rotary_base
-    return (frequencies(w, base) / scaling.frequencies(w, base, 0)).astype(np.float32)
+    return (frequencies(w, base) / scaling.frequencies(w, base)).astype(np.float32)
 
 
 def gguf_angles(

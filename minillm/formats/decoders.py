@@ -165,10 +165,12 @@ def relative(
     **options: Any,
 ) -> Layout:
     """The layout of a relative of Llama: what differs from a Llama's."""
+    given: dict[str, Any] = {"model_type": family, "fixed": SILU, **options}
     return replace(
         LLAMA,
-        **{"model_type": family, "model": Variant, "config": VariantConfig, "fixed": SILU}
-        | options,
+        **given,
+        model=Variant,
+        config=VariantConfig,
         classes=classes,
         family=family,
         names={**LLAMA.names, **(names or {})},

@@ -56,7 +56,7 @@ def test_bad_input(tmp_path, gpt2, fails):
     run = tmp_path / "run"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "config.json: there is no such file" in fails("import", empty, "--out", run)
+    assert "expected a run, which is a folder, or a" in fails("import", empty, "--out", run)
     whole = (gpt2 / "model.safetensors").read_bytes()
     (gpt2 / "model.safetensors").write_bytes(whole[:-1])
     assert "damaged" in fails("import", gpt2, "--out", run)

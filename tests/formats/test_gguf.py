@@ -268,9 +268,7 @@ def test_the_attention_factor_of_yarn_is_in_addition_to_the_default(path):
 
 def test_one_scaling_only(path):
     export_gguf(new(rope_scaling=SCALING, rotary_base=5e5), TOKENIZER, path)
-    with pytest.raises(
-        InputError, match="one scaling of the angles, found rope_freqs"
-    ):
+    with pytest.raises(InputError, match="one scaling of the angles, found rope_freqs"):
         changed(path, **{"llama.rope.scaling.factor": 4.0})
     export_gguf(new(rope_scaling=Linear(2.0)), TOKENIZER, path)
     with pytest.raises(InputError, match="attn_factor: expected 1: scaled attention cannot be"):
