@@ -2,7 +2,7 @@
 
 from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
-from minillm.decoding.causal import GPTReader, LlamaReader
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Chat, ChatSampling
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.hypotheses import TransformerDecoder
@@ -15,12 +15,11 @@ from minillm.decoding.text import Text
 from minillm.decoding.translator import Translation, Translator
 
 __all__ = [
+    "CausalReader",
     "Chat",
     "ChatSampling",
     "Decoder",
-    "GPTReader",
     "Hypothesis",
-    "LlamaReader",
     "MambaReader",
     "NeuralNGramReader",
     "PointerDecoder",

@@ -19,7 +19,7 @@ Legend: B texts, T new tokens of each, Q = B T rows, K rows of each source, S po
 N heads, M heads of keys, w their width, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import is_, itemgetter
 from typing import Any
 
@@ -37,7 +37,6 @@ from minillm.ops.rotary_scaling import LongRope
 
 Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
 Rotation = tuple[float, Any]  # the base of the angles, and their scaling
-AttendIn = Callable[..., Attend]  # the attention of a layer, and of a window if it has one
 
 
 class FoundWeights:
@@ -219,9 +218,9 @@ def block_step(
     place = position if rows is None else rows[each, position]
     text = text if rows is None else 0 * text
 
-    def attend(layer: int, window: int | None = None) -> Attend:
-        own = past[2 * layer : 2 * layer + 2]  # keys and values
-        return attend_each(own, text, place, rows, 1 + position, window)
+    def attend(layer: int) -> Attend:
+        own, window = past[2 * layer : 2 * layer + 2], weights.windows[layer]  # keys and values
+        return attend_each(own, text, place, rows, 1 + position, int(window) or None)
 
     source = memory, lengths, shown
     y, seen = weights.owner.all_blocks(x[:, None], position[:, None], attend, source)

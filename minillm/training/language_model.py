@@ -14,12 +14,10 @@ from minillm import ops
 from minillm.data import overlapping_windows, windows_once
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
+from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
-from minillm.models.gpt import GPT
-from minillm.models.llama import Llama
-from minillm.models.variants import Variant
+from minillm.models.base import CausalModel
 from minillm.training.checkpoints import copy_arrays
-from minillm.training.packed import Packed, has_known_blocks
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import position_from
 
@@ -125,7 +123,7 @@ class ContextTask(WindowTask):
 
     def __init__(
         self,
-        model: GPT | Llama | Variant,
+        model: CausalModel,
         windows: RandomWindows | Windows,
         validation_ids: Ids,
         batch: int,
@@ -190,8 +188,7 @@ def token_losses_in_context(model: Any, ids: Ids, batch: int) -> NDArray[np.floa
     """The loss of each token of a text after the first, in nats, in the order of the text.
 
     The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
-    window, each token is therefore predicted from half a context or more.  No block of a GPT or a
-    Llama keeps more than its input, because nothing is differentiated.
+    window, each token is therefore predicted from half a context or more.
     """
     losses = [
         -ops.log_likelihood(logits, targets)[0]
@@ -204,8 +201,7 @@ def _logits_in_context(
     model: Any, ids: Ids, batch: int
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.integer]]]:
     """Yield logits (n, V) and their targets (n,), in the order of the text."""
-    known = has_known_blocks(model)
-    hidden = Packed(model, recompute=True).hidden if known else model.hidden
+    hidden = forgetful(model).hidden
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
