@@ -66,7 +66,7 @@ class CausalReader(Holder):
         x = self.embed(ids, positions, cache)
         return stack.read(
             *(self.model, x, positions),
-            lambda layer: cache.attend(layer, self.model.window(layer)),
+            lambda layer: cache.attend(layer, self.model.mask(layer)),
         )
 
     def predict(self, y: NDArray) -> NDArray:
@@ -83,7 +83,7 @@ class CausalReader(Holder):
             last_norm="norm",
             activation=model.activation,
             eps=c.eps,
-            windows=[model.window(layer) for layer in layers],
+            masks=[model.mask(layer) for layer in layers],
             angles=[model.rotation(layer) for layer in layers],
             head_width=c.head_width,
         )

@@ -12,9 +12,10 @@ The page of a model has three functions, each with its backward under it:
                                                    l have the prefix ``blocks.l``
     predict(y)                                  y (..., D) -> logits (..., V); dy, gradients
 
-``below`` lists the prefixes of the weights that ``embed`` uses.  Here the functions are called in
-turn, and their backwards in reverse.  Whoever uses a model in another way than its page hands over
-something else, and knows no model by name:
+``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
+prefixes of the weights that ``embed`` uses.  Here the functions are called in turn, and their
+backwards in reverse.  Whoever uses a model in another way than its page hands over something else,
+and knows no model by name:
 
 - other positions, and another attention for each layer, ``attend(layer)``: several texts in one row
   (:mod:`minillm.training.packed`), or a text that goes on from a cache
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm.layers.gradients import is_trained, merge_gradients
-from minillm.layers.heads import Attend
+from minillm.layers.heads import Attend, attend_by
 from minillm.layers.norms import norm_if_any
 from minillm.layers.types import Backward, Gradients, Ids, Op, Params, Rng
 
@@ -71,15 +72,16 @@ def through(
 def hidden(
     model: Any,
     ids: Ids,
-    attend: AttendIn,
     rng: Rng = None,
     positions: Ids | None = None,
+    attend: AttendIn | None = None,
     **more: Any,
 ) -> tuple[NDArray, Backward]:
     """The vector of each token after all blocks: ids (B, T) -> y (B, T, D).
 
-    Positions (B, T); None: from 0 on.  ``more`` are other arguments of the model's ``embed``.  With
-    rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
+    Positions (B, T); None: from 0 on.  ``attend(layer)``; None: by the mask of the model's layer.
+    ``more`` are other arguments of the model's ``embed``.  With rng there is dropout.
+    ``backward(dy)`` -> gradients keyed as ``params``.
 
     Raises ValueError for rows longer than the context.
     """
@@ -88,10 +90,11 @@ def hidden(
         checks.fits_context(ids.shape[1], c.context)
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     x, embed_backward = model.embed(ids, positions, rng, **more)  # (B, T, D)
-    blocks = {
-        f"blocks.{n}": partial(model.block, n, positions=positions, attend=attend(n), rng=rng)
-        for n in range(c.layers)
-    }
+    blocks = {}
+    for layer in range(c.layers):
+        own = attend(layer) if attend else attend_by(model.mask(layer))
+        block = partial(model.block, layer, positions=positions, attend=own, rng=rng)
+        blocks[f"blocks.{layer}"] = block
     x, blocks_backward = through(p, blocks, x, *model.below)
     y, norm_backward = norm_if_any(p, "norm", x, c.eps)
 

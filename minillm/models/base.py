@@ -99,10 +99,7 @@ class CausalModel(Model[Config]):
     block: Callable[..., tuple[NDArray, Callable]]
     predict: Callable[[NDArray], tuple[NDArray, Callable]]
     hidden: Callable[..., tuple[NDArray, Backward]]
-
-    def window(self, layer: int) -> int | None:
-        """The number of tokens that a layer sees; None: all before."""
-        return None
+    mask: Callable[[int], ops.Mask]  # of each layer
 
     def rotation(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: it rotates nothing."""

@@ -119,8 +119,8 @@ class EncoderConfig(BERTConfig):
             sizes.check_at_least(self, 1, "embedding")
         able = {"embedding": self.changes.narrow, "masked_words": self.changes.masked_words}
         for name, may in {**able, "next_sentence": False}.items():
-            if (found := getattr(self, name)) and not may:
-                raise ValueError(f"{name}: expected none in family {self.family}, found {found}")
+            if getattr(self, name) and not may:
+                raise sizes.wrong(self, name, f"none in family {self.family}")
 
     @property
     def changes(self) -> Changes:
@@ -206,7 +206,7 @@ class Encoder(BERT):
             return super().hidden(ids, lengths, segments, rng)
         bias, bias_backward = relative_bias(self.params, ids.shape[1])
         attend = partial(ops.biased_attention, bias=bias, lengths=lengths)
-        x, stack_backward = stack.hidden(self, ids, lambda layer: attend, rng)
+        x, stack_backward = stack.hidden(self, ids, rng, None, lambda layer: attend)
 
         def backward(dx):
             gradients = stack_backward(dx)

@@ -39,7 +39,7 @@ from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, uniform
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend, causal, join_heads, self_attention, split_heads
+from minillm.layers.heads import CAUSAL, Attend, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
@@ -184,6 +184,10 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
             params |= at_depth(1 + layer, own)
         return params | {"norm.gain": Fresh((D,), ones)}
 
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees in a layer with attention: those before it."""
+        return CAUSAL
+
     def embed(self, ids: Ids, positions: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients."""
         return embedding.layer(self.params, {"embedding.E": ids})
@@ -211,7 +215,7 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
         ``backward(dy)`` -> gradients keyed as ``params``.  Raises ValueError for rows longer than
         the context.
         """
-        return stack.hidden(self, ids, lambda layer: causal)
+        return stack.hidden(self, ids)
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T (..., V).

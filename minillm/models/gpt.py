@@ -35,7 +35,7 @@ from minillm.layers.block import new_block
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend, causal, self_attention
+from minillm.layers.heads import CAUSAL, Attend, self_attention
 from minillm.layers.norms import EPS, add_norm, new_norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -147,9 +147,9 @@ class GPT(base.CausalModel[GPTConfig]):
         """
         return embedding.output(self.params, "embedding.E", y)
 
-    def attend(self, layer: int) -> Attend:
-        """The attention of a layer: to no later position."""
-        return causal
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees in a layer: those before it."""
+        return CAUSAL
 
     def hidden(
         self,
@@ -165,7 +165,7 @@ class GPT(base.CausalModel[GPTConfig]):
 
         Raises ValueError for rows longer than the context.
         """
-        return stack.hidden(self, ids, attend or self.attend, rng, positions)
+        return stack.hidden(self, ids, rng, positions, attend)
 
     def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The logits of the token after each id: ids (B, T) -> logits (B, T, V).

@@ -47,11 +47,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.errors import InputError
 from minillm.layers import dense, embedding, stack
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend, causal, self_attention
+from minillm.layers.heads import CAUSAL, Attend, self_attention
 from minillm.layers.norms import add_norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -96,7 +97,7 @@ class LlamaConfig:
         sizes.check_divides(self, "key_heads", "heads")
         sizes.check_above_zero(self, "rotary_base", "eps")
         if self.head_width % 2:
-            raise ValueError(f"head_width: expected an even number, found {self.head_width}")
+            raise sizes.wrong(self, "head_width", "an even number")
         if self.rope_scaling is not None:
             object.__setattr__(self, "rope_scaling", _scaling(self))
 
@@ -198,9 +199,9 @@ class Llama(base.CausalModel[LlamaConfig]):
             return embedding.output(self.params, "embedding.E", y)
         return dense.layer(self.params, "output", y)
 
-    def attend(self, layer: int) -> Attend:
-        """The attention of a layer: to no later position."""
-        return causal
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees in a layer: those before it."""
+        return CAUSAL
 
     def hidden(
         self,
@@ -216,7 +217,7 @@ class Llama(base.CausalModel[LlamaConfig]):
 
         Raises ValueError for rows longer than the context.
         """
-        return stack.hidden(self, ids, attend or self.attend, rng, positions)
+        return stack.hidden(self, ids, rng, positions, attend)
 
     def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
@@ -246,5 +247,5 @@ def _scaling(config: LlamaConfig) -> Scaling:
             scaling = Llama3(*scaling)
         scaling.frequencies(config.head_width, config.rotary_base, config.context)
     except ValueError as error:
-        raise ValueError(f"rope_scaling: {error}") from None
+        raise InputError(str(error), "rope_scaling") from None
     return scaling

@@ -79,11 +79,12 @@ from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, ones
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend, causal, join_heads, join_qkv, split_heads, split_qkv
+from minillm.layers.heads import CAUSAL, Attend, join_heads, join_qkv, split_heads, split_qkv
 from minillm.layers.norms import norm_if_any
 from minillm.layers.types import Backward, Ids, Op, Params, Rng
 from minillm.models import sizes
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops import Mask
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class VariantConfig(LlamaConfig):
         if self.window is not None:
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
-                raise ValueError(f"window: expected None for {self.family}, found {self.window}")
+                raise sizes.wrong(self, "window", f"None for {self.family}")
 
     @property
     def changes(self) -> Changes:
@@ -154,9 +155,9 @@ class VariantConfig(LlamaConfig):
         """Whether the layer has no window although others have one."""
         return _every(self.global_every, layer)
 
-    def window_of(self, layer: int) -> int | None:
-        """The window of a layer; None: it sees all tokens before."""
-        return None if self.is_global(layer) else self.window
+    def mask_of(self, layer: int) -> Mask:
+        """Whom a token sees in a layer: all tokens before, or those in its window."""
+        return CAUSAL if self.is_global(layer) else Mask(causal=True, window=self.window)
 
     def rotation_of(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""
@@ -180,13 +181,6 @@ def geglu(x: NDArray) -> tuple[NDArray, Callable]:
     gate, up = np.split(x, 2, axis=-1)
     a, gelu_backward = ops.gelu(gate)
     return a * up, lambda dy: np.concatenate([gelu_backward(dy * up), dy * a], axis=-1)
-
-
-def within(window: int | None) -> Attend:
-    """Causal attention to the last ``window`` tokens; None: to all."""
-    if window is None:
-        return causal
-    return partial(ops.scaled_dot_product_attention, causal=True, window=window)
 
 
 def attention(
@@ -287,13 +281,9 @@ class Variant(Llama):
         """The longest n-gram begins N - 1 tokens before its last one."""
         return (self.config.ngrams or 1) - 1
 
-    def window(self, layer: int) -> int | None:
-        """The number of tokens that a layer sees; None: all before."""
-        return self.config.window_of(layer)
-
-    def attend(self, layer: int) -> Attend:
-        """Causal attention to the window of the layer."""
-        return within(self.window(layer))
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees: those before it, or the last ones in a layer with a window."""
+        return self.config.mask_of(layer)
 
     def rotation(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""

@@ -42,6 +42,7 @@ cost", section 4.1.
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -50,9 +51,10 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend
+from minillm.layers.heads import CAUSAL, Attend, attend_by
 from minillm.layers.stack import with_block
 from minillm.layers.types import Backward, Ids, Rng
+from minillm.ops import Mask
 
 
 def positions(lengths: Ids) -> NDArray[np.int64]:
@@ -78,17 +80,15 @@ def in_one_row(rows: NDArray, lengths: Ids) -> NDArray:
     return rows[sequence, :, positions(lengths)].swapaxes(0, 1)[None]
 
 
-def attend_within(lengths: Ids, window: int | None = None) -> Attend:
-    """Causal attention of each sequence of one row to itself alone, or to the window at its end.
+def attend_within(lengths: Ids, mask: Mask = CAUSAL) -> Attend:
+    """The attention of each sequence of one row to itself alone.
 
     q (1, N, R, w), k and v (1, M, R, w) -> context (1, N, R, w).
     """
 
     def attend(q, k, v):
         q, k, v = (below_each_other(part, lengths) for part in (q, k, v))
-        context, attention_backward = ops.scaled_dot_product_attention(
-            q, k, v, True, lengths, window=window
-        )
+        context, attention_backward = attend_by(replace(mask, lengths=lengths))(q, k, v)
 
         def backward(dcontext):
             gradients = attention_backward(below_each_other(dcontext, lengths))
@@ -185,6 +185,6 @@ class Packed:
         checks.fits_context(int(lengths.max()), model.config.context)
 
         def attend(layer: int) -> Attend:
-            return attend_within(lengths, model.window(layer))
+            return attend_within(lengths, model.mask(layer))
 
         return model.hidden(ids, rng, positions(lengths)[None], attend)
