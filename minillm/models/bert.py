@@ -75,7 +75,7 @@ class BERTConfig:
             sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
-            raise ValueError("next_sentence: expected a pooler with it, found none")
+            raise sizes.wrong(self, "next_sentence", "a pooler with it, or False")
 
 
 def bert_block(

@@ -89,7 +89,7 @@ class CausalAbilities(WritingKind):
         """See :meth:`minillm.runs.run.Run.summaries`; InputError for options of beam search."""
         for name in search:
             raise InputError(
-                f"{name}: expected a run that was trained on pairs, found one of {run.kind.name}"
+                f"expected a run that was trained on pairs, found one of {run.kind.name}", name
             )
         if run.chat_template() is None:
             raise InputError(f"{run.path}: expected a run with a chat template, found none")

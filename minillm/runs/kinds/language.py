@@ -160,7 +160,7 @@ class WritingKind(Kind):
         """A copy of the model that has learned a text: see :func:`adapt`."""
         if any(not isinstance(weight, np.ndarray) for weight in run.model.params.values()):
             raise InputError(
-                "adapt: expected weights in floats, found quantised ones: see minillm quantise"
+                "expected weights in floats, found quantised ones: see minillm quantise", "adapt"
             )
         return adapt(run.model, ids)
 
@@ -273,12 +273,12 @@ def written(
     """
     ids = tokenizer.encode_known(prompt, "prompt")
     if prompt and not len(ids):
-        raise InputError(f"prompt: expected one token or more, found none in {prompt!r}")
+        raise InputError(f"expected one token or more, found none in {prompt!r}", "prompt")
     ends = [] if tokenizer.eos is None else [tokenizer.eos]
     for text in stop:
         token = tokenizer.encode_known(text, "stop")
         if len(token) != 1:
-            raise InputError(f"stop: expected a single {unit_name(tokenizer)}, found {text!r}")
+            raise InputError(f"expected a single {unit_name(tokenizer)}, found {text!r}", "stop")
         ends.append(int(token[0]))
     banned = banned_ids(tokenizer, documents, model.config.vocabulary)
     opening = np.array([opening_id(tokenizer, documents)])

@@ -239,7 +239,7 @@ class MaskedKind(Kind):
     def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
         if pooling not in (None, *OF_TEXTS):
-            raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
+            raise InputError(f"expected one of {', '.join(OF_TEXTS)}; found {pooling!r}", "pooling")
         model, stated, (cls, sep, _) = run.model, Sentences.of(run.data), frame_of(run.tokenizer)
         pooling = pooling or stated.pooling or "mean"
         most = min(model.config.context, stated.longest or model.config.context) - 2
