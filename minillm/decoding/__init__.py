@@ -4,6 +4,7 @@ from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Chat, ChatSampling
+from minillm.decoding.continuation import Continuation
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.mamba_reader import MambaReader
@@ -11,13 +12,13 @@ from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.decoding.sampling import Sampling, next_probabilities, sample
-from minillm.decoding.text import Text
 from minillm.decoding.translator import Translation, Translator
 
 __all__ = [
     "CausalReader",
     "Chat",
     "ChatSampling",
+    "Continuation",
     "Decoder",
     "Hypothesis",
     "MambaReader",
@@ -26,7 +27,6 @@ __all__ = [
     "Reader",
     "RecurrentReader",
     "Sampling",
-    "Text",
     "TransformerDecoder",
     "Translation",
     "Translator",

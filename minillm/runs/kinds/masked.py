@@ -185,10 +185,9 @@ class MaskedKind(Kind):
             "perplexity": perplexity(nats),
         }
 
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """The mean loss on a text, in nats per hidden token, and the number of these."""
-        nats, _, hidden = evaluate_filling(run.model, hidden_in(run, ids))
-        return nats, hidden
+    def nats_on(self, run: Run, ids: Ids) -> float:
+        """The mean loss on a text, in nats per hidden token."""
+        return evaluate_filling(run.model, hidden_in(run, ids))[0]
 
     def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
         """See :meth:`minillm.runs.run.Run.fill`."""
