@@ -6,11 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from minillm.data import RandomWindows
-from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError, InputWarning
@@ -53,8 +49,6 @@ from minillm.runs.settings import (
 from minillm.training import Summary
 from minillm.training.language_model import (
     ContextTask,
-    evaluate_in_context,
-    token_losses_in_context,
 )
 from minillm.training.progress import progress_bar
 
@@ -82,14 +76,6 @@ class CausalAbilities(WritingKind):
     """The abilities of a stack of Transformer blocks that predicts the next token."""
 
     padded = True
-
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """The mean loss on a text, in nats per token, and the number of tokens."""
-        return evaluate_in_context(run.model, ids, run.settings.batch)
-
-    def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
-        """The loss of each token after the first, in nats."""
-        return token_losses_in_context(run.model, ids, run.settings.batch)
 
     def summaries(
         self,

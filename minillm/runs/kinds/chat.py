@@ -41,7 +41,7 @@ from minillm.text import ChatTemplate
 from minillm.text.byte_tokens import ByteTokens
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
-from minillm.training.language_model import evaluate_in_context
+from minillm.training.language_model import token_losses
 from minillm.training.minibatches import fingerprint
 from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask
@@ -276,7 +276,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         except InputError as error:
             yield f"forgotten: not measured: {error}"
         else:
-            was, now = (perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in runs)
+            was, now = (perplexity(token_losses(run.model, ids, 1).mean()) for run in runs)
             yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
         items = read_parts(job.data)["validation"]
         for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
