@@ -130,6 +130,7 @@ class VariantConfig(LlamaConfig):
 
     family: str = "qwen3"
     window: int | None = None  # W; None: a token attends to all before it
+    sinks: int = 0  # first tokens that stay in sight of every window
     global_every: int | None = None  # None: the family's; 0: no layer
     unrotated_every: int | None = None  # None: the family's; 0: no layer
     local_base: float = 10000.0  # of the angles in local layers, if others are global
@@ -151,6 +152,9 @@ class VariantConfig(LlamaConfig):
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
                 raise ValueError(f"window: expected None for {self.family}, found {self.window}")
+        sizes.check_at_least(self, 0, "sinks")
+        if self.sinks > 0 and self.window is None:
+            raise ValueError(f"sinks: expected 0 without a window, found {self.sinks}")
 
     @property
     def changes(self) -> Changes:
@@ -162,8 +166,10 @@ class VariantConfig(LlamaConfig):
         return _every(self.global_every, layer)
 
     def mask_of(self, layer: int) -> Mask:
-        """Whom a token sees in a layer: all tokens before, or those in its window."""
-        return CAUSAL if self.is_global(layer) else Mask(causal=True, window=self.window)
+        """Whom a token sees in a layer: all tokens before, or its window and the sinks."""
+        if self.is_global(layer):
+            return CAUSAL
+        return Mask(causal=True, window=self.window, sinks=self.sinks)
 
     def rotation_of(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""

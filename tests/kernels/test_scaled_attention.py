@@ -18,6 +18,7 @@ def reference(dcontext, query, keys, values, mask):
     """context, log_sums and the gradients, one query at a time, in float64."""
     dtype = query.dtype
     lengths, causal, start, window = mask.lengths, mask.causal, mask.start, mask.window
+    sinks = mask.sinks
     dcontext, query, keys, values = (x.astype(np.float64) for x in (dcontext, query, keys, values))
     (B, N, T, D), group = query.shape, query.shape[1] // keys.shape[1]
     context, log_sums = np.zeros((B, N, T, values.shape[3])), np.zeros((B, N, T))
@@ -28,7 +29,8 @@ def reference(dcontext, query, keys, values, mask):
             last = max(0, min(last, start[b] + t + 1))
         if window is not None:
             first = max(0, start[b] + t + 1 - window)
-        seen = slice(first, last)
+        seen = np.arange(last)
+        seen = seen[(seen >= first) | (seen < sinks)]
         k, v, q = keys[b, m, seen], values[b, m, seen], query[b, n, t]
         scores = k @ q / np.sqrt(D)
         largest = scores.max(initial=-np.inf)
@@ -55,7 +57,7 @@ def both(twin, dcontext, *arguments):
     ]
 
 
-def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None):
+def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None, sinks=0):
     """dcontext and the arguments of the forward."""
 
     def normal(*shape):
@@ -64,7 +66,7 @@ def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None):
     N = M * group
     lengths, start = rng.integers(0, S + 1, B), rng.integers(-T, S + 1, B)
     arrays = normal(B, N, T, E), normal(B, N, T, D), normal(B, M, S, D), normal(B, M, S, E)
-    return [*arrays, Mask(causal, lengths, start, window)]
+    return [*arrays, Mask(causal, lengths, start, window, sinks)]
 
 
 def from_the_first(T):
@@ -90,12 +92,14 @@ def assert_close(ours, theirs, dtype):
     st.integers(1, 20),
     DTYPES,
     st.sampled_from([False, True, 1, 2, 5, 16, 33, 64, 100, 279, 280]),  # a number: the window
+    st.sampled_from([0, 1, 4, 20]),
     st.integers(0, 99),
 )
-def test_against_a_loop(twin, B, M, group, T, S, D, E, dtype, causal, seed):
+def test_against_a_loop(twin, B, M, group, T, S, D, E, dtype, causal, sinks, seed):
     window = causal if type(causal) is int else None
     rng = np.random.default_rng(seed)
-    arguments = case(rng, B, M, group, T, S, D, E, dtype, bool(causal), window)
+    sinks = sinks if window else 0
+    arguments = case(rng, B, M, group, T, S, D, E, dtype, bool(causal), window, sinks)
     assert_close(both(twin, *arguments), reference(*arguments), dtype)
 
 
