@@ -227,12 +227,16 @@ def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
     return {**metadata, **padded}
 
 
-def check_has_no_ngrams(config: LlamaConfig) -> None:
-    """InputError for a model with hashed n-grams, which no other program has."""
+def check_others_have_it(config: LlamaConfig) -> None:
+    """InputError for a model with hashed n-grams or sinks, which no other program has."""
     if ngrams := getattr(config, "ngrams", None):
         raise InputError(
             "expected a model without n-grams, which other programs lack (train with --ngrams 1), "
             f"found n-grams of up to {ngrams} tokens"
+        )
+    if sinks := getattr(config, "sinks", 0):
+        raise InputError(
+            f"expected a model without sinks, which other programs lack, found {sinks}"
         )
 
 
@@ -251,10 +255,10 @@ def export_gguf(
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
-    InputError for weights that the type cannot hold, and for a model with n-grams.
+    InputError for weights that the type cannot hold, and for a model with n-grams or sinks.
     """
     c = model.config
-    check_has_no_ngrams(c)
+    check_others_have_it(c)
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")

@@ -19,7 +19,7 @@ from typing import Any
 
 from minillm.data.entries import Entries
 from minillm.formats.angles import ORIGINAL, config_entries, read_angles
-from minillm.formats.gguf import check_has_no_ngrams, widths_of
+from minillm.formats.gguf import check_others_have_it, widths_of
 from minillm.formats.huggingface import SILU, Transformers
 from minillm.formats.tensors import Tensor
 from minillm.formats.weights import Weight, every, weights_of
@@ -76,8 +76,8 @@ class LlamaFolder(Transformers):
         return found
 
     def entries(self, config: Any) -> dict[str, Any]:
-        """The angles, and what the family's changes need; InputError for a model with n-grams."""
-        check_has_no_ngrams(config)
+        """The angles, and what the family's changes need; InputError for n-grams or sinks."""
+        check_others_have_it(config)
         changes, layers = self.changes, range(config.layers)
         entries = super().entries(config) | config_entries(config)
         scaling = entries["rope_scaling"] or {}

@@ -23,7 +23,8 @@ training until the softmax has one weight of 1, and no gradient (Henry et al. 20
 **Windows**, or "sliding-window attention" (Mistral, Gemma 3, the small Phi 3).  A token attends to
 the last W tokens only, itself included.  A layer's work and cache are then bounded by W rather than
 by the text.  Information still travels further: one layer passes it on by W - 1 tokens, L layers by
-L (W - 1).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is *global*: its tokens
+L (W - 1).  With ``sinks``, which no family here was trained with, the first tokens stay in sight
+(:mod:`minillm.ops.mask`).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is *global*: its tokens
 attend to all earlier ones.  The *local* layers have a smaller base of their angles, ``local_base``,
 because their distances are short.
 
@@ -151,10 +152,10 @@ class VariantConfig(LlamaConfig):
         if self.window is not None:
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
-                raise ValueError(f"window: expected None for {self.family}, found {self.window}")
+                raise sizes.wrong(self, "window", f"None for {self.family}")
         sizes.check_at_least(self, 0, "sinks")
         if self.sinks > 0 and self.window is None:
-            raise ValueError(f"sinks: expected 0 without a window, found {self.sinks}")
+            raise sizes.wrong(self, "sinks", "0 without a window")
 
     @property
     def changes(self) -> Changes:

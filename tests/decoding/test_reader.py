@@ -34,6 +34,10 @@ OF_TEXT = {
     "llama": (Llama, LlamaConfig(V, **SIZES), LlamaReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), LlamaReader),
     "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), VariantReader),
+    "mistral, sinks": (
+        *(Variant, VariantConfig(V, **SIZES, family="mistral", window=3, sinks=4)),
+        VariantReader,
+    ),
     "gemma": (
         *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
         VariantReader,

@@ -174,11 +174,11 @@ def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(twin):
 
 
 @pytest.mark.parametrize("T", [1, 7])
-@pytest.mark.parametrize("window", [None, 3, 12])
-def test_prefill_and_steps_agree(twin, T, window):
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (3, 0), (12, 0), (3, 4), (1, 9)])
+def test_prefill_and_steps_agree(twin, T, window, sinks):
     """Queries one block after the other, each with its start, see what all see at once."""
     _, query, keys, values, _ = case(np.random.default_rng(0), 2, 2, 3, 21, 30, 8, 8, np.float64)
-    mask = Mask(True, np.full(2, 30), np.array([4, 9]), window)
+    mask = Mask(True, np.full(2, 30), np.array([4, 9]), window, sinks)
     whole = twin.scaled_attention_forward(query, keys, values, mask)[0]
     for t in range(0, 21, T):
         part = np.ascontiguousarray(query[:, :, t : t + T])
@@ -189,30 +189,34 @@ def test_prefill_and_steps_agree(twin, T, window):
 
 @pytest.mark.parametrize("T", [1, 5, 64, 150])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_keys_before_all_windows_are_not_read(twin, T, dtype):
+@pytest.mark.parametrize("sinks", [0, 4])
+def test_keys_before_all_windows_are_not_read(twin, T, dtype, sinks):
     """There the cache may be NaN, and the bits are those of a cache without these keys."""
     dcontext, query, keys, values, _ = case(np.random.default_rng(0), 1, 2, 3, T, 200, 9, 5, dtype)
     first = 200 - T - 20 + 1  # of the first query
+    hidden = np.arange(sinks, first)
     for x in (keys, values):
-        x[:, :, :first] = np.nan
-    mask, from_first = (
-        Mask(True, np.array([200 - n]), np.array([200 - T - n]), 20) for n in (0, first)
+        x[:, :, hidden] = np.nan
+    mask, without = (
+        Mask(True, np.array([200 - n]), np.array([200 - T - n]), 20, sinks)
+        for n in (0, len(hidden))
     )
     results = both(twin, dcontext, query, keys, values, mask)
-    expected = both(twin, dcontext, query, keys[:, :, first:], values[:, :, first:], from_first)
+    keys, values = (np.delete(x, hidden, axis=2) for x in (keys, values))
+    expected = both(twin, dcontext, query, keys, values, without)
     for dx in results[3:]:
-        assert not dx[:, :, :first].any()
+        assert not dx[:, :, hidden].any()
     for one, other in zip(results[:3], expected[:3], strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(results[3:], expected[3:], strict=True):
-        np.testing.assert_array_equal(one[:, :, first:], other)
+        np.testing.assert_array_equal(np.delete(one, hidden, axis=2), other)
 
 
-@pytest.mark.parametrize("window", [None, 17])
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (17, 0), (17, 4)])
 @pytest.mark.parametrize(("M", "group"), [(4, 1), (2, 3), (1, 5)])
-def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group, window):
+def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group, window, sinks):
     rng = np.random.default_rng(0)
-    arguments = case(rng, 3, M, group, 70, 90, 20, 30, np.float32, window=window)
+    arguments = case(rng, 3, M, group, 70, 90, 20, 30, np.float32, True, window, sinks)
     same_bits(both, twin, *arguments)
 
 

@@ -12,7 +12,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.testing import check_projections
-from minillm.training.language_model import evaluate_in_context
+from minillm.training.language_model import token_losses
 from minillm.training.packed import Packed
 
 V, C = 11, 9
@@ -23,6 +23,10 @@ CONFIGS = {
     "variant": (
         *(Variant, VariantConfig),
         SIZES | {"key_heads": 2, "family": "gemma3", "global_every": 2, "window": 4},
+    ),
+    "sinks": (
+        *(Variant, VariantConfig),
+        SIZES | {"feed_forward": 6, "family": "mistral", "window": 2, "sinks": 3},
     ),
     "n-grams": (Variant, VariantConfig, SIZES | {"feed_forward": 6, "ngrams": 4}),
     "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
@@ -68,7 +72,7 @@ def test_a_subclass_is_evaluated_by_its_own_forward():
     ids = drawn((1, 30))[0][0]
     with pytest.raises(TypeError, match="expected a GPT, a Llama or a Variant, found Halved"):
         Packed(halved)
-    loss, plain = (evaluate_in_context(each, ids[:C], 4)[0] for each in (halved, model))
+    loss, plain = (token_losses(each, ids[:C], 4).mean() for each in (halved, model))
     expected, _ = halved.loss((ids[None, : C - 1], ids[None, 1:C]))
     assert loss == pytest.approx(expected, rel=1e-9)
     assert loss != pytest.approx(plain, rel=1e-3)

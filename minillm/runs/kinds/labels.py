@@ -163,7 +163,7 @@ class TextClassifierKind(Kind):
             if not texts:
                 raise InputError(f"{name}: expected a label with a text, found none")
         elif options.part == "test":
-            raise InputError("part: the data have no test part")
+            raise InputError("the data have no test part", "part")
         elif not run.data.get("data"):
             raise InputError(
                 f"{run.path}: it comes from {run.data.get('imported')}: give the text to measure "
@@ -419,8 +419,9 @@ then: minillm classify DIR, minillm eval DIR"""
         width = open_vectors(settings.vectors).vectors.shape[1]
         if given.get("embedding") not in (None, width):
             raise InputError(
-                f"embedding: the vectors of {settings.vectors} have {width} numbers each, "
-                f"found {settings.embedding}"
+                f"the vectors of {settings.vectors} have {width} numbers each, "
+                f"found {settings.embedding}",
+                "embedding",
             )
         return replace(settings, embedding=width)
 

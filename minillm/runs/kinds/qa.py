@@ -120,8 +120,9 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         """The sizes of a BERT, or of another reader, and the rates of fine-tuning."""
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
-                f"init: expected a run of bert or {self.name}, found one of {initial.kind.name} "
-                f"in {initial.path}"
+                f"expected a run of bert or {self.name}, found one of {initial.kind.name} "
+                f"in {initial.path}",
+                "init",
             )
         config = initial.model.config
         if getattr(config, "segments", 2) != 2:
