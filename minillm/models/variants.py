@@ -23,10 +23,10 @@ training until the softmax has one weight of 1, and no gradient (Henry et al. 20
 **Windows**, or "sliding-window attention" (Mistral, Gemma 3, the small Phi 3).  A token attends to
 the last W tokens only, itself included.  A layer's work and cache are then bounded by W rather than
 by the text.  Information still travels further: one layer passes it on by W - 1 tokens, L layers by
-L (W - 1).  With ``sinks``, which no family here was trained with, the first tokens stay in sight
-(:mod:`minillm.ops.mask`).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is *global*: its tokens
-attend to all earlier ones.  The *local* layers have a smaller base of their angles, ``local_base``,
-because their distances are short.
+L (W - 1).  With ``sinks``, which no family was trained with, the first tokens stay in sight, too
+(:mod:`minillm.ops.mask`).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is
+*global*: its tokens attend to all earlier ones.  The *local* layers have a smaller base of their
+angles, ``local_base``, because their distances are short.
 
 **Layers without rotation**, or "NoPE" (SmolLM 3: every fourth).  A causal model without any
 position learns distances from the mask, because a later token attends to more keys, and it does

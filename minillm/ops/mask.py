@@ -13,19 +13,20 @@ kernels pass that object on, each with the lengths or the start of its own array
 cache needs no older keys.  L layers still reach L (W - 1) positions back, because a key of the
 second layer has attended to a window of its own.
 
-**Sinks.**  The weights of a softmax sum to 1, so a query that finds nothing puts its weight
-somewhere: in trained models on the first tokens, which all queries see.  If a window leaves these
-behind, the sum loses its largest terms, and the model fails.  Four first tokens that stay in sight
-are enough; they are called attention sinks.  A window of W keys with k sinks costs T (W + k)
-products.  Here the sinks keep their own positions, 0 to k - 1, in training and in reading with a
-cache, so their distance from a query grows with the text.  Xiao et al. count positions within the
-cache instead, because their models were trained without sinks, on shorter texts.
+**Sinks.**  The weights of a softmax sum to 1, so a query that finds nothing must put its weight
+somewhere: in trained models, on the first tokens, which every query sees.  A window that leaves
+them behind takes the largest terms out of the sum, and the model fails.  Four first tokens that
+stay in sight, the *attention sinks*, are enough.  Here they keep their own positions, 0 to 3, in
+training and with a cache alike, so their distance from the query grows with the text.  Xiao et al.
+count positions within the cache instead, because their models were trained on shorter texts,
+without a window.
 
 Legend: B batch, T queries, S positions of keys.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.3; windows, Beltagy, Peters
-and Cohan (2020), "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2; sinks, Xiao, Tian,
-Chen, Han and Lewis (2023), "Efficient streaming language models with attention sinks", section 3.
+and Cohan (2020), "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2;
+sinks, Xiao, Tian, Chen, Han and Lewis (2023), "Efficient streaming language models with attention
+sinks", sections 3.1 and 3.2.
 """
 
 from dataclasses import dataclass
