@@ -357,7 +357,7 @@ def test_the_windows_of_gemma_in_gguf_files(tmp_path):
     for without in (None, 0):
         whole = config(**{prefix: without})
         assert {whole.rotation_of(layer) for layer in range(8)} == {(1e6, None)}
-        assert {whole.window_of(layer) for layer in range(8)} == {None}
+        assert {whole.mask_of(layer).window for layer in range(8)} == {None}
     make_gguf(path, new("gemma3", window=None))
     assert_equal(import_gguf(path)[0], new("gemma3", window=None))  # only the angles differ
 
