@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from minillm.data.files import copy_file
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
-from minillm.decoding import Sampling, Text, write
+from minillm.decoding import Continuation, Sampling, write
 from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.formats.format import Contents
@@ -284,7 +284,7 @@ def written(
     opening = np.array([opening_id(tokenizer, documents)])
     read = (tokenizer.opened(ids) if len(ids) else opening).tolist()
     return tokenizer.stream(
-        chain(ids, write(model, Text(read, length, sampling, frozenset(ends), banned)))
+        chain(ids, write(model, Continuation(read, length, sampling, frozenset(ends), banned)))
     )
 
 
