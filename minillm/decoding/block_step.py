@@ -35,7 +35,6 @@ from minillm.layers.norms import EPS
 from minillm.layers.types import Ids, Params
 from minillm.ops import Mask
 from minillm.ops.rotary import cos_and_sin
-from minillm.ops.rotary_scaling import LongRope
 
 Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
 Rotation = tuple[float, Any]  # the base of the angles, and their scaling
@@ -135,8 +134,6 @@ class StepWeights(FoundWeights):
         """The cosines and sines at positions (B, T) for each of ``rotations``: (A, B T, w/2)."""
         if not self.rotations:
             return (np.zeros((0, 0, 0), dtype),) * 2
-        if any(isinstance(scaling, LongRope) for _, scaling in self.rotations):
-            return self._computed(positions, dtype)  # the angles change with the length of a text
         known, places = self._known, positions.ravel()
         if known is None or places.max() >= known[0].shape[1]:
             several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long
