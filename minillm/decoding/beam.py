@@ -75,7 +75,7 @@ def beam_search(
 
         c sum over t and j of min(w_tj, c_tj)      c_tj = sum over s < t of w_sj
 
-    ``extend`` chooses the extensions otherwise, as :func:`sample_outputs` does.
+    ``extend`` chooses the extensions otherwise, as :func:`drawing` does.
 
     ValueError with ``coverage`` if the model has no attention weights.  InputError if its logits
     are NaN.
@@ -145,27 +145,6 @@ def beam_search(
     return [sorted(of_one, key=lambda h: -h.score)[:beam] for of_one in finished]
 
 
-def sample_outputs(
-    model: Any,
-    source: NDArray,
-    lengths: NDArray[np.integer],
-    rng: np.random.Generator,
-    limit: int = 100,
-    temperature: float = 1.0,
-    **rules: Any,
-) -> list[Hypothesis]:
-    """One output for each source (B, S), drawn token by token from the model's probabilities.
-
-    It is a search with a beam of 1, whose only extension is drawn.  For the temperature see
-    :func:`~minillm.decoding.sampling.next_probabilities`; the log probability is measured at
-    temperature 1.  For ``rules`` see :class:`minillm.decoding.rules.Rules`.  InputError if the
-    model's logits are NaN.
-    """
-    draw = drawing(temperature, rng)
-    drawn = beam_search(model, source, lengths, 1, limit, extend=draw, **rules)
-    return [hypothesis for (hypothesis,) in drawn]
-
-
 def _bars(
     finished: Sequence[Sequence[Hypothesis]], sources: NDArray[np.intp], beam: int
 ) -> list[float]:
@@ -208,7 +187,11 @@ def _extend(
 
 
 def drawing(temperature: float, rng: np.random.Generator) -> Extend:
-    """The function that draws one extension of each row's only hypothesis."""
+    """The function ``extend`` that samples: it draws one extension of each row's only hypothesis.
+
+    With it, a search with a beam of 1 draws an output token by token.  The log-probability of an
+    output is measured at temperature 1.
+    """
 
     def draw(
         totals: NDArray, logits: NDArray, forbidden: NDArray | None
