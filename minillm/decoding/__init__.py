@@ -2,7 +2,7 @@
 
 from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search
-from minillm.decoding.causal import GPTReader, LlamaReader
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Chat, ChatSampling
 from minillm.decoding.continuation import Continuation
 from minillm.decoding.decoder import Decoder
@@ -15,13 +15,12 @@ from minillm.decoding.sampling import Sampling, next_probabilities, sample
 from minillm.decoding.translator import Translation, Translator
 
 __all__ = [
+    "CausalReader",
     "Chat",
     "ChatSampling",
     "Continuation",
     "Decoder",
-    "GPTReader",
     "Hypothesis",
-    "LlamaReader",
     "MambaReader",
     "NeuralNGramReader",
     "PointerDecoder",

@@ -15,7 +15,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.ops.recurrence import CELLS, Cell
-from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
@@ -109,7 +109,6 @@ def rotary(rng: Generator, B: int = 2, N: int = 2, T: int = 4, D: int = 3) -> Ca
         Linear(4.0),
         Llama3(8.0, 1.0, 4.0, 50.0),
         Yarn(8.0, 50.0),
-        LongRope((1.0,) * D, tuple(rng.uniform(1, 9, D)), 40, 1.2),
     )
     x, places = rng.standard_normal((B, N, T, 2 * D)), rng.integers(0, 50, (B, T))
     return ops.rotary, (x, places, 100.0, scalings[rng.integers(len(scalings))])

@@ -185,7 +185,6 @@ def test_only_large_models_guess(monkeypatch):
     large = Llama(config, np.random.default_rng(0))
     assert not batch.Batch(large)._guess
     monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
-    assert not batch.Batch(READER)._guess  # it reads one token at a time
     repeats = Sampling(temperature=0, repetition_penalty=0.2)
     some, learned = Continuation([1, 2, 3, 4] * 8, 12, repeats), []
     monkeypatch.setattr(some.speculation, "learn", lambda *counts: learned.append(counts))

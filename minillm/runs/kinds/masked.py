@@ -12,10 +12,10 @@ from minillm.data.batching import batches_in_order
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages, framed, passages_once
 from minillm.data.windows import Ids
-from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents
 from minillm.formats.sentences import Sentences
+from minillm.layers.stack import forgetful
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
@@ -253,7 +253,7 @@ class MaskedKind(Kind):
         order = np.argsort(-lengths, kind="stable")
         for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
             batch = framed([[rows[row]] for row in chosen], cls, sep)
-            x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+            x, _ = forgetful(model).hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
             if pooling == "first":
                 vectors[chosen] = x[:, 0]
             else:
