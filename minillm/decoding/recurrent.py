@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
+from minillm.decoding.base import OfModel, StateReader
 from minillm.decoding.block_step import OutputLayer
-from minillm.decoding.holder import Holder, StateReader
 from minillm.decoding.recurrent_step import layer_step, stack_step
 from minillm.layers import dense, embedding
 from minillm.layers.types import Ids, State
@@ -63,7 +63,7 @@ class NeuralNGramReader(StateReader):
         return logits, self.model.state_after(text)
 
 
-class RecurrentDecoder(Holder):
+class RecurrentDecoder(OfModel):
     """A recurrent encoder-decoder.
 
     A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
@@ -88,7 +88,7 @@ class RecurrentDecoder(Holder):
         return output(a), weights, state | last
 
 
-class CaptionDecoder(Holder):
+class CaptionDecoder(OfModel):
     """A captioner, whose sources are images.  A state has ``decoder.h`` (B, K, H)."""
 
     def start(self, source: NDArray, lengths: NDArray | None = None) -> State:
