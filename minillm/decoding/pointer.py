@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.decoding.base import OfModel
-from minillm.decoding.recurrent import one_hypothesis
-from minillm.decoding.recurrent_step import stack_step
+from minillm.decoding.recurrent import one_hypothesis, stack_step
 from minillm.layers.types import Ids, State
 from minillm.ops.softmax import log_softmax
 
