@@ -25,7 +25,6 @@ from minillm.decoding.holder import Holder
 from minillm.layers import stack
 from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
-from minillm.ops.rotary_scaling import LongRope
 
 
 class CausalReader(Holder):
@@ -37,19 +36,6 @@ class CausalReader(Holder):
         super().__init__(model)
         # The tokens of a step: for 16 guesses; more take longer to compute than to fetch.
         self.most_steps = 0 if model.activation is None else 17
-
-    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
-        """Whether LongRoPE has other angles in texts of these lengths (B,) than in this cache.
-
-        Such texts are read again from their first token.
-        """
-        scaling = (self.model.rotation(0) or (0, None))[1]
-        if not isinstance(scaling, LongRope):
-            return False
-        is_long = scaling.is_long(lengths)
-        return any(
-            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
-        )
 
     def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
         """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
@@ -123,7 +109,7 @@ class CausalReader(Holder):
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
         total = state.lengths + counts
-        if max(total.tolist()) > self.config.context or self.has_other_angles(state, total):
+        if max(total.tolist()) > self.config.context:
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
@@ -138,19 +124,12 @@ class CausalReader(Holder):
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
         self._require_own(state, len(ids))
-        counts, T = _counts(ids, None), ids.shape[1]
-        total = state.lengths + counts
-        checks.fits_context(int(total.max()), self.config.context)
-        if self.has_other_angles(state, total):
-            ids, counts = self._window(ids, state, counts)
-            state = self.zero_state(len(ids))
+        counts = _counts(ids, None)
+        checks.fits_context(int((state.lengths + counts).max()), self.config.context)
         after = state.extended(ids, counts)
         if ids.shape[1] <= self.most_steps and state.room > 0:
             return self.step(ids, after), after
-        y = self.hidden(ids, after)
-        if ids.shape[1] > T:  # all of each text was read
-            y = np.stack([row[n - T : n] for row, n in zip(y, counts, strict=True)])
-        return self.predict(y), after
+        return self.predict(self.hidden(ids, after)), after
 
     def cut(self, ids: Ids, state: Cache, *, last: bool = False) -> tuple[int, Cache]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).

@@ -224,7 +224,7 @@ def _scaling(config: LlamaConfig) -> Scaling:
             if not isinstance(scaling, tuple | list) or len(scaling) != 4:
                 raise ValueError(f"expected the four numbers of Llama 3, found {scaling}")
             scaling = Llama3(*scaling)
-        scaling.frequencies(config.head_width, config.rotary_base, config.context)
+        scaling.frequencies(config.head_width, config.rotary_base)
     except ValueError as error:
         raise InputError(str(error), "rope_scaling") from None
     return scaling

@@ -15,7 +15,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.ops.recurrence import CELLS, Cell
-from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
@@ -109,7 +109,6 @@ def rotary(rng: Generator, B: int = 2, N: int = 2, T: int = 4, D: int = 3) -> Ca
         Linear(4.0),
         Llama3(8.0, 1.0, 4.0, 50.0),
         Yarn(8.0, 50.0),
-        LongRope((1.0,) * D, tuple(rng.uniform(1, 9, D)), 40, 1.2),
     )
     x, places = rng.standard_normal((B, N, T, 2 * D)), rng.integers(0, 50, (B, T))
     return ops.rotary, (x, places, 100.0, scalings[rng.integers(len(scalings))])
@@ -280,7 +279,12 @@ def scaled_dot_product_attention(
     window = int(rng.integers(1, S + 1)) if causal and rng.integers(2) else None
     arguments: tuple[Any, ...] = causal, lengths, start
     if window is not None:
-        arguments = False, None, None, ops.Mask(causal, lengths, start, window)
+        arguments = (
+            False,
+            None,
+            None,
+            ops.Mask(causal, lengths, start, window, int(rng.integers(3))),
+        )
     return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, *arguments)
 
 

@@ -226,7 +226,7 @@ def name_of(data: Data) -> str:
 
 def open_data(data: Data) -> SquadFile:
     """The questions of the file."""
-    return registry.open_questions(name_of(data), data.get("validation"))
+    return registry.open_data("questions", name_of(data), data.get("validation"))
 
 
 def texts_of(questions: Sequence[Question]) -> Iterator[str]:
