@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 
 
-@checks.op
+@op("x: B T D, W: K D, b: D, before: B K-1 D -> y: B T D, tail: B K-1 D")
 def causal_convolution(
     x: NDArray, W: NDArray, b: NDArray, before: NDArray
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -35,15 +35,7 @@ def causal_convolution(
     Source: Gu and Dao (2023), "Mamba: linear-time sequence modeling with selective state spaces",
     figure 3; its kernels are PyTorch's ``conv1d`` with groups = D, transposed.
     """
-    arrays = {"x": (x, "B T D"), "W": (W, "K D"), "b": (b, "D"), "before": (before, "B P D")}
-    sizes = checks.floats("causal_convolution", **arrays)
-    K, T = sizes["K"], sizes["T"]
-    if before.shape[1] != K - 1:
-        raise ValueError(
-            f"causal_convolution: before: expected {K - 1} steps, one fewer than W, "
-            f"found {before.shape[1]}"
-        )
-    x, W, b, before = checks.contiguous(x, W, b, before)
+    K, T = len(W), x.shape[1]
     y = causal_convolution_forward(x, W, b, before)
     tail = np.concatenate([before[:, T:], x[:, max(0, T - K + 1) :]], axis=1)
 

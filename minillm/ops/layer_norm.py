@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.rms_norm import rms_norm_backward, rms_norm_forward
 
 
-@checks.op
+@op("x: ... D, gain: D, bias: D, eps: positive -> y: ... D")
 def layer_norm(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[NDArray, Callable]:
@@ -37,9 +37,6 @@ def layer_norm(
     not positive.
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
-    checks.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
-    eps = checks.positive("layer_norm", "eps", eps)
-    x, gain, bias = checks.contiguous(x, gain, bias)
     rows = x.reshape(-1, len(gain))
     y, mean, inverse_std = layer_norm_forward(rows, gain, bias, eps)
 
@@ -79,7 +76,7 @@ def layer_norm_backward(
     return dx, dgain, dbias
 
 
-@checks.op
+@op("x: ... D, h: ... D?, gain: D, bias: D?, eps: positive -> total: ... D, y: ... D")
 def add_norm(
     x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray | None, eps: float = 1e-5
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -99,12 +96,7 @@ def add_norm(
     Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
     section 2, for the sum that bypasses every branch.
     """
-    checks.floats("add_norm", x=(x, "... D"), h=(h, "... D?"), gain=(gain, "D"), bias=(bias, "D?"))
-    if h is not None and h.shape != x.shape:
-        raise ValueError(f"add_norm: h: expected {x.shape}, the shape of x, found {h.shape}")
-    eps = checks.positive("add_norm", "eps", eps)
     shape, terms, plain = x.shape, 1 if h is None else 2, bias is None
-    gain, (x, h, bias) = np.ascontiguousarray(gain), checks.contiguous(x, h, bias)
     rows = x.reshape(-1, len(gain))
     if h is None:
         total, (y, *kept) = rows, _norm_forward(rows, gain, bias, eps)

@@ -5,19 +5,22 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
-from minillm.ops.padding import length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
 
 
-@checks.op
+@op(
+    "query: B T D, keys: B S C, values: B S E, W: D C or C=D, "
+    "lengths: B <= S or S -> context: B T E, weights: B T S"
+)
 def multiplicative_attention(
     query: NDArray,
     keys: NDArray,
     values: NDArray,
     W: NDArray | None = None,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """Attention that scores with a product: "general" with a matrix W, "dot" without.
 
@@ -34,15 +37,8 @@ def multiplicative_attention(
     Source: Luong, Pham and Manning (2015), "Effective approaches to attention-based
     neural machine translation", equation 8.
     """
-    shapes = {"query": (query, "B T D"), "keys": (keys, "B S D")}
-    if W is not None:
-        shapes |= {"W": (W, "D C"), "keys": (keys, "B S C")}
-    sizes = checks.floats("multiplicative_attention", **shapes, values=(values, "B S E"))
-    steps = checks.sequence_lengths("multiplicative_attention", lengths, sizes["B"], sizes["S"])
-
     q, q_backward = (query, None) if W is None else linear(query, W)
-    q, keys, values = checks.contiguous(q, keys, values)
-    context, weights = multiplicative_attention_forward(q, keys, values, steps)
+    context, weights = multiplicative_attention_forward(q, keys, values, lengths)
 
     def backward(dcontext, dweights=None):
         dq, dkeys, dvalues = multiplicative_attention_backward(
@@ -51,7 +47,7 @@ def multiplicative_attention(
             query=q,
             keys=keys,
             values=values,
-            lengths=steps,
+            lengths=lengths,
             weights=weights,
         )
         if q_backward is None:

@@ -10,20 +10,25 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.attention import Array, Lengths
+from minillm.ops.padding import OptionalLengths
 from minillm.ops.softmax import masked_softmax, softmax_backward
 
 
-@checks.op_of_strides
+@op(
+    "q: B N T D, k: B M S D, v: B M S E, causal: flag, lengths: B <= S or S, start: B <= S?, "
+    "window: count? -> y: B N T E",
+    order="rows",
+)
 def scaled_dot_product_attention(
     q: NDArray,
     k: NDArray,
     v: NDArray,
     causal: bool = False,
-    lengths: NDArray[np.integer] | None = None,
-    start: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
+    start: OptionalLengths = None,
     window: int | None = None,
 ) -> tuple[NDArray, Callable]:
     """The attention of the Transformer, all heads at once.
@@ -63,29 +68,20 @@ def scaled_dot_product_attention(
     "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2.
     """
     op = "scaled_dot_product_attention"
-    sizes = checks.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
-    B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
-    if type(causal) is not bool:
-        causal = checks.flag(op, "causal", causal)
+    (B, N, T, _), (_, M, S, _) = q.shape, k.shape
     if N % M:
         raise ValueError(f"{op}: k: expected heads that divide the {N} of q, found {M}")
-    steps = checks.sequence_lengths(op, lengths, B, S)
-    first = (
-        np.full(B, S - T, np.int64)
-        if start is None
-        else checks.ids(op, "start", start, S + 1, (B,))
-    )
+    if window is not None and not causal:
+        raise ValueError(f"{op}: window: expected None without causal, found {window}")
+    first, steps = np.full(B, S - T) if start is None else start, lengths
     if causal and start is not None:  # no query reaches the free part of a cache
-        steps = np.minimum(first + T, steps)
-    if window is not None:
-        window = min(checks.count(op, "window", window), S + T)  # as good as any larger one
-        if not causal:
-            raise ValueError(f"{op}: window: expected None without causal, found {window}")
-    inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first, window
+        steps = np.minimum(start + T, lengths)
+    window = None if window is None else min(window, S + T)  # as good as any larger one
+    inputs = q, k, v, steps, causal, first, window
     y, log_sums = scaled_attention_forward(*inputs)
 
     def backward(dy):
-        return scaled_attention_backward(checks.strided(dy), *inputs, log_sums)
+        return scaled_attention_backward(dy, *inputs, log_sums)
 
     return y, backward
 

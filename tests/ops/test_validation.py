@@ -60,7 +60,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1, 2, 3])),
             ValueError,
-            r"lstm: lengths: expected shape \(2,\), found \(3,\)",
+            r"lstm: lengths: expected shape \(B = 2\), found \(3,\)",
         ),
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1.0, 2.0])),
@@ -115,7 +115,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.add_norm(x, x[:1], np.ones(4, np.float32), np.ones(4, np.float32)),
             ValueError,
-            r"add_norm: h: expected \(2, 3, 4\), the shape of x, found \(1, 3, 4\)",
+            r"add_norm: h: expected shape \(2, 3, D = 4\), found \(1, 3, 4\)",
         ),
         (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
@@ -325,7 +325,7 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ops.dropout(x, None, None), "dropout: rate: expected a number, found NoneType"),
+        (lambda: ops.dropout(x, None, 7), "dropout: rate: expected a number, found NoneType"),
         (lambda: ops.dropout(x, 0.1, 7), "dropout: rng: expected a NumPy Generator, found int"),
         (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], None), "layer_norm: eps: expected a number"),
         (lambda: ops.rms_norm(x, x[0, 0], "1"), "rms_norm: eps: expected a number, found str"),
@@ -365,7 +365,7 @@ def test_other_arguments_of_a_wrong_type(call, message):
     [
         (
             lambda: ops.rotary(x[None, ..., :3], ids[:1, [0, 0, 0]]),
-            r"rotary: x: expected an even D, found shape \(1, 2, 3, 3\)",
+            r"rotary: x: expected shape \(B = 1, N = 2, T = 3, 2P > 0\), found \(1, 2, 3, 3\)",
         ),
         (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base: expected above 0"),
         (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0"),
@@ -389,7 +389,7 @@ def test_other_arguments_of_a_wrong_type(call, message):
         ),
         (
             lambda: ops.copied_probability(x, ids[:, [0, 0, 0]], ids[:, [0, 0, 0]]),
-            r"copied_probability: source: expected shape \(2, 4\), found \(2, 3\)",
+            r"copied_probability: source: expected shape \(B = 2, S = 4\), found \(2, 3\)",
         ),
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
