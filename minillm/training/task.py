@@ -13,14 +13,12 @@ To train something new, write the four methods of :class:`Task`.
   step, such as the position in the data or a hidden state.  With these, a resumed run of a number
   of steps gives the same bits as an uninterrupted one.
 
-Four more attributes are optional:
+Three more attributes are optional:
 
 - ``batches_per_epoch`` is the number of batches in the training data.  Without it, a run has no
   epochs.
 - ``measures``, a dictionary that ``validation_loss`` fills, is shown and logged with the loss.
 - ``sample()`` is a line of text to show after each validation.
-- ``begin_step(batches)`` is called before the batches of each step.  A loss needs it if a part of
-  it is not a mean over the tokens: the weight of that part depends on all batches of the step.
 
 A task must not keep a backward, so that the arrays of one batch are freed before the next.
 """

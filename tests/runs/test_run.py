@@ -133,7 +133,7 @@ def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
     ("kind", "options"),
     [
         ("bert", {}),
-        ("bert", {"next_sentence": True, "dropout": 0.1}),
+        ("bert", {"dropout": 0.1}),
         ("seq2seq", {"attention": "none", "dropout": 0.3}),
         ("seq2seq", {"attention": "dot", "dropout": 0.3}),
         ("summariser", {}),

@@ -115,10 +115,6 @@ class MaskedKind(Kind):
     padded = True
     open_vocabulary = staticmethod(framing_vocabulary)
 
-    def heads(self, settings: Any, initial: Any) -> dict[str, bool]:
-        """The heads to train, in addition to the heads of ``initial``, a config or None."""
-        return {"masked_words": True}
-
     def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a learning rate: the best falls with the width (Yang 2022)."""
         return with_rate(settings, job, RATE / settings.width)
@@ -127,17 +123,16 @@ class MaskedKind(Kind):
         """Hold out the last tenth of the text; the pieces are learned from the rest."""
         settings: MaskedSettings = job.settings
         initial = job.initial.model.config if job.initial else None
-        heads = self.heads(settings, initial)
-        config_from(settings, self.config, initial, vocabulary=2, **heads)  # before the data
+        head = {"masked_words": True}
+        config_from(settings, self.config, initial, vocabulary=2, **head)  # before the data
         tokenizer, training, validation, facts = open_text(job)
         source = job.data.get("init") or job.data.get("tokenizer") or "its text"
         cls, sep, _ = frame_of(with_frame(tokenizer, source))
         check_longer(training, settings.context)
         rows = len(tokenizer) if initial is None else initial.vocabulary
-        config = config_from(settings, self.config, initial, vocabulary=rows, **heads)
+        config = config_from(settings, self.config, initial, vocabulary=rows, **head)
         model, batch, context = self.model(config, rng), settings.batch, settings.context
-        pairs, seed = config.next_sentence, settings.seed
-        passages = Passages(training, batch, context, cls, sep, seed=seed, pairs=pairs)
+        passages = Passages(training, batch, context, cls, sep, seed=settings.seed)
         held_out = stretches(validation, settings.validation_tokens)
         masking = masking_of(tokenizer)
         fixed = list(hidden_passages(held_out, context, tokenizer, masking))
@@ -324,18 +319,6 @@ def shown_filled(
     return " ".join(shown[:most])
 
 
-@dataclass(frozen=True)
-class BERTSettings(MaskedSettings):
-    """The settings of a BERT."""
-
-    next_sentence: bool = size(
-        BERTConfig,
-        "next_sentence",
-        "also learn whether the two parts of a passage follow each other; half of them do not",
-        rare=True,
-    )
-
-
 class BERTKind(MaskedKind):
     """A stack of Transformer blocks over pieces of words, which sees the whole text."""
 
@@ -358,12 +341,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
       minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
     model = BERT
     config = BERTConfig
-    settings = BERTSettings
-
-    def heads(self, settings: BERTSettings, initial: Any) -> dict[str, bool]:
-        """The head for masked words, and a pooler for the next sentence."""
-        pooler = settings.next_sentence or (initial is not None and initial.pooler)
-        return super().heads(settings, initial) | {"pooler": pooler}
+    settings = MaskedSettings
 
 
 @dataclass(frozen=True)
