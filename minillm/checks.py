@@ -61,7 +61,7 @@ class Argument:
         self.name, _, kind = (part.strip() for part in text.partition(":"))
         kind, _, self.otherwise = kind.partition(" or ")
         self.optional = kind.endswith("?") or self.otherwise != ""
-        self.constant = kind.endswith(" constant")
+        self.constant = kind.removesuffix("?").endswith(" constant")
         self.axes: dict[str, str] = {}  # by the kind of their dtype
         self.below, self.value = ("", 0), ""
         for form in kind.removesuffix("?").removesuffix(" constant").split(" | "):
@@ -113,8 +113,8 @@ class Declaration:
                 check = functools.partial(globals()[a.value], self.op, a.name)
                 yield k, functools.partial(_unless_none, check) if a.optional else check
             elif x is None and a.otherwise in sizes:
-                shape = tuple(sizes[letter] for letter in a.axes["i"].split())
-                yield k, functools.partial(_instead, np.full(shape, sizes[a.otherwise]))
+                full = np.full(shape_of(a.axes["i"], sizes), sizes[a.otherwise])
+                yield k, functools.partial(_instead, full)
             elif x is not None and a.axes and _kind(x) == "i":
                 letter, more = a.below
                 below = sizes.get(letter, _LARGEST) + more
@@ -310,6 +310,13 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: Sizes) ->
         fits = fits and letter in sizes and size == factor * sizes[letter] + more
     if not fits:
         raise ValueError(f"{op}: {name}: expected shape {_expected(axes, sizes)}, found {shape}")
+
+
+def shape_of(axes: str, sizes: Sizes) -> tuple[int, ...]:
+    """The shape of declared axes, such as "B 4H", with these sizes."""
+    leading = sizes["..."] if axes.startswith("...") else ()
+    own = _AXIS.findall(axes)
+    return (*leading, *(int(n or 1) * sizes[letter] + int(less or 0) for n, letter, less in own))
 
 
 def _expected(axes: str, sizes: Sizes) -> str:

@@ -67,8 +67,8 @@ def pointer_cross_entropy(
 
     where m is the probability of the target if a word is copied (:func:`copied_probability`).
 
-    logits (..., V), gates z (...), copied m (...), targets (...) from 0; p[target] = 0 for a target
-    from V up, which is outside of the vocabulary and can only be copied -> loss, a scalar.
+    logits (..., V), gates (...) for z, copied (...) for m, targets (...) from 0; p[target] = 0 for
+    a target from V up, which is outside of the vocabulary and can only be copied -> loss, a scalar.
     ``backward(dloss=1.0)`` -> dlogits, dgates, dcopied.  Keeps p, g, P and r.
 
     Let r = g p[target] / P: the probability that the target, as it was observed, came from the

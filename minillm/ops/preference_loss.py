@@ -26,7 +26,8 @@ def preference_loss(
         loss = mean of -log sigmoid(beta margin)
 
     chosen and rejected (P,) are the log-probabilities of whole answers, the sums over their tokens;
-    the references (P,) are the same by the model before the training, which is constant.
+    reference_chosen and reference_rejected (P,) are the same by the model before the training,
+    which is constant.
     -> loss, a scalar.  ``backward(dloss=1.0)`` -> dchosen, drejected (P,).  Keeps the margins.
 
     Where it comes from.  In reinforcement learning from preferences, a reward R(x, y) is learned

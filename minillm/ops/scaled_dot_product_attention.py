@@ -36,7 +36,7 @@ def scaled_dot_product_attention(
 
         y = softmax(q k^T / sqrt(D)) v
 
-    q (B, N, T, D), k (B, M, S, D), v (B, M, S, E), lengths (B,) or None
+    q (B, N, T, D), k (B, M, S, D), v (B, M, S, E), lengths and start (B,) or None
     -> y (B, N, T, E).  ``backward(dy)`` -> dq, dk, dv.
     Keeps the arguments and, for each query, the logarithm of its softmax's sum.
 
