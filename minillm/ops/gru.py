@@ -153,19 +153,12 @@ def gru_backward(
     return dx, dh, dW_x, dW_h, db_x, db_h
 
 
+@op("x: B I | B < I, h: B H, W_x: I 3H, W_h: H 3H, b_x: 3H, b_h: 3H")
 @twinned
-def _gru_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
-    """x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+def gru_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
+    """One step of ``gru`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     h_new, _, _ = _cell(input_term(x, W_x, b_x), h @ W_h + b_h, h)
     return h_new
-
-
-@op("x: B I | B < I, h: B H, W_x: I 3H, W_h: H 3H, b_x: 3H, b_h: 3H")
-def gru_step(
-    x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b_x: NDArray, b_h: NDArray
-) -> NDArray:
-    """One step of ``gru`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    return _gru_step(x, h, W_x, W_h, b_x, b_h)
 
 
 CELLS["gru"] = Cell(gru, gru_step, state=("h",), weights=("W_x", "W_h", "b_x", "b_h"), gates=3)

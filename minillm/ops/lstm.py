@@ -153,21 +153,14 @@ def lstm_backward(
     return dx, dh, dc, dW_x, dW_h, db
 
 
+@op("x: B I | B < I, h: B H, c: B H, W_x: I 4H, W_h: H 4H, b: 4H")
 @twinned
-def _lstm_step(
+def lstm_step(
     x: Inputs, h: Array, c: Array, W_x: Array, W_h: Array, b: Array
 ) -> tuple[Array, Array]:
-    """x (B, I) or ids (B,), h and c (B, H) -> h, c (B, H)."""
+    """One step of ``lstm`` without a backward: x (B, I) or ids (B,), h and c (B, H) -> h, c."""
     h_new, c_new, _ = _cell(input_term(x, W_x, b) + h @ W_h, c)
     return h_new, c_new
-
-
-@op("x: B I | B < I, h: B H, c: B H, W_x: I 4H, W_h: H 4H, b: 4H")
-def lstm_step(
-    x: NDArray, h: NDArray, c: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
-) -> tuple[NDArray, NDArray]:
-    """One step of ``lstm`` without a backward: x (B, I) or ids (B,), h and c (B, H) -> h, c."""
-    return _lstm_step(x, h, c, W_x, W_h, b)
 
 
 # With an open forget gate, an untrained cell remembers (Gers et al. 2000; Jozefowicz, Zaremba

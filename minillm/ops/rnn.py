@@ -104,16 +104,11 @@ def rnn_backward(
     return dx, dh, dW_x, dW_h, db
 
 
-@twinned
-def _rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
-    """x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    return np.tanh(input_term(x, W_x, b) + h @ W_h)
-
-
 @op("x: B I | B < I, h: B H, W_x: I H, W_h: H H, b: H")
-def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> NDArray:
+@twinned
+def rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
     """One step of ``rnn`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    return _rnn_step(x, h, W_x, W_h, b)
+    return np.tanh(input_term(x, W_x, b) + h @ W_h)
 
 
 CELLS["rnn"] = Cell(rnn, rnn_step, state=("h",), weights=("W_x", "W_h", "b"), gates=1)
