@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 import minillm
 from minillm.data.python_texts import builtin_corpus
-from minillm.decoding import Sampling, Text, write
+from minillm.decoding import Continuation, Sampling, write
 from minillm.errors import InputError, one_line
 from minillm.formats.format import Contents
-from minillm.formats.gguf import GGUF, Options
+from minillm.formats.gguf import Options
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised.gguf import open_gguf
 from minillm.quantised.matrix import dequantised
@@ -249,7 +249,7 @@ def shape(family: str, entries: Mapping[str, Any]) -> Check:
         expected_ids = theirs.generate(
             torch.from_numpy(ids[None]), do_sample=False, max_new_tokens=WRITTEN
         )[0, T:].tolist()
-        text = Text(ids.tolist(), WRITTEN, Sampling(temperature=0))
+        text = Continuation(ids.tolist(), WRITTEN, Sampling(temperature=0))
         found = list(write(run.model, text))
         yield f"{sum(map(int.__eq__, found, expected_ids))} of {WRITTEN}"
         run.export(folder / "ours", format="huggingface")
@@ -403,7 +403,7 @@ def quantised(name: str, width: int) -> Check:
         llama_cpp, _ = llama_cpp_quietly()
         config = LlamaConfig(len(BYTES), 64, 2, 4, 2, width=width, feed_forward=2 * width)
         model, source, file = Llama(config, np.random.default_rng(0)), folder / "f32", folder / name
-        GGUF().write(Contents(model, BYTES), source, Options())
+        gguf.write(Contents(model, BYTES), source, Options())
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}")
         llama_cpp.llama_model_quantize(str(source).encode(), str(file).encode(), params)

@@ -18,29 +18,18 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
     White space becomes single spaces.  Labels with an empty text, which most large sets have a few
     times, are left out.  InputError names a line without a label or text, or a file without any.
     """
-    empty = True
-    for label, text in labelled_lines(path):
-        if text:
-            empty = False
-            yield label, text
-    if empty:
-        raise InputError(f"{path}: expected a label with a text, found none")
-
-
-def labelled_lines(path: str | Path) -> Iterator[Labelled]:
-    """Like :func:`read_labelled`, including the labels with an empty text."""
     if Path(path).is_dir():
         yield from _read_folder(Path(path))
         return
+    empty = True
     for label, text, place in read_rows(path, ("label", "text")):
-        yield labelled_text(label, text, place)
-
-
-def labelled_text(label: str, text: str, place: str) -> Labelled:
-    """A text with single spaces and its label; InputError if the label is empty."""
-    if not label.strip():
-        raise InputError(f"{place}: expected a label and a text, found an empty label")
-    return label.strip(), " ".join(text.split())
+        if not label.strip():
+            raise InputError(f"{place}: expected a label and a text, found an empty label")
+        if text.strip():
+            empty = False
+            yield label.strip(), " ".join(text.split())
+    if empty:
+        raise InputError(f"{path}: expected a label with a text, found none")
 
 
 def _read_folder(path: Path) -> Iterator[Labelled]:
@@ -78,12 +67,6 @@ class LabelledData:
             raise InputError(
                 f"{path}: expected a label with ten texts or more, because a tenth is held out"
             )
-
-    def notes(self) -> list[str]:
-        """A line about the labels that are left out, if there are any."""
-        paths = [self.path, self.validation_path] if self.validation_path else [self.path]
-        count = sum(not text for path in paths for _, text in labelled_lines(path))
-        return [f"labels without a text, which are left out: {count:,}"] if count else []
 
     def texts(self, part: str) -> Iterator[Labelled]:
         """(label, text) of "training" or "validation"."""

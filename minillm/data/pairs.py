@@ -1,19 +1,13 @@
 """Pairs of texts: the source that an encoder-decoder reads, and the target that it writes."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Protocol
 
 from minillm.data.lines import is_json_lines, read_rows
 from minillm.errors import InputError
 
 Pair = tuple[str, str]
-
-JUDGED = 1000  # pairs whose sizes tell summaries from translations
-LARGEST_RATIO = 1 / 3  # of a summary to its source
-LEAST_SOURCE = 160  # bytes
 
 
 class PairData(Protocol):
@@ -49,20 +43,6 @@ def pair_of(source: str, target: str, place: str) -> Pair:
         side = "target" if source.strip() else "source"
         raise InputError(f"{place}: expected source and target, found an empty {side}")
     return source.strip(), target.strip()
-
-
-def are_summaries(pairs: Iterable[Pair]) -> bool:
-    """Whether targets are summaries, by the sizes of the first ``JUDGED`` pairs.
-
-    The median target has at most a third of the size of its source, and the median source has 160
-    bytes or more, which is some 30 words.  Sizes are in bytes of UTF-8, because a translation from
-    English to Chinese has a third of the characters.
-    """
-    sizes = [tuple(len(side.encode()) for side in pair) for pair in islice(pairs, JUDGED)]
-    if not sizes:
-        return False
-    ratio = median(target / source for source, target in sizes)
-    return ratio <= LARGEST_RATIO and median(source for source, _ in sizes) >= LEAST_SOURCE
 
 
 class PairFile:

@@ -2,8 +2,8 @@
 
 A built-in set is opened by its name, other data by their path:
 
-    open_pairs("numbers-en-fr")
-    open_pairs("training.tsv", "validation.tsv")
+    open_data("pairs", "numbers-en-fr")
+    open_data("pairs", "training.tsv", "validation.tsv")
 
 A new set is a line in BUILT_IN.
 """
@@ -21,8 +21,8 @@ from minillm.data.docstrings import Docstrings
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.labelled import LabelledData
 from minillm.data.numbers import Numbers
-from minillm.data.pairs import PairData, PairFile
-from minillm.data.python_texts import builtin_corpus, standard_library
+from minillm.data.pairs import PairFile
+from minillm.data.python_texts import TEXTS
 from minillm.data.squad import SquadFile
 from minillm.errors import InputError
 
@@ -44,8 +44,7 @@ class BuiltIn:
 
 
 BUILT_IN = (
-    BuiltIn("python-docs", "text", builtin_corpus),
-    BuiltIn("python-source", "text", standard_library),
+    *(BuiltIn(name, "text", read) for name, read in TEXTS.items()),
     BuiltIn(
         "cmudict",
         "pairs",
@@ -85,36 +84,21 @@ def set_of_pairs(name: str) -> BuiltIn:
 
 # --- opening -------------------------------------------------------------------------
 
-
-def open_pairs(name: str, validation: str | None = None) -> PairData:
-    """Pairs of texts from a built-in set, or from a file and a file to validate on."""
-    return _open(name, "pairs", validation, PairFile)
+FILES = {"pairs": PairFile, "labelled": LabelledData, "questions": SquadFile}  # readers by kind
 
 
-def open_labelled(name: str, validation: str | None = None) -> LabelledData:
-    """Labelled texts from a file or folder, and from one to validate on."""
-    return _open(name, "labelled", validation, LabelledData)
+def open_data(kind: str, name: str, validation: str | None = None) -> Any:
+    """The built-in set of this name, or the data of a file and of one to validate on.
 
-
-def open_questions(name: str, validation: str | None = None) -> SquadFile:
-    """Questions from a file of SQuAD, and from one to validate on."""
-    return _open(name, "questions", validation, SquadFile)
-
-
-def open_images(name: str) -> Digits:
-    """A built-in set of images."""
-    return _open(name, "images", None, None)
-
-
-def _open(name: str, kind: str, validation: str | None, file: Callable[..., Any] | None) -> Any:
-    """The built-in set of this name, or the result of ``file`` for the paths."""
+    kind: "pairs", "labelled", "questions" or "images".
+    """
     entry = built_in(name)
     if entry is None:
-        if file is None:
+        if kind not in FILES:
             raise InputError(f"expected a set of {kind} ({names_of(kind)}), found {name}")
         if name == STANDARD_INPUT:
             raise InputError(f"standard input: expected a file, because {kind} are read repeatedly")
-        return file(name, validation)
+        return FILES[kind](name, validation)
     if entry.kind != kind:
         raise InputError(f"{name}: expected {kind}, found a built-in set of kind {entry.kind!r}")
     if validation:

@@ -19,7 +19,7 @@ Legend: B texts, T new tokens of each, Q = B T rows, K rows of each source, S po
 N heads, M heads of keys, w their width, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import is_, itemgetter
 from typing import Any
@@ -35,11 +35,9 @@ from minillm.layers.norms import EPS
 from minillm.layers.types import Ids, Params
 from minillm.ops import Mask
 from minillm.ops.rotary import cos_and_sin
-from minillm.ops.rotary_scaling import LongRope
 
 Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
 Rotation = tuple[float, Any]  # the base of the angles, and their scaling
-AttendIn = Callable[..., Attend]  # the attention of a layer, by its mask
 
 
 class FoundWeights:
@@ -110,8 +108,8 @@ class StepWeights(FoundWeights):
         self.owner, self.activation, self.post_norm, self.eps = owner, activation, post_norm, eps
         self.tied, self.head_width = output != "output.W", head_width
         angles = angles or [None] * len(blocks)
-        masks = masks or [CAUSAL] * len(blocks)
-        self.windows = np.array([mask.window or 0 for mask in masks], np.int64)
+        self.masks = masks or [CAUSAL] * len(blocks)
+        self.windows = np.array([mask.window or 0 for mask in self.masks], np.int64)
         self.rotations = list(dict.fromkeys(one for one in angles if one is not None))
         numbers = {one: number for number, one in enumerate(self.rotations)}
         self.tables = np.array([-1 if one is None else numbers[one] for one in angles], np.int64)
@@ -135,8 +133,6 @@ class StepWeights(FoundWeights):
         """The cosines and sines at positions (B, T) for each of ``rotations``: (A, B T, w/2)."""
         if not self.rotations:
             return (np.zeros((0, 0, 0), dtype),) * 2
-        if any(isinstance(scaling, LongRope) for _, scaling in self.rotations):
-            return self._computed(positions, dtype)  # the angles change with the length of a text
         known, places = self._known, positions.ravel()
         if known is None or places.max() >= known[0].shape[1]:
             several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long
@@ -222,9 +218,9 @@ def block_step(
     place = position if rows is None else rows[each, position]
     text = text if rows is None else 0 * text
 
-    def attend(layer: int, mask: Mask = CAUSAL) -> Attend:
+    def attend(layer: int) -> Attend:
         own = past[2 * layer : 2 * layer + 2]  # keys and values
-        return attend_each(own, text, place, rows, replace(mask, start=position))
+        return attend_each(own, text, place, rows, replace(weights.masks[layer], start=position))
 
     source = memory, lengths, shown
     y, seen = weights.owner.all_blocks(x[:, None], position[:, None], attend, source)

@@ -74,7 +74,7 @@ class Word2VecConfig:
         sizes.check_at_least(self, 1, "dimension", "window")
         sizes.check_at_least(self, 0, "negative", "subsample")
         if not -10 <= self.power <= 10:
-            raise ValueError(f"power: expected -10 to 10, found {self.power}")
+            raise sizes.wrong(self, "power", "-10 to 10")
 
 
 class Word2Vec:
@@ -118,11 +118,6 @@ class Word2Vec:
         """
         D = self.config.dimension
         return MappingProxyType({"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]})
-
-    @property
-    def matrices(self) -> tuple[Floats, Floats]:
-        """Both matrices as they are in memory, with padded rows; replicas exchange these."""
-        return self._W_in, self._W_out
 
     def learn(
         self,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minillm import checks, ops
-from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
@@ -50,9 +50,8 @@ def longest_first(rng: Generator, shape: tuple[int, ...], T: int) -> np.ndarray:
     return lengths
 
 
-def any_scaling(rng: Generator, P: int) -> Any:
-    scalings: list[Any] = [None, Linear(4.0), Llama3(8.0, 1.0, 4.0, 50.0), Yarn(8.0, 50.0)]
-    scalings.append(LongRope((1.0,) * P, tuple(rng.uniform(1, 9, P)), 40, 1.2))
+def any_scaling(rng: Generator) -> Any:
+    scalings = None, Linear(4.0), Llama3(8.0, 1.0, 4.0, 50.0), Yarn(8.0, 50.0)
     return scalings[rng.integers(len(scalings))]
 
 
@@ -65,7 +64,7 @@ VALUES: dict[str, Callable[[Generator, tuple[int, ...], dict[str, Any]], Any]] =
     "gelu.approximate": lambda rng, *_: bool(rng.integers(2)),
     "rotary.positions": lambda rng, shape, _: rng.integers(0, 50, shape),
     "rotary.base": lambda *_: 100.0,
-    "rotary.scaling": lambda rng, _, sizes: any_scaling(rng, sizes["P"]),
+    "rotary.scaling": lambda rng, *_: any_scaling(rng),
     "cross_entropy.mask": lambda rng, shape, _: at_least_one(rng, shape),
     "cross_entropy.label_smoothing": lambda rng, *_: float(rng.choice([0.0, 0.2])),
     "cross_entropy.class_weights": between(0, 1),

@@ -15,18 +15,15 @@ from minillm.checks import op
 class Scaling(Protocol):
     """A change of the angles for texts that are longer than in training.
 
-    :mod:`minillm.ops.rotary_scaling` has four of them.
+    :mod:`minillm.ops.rotary_scaling` has three of them.
     """
 
     @property
     def attention_factor(self) -> float:
         """A factor of all cosines and sines."""
 
-    def frequencies(self, D: int, base: float, tokens: int | NDArray[np.integer]) -> NDArray:
-        """The angle by which each pair turns from one position to the next: (D/2,).
-
-        For texts of ``tokens`` (B,), these may be (B, D/2).
-        """
+    def frequencies(self, D: int, base: float) -> NDArray:
+        """The angle by which each pair turns from one position to the next: (D/2,)."""
 
     def __hash__(self) -> int: ...
 
@@ -48,8 +45,7 @@ def rotary(
     ``backward(dy)`` -> dx.  Keeps the cosines and sines, (B, T, D/2).
 
     ``scaling`` changes the theta_i for texts that are longer than in training, and may multiply
-    cos and sin by a factor: see :mod:`minillm.ops.rotary_scaling`.  Where the angles depend on the
-    number of tokens of a text, the last position of a row is its last token.
+    cos and sin by a factor: see :mod:`minillm.ops.rotary_scaling`.
 
     The product of a rotated query and a rotated key depends only on the distance between
     their positions.  The backward of a rotation is the rotation by the opposite angle.
@@ -83,9 +79,8 @@ def cos_and_sin(
     if scaling is None:
         theta, factor = frequencies(D, base), 1.0
     else:
-        tokens = positions.max(axis=1, initial=-1) + 1  # (B,)
-        theta, factor = scaling.frequencies(D, base, tokens), scaling.attention_factor
-    angles = positions[:, :, None] * theta[..., None, :]
+        theta, factor = scaling.frequencies(D, base), scaling.attention_factor
+    angles = positions[:, :, None] * theta
     return (factor * np.cos(angles)).astype(dtype), (factor * np.sin(angles)).astype(dtype)
 
 

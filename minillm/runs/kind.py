@@ -205,8 +205,9 @@ class Kind:
         """
         if not self.begins_with(initial):
             raise InputError(
-                f"init: expected a run of {self.name}, found one of {initial.kind.name} in "
-                f"{initial.path}"
+                f"expected a run of {self.name}, found one of {initial.kind.name} in "
+                f"{initial.path}",
+                "init",
             )
         defaults = sizes_of(initial, self.settings)
         rate = self.settings.learning_rate
@@ -281,7 +282,7 @@ def check_fingerprint(
 ) -> None:
     """InputError if ``data`` has another fingerprint."""
     if data.get(key, sha256) != sha256:
-        raise InputError(f"{name}: {what} changed since the run was started")
+        raise InputError(f"{what} changed since the run was started", name)
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
@@ -306,8 +307,9 @@ def find_kind(name: str) -> Kind:
         importlib.import_module(f"minillm.runs.kinds.{module}")
     if name not in _kinds:
         raise InputError(
-            f"kind: expected one of {', '.join(kinds())}; found {short(name)}"
-            f"{did_you_mean(str(name), kinds())}"
+            f"expected one of {', '.join(kinds())}; found {short(name)}"
+            f"{did_you_mean(str(name), kinds())}",
+            "kind",
         )
     return _kinds[name]
 

@@ -130,7 +130,7 @@ class Run:
         adapted = self._ability("adapted", "adapt: ")
         ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
         if len(ids) < 2:
-            raise InputError(f"adapt: expected a prompt of 2 tokens or more, found {len(ids)}")
+            raise InputError(f"expected a prompt of 2 tokens or more, found {len(ids)}", "adapt")
         run = copy(self)
         run.model = adapted(self, ids).model
         return run
@@ -314,7 +314,7 @@ class Run:
             return look(self, text)
         if "target" not in self.vocabularies:
             raise InputError(
-                f"target: expected a run of a translator with it, found {self.kind.name!r}"
+                f"expected a run of a translator with it, found {self.kind.name!r}", "target"
             )
         return look(self, text, target=target)
 
@@ -403,8 +403,7 @@ class Run:
             having = [one.name for one in formats() if name in types_of(one.options)]
             if having:
                 raise InputError(
-                    f"{name}: expected the format {' or '.join(having)} with it, "
-                    f"found {chosen.name}"
+                    f"expected the format {' or '.join(having)} with it, found {chosen.name}", name
                 )
         written: Any = make(chosen.options, given)
         if file is None:
@@ -434,8 +433,9 @@ class Run:
         chosen = next((one for one in able if one.name == name), None)
         if chosen is None:
             raise InputError(
-                f"format: a run of {self.kind.name} is exported as "
-                f"{' or '.join(one.name for one in able)}, found {name!r}"
+                f"a run of {self.kind.name} is exported as "
+                f"{' or '.join(one.name for one in able)}, found {name!r}",
+                "format",
             )
         return chosen
 
@@ -476,7 +476,7 @@ class Run:
             having = [kind.name for kind in kinds().values() if name in types_of(kind.evaluation)]
             if having:
                 raise InputError(
-                    f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name}"
+                    f"expected a run of {' or '.join(having)}, found {self.kind.name}", name
                 )
         return make(self.kind.evaluation, options)
 

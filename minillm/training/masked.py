@@ -12,12 +12,12 @@ from minillm.errors import InputError
 from minillm.layers.types import Backward
 from minillm.models.bert import BERT
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import position_from, weighted_mean
+from minillm.training.task import Task, position_from, weighted_mean
 
 HIDING = 1  # separates its random numbers from the passages'
 
 
-class MaskedTask:
+class MaskedTask(Task):
     """A model, and passages with hidden tokens that it learns to predict.
 
     The hidden tokens are drawn again for each batch, from a separate generator; in ``validation``
@@ -36,7 +36,6 @@ class MaskedTask:
         self.validation, self.sample = validation, sample
         self.batches_per_epoch = passages.batches_per_epoch
         self.rows = 0  # tokens read in training so far, in this session
-        self.measures: dict[str, float] = {}
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next passages, its backward, and the number of hidden tokens."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minillm.data.labelled import LabelledData, labelled_lines, read_labelled
+from minillm.data.labelled import LabelledData, read_labelled
 from minillm.errors import InputError
 
 
@@ -38,7 +38,6 @@ def test_malformed_lines_are_named(tmp_path, data, message):
 def test_json_lines_are_read(tmp_path):
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "a fine\\nday", "label": " good"}\n{"label": "bad", "text": ""}\n')
-    assert list(labelled_lines(file)) == [("good", "a fine day"), ("bad", "")]
     assert list(read_labelled(file)) == [("good", "a fine day")]
 
 
@@ -46,9 +45,7 @@ def test_a_label_without_a_text_is_left_out(tmp_path):
     file = tmp_path / "texts.tsv"
     file.write_text("a\tone\nb\t \nb\ttwo\n")
     assert list(read_labelled(file)) == [("a", "one"), ("b", "two")]
-    assert list(labelled_lines(file)) == [("a", "one"), ("b", ""), ("b", "two")]
     file.write_text(file.read_text() + "a\tthree\n" * 9)
-    assert LabelledData(file).notes() == ["labels without a text, which are left out: 1"]
     assert LabelledData(file).labels == ["a", "b"]
 
 

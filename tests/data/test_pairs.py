@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minillm.data.lines import read_lines
-from minillm.data.pairs import PairFile, are_summaries, read_pairs
+from minillm.data.pairs import PairFile, read_pairs
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
 
@@ -51,19 +51,6 @@ def test_pairs_are_read_from_json_lines(tmp_path):
     )
     pairs = [("one", "un"), ("two", "deux\tmots"), ("a", "b"), ("a", "c")]
     assert list(read_pairs(file)) == pairs
-
-
-def test_summaries_are_known_by_their_sizes():
-    text = "Some words that make up a sentence of a longer text. " * 5
-    short = text[:40]
-    assert are_summaries([(text, short)] * 3 + [(short, text)] * 2)
-    assert not are_summaries([(text, short)] * 2 + [(short, text)] * 3)
-    assert not are_summaries([(text, text), (short, short)])
-    assert not are_summaries([(short, "a")] * 3)  # names, or sentences and labels
-    assert not are_summaries([(text, "\u6587" * (len(text) // 4))])  # a translation into Chinese
-    assert not are_summaries([])
-    endless = iter(lambda: (text, short), None)
-    assert are_summaries(endless)
 
 
 @pytest.mark.parametrize(

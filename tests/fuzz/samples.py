@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from other_programs import family_folder
 from published import old_files
 from safetensors.numpy import load_file, save_file
 
 from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.data.masking import Masking
 from minillm.data.passages import Passages
+from minillm.formats import huggingface
 from minillm.formats.arpa import write_arpa
-from minillm.formats.bert import BERT_FOLDER
+from minillm.formats.encoders import LAYOUTS
 from minillm.formats.format import Contents
 from minillm.formats.gguf import export_gguf
-from minillm.formats.gpt2 import GPT2
-from minillm.formats.llama import LLAMA
-from minillm.formats.mamba import MAMBA
 from minillm.formats.peft import write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
@@ -313,7 +310,7 @@ def _texts(root: Path) -> None:
     model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
     (root / "hugging-face").mkdir()
     for name in ("pairs", "in-two-files"):
-        GPT2.write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
+        huggingface.write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
     _in_two_files(root / "hugging-face" / "in-two-files")
     (root / "hugging-face-llama").mkdir()
     for name, scaling in (("plain", None), ("scaled", (8.0, 1.0, 4.0, 6.0))):
@@ -321,10 +318,10 @@ def _texts(root: Path) -> None:
             len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
         )
         llama = Llama(llama_config, np.random.default_rng(0))
-        LLAMA.write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
+        huggingface.write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
     mamba = Mamba(MambaConfig(len(PAIRS_OF_BYTES), 2, 4, state=2), np.random.default_rng(0))
     (root / "hugging-face-mamba").mkdir()
-    MAMBA.write(Contents(mamba, PAIRS_OF_BYTES), root / "hugging-face-mamba" / "plain")
+    huggingface.write(Contents(mamba, PAIRS_OF_BYTES), root / "hugging-face-mamba" / "plain")
     llama_config = LlamaConfig(len(PAIRS_OF_BYTES), 8, 1, 2, 1, 32, 32)
     for kind in ("F32", "Q4_1", "Q8_0"):
         llama = Llama(llama_config, np.random.default_rng(0))
@@ -348,7 +345,7 @@ def _texts(root: Path) -> None:
         config = VariantConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
         variant = Variant(config, np.random.default_rng(0))
         contents = Contents(variant, PAIRS_OF_BYTES)
-        family_folder(family).write(contents, root / "hugging-face-variants" / family)
+        huggingface.write(contents, root / "hugging-face-variants" / family)
         (root / "gguf-variants" / family).mkdir(parents=True)
         file = root / "gguf-variants" / family / "model.gguf"
         export_gguf(variant, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
@@ -357,21 +354,21 @@ def _texts(root: Path) -> None:
     for family, changes in encoders.FAMILIES.items():
         given = {"family": family, "padding": 1, "segments": 1, "masked_words": False}
         encoder = encoders.EncoderConfig(**sizes, **given, embedding=3 if changes.narrow else None)
-        folder = family_folder(family)
-        head = folder.classifier.activation
+        layout = next(one for one in LAYOUTS if one.family == family)
+        head = layout.classifier.activation
         config = FineTunedConfig("encoder", encoder, 2, pooling="first", head=head)
         classifier = FineTuned(config, np.random.default_rng(0))
         contents = Contents(classifier, PIECES, facts={"labels": ["a", "b"]})
-        folder.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
+        huggingface.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
         words = replace(encoder, masked_words=changes.masked_words, pooler=True)
         contents = Contents(encoders.Encoder(words, np.random.default_rng(0)), PIECES)
-        folder.write(contents, root / "hugging-face-encoders" / family)
+        huggingface.write(contents, root / "hugging-face-encoders" / family)
     bert = root / "hugging-face-bert"
     bert.mkdir()
     for name, sentences in (("words", Sentences()), ("sentences", Sentences("mean", True, 6))):
         config = BERTConfig(**sizes, masked_words=name == "words", pooler=True)
         model = BERT(config, np.random.default_rng(0))
-        BERT_FOLDER.write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
+        huggingface.write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
     _in_two_files(bert / "sentences")
     (bert / "words" / "tokenizer.json").unlink()
     _write(bert / "words" / "vocab.txt", old_files(PIECES)["vocab.txt"])

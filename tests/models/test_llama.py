@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from usual import originals_deep
 
 from minillm.layers import hashed_ngrams
+from minillm.layers.heads import causal
 from minillm.layers.norms import norm
 from minillm.look.measurements import read_gpt
-from minillm.models.llama import Llama, LlamaConfig, llama_block
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary import frequencies
-from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Llama3, Yarn
 from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
@@ -139,7 +140,7 @@ def test_only_distances_matter():
     x, _ = model.embed(ids)
     for layer in range(2):
         positions = np.full((2, 1), 9) + np.arange(6)
-        x, _ = llama_block(model.params, f"blocks.{layer}", x, positions, model.config)
+        x, _ = model.block(layer, x, positions, causal)
     found, _ = norm(model.params, "norm", x, model.config.eps)
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 
@@ -148,7 +149,7 @@ def test_only_distances_matter():
 def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, context):
     """Between the two limits, an angle lies between that of a short text and that of a long one."""
     unscaled = frequencies(64, 500000.0)
-    scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0, 0)
+    scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0)
     turns = context * unscaled / (2 * np.pi)
     fast, slow = turns >= low + more, turns <= low
     np.testing.assert_array_equal(scaled[fast], unscaled[fast])
@@ -177,10 +178,6 @@ def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, con
         ),
         ({"rope_scaling": 3.0}, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
         ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected the four numbers of Llama 3, found"),
-        (
-            {"rope_scaling": LongRope((1, 2), (1, 2), 9)},
-            "rope_scaling: short: expected 1 factors, found 2",
-        ),
         ({"rope_scaling": Yarn(2, 9), "rotary_base": 1}, "rope_scaling: base: expected above 1"),
     ],
 )

@@ -51,7 +51,7 @@ def require_text(options: TextEvaluation, expected: str) -> None:
     """InputError if there is an option for texts alone; ``expected`` ends its message."""
     for name in ("adapt", "mix"):
         if getattr(options, name):
-            raise InputError(f"{name}: expected {expected}")
+            raise InputError(f"expected {expected}", name)
 
 
 def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | None:
@@ -62,7 +62,7 @@ def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | N
     pattern, items = _compiled(options.pattern), _items_of(run, given)
     if items is None:
         if pattern is not None:
-            raise InputError("pattern: expected a FILE of conversations with it")
+            raise InputError("expected a FILE of conversations with it", "pattern")
         return None
     require_text(options, f"a text, found {given.title}: conversations")
     chats = [item for item in items if item.rejected is None]
@@ -84,7 +84,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise InputError(f"pattern: expected a regular expression: {error}") from None
+        raise InputError(f"expected a regular expression: {error}", "pattern") from None
 
 
 def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:

@@ -118,7 +118,7 @@ def evaluation_ids(
 ) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
     if part == "test":
-        raise InputError("part: the text of a language model has no test part")
+        raise InputError("the text of a language model has no test part", "part")
     if given is None or not given.title:
         ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
@@ -135,7 +135,7 @@ def evaluation_blocks(
 ) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
     if part == "test":
-        raise InputError("part: a text has no test part")
+        raise InputError("a text has no test part", "part")
     if given.title:
         return given.title, given.blocks()
     check_kept(run)
@@ -151,8 +151,9 @@ def check_longer(training: Ids, context: int) -> None:
     """InputError unless the training text is longer than a context."""
     if len(training) <= context:
         raise InputError(
-            f"context: expected less than the {len(training):,} tokens of the training text, "
-            f"found {context}"
+            f"expected less than the {len(training):,} tokens of the training text, "
+            f"found {context}",
+            "context",
         )
 
 
@@ -229,7 +230,7 @@ def with_replay(training: Ids, job: Job) -> Ids:
     if not share or job.initial is None:
         return training
     if isinstance(training, Shards):
-        raise InputError("replay: expected FILEs of text to adapt to, found shards")
+        raise InputError("expected FILEs of text to adapt to, found shards", "replay")
     return in_turns(training[:], training_ids(job.initial), share)
 
 
@@ -344,7 +345,7 @@ def check_size(unit: str, size: int | None) -> None:
     pieces = LEAST_WORD_PIECES, "wordpieces"
     least, name = {"bpe": (LEAST_BYTE_PAIRS, "byte pairs"), "wordpiece": pieces}.get(unit, (0, ""))
     if size is not None and size < least:
-        raise InputError(f"vocabulary: expected at least {least} {name}, found {size}")
+        raise InputError(f"expected at least {least} {name}, found {size}", "vocabulary")
 
 
 # --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------

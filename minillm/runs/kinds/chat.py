@@ -41,7 +41,7 @@ from minillm.text import ChatTemplate
 from minillm.text.byte_tokens import ByteTokens
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
-from minillm.training.language_model import evaluate_in_context
+from minillm.training.language_model import token_losses
 from minillm.training.minibatches import fingerprint
 from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask
@@ -189,12 +189,12 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
             continued = {name: getattr(initial.settings, name) for name in names}
         elif _is_packed(initial) and given.get("lora_rank") == 0:
             raise InputError(
-                f"lora_rank: expected 1 or more, as {initial.path} has quantised weights, found 0"
+                f"expected 1 or more, as {initial.path} has quantised weights, found 0", "lora_rank"
             )
         for name, value in continued.items():
             if given.get(name) not in (None, value):
                 raise InputError(
-                    f"{name}: expected {value}, as in {initial.path}, found {given[name]}"
+                    f"expected {value}, as in {initial.path}, found {given[name]}", name
                 )
         return continued
 
@@ -276,7 +276,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         except InputError as error:
             yield f"forgotten: not measured: {error}"
         else:
-            was, now = (perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in runs)
+            was, now = (perplexity(token_losses(run.model, ids, 1).mean()) for run in runs)
             yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
         items = read_parts(job.data)["validation"]
         for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
@@ -295,7 +295,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         part = options.part or "validation"
         parts = read_parts(run.data)
         if part not in parts:
-            raise InputError(f"part: {name_of(run.data)} has no {part} part")
+            raise InputError(f"{name_of(run.data)} has no {part} part", "part")
         chats = [item for item in parts[part] if item.rejected is None]
         if not chats:
             raise InputError(f"{run.path}: expected a FILE: its own data are preferences")

@@ -70,7 +70,7 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """The images for training and validation, in minibatches."""
-        digits = registry.open_images(job.data["data"])
+        digits = registry.open_data("images", job.data["data"])
         config = config_from(
             job.settings,
             ImageClassifierConfig,
@@ -106,7 +106,7 @@ def held_out_images(
     if given.title:
         raise InputError("FILE: images are measured on the built-in set only (part)")
     part, name = part or "validation", run.data["data"]
-    return f"{name}, {part}", registry.open_images(name).part(part)
+    return f"{name}, {part}", registry.open_data("images", name).part(part)
 
 
 def read_image(item: str | Iterable[float], place: str, pixels: int) -> list[float]:
@@ -164,7 +164,7 @@ package scikit-learn)."""
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """The images for training and validation with their captions, in minibatches."""
         settings = job.settings
-        digits = registry.open_images(job.data["data"])
+        digits = registry.open_data("images", job.data["data"])
         tokenizer = build_vocabulary(digits.captions, "character")
         config = config_from(
             settings, CaptionerConfig, pixels=digits.images.shape[1], vocabulary=len(tokenizer)
@@ -189,7 +189,7 @@ package scikit-learn)."""
 
     def sample(self, run: Run) -> Iterator[str]:
         """The captions of some held-out images."""
-        images, classes = registry.open_images(run.data["data"]).part("validation")
+        images, classes = registry.open_data("images", run.data["data"]).part("validation")
         yield "held-out examples:\n"
         for digit, text in zip(classes, captions_of(run, images[:EXAMPLES], beam=1), strict=False):
             yield f"  {digit}: {text}\n"

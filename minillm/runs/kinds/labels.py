@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.batching import batches_in_order
-from minillm.data.labelled import Labelled, LabelledData, labelled_lines
+from minillm.data.labelled import Labelled, LabelledData, read_labelled
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.formats.word2vec import read_vectors
@@ -120,7 +120,7 @@ class TextClassifierKind(Kind):
         """Read the texts, in minibatches for training and validation."""
         settings, data = job.settings, job.data
         texts = open_data(data)
-        notes = texts.notes()
+        notes = []
         model, vocabularies = self.new_model(job, texts, rng)
         read = self.reader(model.config, settings, vocabularies)
         columns = {}
@@ -154,16 +154,11 @@ class TextClassifierKind(Kind):
 
     def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
-        left_out = 0
         if given.title:
             name = given.title
-            labelled = [one for file in given.files for one in labelled_lines(file)]
-            texts = [(label, text) for label, text in labelled if text]
-            left_out = len(labelled) - len(texts)
-            if not texts:
-                raise InputError(f"{name}: expected a label with a text, found none")
+            texts = [one for file in given.files for one in read_labelled(file)]
         elif options.part == "test":
-            raise InputError("part: the data have no test part")
+            raise InputError("the data have no test part", "part")
         elif not run.data.get("data"):
             raise InputError(
                 f"{run.path}: it comes from {run.data.get('imported')}: give the text to measure "
@@ -176,8 +171,6 @@ class TextClassifierKind(Kind):
         read = self.reader(run.model.config, run.settings, run.vocabularies)
         ids, classes = encode_texts(texts, read, labels)
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
-        if left_out:
-            results["left_out_without_text"] = left_out
         if options.beside:
             results["tfidf_accuracy"] = tfidf_accuracy(run, texts)
         return results
@@ -190,7 +183,7 @@ def open_data(data: Data) -> LabelledData:
     """The labelled texts of a file or a folder."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a folder, found none")
-    return registry.open_labelled(data["data"], data.get("validation"))
+    return registry.open_data("labelled", data["data"], data.get("validation"))
 
 
 def encode_texts(
@@ -419,8 +412,9 @@ then: minillm classify DIR, minillm eval DIR"""
         width = open_vectors(settings.vectors).vectors.shape[1]
         if given.get("embedding") not in (None, width):
             raise InputError(
-                f"embedding: the vectors of {settings.vectors} have {width} numbers each, "
-                f"found {settings.embedding}"
+                f"the vectors of {settings.vectors} have {width} numbers each, "
+                f"found {settings.embedding}",
+                "embedding",
             )
         return replace(settings, embedding=width)
 

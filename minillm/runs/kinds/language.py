@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from minillm.data.files import copy_file
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
-from minillm.decoding import Sampling, Text, write
+from minillm.decoding import Continuation, Sampling, write
 from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.layers.recurrent import CELLS
 from minillm.look.measurements import read_mamba, read_recurrent, read_windows
 from minillm.metrics import frequency_loss, perplexity
+from minillm.models.base import WindowModel
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
@@ -72,7 +73,6 @@ from minillm.training import Summary
 from minillm.training.dynamic_evaluation import Adapted, adapt
 from minillm.training.language_model import (
     LanguageModelTask,
-    evaluate,
     stretches,
     token_losses,
 )
@@ -139,11 +139,8 @@ class WritingKind(Kind):
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, given, options.part)
         losses_on = partial(self.losses_on, run)
-        if options.mix:
-            losses = losses_on(ids)
-            nats, tokens = float(losses.mean()), len(losses)
-        else:
-            nats, tokens = self.nats_on(run, ids)
+        losses = losses_on(ids)
+        nats, tokens = float(losses.mean()), len(losses)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
         if options.beside:
             results |= results_beside(run, ids)
@@ -163,7 +160,7 @@ class WritingKind(Kind):
         """A copy of the model that has learned a text: see :func:`adapt`."""
         if any(not isinstance(weight, np.ndarray) for weight in run.model.params.values()):
             raise InputError(
-                "adapt: expected weights in floats, found quantised ones: see minillm quantise"
+                "expected weights in floats, found quantised ones: see minillm quantise", "adapt"
             )
         return adapt(run.model, ids)
 
@@ -171,13 +168,14 @@ class WritingKind(Kind):
         """The loss of each token after the first, in nats, before it is learned."""
         return self.adapted(run, ids).losses
 
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """The mean loss on a text, in nats per token, and the number of tokens."""
-        return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)
+    def nats_on(self, run: Run, ids: Ids) -> float:
+        """The mean loss on a text, in nats per token."""
+        return float(self.losses_on(run, ids).mean())
 
     def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
         """The loss of each token after the first, in nats; a few at the end may be missing."""
-        return token_losses(run.model, ids[:], run.settings.batch, run.settings.window)
+        window = run.settings.window if isinstance(run.model, WindowModel) else None
+        return token_losses(run.model, ids, run.settings.batch, window)
 
 
 class TextKind(WritingKind):
@@ -252,7 +250,7 @@ def gained_and_forgotten(job: Job) -> Iterator[str]:
             yield f"{word}: not measured: {error}"
             continue
         some = stretches(ids, MEASURED)
-        was, now = (perplexity(kind.nats_on(run, some)[0]) for run in (before, after))
+        was, now = (perplexity(kind.nats_on(run, some)) for run in (before, after))
         if word == "forgotten" and now < was:
             word = "not forgotten"
         yield f"{word}: perplexity on {name}: {was:.4g} before, {now:.4g} after"
@@ -275,18 +273,18 @@ def written(
     """
     ids = tokenizer.encode_known(prompt, "prompt")
     if prompt and not len(ids):
-        raise InputError(f"prompt: expected one token or more, found none in {prompt!r}")
+        raise InputError(f"expected one token or more, found none in {prompt!r}", "prompt")
     ends = [] if tokenizer.eos is None else [tokenizer.eos]
     for text in stop:
         token = tokenizer.encode_known(text, "stop")
         if len(token) != 1:
-            raise InputError(f"stop: expected a single {unit_name(tokenizer)}, found {text!r}")
+            raise InputError(f"expected a single {unit_name(tokenizer)}, found {text!r}", "stop")
         ends.append(int(token[0]))
     banned = banned_ids(tokenizer, documents, model.config.vocabulary)
     opening = np.array([opening_id(tokenizer, documents)])
     read = (tokenizer.opened(ids) if len(ids) else opening).tolist()
     return tokenizer.stream(
-        chain(ids, write(model, Text(read, length, sampling, frozenset(ends), banned)))
+        chain(ids, write(model, Continuation(read, length, sampling, frozenset(ends), banned)))
     )
 
 

@@ -12,10 +12,10 @@ from minillm.data.batching import batches_in_order
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages, framed, passages_once
 from minillm.data.windows import Ids
-from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents
 from minillm.formats.sentences import Sentences
+from minillm.layers.stack import forgetful
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
@@ -185,10 +185,9 @@ class MaskedKind(Kind):
             "perplexity": perplexity(nats),
         }
 
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """The mean loss on a text, in nats per hidden token, and the number of these."""
-        nats, _, hidden = evaluate_filling(run.model, hidden_in(run, ids))
-        return nats, hidden
+    def nats_on(self, run: Run, ids: Ids) -> float:
+        """The mean loss on a text, in nats per hidden token."""
+        return evaluate_filling(run.model, hidden_in(run, ids))[0]
 
     def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
         """See :meth:`minillm.runs.run.Run.fill`."""
@@ -240,7 +239,7 @@ class MaskedKind(Kind):
     def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
         if pooling not in (None, *OF_TEXTS):
-            raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
+            raise InputError(f"expected one of {', '.join(OF_TEXTS)}; found {pooling!r}", "pooling")
         model, stated, (cls, sep, _) = run.model, Sentences.of(run.data), frame_of(run.tokenizer)
         pooling = pooling or stated.pooling or "mean"
         most = min(model.config.context, stated.longest or model.config.context) - 2
@@ -254,7 +253,7 @@ class MaskedKind(Kind):
         order = np.argsort(-lengths, kind="stable")
         for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
             batch = framed([[rows[row]] for row in chosen], cls, sep)
-            x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+            x, _ = forgetful(model).hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
             if pooling == "first":
                 vectors[chosen] = x[:, 0]
             else:

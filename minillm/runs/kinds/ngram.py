@@ -110,7 +110,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         settings: NGramSettings = job.settings
         if list(settings.prune) != sorted(settings.prune):
             raise InputError(
-                f"prune: expected counts that do not fall, found {list(settings.prune)}"
+                f"expected counts that do not fall, found {list(settings.prune)}", "prune"
             )
         start = time.perf_counter()
         report = partial(print, file=sys.stderr) if not job.quiet else lambda _: None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import JUDGED, Pair, PairData, PairFile, are_summaries, read_pairs
+from minillm.data.pairs import Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
@@ -291,10 +291,9 @@ class PairKind(Kind):
 
         return label
 
-    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of pairs, which determines the measures: a built-in set declares it."""
-        entry = registry.set_of_pairs(run.data["data"])
-        return "summary" if entry.open is PairFile and are_summaries(pairs) else entry.task
+    def task(self, run: Run) -> str:
+        """The task, which determines the measures: a built-in set of pairs declares it."""
+        return registry.set_of_pairs(run.data["data"]).task
 
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
@@ -305,7 +304,7 @@ class PairKind(Kind):
 
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
-        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
+        held_out = self.held_out(run, Given(), None)[1]
         references = dict(islice(by_source(held_out).items(), EXAMPLES))
         outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
@@ -321,7 +320,7 @@ class PairKind(Kind):
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
         if any(cut):
             given.report(f"{name}: {len(pairs):,} pairs{describe_cut(cut, run.settings)}")
-        task = self.task(run, pairs)
+        task = self.task(run)
         if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
@@ -387,7 +386,7 @@ def open_data(data: Data) -> PairData:
     """The pairs of a file or of a built-in set."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a built-in set, found none")
-    return registry.open_pairs(data["data"], data.get("validation"))
+    return registry.open_data("pairs", data["data"], data.get("validation"))
 
 
 def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
@@ -713,8 +712,8 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         """The size of the one vocabulary."""
         return {"vocabulary": target}
 
-    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of its pairs: summaries, however long they are."""
+    def task(self, run: Run) -> str:
+        """The task of its pairs: summaries."""
         return "summary"
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:

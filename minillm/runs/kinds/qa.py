@@ -120,8 +120,9 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         """The sizes of a BERT, or of another reader, and the rates of fine-tuning."""
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
-                f"init: expected a run of bert or {self.name}, found one of {initial.kind.name} "
-                f"in {initial.path}"
+                f"expected a run of bert or {self.name}, found one of {initial.kind.name} "
+                f"in {initial.path}",
+                "init",
             )
         config = initial.model.config
         if getattr(config, "segments", 2) != 2:
@@ -225,7 +226,7 @@ def name_of(data: Data) -> str:
 
 def open_data(data: Data) -> SquadFile:
     """The questions of the file."""
-    return registry.open_questions(name_of(data), data.get("validation"))
+    return registry.open_data("questions", name_of(data), data.get("validation"))
 
 
 def texts_of(questions: Sequence[Question]) -> Iterator[str]:

@@ -90,7 +90,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         check_size(settings.unit, settings.vocabulary)
         if settings.cased and settings.unit != "wordpiece":
             raise InputError(
-                "cased: expected the unit wordpiece with it: byte pairs keep upper case"
+                "expected the unit wordpiece with it: byte pairs keep upper case", "cased"
             )
         start = time.perf_counter()
         text = TextStream(job.data["files"])
