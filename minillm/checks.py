@@ -153,11 +153,12 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
         parameters = inspect.signature(function).parameters.values()
         defaults = {p.name: _REQUIRED if p.default is p.empty else p.default for p in parameters}
         arrays = [(k, a) for k, a in enumerate(declared.arguments) if a.axes]
-        outputs, plans = declared.outputs, dict[tuple, list]()
+        outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, list]()
 
         @functools.wraps(function)
         def call(*args: Any, **named: Any) -> Any:
-            given, key = list(args), list[Any]()
+            given = list(args)
+            key: list[Any] = []
             if named or len(given) != len(defaults):
                 given = _bind(function, defaults, args, named)
             for k, argument in arrays:
@@ -167,8 +168,9 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                         key.append(None)
                         continue
                     require_array(declared.op, argument.name, array)
-                key += array.shape, array.dtype
-                plain = order == "any" or array.flags.c_contiguous
+                key.append(array.shape)
+                key.append(array.dtype)
+                plain = any_strides or array.flags.c_contiguous
                 given[k] = array[...] if plain else _laid_out(array, order)
             plan = plans.get(known := tuple(key))
             if plan is None:
@@ -179,14 +181,11 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                 given[k] = check(given[k])
             if not outputs:
                 return function(*given)
-            ys, backward = function(*given)
-            if type(ys) is tuple:
-                of_outputs = [(y.shape, y.dtype) for y in ys]
-                ys = tuple([y.view() for y in ys])
-            else:
-                of_outputs = [(ys.shape, ys.dtype)]
-                ys = ys.view()
-            return ys, Backward(backward, declared, order, of_outputs)
+            ys, own = function(*given)
+            if type(ys) is not tuple:
+                return ys.view(), Backward(_of_one, own, declared, order, ys.shape, ys.dtype)
+            like = [(y.shape, y.dtype) for y in ys]
+            return tuple([y.view() for y in ys]), Backward(_of_several, own, declared, order, like)
 
         call.declaration = declared  # type: ignore[attr-defined]
         return call
@@ -197,19 +196,12 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
 def _bind(
     function: Callable, defaults: dict[str, Any], args: tuple, named: dict[str, Any]
 ) -> list[Any]:
-    """All arguments in the order of the signature.  Raises Python's own TypeError."""
-    values = defaults | dict(zip(defaults, args, strict=False)) | named
-    by_place = list(defaults)[: len(args)]
-    if (
-        len(values) != len(defaults)
-        or len(args) > len(defaults)
-        or not named.keys().isdisjoint(by_place)
-        or any(value is _REQUIRED for value in values.values())
-    ):
-        try:
-            inspect.signature(function).bind(*args, **named)
-        except TypeError as error:
-            raise TypeError(f"{function.__name__}: {error}") from None
+    """All arguments in the order of the signature."""
+    given = dict(zip(defaults, args, strict=False)) | named
+    values = defaults | given
+    twice = len(given) < len(args) + len(named)
+    if twice or len(values) > len(defaults) or any(v is _REQUIRED for v in values.values()):
+        function(*args, **named)  # which raises Python's own TypeError
     return list(values.values())
 
 
@@ -220,55 +212,60 @@ def _laid_out(array: NDArray, order: Order) -> NDArray:
     return array.copy("C")
 
 
-class Backward:
-    """The backward of a call, which checks the upstream gradients before the page's own does.
+class Backward(functools.partial):
+    """The backward of a call.  It checks its upstream gradients, and then calls the page's own."""
 
-    Raises TypeError for anything but an array of the output's dtype, and ValueError for an array of
-    another shape.  Where the page's own has a default, a gradient may be left out, and the gradient
-    of a scalar may be a Python number.
-    """
+    @property
+    def __wrapped__(self) -> Callable:
+        """The page's own, for its signature."""
+        return self.args[0]
 
-    __slots__ = ("__wrapped__", "declared", "order", "outputs")
 
-    def __init__(
-        self, own: Callable, declared: Declaration, order: Order, outputs: list[tuple]
-    ) -> None:
-        self.__wrapped__ = own
-        self.declared, self.order, self.outputs = declared, order, outputs
+def _of_one(
+    own: Callable, declared: Declaration, order: Order, shape: tuple, dtype: np.dtype, *dys: Any
+) -> Any:
+    """The gradients of an op with one output, of this shape and dtype."""
+    (dy,) = dys if len(dys) == 1 else _completed(own, declared, dys)
+    if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
+        dy = _upstream(declared, 0, dy, shape, dtype)
+    return own(dy if order == "any" or dy.flags.c_contiguous else _laid_out(dy, order))
 
-    def __call__(self, *dys: Any) -> Any:
-        outputs, order, given = self.outputs, self.order, list[NDArray]()
-        if len(dys) != len(outputs):
-            dys = self._completed(dys)
-        for dy, (shape, dtype) in zip(dys, outputs, strict=True):
-            if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
-                dy = self._checked(len(given), dy, shape, dtype)
-            plain = order == "any" or dy.flags.c_contiguous
-            given.append(dy if plain else _laid_out(dy, order))
-        return self.__wrapped__(*given)
 
-    def _completed(self, dys: tuple) -> tuple:
-        defaults = self.__wrapped__.__defaults__ or ()
-        missing = len(self.outputs) - len(dys)
-        if not 0 < missing <= len(defaults):
-            raise TypeError(
-                f"{self.declared.op}: expected {len(self.outputs)} gradients, found {len(dys)}"
-            )
-        return dys + defaults[-missing:]
+def _of_several(
+    own: Callable, declared: Declaration, order: Order, like: list[tuple], *dys: Any
+) -> Any:
+    """The gradients of an op with several outputs, of these shapes and dtypes."""
+    given = []
+    for k, dy in enumerate(_completed(own, declared, dys)):
+        if type(dy) is not _Array or (dy.shape, dy.dtype) != like[k]:
+            dy = _upstream(declared, k, dy, *like[k])
+        given.append(dy if order == "any" or dy.flags.c_contiguous else _laid_out(dy, order))
+    return own(*given)
 
-    def _checked(self, k: int, dy: Any, shape: tuple, dtype: np.dtype) -> NDArray:
-        if dy is None and len(self.outputs) > 1:
-            return np.zeros(shape, dtype)
-        if shape == () and type(dy) in (int, float):
-            return np.asarray(dy, dtype)
-        op, name = self.declared.op, f"d{self.declared.outputs[k].name}"
-        if not isinstance(dy, np.generic):  # NumPy's scalars are what arrays without axes become
-            require_array(op, name, dy)
-        if dy.dtype != dtype:
-            raise TypeError(f"{op}: {name}: expected {dtype}, found {dy.dtype}")
-        if dy.shape != shape:
-            raise ValueError(f"{op}: {name}: expected shape {shape}, found {dy.shape}")
-        return np.asarray(dy)
+
+def _completed(own: Callable, declared: Declaration, dys: tuple) -> tuple:
+    """All upstream gradients: one may be left out where the page's own has a default."""
+    missing, defaults = len(declared.outputs) - len(dys), own.__defaults__ or ()
+    if not 0 <= missing <= len(defaults):
+        expected = len(declared.outputs)
+        raise TypeError(f"{declared.op}: expected {expected} gradients, found {len(dys)}")
+    return dys + defaults[len(defaults) - missing :]
+
+
+def _upstream(declared: Declaration, k: int, dy: Any, shape: tuple, dtype: np.dtype) -> NDArray:
+    """The gradient of output k as an array; None stands for zeros, a number for a scalar."""
+    if dy is None and len(declared.outputs) > 1:
+        return np.zeros(shape, dtype)
+    if shape == () and type(dy) in (int, float):
+        return np.asarray(dy, dtype)
+    op, name = declared.op, f"d{declared.outputs[k].name}"
+    if not isinstance(dy, np.generic):  # NumPy's scalars are what arrays without axes become
+        require_array(op, name, dy)
+    if dy.dtype != dtype:
+        raise TypeError(f"{op}: {name}: expected {dtype}, found {dy.dtype}")
+    if dy.shape != shape:
+        raise ValueError(f"{op}: {name}: expected shape {shape}, found {dy.shape}")
+    return np.asarray(dy)
 
 
 # --- single arrays and numbers -----------------------------------------------------------
@@ -372,11 +369,28 @@ def fits_context(tokens: int, context: int) -> None:
         raise ValueError(f"expected at most {context} tokens, found {tokens}")
 
 
-def number(op: str, name: str, value: Any) -> float:
+def _number(op: str, name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
     """A real number as a float: a NumPy scalar would change the dtype of a product."""
     if type(value) is not float and not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {name}: expected a number, found {type(value).__name__}")
-    return float(value)
+    if not fits(number := float(value)):
+        raise ValueError(f"{op}: {name}: expected {expected}, found {value}")
+    return number
+
+
+def positive(op: str, name: str, value: Any) -> float:
+    """A number above 0 as a float."""
+    return _number(op, name, value, "above 0 and finite", lambda x: 0 < x < math.inf)
+
+
+def not_negative(op: str, name: str, value: Any) -> float:
+    """A number from 0 up as a float."""
+    return _number(op, name, value, "0 or more and finite", lambda x: 0 <= x < math.inf)
+
+
+def below_one(op: str, name: str, value: Any) -> float:
+    """A number in [0, 1) as a float."""
+    return _number(op, name, value, "at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
 def count(op: str, name: str, value: Any) -> int:
@@ -386,30 +400,6 @@ def count(op: str, name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(f"{op}: {name}: expected 1 or more, found {value}")
     return int(value)
-
-
-def positive(op: str, name: str, value: Any) -> float:
-    """A number above 0 as a float."""
-    checked = number(op, name, value)
-    if not 0 < checked < math.inf:
-        raise ValueError(f"{op}: {name}: expected above 0 and finite, found {value}")
-    return checked
-
-
-def not_negative(op: str, name: str, value: Any) -> float:
-    """A number from 0 up as a float."""
-    checked = number(op, name, value)
-    if not 0 <= checked < math.inf:
-        raise ValueError(f"{op}: {name}: expected 0 or more and finite, found {value}")
-    return checked
-
-
-def below_one(op: str, name: str, value: Any) -> float:
-    """A number in [0, 1) as a float."""
-    checked = number(op, name, value)
-    if not 0 <= checked < 1:
-        raise ValueError(f"{op}: {name}: expected at least 0 and below 1, found {value}")
-    return checked
 
 
 def flag(op: str, name: str, value: Any) -> bool:
