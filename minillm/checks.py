@@ -152,6 +152,7 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
         declared = Declaration(function.__name__.removeprefix("_"), declaration)
         parameters = inspect.signature(function).parameters.values()
         defaults = {p.name: _REQUIRED if p.default is p.empty else p.default for p in parameters}
+        values, required = list(defaults.values()), list(defaults.values()).count(_REQUIRED)
         arrays = [(k, a) for k, a in enumerate(declared.arguments) if a.axes]
         outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, list]()
 
@@ -159,8 +160,10 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
         def call(*args: Any, **named: Any) -> Any:
             given = list(args)
             key: list[Any] = []
-            if named or len(given) != len(defaults):
+            if named or not required <= len(given) <= len(defaults):
                 given = _bind(function, defaults, args, named)
+            elif len(given) < len(defaults):
+                given += values[len(given) :]
             for k, argument in arrays:
                 array = given[k]
                 if type(array) is not _Array:
@@ -198,11 +201,11 @@ def _bind(
 ) -> list[Any]:
     """All arguments in the order of the signature."""
     given = dict(zip(defaults, args, strict=False)) | named
-    values = defaults | given
+    values = list((defaults | given).values())
     twice = len(given) < len(args) + len(named)
-    if twice or len(values) > len(defaults) or any(v is _REQUIRED for v in values.values()):
+    if twice or len(values) > len(defaults) or id(_REQUIRED) in map(id, values):
         function(*args, **named)  # which raises Python's own TypeError
-    return list(values.values())
+    return values
 
 
 def _laid_out(array: NDArray, order: Order) -> NDArray:

@@ -88,7 +88,8 @@ def hidden(
     c, p = model.config, model.params
     if positions is None:
         checks.fits_context(ids.shape[1], c.context)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        positions = np.empty(ids.shape, np.int64)
+        positions[:] = np.arange(ids.shape[1])
     x, embed_backward = model.embed(ids, positions, rng, **more)  # (B, T, D)
     blocks = {}
     for layer in range(c.layers):
