@@ -86,8 +86,8 @@ class StepWeights(FoundWeights):
     norm of a branch is the one that follows the branch before.
 
     ``activation`` is "relu" or "gelu", or "silu gate" or "gelu gate".  Of each layer, ``windows``
-    (L,) has the window of its mask, 0 for none, and ``tables`` (L,) the number of its angles in
-    ``rotations``, -1 for none.
+    and ``sinks`` (L,) have what its mask says, 0 for none, and ``tables`` (L,) the number of its
+    angles in ``rotations``, -1 for none.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class StepWeights(FoundWeights):
         angles = angles or [None] * len(blocks)
         self.masks = masks or [CAUSAL] * len(blocks)
         self.windows = np.array([mask.window or 0 for mask in self.masks], np.int64)
+        self.sinks = np.array([mask.sinks for mask in self.masks], np.int64)
         self.rotations = list(dict.fromkeys(one for one in angles if one is not None))
         numbers = {one: number for number, one in enumerate(self.rotations)}
         self.tables = np.array([-1 if one is None else numbers[one] for one in angles], np.int64)

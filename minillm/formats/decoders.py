@@ -78,13 +78,15 @@ GPT2 = Layout(
 # --- Llama and its relatives ---------------------------------------------------------------------
 
 
-def check_has_no_ngrams(config: LlamaConfig) -> None:
-    """InputError for a model with hashed n-grams, which no other program has."""
+def check_others_have_it(config: LlamaConfig) -> None:
+    """InputError for a model with hashed n-grams or sinks, which no other program has."""
     if ngrams := getattr(config, "ngrams", None):
         raise InputError(
             "expected a model without n-grams, which other programs lack (train with --ngrams 1), "
             f"found n-grams of up to {ngrams} tokens"
         )
+    if sinks := getattr(config, "sinks", 0):
+        raise InputError(f"expected no sinks, which other programs lack, found {sinks}", "sinks")
 
 
 def _llama_fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def _llama_fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, 
 
 def _llama_entries(layout: Layout, config: Any) -> dict[str, Any]:
     """The angles, and the window; InputError for a model with n-grams."""
-    check_has_no_ngrams(config)
+    check_others_have_it(config)
     changes = FAMILIES.get(layout.family)
     window = {"sliding_window": config.window} if changes and changes.windows else {}
     return angle_entries(config) | window

@@ -26,7 +26,7 @@ from minillm.data.entries import Entries
 from minillm.data.files import copy_file
 from minillm.errors import InputError
 from minillm.formats.angles import DIVISORS, single
-from minillm.formats.decoders import check_has_no_ngrams
+from minillm.formats.decoders import check_others_have_it
 from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
     EMBEDDING,
@@ -238,10 +238,10 @@ def export_gguf(
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
-    InputError for weights that the type cannot hold, and for a model with n-grams.
+    InputError for weights that the type cannot hold, and for a model with n-grams or sinks.
     """
     c = model.config
-    check_has_no_ngrams(c)
+    check_others_have_it(c)
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")

@@ -14,12 +14,12 @@ from minillm.ops.rotary_scaling import Yarn
 from minillm.testing import strategies
 
 
-@pytest.mark.parametrize("window", [None, 1, 5])
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (1, 0), (5, 0), (1, 4), (3, 2)])
 @given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 11)))
-def test_parts_of_a_text_attend_as_the_whole_text(kernels, rng, window, cuts):
+def test_parts_of_a_text_attend_as_the_whole_text(kernels, rng, window, sinks, cuts):
     q = rng.standard_normal((2, 4, 12, 6))
     k, v = rng.standard_normal((2, 2, 2, 12, 6))
-    mask = ops.Mask(True, window=window)
+    mask = ops.Mask(True, window=window, sinks=sinks)
     cache, ends = Cache.empty(2, 12, 1, 2, 6, np.float64), [*sorted(cuts), 12]
     with use_kernels(kernels):
         whole, _ = ops.scaled_dot_product_attention(q, k, v, mask=mask)

@@ -409,6 +409,14 @@ def test_other_arguments_of_a_wrong_type(call, message):
             "scaled_dot_product_attention: mask: expected None with causal, lengths or start",
         ),
         (
+            masked(True, sinks=2),
+            "scaled_dot_product_attention: sinks: expected 0 without a window, found 2",
+        ),
+        (
+            masked(True, window=2, sinks=-1),
+            "scaled_dot_product_attention: sinks: expected 1 or more, found -1",
+        ),
+        (
             masked(window=3),
             "scaled_dot_product_attention: window: expected None without causal, found 3",
         ),

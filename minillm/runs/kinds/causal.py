@@ -230,6 +230,7 @@ class VariantSettings(LlamaSettings):
         VariantConfig, "family", "the family whose changes it has", choices=tuple(FAMILIES)
     )
     window: int | None = size(VariantConfig, "window", default_help="all before it")
+    sinks: int = size(VariantConfig, "sinks", "first tokens in sight of all windows", "N", least=0)
     ngrams: int | None = size(
         VariantConfig, "ngrams", default_help=f"{NGRAMS} of characters, otherwise 1"
     )
