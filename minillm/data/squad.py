@@ -51,7 +51,7 @@ def open_questions(path: str | Path, validation: str | Path | None = None) -> Sp
             f"{path}: expected 10 contexts or more, because a tenth is held out, found "
             f"{len(contexts)}"
         )
-    parts = Split(path, {"training": [], "validation": []})
+    parts: Split[Question] = Split(path, {"training": [], "validation": []})
     for question in questions:
         held_out = contexts[question.context] % 10 == 9
         parts["validation" if held_out else "training"].append(question)
