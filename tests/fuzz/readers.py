@@ -186,13 +186,6 @@ def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_sentencepieces(folder: Path, rng: random.Random) -> None:
-    tokenizer = load_tokenizer(folder)
-    ids = tokenizer.encode(TEXT + "</s>\ufb01\u6f22 a")
-    assert tokenizer.decode(ids) == "".join(tokenizer.stream(ids))
-    tokenizer_files(tokenizer)
-
-
 def read_wordpieces(folder: Path, rng: random.Random) -> None:
     tokenizer = load_tokenizer(folder)
     text = TEXT + "[MASK] Été ?"
@@ -283,8 +276,6 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "vocabulary": read_vocabulary,
     "tokenizer-gpt2": read_tokenizer,
     "tokenizer-hugging-face": read_tokenizer,
-    "tokenizer-model": read_sentencepieces,
-    "tokenizer-unigram": read_sentencepieces,
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": read_hugging_face,
