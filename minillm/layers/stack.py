@@ -115,14 +115,8 @@ def hidden(
     c, blocks = model.config, {}
     if positions is None:
         checks.fits_context(ids.shape[1], c.context)
-<<<<<<< HEAD
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-=======
         positions = np.empty(ids.shape, np.int64)
         positions[:] = np.arange(ids.shape[1])
-    x, embed_backward = model.embed(ids, positions, rng, **more)  # (B, T, D)
-    blocks = {}
->>>>>>> main
     for layer in range(c.layers):
         own = attend(layer) if attend else attend_by(model.mask(layer))
         block = partial(model.block, layer, positions=positions, attend=own, rng=rng)
