@@ -33,9 +33,16 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised.gguf import open_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.runs.conversion import import_file
-from minillm.text import BytePairs, ChatTemplate, load_tokenizer, tokenizer_files
+from minillm.text import (
+    BytePairs,
+    ChatTemplate,
+    PublishedTokenizer,
+    load_tokenizer,
+    tokenizer_files,
+)
 from minillm.text.byte_pairs import train
 from minillm.text.chat_template import KNOWN
+from minillm.text.tokenizer_json import BYTE, CONTROL, NORMAL, sentence_pieces
 
 LIBRARIES = (
     *("transformers", "peft", "sentence-transformers", "tokenizers", "sentencepiece"),
@@ -546,8 +553,7 @@ def tokenizers() -> Group:
         "byte pairs of Llama 3": trained_tokenizer(LLAMA_3),
         "byte pairs of Qwen 2": trained_tokenizer(LLAMA_3.replace("{1,3}", "")),
         "pieces of BERT": wordpieces,
-        "SentencePiece, unigram": sentencepiece("unigram"),
-        "SentencePiece, byte pairs with bytes": sentencepiece("bpe"),
+        "SentencePiece, byte pairs with bytes": sentencepiece,
     }.items())  # fmt: skip
     title = "Tokenizers, trained by others: ids of lines that are equal"
     return Group(title, ("tokenizer", "equal"), rows)
@@ -595,31 +601,32 @@ def wordpieces(folder: Path) -> Iterator[Any]:
     yield equal_lines(ours, lambda text: made(text, add_special_tokens=False)["input_ids"])
 
 
-def sentencepiece(kind: str) -> Check:
-    """The row of a tokenizer of SentencePiece, in its own file."""
+def sentencepiece(folder: Path) -> Iterator[Any]:
+    """The row of a tokenizer of SentencePiece, from the tokens that a GGUF file has."""
+    import sentencepiece as library
 
-    def check(folder: Path) -> Iterator[Any]:
-        import sentencepiece as library
-
-        (folder / "text").write_text(builtin_corpus()[:200_000])
-        library.SentencePieceTrainer.train(
-            input=str(folder / "text"),
-            model_prefix=str(folder / "tokenizer"),
-            model_type=kind,
-            vocab_size=800,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            minloglevel=2,
+    (folder / "text").write_text(builtin_corpus()[:200_000])
+    library.SentencePieceTrainer.train(
+        input=str(folder / "text"),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=800,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    made = library.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    numbers = range(made.get_piece_size())
+    special, in_bytes = ([is_one(n) for n in numbers] for is_one in (made.is_control, made.is_byte))
+    ours = PublishedTokenizer(
+        sentence_pieces(
+            [made.id_to_piece(n) for n in numbers],
+            [made.get_score(n) for n in numbers],
+            [CONTROL if special[n] else BYTE if in_bytes[n] else NORMAL for n in numbers],
         )
-        made = library.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-        (folder / "text").unlink()
-        (folder / "tokenizer.vocab").unlink()
-        # As a Llama's or a T5's, it opens a text with BOS, or closes it with EOS.
-        ends = {"add_bos": kind == "bpe", "add_eos": kind == "unigram"}
-        yield equal_lines(load_tokenizer(folder), lambda text: made.encode(text, **ends))
-
-    return check
+    )
+    yield equal_lines(ours, lambda text: made.encode(text))
 
 
 GROUPS: dict[str, Callable[[], Group]] = {

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minillm.data.lines import read_lines, read_rows
+from minillm.data.splits import Split
 from minillm.errors import InputError
 
 Labelled = tuple[str, str]  # label, text
@@ -55,24 +56,23 @@ def with_held_out(labelled: Iterable[Labelled], every: int) -> Iterator[tuple[bo
         yield counts[label] % every == 0, (label, text)
 
 
-class LabelledData:
+def open_labelled(path: str | Path, validation: str | Path | None = None) -> Split[Labelled]:
     """Labelled texts; the validation texts come from another path, or are a tenth of each label."""
+    if validation:
+        training, held_out = list(read_labelled(path)), list(read_labelled(validation))
+    else:
+        rows = list(with_held_out(read_labelled(path), 10))
+        training, held_out = ([row for held, row in rows if held == part] for part in (False, True))
+    data = Split(path, {"training": training, "validation": held_out})
+    if len(labels_of(data)) < 2:
+        raise InputError(f"{path}: expected two labels or more, found {len(labels_of(data))}")
+    if not held_out:
+        raise InputError(
+            f"{path}: expected a label with ten texts or more, because a tenth is held out"
+        )
+    return data
 
-    def __init__(self, path: str | Path, validation_path: str | Path | None = None):
-        self.path, self.validation_path = path, validation_path
-        self.labels = sorted({label for label, _ in self.texts("training")})
-        if len(self.labels) < 2:
-            raise InputError(f"{path}: expected two labels or more, found {len(self.labels)}")
-        if not any(True for _ in self.texts("validation")):
-            raise InputError(
-                f"{path}: expected a label with ten texts or more, because a tenth is held out"
-            )
 
-    def texts(self, part: str) -> Iterator[Labelled]:
-        """(label, text) of "training" or "validation"."""
-        if self.validation_path:
-            yield from read_labelled(self.path if part == "training" else self.validation_path)
-            return
-        for held_out, row in with_held_out(read_labelled(self.path), 10):
-            if held_out == (part == "validation"):
-                yield row
+def labels_of(data: Split[Labelled]) -> list[str]:
+    """The labels of the training texts."""
+    return sorted({label for label, _ in data["training"]})

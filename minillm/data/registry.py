@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from minillm.data.cmudict import CMUDict
+from minillm.data.cmudict import cmudict
 from minillm.data.digits import Digits
-from minillm.data.docstrings import Docstrings
+from minillm.data.docstrings import docstrings
 from minillm.data.files import STANDARD_INPUT
-from minillm.data.labelled import LabelledData
-from minillm.data.numbers import Numbers
-from minillm.data.pairs import PairFile
+from minillm.data.labelled import open_labelled
+from minillm.data.numbers import numbers
+from minillm.data.pairs import open_pairs
 from minillm.data.python_texts import TEXTS
-from minillm.data.squad import SquadFile
+from minillm.data.splits import Split
+from minillm.data.squad import open_questions
 from minillm.errors import InputError
 
 
@@ -45,16 +46,9 @@ class BuiltIn:
 
 BUILT_IN = (
     *(BuiltIn(name, "text", read) for name, read in TEXTS.items()),
-    BuiltIn(
-        "cmudict",
-        "pairs",
-        lambda stress: CMUDict(stress=stress is not None),
-        pattern="cmudict(-stress)?",
-        units=("character", "token"),
-        task="pronunciation",
-    ),
-    BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
-    BuiltIn("docstrings", "pairs", cache(Docstrings), task="summary"),  # it takes seconds
+    BuiltIn("cmudict", "pairs", cmudict, units=("character", "token"), task="pronunciation"),
+    BuiltIn("numbers-XX-YY", "pairs", cache(numbers), pattern=r"numbers-(\w+)-(\w+)"),
+    BuiltIn("docstrings", "pairs", cache(docstrings), task="summary"),  # it takes seconds
     BuiltIn("digits", "images", Digits),
 )
 
@@ -79,12 +73,16 @@ def names_of(kind: str) -> str:
 
 def set_of_pairs(name: str) -> BuiltIn:
     """The declaration of a set of pairs; of a file, words that are translated."""
-    return built_in(name) or BuiltIn(name, "pairs", PairFile)
+    return built_in(name) or BuiltIn(name, "pairs", open_pairs)
 
 
 # --- opening -------------------------------------------------------------------------
 
-FILES = {"pairs": PairFile, "labelled": LabelledData, "questions": SquadFile}  # readers by kind
+FILES: dict[str, Callable[..., Split]] = {
+    "pairs": open_pairs,
+    "labelled": open_labelled,
+    "questions": open_questions,
+}
 
 
 def open_data(kind: str, name: str, validation: str | None = None) -> Any:

@@ -23,14 +23,19 @@ from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
 from minillm.decoding.holder import Holder
 from minillm.layers import stack
+from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
 
 
 class CausalReader(Holder):
     """The reader of a :class:`minillm.models.base.CausalModel`: see the module."""
 
-    most_steps = 17  # tokens of a step: for 16 guesses; more take longer to compute than to fetch
     _weights: StepWeights | None = None  # at the last step
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        # The tokens of a step: for 16 guesses; more take longer to compute than to fetch.
+        self.most_steps = 0 if model.activation is None else 17
 
     def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
         """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
@@ -49,11 +54,11 @@ class CausalReader(Holder):
         # A row's last position is its last token: padding stays there.
         after = cache.start[:, None] + np.arange(ids.shape[1])
         positions = np.minimum(after, cache.lengths[:, None] - 1)
-        x = self.embed(ids, positions, cache)
-        return stack.read(
-            *(self.model, x, positions),
-            lambda layer: cache.attend(layer, self.model.mask(layer)),
-        )
+
+        def attend(layer: int) -> Attend:
+            return cache.attend(layer, self.model.mask(layer))
+
+        return stack.read(self.model, self.embed(ids, positions, cache), positions, attend)
 
     def predict(self, y: NDArray) -> NDArray:
         """The logits of the next token: y (..., D) -> (..., V)."""
@@ -77,12 +82,11 @@ class CausalReader(Holder):
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
         weights, (B, T) = self._weights, ids.shape
-        checked = checks.ids("read", "ids", ids, self.config.vocabulary)
         if weights is None or not weights.are_in(self.model.params):
             weights = self._weights = self.new_weights()
         start = cache.start.copy()  # another thread may write into it
         positions = start[:, None] + np.arange(T) if T > 1 else start[:, None]
-        x = self.embed(checked, positions, cache)
+        x = self.embed(ids, positions, cache)
         cos, sin = weights.cos_and_sin(positions, x.dtype)
         logits, _ = block_step(weights, x.reshape(B * T, -1), cos, sin, cache.past(), start)
         return logits.reshape(B, T, -1)
@@ -109,7 +113,7 @@ class CausalReader(Holder):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
-        if ids.shape[1] == 1 and state.room > 0:
+        if ids.shape[1] == 1 <= self.most_steps and state.room > 0:
             return self.step(ids, after)[:, 0], after
         y = self.hidden(ids, after)
         return self.predict(y[np.arange(len(ids)), counts - 1]), after

@@ -13,9 +13,9 @@ The page of a model has three functions, each with its backward under it:
     predict(y)                                  y (..., D) -> logits (..., V); dy, gradients
 
 ``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
-prefixes of the weights that ``embed`` uses.  Here the functions are called in turn, and their
-backwards in reverse.  Whoever uses a model in another way than its page hands over something else,
-and knows no model by name:
+prefixes of the weights that ``embed`` uses.  The functions are called in turn, and their backwards
+in reverse, by :func:`hidden` and :func:`forward`, which the models have as methods.  Whoever uses a
+model in another way than its page hands over something else, and knows no model by name:
 
 - other positions, and another attention for each layer, ``attend(layer)``: several texts in one row
   (:mod:`minillm.training.packed`), or a text that goes on from a cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published import of_pairs, of_words
+from published import of_pairs, of_words, with_unigrams
 from safetensors.numpy import load_file, save_file
 
 import minillm
@@ -73,12 +73,15 @@ def sentence_pieces():
         0.0 if token.startswith("<") else -1.0 - number for number, token in enumerate(tokens)
     ]
     types = [NORMAL if score else CONTROL for score in scores]
-    values = tokenizer_json.sentence_pieces(
-        tokens, scores, types, unigram=True, squeeze=True, flags={"<mask>": {"lstrip": True}}
-    )
+    flags = {"<mask>": {"lstrip": True}}
+    values = tokenizer_json.sentence_pieces(tokens, scores, types, flags=flags)
     step = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-    values["normalizer"]["normalizers"] = values["normalizer"]["normalizers"][:2]
-    return PublishedTokenizer(values | {"pre_tokenizer": step})
+    spaces = [
+        {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+        for pattern, content in ((r"\A +| +\z", ""), (" {2,}", " "))
+    ]
+    values["normalizer"]["normalizers"] = spaces
+    return PublishedTokenizer(with_unigrams(values, tokens, scores) | {"pre_tokenizer": step})
 
 
 def tokenizer_for(family):

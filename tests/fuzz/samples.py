@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import tempfile
-from base64 import b64decode
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,6 @@ from minillm.text import (
     Characters,
     ChatTemplate,
     build_vocabulary,
-    load_tokenizer,
     tokenizer_files,
     word_pieces,
 )
@@ -63,17 +60,6 @@ def write_samples(root: Path) -> None:
     """A folder of samples for each reader; a reader's samples are its subfolders."""
     for write in (_runs, _models, _texts):
         write(root)
-
-
-def _sentencepiece_files():
-    """The files of SentencePiece's tokens, by the names of readers."""
-    vectors = Path(__file__).parents[1] / "text" / "sentencepiece_vectors.json"
-    data = b64decode(json.loads(vectors.read_text())["models"]["unigram with a table"]["model"])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.model"
-        path.write_bytes(data)
-        files = tokenizer_files(load_tokenizer(path))
-    return {"tokenizer-model": {"tokenizer.model": data}, "tokenizer-unigram": files}
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -300,9 +286,6 @@ def _texts(root: Path) -> None:
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, old_files(PAIRS_OF_BYTES)[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
-    for name, files in _sentencepiece_files().items():
-        for file, data in files.items():
-            _write(root / name / "small" / file, data)
     files = tokenizer_files(PIECES)
     _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
     for file, data in (old_files(PIECES) | {"tokenizer_config.json": b"{}"}).items():

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.batching import batches_in_order
-from minillm.data.labelled import Labelled, LabelledData, read_labelled
+from minillm.data.labelled import Labelled, labels_of, read_labelled
+from minillm.data.splits import Split
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.formats.word2vec import read_vectors
@@ -91,7 +92,7 @@ class TextClassifierKind(Kind):
     evaluation = ComparedEvaluation
 
     def new_model(
-        self, job: Job, texts: LabelledData, rng: np.random.Generator
+        self, job: Job, texts: Split[Labelled], rng: np.random.Generator
     ) -> tuple[LabelModel, Vocabularies]:
         """A model with fresh parameters, and its vocabularies by attribute."""
         raise NotImplementedError
@@ -108,7 +109,7 @@ class TextClassifierKind(Kind):
         """
         if any(given.get(name) is not None for name in LENGTHS):
             return settings
-        texts = sum(1 for _ in open_data(job.data).texts("training"))
+        texts = len(open_data(job.data)["training"])
         steps = math.ceil(texts / (settings.batch * settings.accumulate))
         epochs = max(settings.epochs, math.ceil(LEAST_STEPS / steps))
         patience = settings.patience
@@ -125,12 +126,12 @@ class TextClassifierKind(Kind):
         read = self.reader(model.config, settings, vocabularies)
         columns = {}
         for part in ("training", "validation"):
-            columns[part] = encode_texts(texts.texts(part), read, texts.labels)
+            columns[part] = encode_texts(texts[part], read, labels_of(texts))
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         sha256 = fingerprint(columns["training"])
         job.record(sha256, data["data"], "the data have")
         parts = classification_parts(model, columns, settings, "text")
-        facts = LabelFacts(labels=tuple(texts.labels))
+        facts = LabelFacts(labels=tuple(labels_of(texts)))
         return replace(parts, vocabularies=vocabularies, notes=notes, facts=facts)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
@@ -166,7 +167,7 @@ class TextClassifierKind(Kind):
             )
         else:
             name = f"{run.data['data']}, validation"
-            texts = list(open_data(run.data).texts("validation"))
+            texts = open_data(run.data)["validation"]
         labels = run.data["labels"]
         read = self.reader(run.model.config, run.settings, run.vocabularies)
         ids, classes = encode_texts(texts, read, labels)
@@ -179,7 +180,7 @@ class TextClassifierKind(Kind):
 # --- data ------------------------------------------------------------------------------------
 
 
-def open_data(data: Data) -> LabelledData:
+def open_data(data: Data) -> Split[Labelled]:
     """The labelled texts of a file or a folder."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a folder, found none")
@@ -275,7 +276,7 @@ def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
     if not has_sklearn():
         return "not measured: it needs the package scikit-learn"
     try:
-        training = list(open_data(run.data).texts("training"))
+        training = open_data(run.data)["training"]
     except InputError as error:
         return f"not measured: {error}"
     if len(training) > MOST:
@@ -341,10 +342,10 @@ then: minillm classify DIR, minillm eval DIR"""
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def new_model(
-        self, job: Job, texts: LabelledData, rng: np.random.Generator
+        self, job: Job, texts: Split[Labelled], rng: np.random.Generator
     ) -> tuple[Bag, Vocabularies]:
         """A bag of zeros: hashed n-grams need no vocabulary."""
-        return Bag(config_from(job.settings, BagConfig, classes=len(texts.labels)), rng), {}
+        return Bag(config_from(job.settings, BagConfig, classes=len(labels_of(texts))), rng), {}
 
     def reader(self, config: Any, settings: Any, vocabularies: Vocabularies) -> Read:
         """A function from a text to the buckets of its n-grams."""
@@ -419,7 +420,7 @@ then: minillm classify DIR, minillm eval DIR"""
         return replace(settings, embedding=width)
 
     def new_model(
-        self, job: Job, texts: LabelledData, rng: np.random.Generator
+        self, job: Job, texts: Split[Labelled], rng: np.random.Generator
     ) -> tuple[Classifier, Vocabularies]:
         """A model of the words of the texts; a run to resume has had the word vectors."""
         settings: RecurrentClassifierSettings = job.settings
@@ -427,14 +428,14 @@ then: minillm classify DIR, minillm eval DIR"""
             job,
             settings.unit,
             lambda: build_vocabulary(
-                (text for _, text in texts.texts("training")),
+                (text for _, text in texts["training"]),
                 settings.unit,
                 settings.minimum_count,
                 settings.vocabulary,
-                held_out=(text for _, text in texts.texts("validation")),
+                held_out=(text for _, text in texts["validation"]),
             ),
         )
-        sizes = {"vocabulary": len(tokenizer), "classes": len(texts.labels)}
+        sizes = {"vocabulary": len(tokenizer), "classes": len(labels_of(texts))}
         config = config_from(
             settings, ClassifierConfig, bidirectional=not settings.forward_only, **sizes
         )
@@ -572,7 +573,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         return {n: n for n in initial.model.params if same or n.startswith(kept)}
 
     def new_model(
-        self, job: Job, texts: LabelledData, rng: np.random.Generator
+        self, job: Job, texts: Split[Labelled], rng: np.random.Generator
     ) -> tuple[FineTuned, Vocabularies]:
         """A model with the encoder's sizes; its weights are taken later."""
         settings, initial = job.settings, job.initial
@@ -583,7 +584,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             config = FineTunedConfig(
                 kind=name,
                 encoder=encoder,
-                classes=len(texts.labels),
+                classes=len(labels_of(texts)),
                 pooling=settings.pooling,
                 head=getattr(initial.model.config, "head", None),
                 dropout=settings.dropout,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.data.pairs import Pair, read_pairs
+from minillm.data.splits import Split
 from minillm.decoding import Translation, Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
@@ -66,7 +67,7 @@ MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns 
 MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
-  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
+  cmudict        English words to phonemes
   numbers-en-fr  numbers in words, English to French; and between other languages
   docstrings     the source of a Python function to the first sentence of its docstring"""
 
@@ -75,9 +76,7 @@ BUILT_IN = """\
 class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     """Settings of every model of pairs of texts."""
 
-    data: str | None = of_data(
-        "a file of pairs, or cmudict, cmudict-stress, numbers-en-fr, docstrings"
-    )
+    data: str | None = of_data("a file of pairs, or cmudict, numbers-en-fr, docstrings")
     validation: str | None = of_validation(
         "pairs to measure on (default: DATA's last tenth)", "FILE"
     )
@@ -145,12 +144,12 @@ class PairKind(Kind):
         if "word" not in registry.set_of_pairs(job.data["data"]).units:
             return settings
         vocabularies = self.new_vocabularies(pairs, job)
-        columns, _ = encode_pairs(pairs.pairs("validation"), *vocabularies, settings)
+        columns, _ = encode_pairs(pairs["validation"], *vocabularies, settings)
         shares = unknown_shares(columns, *vocabularies)
         if max(shares) <= MOST_UNKNOWN:
             return settings
         most = (settings.max_source, settings.max_target)
-        cut = [any(map(gt, map(len, pair), most)) for pair in pairs.pairs("training")]
+        cut = [any(map(gt, map(len, pair), most)) for pair in pairs["training"]]
         changed = replace(settings, unit="character")
         if np.mean(cut) > MOST_CUT:
             size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
@@ -169,7 +168,7 @@ class PairKind(Kind):
         source, target = self.new_vocabularies(pairs, job)
         columns, notes = [], []
         for part in ("training", "validation"):
-            encoded, cut = encode_pairs(pairs.pairs(part), source, target, settings)
+            encoded, cut = encode_pairs(pairs[part], source, target, settings)
             if not len(encoded[0]):
                 raise InputError(f"{data['data']}: expected {part} pairs, found none")
             notes.append(f"{len(encoded[0]):,} {part} pairs{describe_cut(cut, settings)}")
@@ -194,7 +193,7 @@ class PairKind(Kind):
             facts=PairFacts(longest_target=int(training[1].lengths.max())),
         )
 
-    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+    def new_vocabularies(self, pairs: Split[Pair], job: Job) -> tuple[Vocabulary, Vocabulary]:
         """The vocabularies of source and target, which ``--init`` may give."""
         if job.initial:
             return job.initial.source, job.initial.target
@@ -300,7 +299,7 @@ class PairKind(Kind):
         if given.title:
             return given.title, [pair for file in given.files for pair in read_pairs(file)]
         part = part or "validation"
-        return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        return f"{run.data['data']}, {part}", open_data(run.data)[part]
 
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
@@ -382,19 +381,19 @@ def output_results(
 # --- data ------------------------------------------------------------------------------------
 
 
-def open_data(data: Data) -> PairData:
+def open_data(data: Data) -> Split[Pair]:
     """The pairs of a file or of a built-in set."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a built-in set, found none")
     return registry.open_data("pairs", data["data"], data.get("validation"))
 
 
-def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
+def vocabulary_of(pairs: Split[Pair], job: Job, *sides: int) -> Vocabulary:
     """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
     settings = job.settings
     unit = settings.unit or registry.set_of_pairs(job.data["data"]).units[sides[0]]
     training, held_out = (
-        (pair[side] for pair in pairs.pairs(part) for side in sides)
+        (pair[side] for pair in pairs[part] for side in sides)
         for part in ("training", "validation")
     )
     return vocabulary_for(
@@ -646,7 +645,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
         rate = MUON_RATE if settings.optimiser == "muon" else ADAM_RATE
         return super().complete(with_rate(settings, job, rate), given, job)
 
-    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+    def new_vocabularies(self, pairs: Split[Pair], job: Job) -> tuple[Vocabulary, Vocabulary]:
         """The vocabularies of source and target, which may be the same."""
         if not job.settings.joint or job.initial:
             return super().new_vocabularies(pairs, job)
@@ -716,7 +715,7 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         """The task of its pairs: summaries."""
         return "summary"
 
-    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+    def new_vocabularies(self, pairs: Split[Pair], job: Job) -> tuple[Vocabulary, Vocabulary]:
         """One vocabulary for both sides, which is the same object twice.
 
         The words of a target count several times, because a word of a source need not be written,
@@ -730,7 +729,7 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
             return joint, joint
         texts = (
             text
-            for source, target in pairs.pairs("training")
+            for source, target in pairs["training"]
             for text in (source, *[target] * TARGETS_COUNT)
         )
         words = vocabulary_for(

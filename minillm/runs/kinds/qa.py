@@ -9,7 +9,8 @@ import numpy as np
 from minillm import metrics, ops
 from minillm.data import Minibatches, registry
 from minillm.data.context_windows import targets_of, text_span, windows_of
-from minillm.data.squad import Question, SquadFile, read_squad
+from minillm.data.splits import Split
+from minillm.data.squad import Question, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.bert import BERTConfig
@@ -139,7 +140,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         encoder = _encoder_of(job.initial.model.config) if job.initial else {}
         config_from(settings, ReaderConfig, vocabulary=2, **encoder)  # before the data are read
         opened = open_data(data)
-        parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
+        parts = {part: opened[part] for part in ("training", "validation")}
         texts = texts_of(parts["training"])
         tokenizer = vocabulary_for(
             job,
@@ -178,7 +179,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
 
     def sample(self, run: Run) -> Iterator[str]:
         """Yield questions with the model's answers."""
-        questions = open_data(run.data).questions("validation")
+        questions = open_data(run.data)["validation"]
         yield "sample:\n\n"
         for question in questions[:: max(1, len(questions) // SHOWN)][:SHOWN]:
             [[best]] = answers_to(run, [question], 1)
@@ -199,7 +200,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         else:
             part = options.part or "validation"
             name = f"{name_of(run.data)}, {part}"
-            questions = list(open_data(run.data).questions(part))
+            questions = open_data(run.data)[part]
         references = [[answer.text for answer in question.answers] for question in questions]
         answers = [best.text for [best] in answers_to(run, questions, 1)]
         shared = [metrics.answer_of_shared_words(q.question, q.context) for q in questions]
@@ -224,7 +225,7 @@ def name_of(data: Data) -> str:
     return data["data"]
 
 
-def open_data(data: Data) -> SquadFile:
+def open_data(data: Data) -> Split[Question]:
     """The questions of the file."""
     return registry.open_data("questions", name_of(data), data.get("validation"))
 
