@@ -129,12 +129,6 @@ def test_what_is_no_scaling(make, message):
         make()
 
 
-def test_other_objects_are_refused():
-    x, positions = np.zeros((1, 1, 2, 4)), np.zeros((1, 2), int)
-    with pytest.raises(TypeError, match="rotary: scaling: expected a scaling of the angles, found"):
-        ops.rotary(x, positions, 9.0, (8.0, 1.0, 4.0, 9.0))
-
-
 def test_the_attention_factor_of_yarn_by_hand():
     assert yarn_attention_factor(np.e) == pytest.approx(1.1)
     assert yarn_attention_factor(0.5) == 1
