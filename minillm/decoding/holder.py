@@ -1,6 +1,5 @@
-"""Readers and decoders hold a model, and are found by its class."""
+"""Readers and decoders hold a model."""
 
-from collections.abc import Mapping
 from typing import Any
 
 
@@ -17,14 +16,3 @@ class StateReader(Holder):
     def zero_state(self, B: int) -> Any:
         """The state before B texts begin."""
         return self.model.zero_state(B)
-
-
-def holder(known: Mapping[type, type[Holder]], model: Any, *methods: str) -> Any:
-    """The holder that is known for the model's class, or for the one that it inherits from.
-
-    A model that has the methods itself is returned as it is.  None: there is no holder.
-    """
-    for of_model in type(model).__mro__:
-        if of_model in known:
-            return known[of_model](model)
-    return model if all(hasattr(model, name) for name in methods) else None
