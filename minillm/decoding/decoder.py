@@ -29,9 +29,9 @@ from minillm.models.transformer import Transformer
 @singledispatch
 def Decoder(model: Any) -> Any:
     """The decoder of a model; a model that decodes by itself is its own."""
-    if hasattr(model, "start") and hasattr(model, "step"):
-        return model
-    raise TypeError(f"Decoder: expected a model of pairs, found {type(model).__name__}")
+    if not hasattr(model, "step"):
+        raise TypeError(f"Decoder: expected a model of pairs, found {type(model).__name__}")
+    return model
 
 
 Decoder.register(Captioner, CaptionDecoder)

@@ -23,9 +23,9 @@ from minillm.models.neural_ngram import NeuralNGram
 @singledispatch
 def Reader(model: Any) -> Any:
     """The reader of a model; a model that reads by itself, such as an n-gram model, is its own."""
-    if hasattr(model, "zero_state") and hasattr(model, "read"):
-        return model
-    raise TypeError(f"Reader: expected a language model, found {type(model).__name__}")
+    if not hasattr(model, "read"):
+        raise TypeError(f"Reader: expected a language model, found {type(model).__name__}")
+    return model
 
 
 Reader.register(CausalModel, CausalReader)
