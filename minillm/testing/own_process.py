@@ -152,9 +152,10 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, int) and value.bit_length() < 10_000:  # Python writes no longer ones
         return int(value)
-    for kind in (float, str, bytes):
-        if isinstance(value, kind):
-            return kind(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, (str, bytes)):
+        return value[:]  # without a class of the reader's own
     if isinstance(value, (list, tuple)):
         return (list if isinstance(value, list) else tuple)(map(_plain, value))
     if isinstance(value, dict):
