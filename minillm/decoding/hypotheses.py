@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
+from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import CLAIM
 from minillm.decoding.encoder import read_sources
-from minillm.decoding.holder import Holder
 from minillm.layers import dense, embedding, heads
 from minillm.layers.norms import norm_if_any
 from minillm.layers.stack import AttendIn
@@ -29,7 +29,7 @@ from minillm.models.teacher_forcing import teacher_forcing
 GROWTH = 2  # factor by which a full pool grows
 
 
-class TransformerDecoder(Holder):
+class TransformerDecoder(OfModel):
     """The decoding of a Transformer, for beam search and sampling.
 
     A state has

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
+from minillm.decoding.base import StateReader
 from minillm.decoding.block_step import FoundWeights
-from minillm.decoding.holder import StateReader
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, State
 from minillm.ops.activations import logistic
