@@ -106,10 +106,8 @@ def _describe(error: BaseException, path: str) -> str:
     """An exception in one line, with the last line of the reader's file that led to it."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {describe_error(error)}"
-    found = last_line(error, lambda file: file == path)
-    return (
-        f"line {found[1]}, {found[2]}: {describe_error(error)}" if found else describe_error(error)
-    )
+    found, described = last_line(error, lambda file: file == path), describe_error(error)
+    return f"line {found[1]}, {found[2]}: {described}" if found else described
 
 
 def _stated(op: Callable, thing: Any) -> str:
