@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import told
+from minillm.errors import describe_error
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
@@ -219,7 +219,7 @@ class Point:
             except Exception as error:
                 raise TypeError(
                     'method="complex": expected an op that takes complex arrays, found one that '
-                    f"raises {told(error)}"
+                    f"raises {describe_error(error)}"
                 ) from error
 
     def _check_determinism(self) -> None:
