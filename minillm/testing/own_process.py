@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.errors import InputError, told
+from minillm.errors import InputError, describe_error
 
 SECONDS = 60.0  # without a message, after which the process is stopped
 _BEAT = 1.0  # seconds between two signs of life
@@ -125,7 +125,7 @@ def run(module: str, function: str, given: str) -> None:
     except InputError as error:
         kind, text = "input error", str(error)
     except BaseException as error:  # whatever the code raises
-        kind, text = "raised", told(error)
+        kind, text = "raised", describe_error(error)
     _send(kind, text)
     leave(0)  # threads that are left would keep the process
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import told
+from minillm.errors import describe_error
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
@@ -118,7 +118,7 @@ def _run(op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], label: 
     except GradientError:
         raise
     except Exception as error:
-        raise GradientError(f"{label}: the op raised {told(error)}") from error
+        raise GradientError(f"{label}: the op raised {describe_error(error)}") from error
     gradients = call_backward(backward, upstream, call=f"{label}: the backward")
     return outputs, tuple(np.array(g) for g in as_tuple(gradients))
 
