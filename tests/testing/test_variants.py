@@ -1,4 +1,4 @@
-"""Checks on request: layouts, empty arrays, float32, the complex step, a JVP, directions."""
+"""Checks on request: layouts, empty arrays, float32, directions."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from minillm.ops.gradient_cases import CASES
 from minillm.testing import (
     GradientError,
     check_float32,
-    check_gradients,
     check_layouts,
     check_projections,
 )
@@ -132,51 +131,6 @@ def test_float32_where_it_is_right(rng, scale):
 def test_float32_where_it_is_wrong(op, x, message):
     with np.errstate(all="ignore"), pytest.raises(GradientError, match=message):
         check_float32(op, np.array(x), rng=np.random.default_rng(0))
-
-
-# --- the complex step -----------------------------------------------------------------------
-
-
-def smooth(x, W, fault=0.0):
-    y = np.exp(np.sin(x @ W))
-
-    def backward(dy):
-        da = (1 + fault) * dy * y * np.cos(x @ W)
-        return da @ W.T, x.T @ da
-
-    return y, backward
-
-
-@given(rng=generators(), shapes=sizes(B=(1, 3), I=(1, 3), O=(1, 3)))
-def test_the_complex_step_finds_smaller_errors(rng, shapes):
-    B, I, O = shapes.values()
-    args = rng.standard_normal((B, I)), rng.standard_normal((I, O))
-    check_gradients(smooth, *args, rng=rng, method="complex", tolerance=1e-12)
-    check_gradients(smooth, *args, 1e-9, rng=rng)
-    with pytest.raises(GradientError, match="is wrong at"):
-        check_gradients(smooth, *args, 1e-9, rng=rng, method="complex", tolerance=1e-12)
-
-
-def fills_an_array(x):
-    y = np.empty(x.shape)
-    y[...] = 2 * x
-    return y, lambda dy: 2 * dy
-
-
-def test_the_complex_step_needs_an_analytic_forward():
-    rng, x = np.random.default_rng(0), np.array([1.0, -2.0])
-    with pytest.raises(GradientError, match="the forward is not analytic there"):
-        check_gradients(
-            lambda x: (np.abs(x), lambda dy: np.sign(x) * dy), x, rng=rng, method="complex"
-        )
-    with pytest.raises(GradientError, match=r"is wrong at .*numeric"):
-        check_gradients(
-            lambda x: (np.abs(x), lambda dy: 3 * np.sign(x) * dy), x, rng=rng, method="complex"
-        )
-    with pytest.raises(TypeError, match="expected an op that takes complex arrays"):
-        check_gradients(fills_an_array, x, rng=rng, method="complex")
-    with pytest.raises(ValueError, match='method: expected "central" or "complex", found'):
-        check_gradients(fills_an_array, x, rng=rng, method="forward")
 
 
 # --- the probability that random directions miss --------------------------------------------
