@@ -379,7 +379,7 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     out = ["--out", tmp_path / "x"]
     assert "expected init, the run that its additions are for" in fails("import", adapter, *out)
     assert (
-        "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm"
+        "--init: expected a run of bert, decoder, encoder, gpt or llama, found one of lm"
         in fails("import", adapter, *out, "--init", bases / "lm")
     )
     command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]
@@ -424,7 +424,7 @@ def test_wrong_input(bases, files, tmp_path, fails):
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
     line = fails("finetune", words, *out)
-    assert "RUN: expected a run of lm, gpt, llama, variant, bert, encoder or finetuned" in line
+    assert "RUN: expected a run of lm, gpt, llama, decoder, bert, encoder or finetuned" in line
     assert "found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]

@@ -1,4 +1,4 @@
-"""Transformers that predict the next token: GPT, Llama and its variants."""
+"""Transformers that predict the next token: GPT, Llama and the decoders after it."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.option import option_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import (
@@ -223,40 +223,40 @@ NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short t
 
 
 @dataclass(frozen=True)
-class VariantSettings(LlamaSettings):
-    """The settings of a variant."""
+class DecoderSettings(LlamaSettings):
+    """The settings of a decoder after Llama."""
 
     family: str = size(
-        VariantConfig, "family", "the family whose changes it has", choices=tuple(FAMILIES)
+        DecoderConfig, "family", "the family whose changes it has", choices=tuple(FAMILIES)
     )
-    window: int | None = size(VariantConfig, "window", default_help="all before it")
-    sinks: int = size(VariantConfig, "sinks", "first tokens in sight of all windows", "N", least=0)
+    window: int | None = size(DecoderConfig, "window", default_help="all before it")
+    sinks: int = size(DecoderConfig, "sinks", "first tokens in sight of all windows", "N", least=0)
     ngrams: int | None = size(
-        VariantConfig, "ngrams", default_help=f"{NGRAMS} of characters, otherwise 1"
+        DecoderConfig, "ngrams", default_help=f"{NGRAMS} of characters, otherwise 1"
     )
 
 
-class VariantKind(LlamaKind):
+class DecoderKind(LlamaKind):
     """A stack of blocks as one of the families that follow Llama has them."""
 
-    name = "variant"
+    name = "decoder"
     description = """\
-Train a variant of Llama, in the form of Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
+Train a decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
 or three things: biases, norms of queries and keys, windows, layers without rotation, four norms,
 scaled embeddings, a gated GELU. Most such models are imported, and fine-tuned. It learns from the
 same texts as a GPT, as `train gpt` does."""
     examples = """\
   minillm import Qwen3-0.6B-Q4_K_M.gguf --out runs/qwen
         then: minillm chat runs/qwen, minillm finetune runs/qwen chats.jsonl --out runs/mine
-  minillm train variant --family qwen3 --out runs/small --minutes 5
+  minillm train decoder --family qwen3 --out runs/small --minutes 5
         on the Python language reference, which ships with every CPython
-  minillm train variant shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
+  minillm train decoder shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
         on a text of your own: five of six layers see the last 64 tokens
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR --format gguf"""
-    model = Variant
-    config = VariantConfig
-    settings = VariantSettings
+    model = Decoder
+    config = DecoderConfig
+    settings = DecoderSettings
 
     def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a learning rate, and with n-grams for a fresh model of characters."""

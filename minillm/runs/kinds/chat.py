@@ -19,8 +19,8 @@ from minillm.data.splits import split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, Given, Job, Parts, Results
@@ -63,7 +63,7 @@ class ChatSettings(TrainingSettings, LoRASettings):
         LoRASettings,
         "init",
         None,
-        help="the run to begin with: of a llama or variant with a chat template, or another chat",
+        help="the run to begin with: of a llama or decoder with a chat template, or another chat",
         metavar="RUN",
         positional=True,
     )
@@ -133,11 +133,11 @@ class ChatFacts(Facts):
 
 
 class ChatKind(CausalAbilities):
-    """A Llama or a variant that has been trained to answer as in a set of conversations."""
+    """A Llama or a later decoder that has been trained to answer as in a set of conversations."""
 
     name = "chat"
     description = """\
-Fine-tune a chat model. RUN is a chat, or a llama or variant with a chat template, such as an
+Fine-tune a chat model. RUN is a chat, or a llama or decoder with a chat template, such as an
 imported one.
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
 loss counts the tokens of the answers. Or each line is a preference, {"prompt": ..., "chosen": ...,
@@ -165,20 +165,20 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     evaluation = AnswerEvaluation
 
     def config_of(self, values: Mapping[str, object]) -> type:
-        """A Llama's, or a variant's, which names its family."""
-        return VariantConfig if "family" in values else LlamaConfig
+        """A Llama's, or a decoder's, which names its family."""
+        return DecoderConfig if "family" in values else LlamaConfig
 
     def model_of(self, config: LlamaConfig) -> type:
-        """A Llama, or a variant."""
-        return Variant if isinstance(config, VariantConfig) else Llama
+        """A Llama, or a decoder after it."""
+        return Decoder if isinstance(config, DecoderConfig) else Llama
 
     # --- settings ---
 
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The rank of the additions that a run continues, if its weights are quantised."""
-        if not isinstance(initial.model, Llama | Variant):
+        if not isinstance(initial.model, Llama | Decoder):
             raise InputError(
-                f"RUN: expected a run of llama, variant or chat, found one of "
+                f"RUN: expected a run of llama, decoder or chat, found one of "
                 f"{initial.kind.name} in {initial.path}"
             )
         if initial.chat_template() is None:
