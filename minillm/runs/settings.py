@@ -1,17 +1,14 @@
 """Settings: the options of a run, declared once as the fields of a dataclass.
 
-    @dataclass(frozen=True)
-    class Settings(TrainingSettings):
-        hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
-        window: int = option(64, "steps of truncated backpropagation", "T", least=1, most=65536)
-
-A field carries its help and its range: see :mod:`minillm.option`.  A size belongs to the model: its
-default comes from the model's config, and it is stored with the model.
+A field carries its help and its range: see :mod:`minillm.option`.  Groups of settings that several
+kinds share are classes here, and :func:`settings` makes a kind's from them.  A size belongs to the
+model: its default comes from the model's config, and it is stored with the model.
 """
 
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from minillm.errors import InputError
 from minillm.option import Option, option, option_of, types_of, with_default
@@ -24,6 +21,7 @@ LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning", "sampling")
 
 S = TypeVar("S")
+Details = Mapping[str, Any]  # of minillm.option.Option: "help", "least" and so on
 
 _RATE: Any = {"metavar": "RATE", "least": 0, "below": 1}
 
@@ -64,24 +62,54 @@ SIZES = {
 }
 
 
-def size(
-    config: type,
-    name: str,
-    help: str | None = None,  # noqa: A002
-    metavar: str | None = None,
-    **details: Any,
-) -> Any:
-    """Declare a setting that is a field of the model's config, with the default there.
+def settings(
+    *bases: type, config: type | None = None, sizes: Mapping[str, Details] | None = None, **own: Any
+) -> type[Any]:
+    """The settings of a kind: those of ``bases``, in this order, with changes.
 
-    By default, help and range come from ``SIZES``.
+    ``sizes`` are the fields of the model's ``config`` that are settings, each with changes of its
+    entry in ``SIZES``; their defaults are the config's.  ``own`` are other defaults of the bases'
+    settings, changes of them, or new settings:
+
+        settings(
+            TextSettings, TrainingSettings,
+            config=GPTConfig,
+            sizes={"layers": {"help": "number of blocks"}, "heads": {}},
+            batch=16,                                                      # a default
+            learning_rate={"default": None, "default_help": "0.4 / width"},  # changes
+            window=(int, option(64, "steps of truncated backpropagation", "T")),  # a new setting
+        )
     """
-    default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+    known = [name for base in bases for name in types_of(base)]
+    entries: list[tuple[str, Any, Any]] = []
+    for name, details in (sizes or {}).items():
+        entries.append((name, *_size(config, name, details)))
+    for name, value in own.items():
+        if isinstance(value, tuple):
+            hint, value = value
+            default = value.default
+        else:
+            assert name in known, name
+            base = next(base for base in bases if name in types_of(base))
+            changes = value if isinstance(value, dict) else {"default": value}
+            default = changes.get("default", base.__dataclass_fields__[name].default)
+            rest = {key: change for key, change in changes.items() if key != "default"}
+            value, hint = with_default(base, name, default, **rest), get_type_hints(base)[name]
+        if default is None and hint is not type(None) and type(None) not in get_args(hint):
+            hint = hint | None
+        entries.append((name, hint, value))
+    return make_dataclass("Settings", entries, bases=bases, frozen=True)
+
+
+def _size(config: Any, name: str, details: Details) -> tuple[Any, Any]:
+    """The type of a size, and the field."""
+    default = config.__dataclass_fields__[name].default
     known = SIZES.get(name, Option(""))
-    details.setdefault("help", help or known.help)
-    details.setdefault("metavar", metavar or known.metavar)
+    details = dict(details)
     if type(default) is int:
         details.setdefault("least", known.least or 1)
-    return field(default=default, metadata={"option": replace(known, of_model=True, **details)})
+    changed = replace(known, of_model=True, **details)
+    return get_type_hints(config)[name], field(default=default, metadata={"option": changed})
 
 
 def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:
@@ -416,12 +444,12 @@ class TextEvaluation(ComparedEvaluation):
     )
 
 
-# --- facts about the data of a run --------------------------------------------------------------
+# --- what is stored about the data of a run -------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Facts about the data of any run."""
+class DataInfo:
+    """What is stored about the data of any run."""
 
     sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
@@ -431,7 +459,7 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelFacts(Facts):
-    """Facts about the data of a classifier."""
+class LabelInfo(DataInfo):
+    """What is stored about the data of a classifier."""
 
     labels: tuple[str, ...] = option(MISSING, "a name for each class")

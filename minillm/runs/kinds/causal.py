@@ -28,9 +28,9 @@ from minillm.runs.kind import (
     Parts,
     Results,
 )
-from minillm.runs.kinds._answering import AnswerEvaluation, results_of
-from minillm.runs.kinds._look import inside_of, text_ids
-from minillm.runs.kinds._text_data import (
+from minillm.runs.kinds.answering import AnswerEvaluation, results_of
+from minillm.runs.kinds.looking import inside_of, text_ids
+from minillm.runs.kinds.texts import (
     TextOfRun,
     check_longer,
 )

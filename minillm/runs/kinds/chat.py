@@ -24,8 +24,8 @@ from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, Given, Job, Parts, Results
-from minillm.runs.kinds._answering import AnswerEvaluation, on_answers, require_text, results_of
-from minillm.runs.kinds._text_data import require_initial
+from minillm.runs.kinds.answering import AnswerEvaluation, on_answers, require_text, results_of
+from minillm.runs.kinds.texts import require_initial
 from minillm.runs.kinds.causal import CausalAbilities
 from minillm.runs.load import load
 from minillm.runs.run import Run

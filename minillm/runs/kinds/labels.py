@@ -34,7 +34,7 @@ from minillm.models.vectors import Vectors
 from minillm.option import option
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results, Vocabularies
-from minillm.runs.kinds._text_data import recorded, require_initial, vocabulary_for
+from minillm.runs.kinds.texts import recorded, require_initial, vocabulary_for
 from minillm.runs.kinds.language import save_imported
 from minillm.runs.load import load
 from minillm.runs.run import Classified, Run

@@ -40,15 +40,15 @@ from minillm.runs.kind import (
     Results,
     Stored,
 )
-from minillm.runs.kinds._beside import (
+from minillm.runs.kinds.beside import (
     MixtureReader,
     best_ngram,
     inside_beside,
     results_beside,
     with_sources,
 )
-from minillm.runs.kinds._look import look_by
-from minillm.runs.kinds._text_data import (
+from minillm.runs.kinds.looking import look_by
+from minillm.runs.kinds.texts import (
     TextOfRun,
     evaluation_ids,
     figures_of,

@@ -24,8 +24,8 @@ from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.option import option
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._look import inside_of, text_ids
-from minillm.runs.kinds._text_data import (
+from minillm.runs.kinds.looking import inside_of, text_ids
+from minillm.runs.kinds.texts import (
     check_longer,
     evaluation_ids,
     frame_of,

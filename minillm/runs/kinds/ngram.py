@@ -19,8 +19,8 @@ from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
-from minillm.runs.kinds._look import look_by
-from minillm.runs.kinds._text_data import (
+from minillm.runs.kinds.looking import look_by
+from minillm.runs.kinds.texts import (
     Counted,
     evaluation_blocks,
     language_results,

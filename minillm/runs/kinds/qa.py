@@ -16,7 +16,7 @@ from minillm.models.bert import BERTConfig
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._text_data import framing_vocabulary, vocabulary_for, with_frame
+from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Answered, Run
 from minillm.runs.settings import (
     Evaluation,

@@ -11,7 +11,7 @@ from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
-from minillm.runs.kinds._text_data import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
+from minillm.runs.kinds.texts import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Evaluation,

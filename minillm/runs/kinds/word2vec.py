@@ -17,7 +17,7 @@ from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.runs.config import save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
-from minillm.runs.kinds._text_data import evaluation_blocks, name_of
+from minillm.runs.kinds.texts import evaluation_blocks, name_of
 from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (

@@ -15,9 +15,8 @@ from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
-from minillm.runs.kind import Data, Given, Job, Results, check_fingerprint
+from minillm.runs.kind import Data, EvalData, Results, Training, check_fingerprint
 from minillm.runs.run import Run
-from minillm.runs.settings import Facts
 from minillm.text import (
     PublishedTokenizer,
     Vocabulary,
@@ -49,45 +48,43 @@ class TextOfRun(NamedTuple):
     tokenizer: Vocabulary
     training: Ids
     validation: Ids  # the held-out last tenth
-    facts: Facts
 
 
-def open_text(job: Job) -> TextOfRun:
+def open_text(training: Training) -> TextOfRun:
     """The text to train on, and the text to validate on.
 
     For files, the vocabulary is learned from the training text, unless there is ``--tokenizer`` or
     ``--init``.  The text consists of documents if EOS occurs in it.  Shards have a vocabulary; all
     are read once, to detect damage early.
     """
-    settings, data = job.settings, job.data
+    settings, data, name = training.settings, training.data, name_of(training.data)
     shards = open_shards(data["files"])
     if shards is not None:
-        tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
+        tokenizer = vocabulary_for(training, "", lambda: tokenizer_of(shards))
         check_same_vocabulary(shards, tokenizer, "tokenizer")
-        job.record(shards.sha256, name_of(data))
-        verify(shards, job.quiet)
+        training.record(shards.sha256, name)
+        verify(shards, training.quiet)
         begin, end = shards.split()
-        facts = Facts(documents=shards.eos is not None)
-        return TextOfRun(tokenizer, with_replay(begin, job), end, facts)
+        training.info["documents"] = shards.eos is not None
+        return TextOfRun(tokenizer, with_replay(begin, training), end)
     text, sha256 = read_training_text(data)
-    job.record(sha256, name_of(data))
-    training, validation = split_text(text)
+    training.record(sha256, name)
+    beginning, held_out = split_text(text)
     tokenizer = vocabulary_for(
-        job,
+        training,
         settings.unit,
         lambda: build_vocabulary(
-            [training],
+            [beginning],
             settings.split_into,
             settings.minimum_count,
             settings.vocabulary,
-            held_out=[validation],
+            held_out=[held_out],
         ),
     )
-    name = name_of(data)
-    ids = tokenizer.encode(training, name)
-    documents = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
-    held_out = tokenizer.encode(validation, name)
-    return TextOfRun(tokenizer, with_replay(ids, job), held_out, Facts(documents=documents))
+    ids = tokenizer.encode(beginning, name)
+    ends = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+    training.info["documents"] = ends
+    return TextOfRun(tokenizer, with_replay(ids, training), tokenizer.encode(held_out, name))
 
 
 def training_ids(run: Run) -> Ids:
@@ -114,30 +111,30 @@ def _ids_of(run: Run, part: int) -> Ids:
 
 
 def evaluation_ids(
-    run: Run, given: Given | None = None, part: str | None = None
+    run: Run, data: EvalData | None = None, part: str | None = None
 ) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
     if part == "test":
         raise InputError("part: the text of a language model has no test part")
-    if given is None or not given.title:
+    if data is None or not data.title:
         ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
         return f"the held-out {part} of {name_of(run.data)}", ids
-    name, shards = given.title, open_shards(given.files)
+    name, shards = data.title, open_shards(data.files)
     if shards is None:
-        return name, run.tokenizer.encode("".join(given.blocks(MOST_IN_MEMORY)), name)
+        return name, run.tokenizer.encode("".join(data.blocks(MOST_IN_MEMORY)), name)
     check_same_vocabulary(shards, run.tokenizer, str(run.path))
     return name, shards
 
 
 def evaluation_blocks(
-    run: Run, given: Given, part: str | None, held_out: bool
+    run: Run, data: EvalData, part: str | None, held_out: bool
 ) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
     if part == "test":
         raise InputError("part: a text has no test part")
-    if given.title:
-        return given.title, given.blocks()
+    if data.title:
+        return data.title, data.blocks()
     check_kept(run)
     text = TextStream(run.data["files"])
     check_fingerprint(run.data, text.sha256, name_of(run.data))
@@ -220,17 +217,17 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
 # (1995), "Catastrophic forgetting, rehearsal and pseudorehearsal", for the remedy.
 
 
-def with_replay(training: Ids, job: Job) -> Ids:
+def with_replay(ids: Ids, training: Training) -> Ids:
     """The training text; with ``--replay``, mixed with the text of the run of ``--init``.
 
     InputError if the old text cannot be read again, or the new one does not fit in memory.
     """
-    share = getattr(job.settings, "replay", 0.0)
-    if not share or job.initial is None:
-        return training
-    if isinstance(training, Shards):
+    share = getattr(training.settings, "replay", 0.0)
+    if not share or training.initial is None:
+        return ids
+    if isinstance(ids, Shards):
         raise InputError("replay: expected FILEs of text to adapt to, found shards")
-    return in_turns(training[:], training_ids(job.initial), share)
+    return in_turns(ids[:], training_ids(training.initial), share)
 
 
 def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
@@ -319,23 +316,23 @@ LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
 LEAST_WORD_PIECES = 7  # the special tokens, and a character
 
 
-def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
+def vocabulary_for(training: Training, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
     """The vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
 
     InputError if a run to resume had another one.
     """
-    if job.initial is not None:
-        return recorded(job, job.initial.tokenizer, job.data["init"])
-    if path := job.data.get("tokenizer"):
-        return recorded(job, load_tokenizer(path), path)
-    check_size(unit, job.settings.vocabulary)
+    if training.initial is not None:
+        return recorded(training, training.initial.tokenizer, training.data["init"])
+    if path := training.data.get("tokenizer"):
+        return recorded(training, load_tokenizer(path), path)
+    check_size(unit, training.settings.vocabulary)
     return make()
 
 
-def recorded(job: Job, tokenizer: Vocabulary, path: str) -> Vocabulary:
+def recorded(training: Training, tokenizer: Vocabulary, path: str) -> Vocabulary:
     """The vocabulary, whose fingerprint is recorded, so that it cannot change before a resume."""
     sha256 = digest_of(tokenizer.to_dict())
-    job.record(sha256, path, "the vocabulary has", key="vocabulary_sha256")
+    training.record(sha256, path, "the vocabulary has", key="vocabulary_sha256")
     return tokenizer
 
 
@@ -375,8 +372,8 @@ def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
     return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
 
 
-def require_initial(job: Job) -> Run:
+def require_initial(training: Training) -> Run:
     """The run to begin with.  InputError without one."""
-    if job.initial is None:
+    if training.initial is None:
         raise InputError("RUN: expected the folder of a run to begin with, found none")
-    return job.initial
+    return training.initial

@@ -27,8 +27,8 @@ from minillm.models import ngram_cache
 from minillm.models.mixture import LENGTHS, Mixed, Mixture, class_of
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.runs.kind import Results
-from minillm.runs.kinds._look import inside_of, state_after, text_ids
-from minillm.runs.kinds._text_data import figures_of, held_out_ids, training_ids
+from minillm.runs.kinds.looking import inside_of, state_after, text_ids
+from minillm.runs.kinds.texts import figures_of, held_out_ids, training_ids
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
 from minillm.training.language_model import stretches
