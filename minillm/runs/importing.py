@@ -36,7 +36,12 @@ def read_foreign(path: str | Path) -> Run:
 
 
 def run_of(
-    kind: Kind, contents: Contents, file: str, settings: Any = None, info: Data | None = None
+    kind: Kind,
+    contents: Contents,
+    file: str,
+    settings: Any = None,
+    info: Data | None = None,
+    unit: str = "",
 ) -> Run:
     """A run of the contents of a file, with the kind's settings and what is known of its data."""
     model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
@@ -45,7 +50,7 @@ def run_of(
     settings = kind.settings() if settings is None else settings
     data = {name: [] for name in ("files",) if name in types_of(kind.settings)}
     data |= {"imported": absolute(file), **(info or {})}
-    config = RunConfig(kind, model.config, settings, data)
+    config = RunConfig(kind, model.config, settings, data, unit)
     path, weights = Path(file), contents.weights or Path(file)
     return kind.run(config, model, {"tokenizer": tokenizer}, path, weights, chat)
 

@@ -54,6 +54,7 @@ from minillm.runs.kinds.texts import (
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    MUON,
     AdaptationSettings,
     TextEvaluation,
     TrainingSettings,
