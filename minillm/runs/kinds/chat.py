@@ -356,7 +356,7 @@ chat_settings = partial(
     settings,
     ChatSettings,
     init={
-        "help": "the run to begin with: of a llama or variant with a chat template, or another chat",
+        "help": "the run to begin with: a chat, or a llama or variant with a chat template",
         "metavar": "RUN",
         "positional": True,
     },
