@@ -22,8 +22,9 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.option import check_names, make, option_of, types_of
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training
-from minillm.runs.kinds.answering import AnswerEvaluation, results_of
+from minillm.runs.kinds.answering import results_of
 from minillm.runs.kinds.language import (
+    TEXT_OPTIONS,
     TextRun,
     begin_with_adamw,
     closing,
@@ -39,6 +40,7 @@ from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
     MUON,
     AdaptationSettings,
+    EvalOptions,
     ShardSettings,
     TextSettings,
     TrainingSettings,
@@ -144,7 +146,7 @@ class CausalRun(TextRun, Summarises):
 class AnsweringRun(CausalRun):
     """A run that is also measured on conversations."""
 
-    def measure(self, data: EvalData, options: AnswerEvaluation) -> Results:  # type: ignore[override]
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Figures on a text or on conversations, as the file has it."""
         return results_of(self, data, options) or super().measure(data, options)
 
@@ -241,7 +243,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 llama_kind = partial(
     causal_kind,
     run=AnsweringRun,
-    evaluation=AnswerEvaluation,
+    eval_options=(*TEXT_OPTIONS, "pattern"),
     begin=begin_with_adamw,
     imported=imported_llama,
 )
