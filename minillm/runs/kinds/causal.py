@@ -53,6 +53,7 @@ from minillm.training import Summary
 from minillm.training.language_model import ContextTask, token_losses_in_context
 from minillm.training.progress import progress_bar
 
+RATE = 0.4  # the learning rate of a model of width 1
 SAMPLE = 60  # tokens shown after each validation
 
 
@@ -196,7 +197,7 @@ causal_kind = partial(
     text_kind,
     prepare=partial(prepare, task_of=reads_context),
     closing=closing_with_speed,
-    complete=rate_by_width(0.4),
+    complete=rate_by_width(RATE),
     padded=True,
 )
 causal_settings = partial(
@@ -279,7 +280,7 @@ NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short t
 
 def complete_variant(training: Training, given: Given) -> Any:
     """The settings with a learning rate, and with n-grams for a fresh model of characters."""
-    settings = rate_by_width(0.4)(training, given)
+    settings = rate_by_width(RATE)(training, given)
     is_fresh = training.initial is None
     if settings.ngrams is None and settings.unit == "character" and is_fresh:
         return replace(settings, ngrams=NGRAMS)
