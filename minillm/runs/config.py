@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from minillm.errors import InputError, check_names, short, told
 from minillm.option import checked, make, option_of, types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Kind, RunConfig, Vocabularies, find_kind, kinds
+from minillm.runs.kind import TITLES, Data, Kind, RunConfig, Vocabularies, find_kind
 from minillm.runs.settings import (
     LENGTHS,
     TrainingSettings,
@@ -92,7 +92,7 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> RunConfig:
     """
     folder.settle()
     values, path = folder.load_json("config.json"), folder.path / "config.json"
-    known = [kind.name] if kind else list(kinds())
+    known = [kind.name] if kind else list(TITLES)
     if values.get("kind") not in known:
         found = short(values.get("kind"))
         raise InputError(f"{path}: expected a run of {' or '.join(known)}, found {found}")

@@ -16,7 +16,7 @@ from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, formats
 from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
-from minillm.option import make
+from minillm.option import make, types_of
 from minillm.runs.kind import Data, Kind, RunConfig, kinds
 from minillm.runs.run import Run
 
@@ -36,15 +36,21 @@ def read_foreign(path: str | Path) -> Run:
 
 
 def run_of(
-    kind: Kind, contents: Contents, file: str, settings: Any = None, data: Data | None = None
+    kind: Kind,
+    contents: Contents,
+    file: str,
+    settings: Any = None,
+    info: Data | None = None,
+    unit: str = "",
 ) -> Run:
     """A run of the contents of a file, with the kind's settings and what is known of its data."""
     model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
     if chat is not None:
         make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
     settings = kind.settings() if settings is None else settings
-    data = {"files": [], "imported": absolute(file)} if data is None else data
-    config = RunConfig(kind, model.config, settings, data)
+    data = {name: [] for name in ("files",) if name in types_of(kind.settings)}
+    data |= {"imported": absolute(file), **(info or {})}
+    config = RunConfig(kind, model.config, settings, data, unit)
     path, weights = Path(file), contents.weights or Path(file)
     return kind.run(config, model, {"tokenizer": tokenizer}, path, weights, chat)
 

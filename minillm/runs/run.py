@@ -130,13 +130,21 @@ class Run:
         """
         if not isinstance(text, str):
             return [self.look(one, beside, target) for one in text]
-        if target is None and beside is not None and "target" in self.vocabularies:
-            target = self.translate(text)
-        inside = self.inside(text, target)
+        translates = "target" in self.vocabularies
+        if target is not None and not translates:
+            raise InputError(
+                f"target: expected a run of a translator with it, found {self.kind.name!r}"
+            )
         if beside is None:
+            inside = self.inside(text, target) if translates else self.inside(text)
             return Page(*self.with_its_text(text, inside))
+        if translates:
+            target = self.translate(text) if target is None else target
         return Page(
-            inside, beside.inside(text, target if "target" in beside.vocabularies else None)
+            *(
+                run.inside(text, target) if "target" in run.vocabularies else run.inside(text)
+                for run in (self, beside)
+            )
         )
 
     def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:

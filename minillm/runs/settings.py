@@ -5,12 +5,12 @@ kinds share are classes here, and :func:`settings` makes a kind's from them.  A 
 model: its default comes from the model's config, and it is stored with the model.
 """
 
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from minillm.errors import InputError
+from minillm.layers.recurrent import CELLS
 from minillm.option import Option, option, option_of, types_of, with_default
 from minillm.training.optimisers import OPTIMISERS
 from minillm.training.options import LoopSettings, of_descent
@@ -21,7 +21,6 @@ LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning", "sampling")
 
 S = TypeVar("S")
-Details = Mapping[str, Any]  # of minillm.option.Option: "help", "least" and so on
 
 _RATE: Any = {"metavar": "RATE", "least": 0, "below": 1}
 
@@ -49,7 +48,7 @@ SIZES = {
     "inner": Option("width inside a layer", "E", least=1, most=1 << 20, rare=True),
     "convolution": Option("tokens that the convolution sees", "K", least=2, most=1000, rare=True),
     "rank": Option("rank of the matrix of the steps' sizes", "R", least=1, most=65536, rare=True),
-    "cell": Option("kind of recurrence"),
+    "cell": Option("kind of recurrence", choices=tuple(CELLS)),
     "dropout": Option("fraction of activations zeroed in training", **_RATE),
     "coverage": Option("weight of the loss for attending to the same words again", least=0),
     "label_smoothing": Option(
@@ -62,54 +61,62 @@ SIZES = {
 }
 
 
-def settings(
-    *bases: type, config: type | None = None, sizes: Mapping[str, Details] | None = None, **own: Any
-) -> type[Any]:
+def settings(*bases: type, config: type | None = None, sizes: str = "", **own: Any) -> type[Any]:
     """The settings of a kind: those of ``bases``, in this order, with changes.
 
-    ``sizes`` are the fields of the model's ``config`` that are settings, each with changes of its
-    entry in ``SIZES``; their defaults are the config's.  ``own`` are other defaults of the bases'
-    settings, changes of them, or new settings:
+    ``sizes`` are the names of fields of the model's ``config`` that are settings; their defaults
+    are the config's.  ``own`` are other defaults, changes of declarations, or new settings:
 
         settings(
             TextSettings, TrainingSettings,
-            config=GPTConfig,
-            sizes={"layers": {"help": "number of blocks"}, "heads": {}},
-            batch=16,                                                      # a default
-            learning_rate={"default": None, "default_help": "0.4 / width"},  # changes
-            window=(int, option(64, "steps of truncated backpropagation", "T")),  # a new setting
+            config=LanguageModelConfig,
+            sizes="layers hidden embedding",
+            batch=16,                                                         # a default
+            embedding={"least": 0, "help": "0: one-hot input"},               # changes
+            learning_rate={"default": None, "default_help": "0.4 / width"},
+            window=(int, option(64, "steps", "T", least=1)),                  # a new setting
         )
     """
-    known = [name for base in bases for name in types_of(base)]
-    entries: list[tuple[str, Any, Any]] = []
-    for name, details in (sizes or {}).items():
-        entries.append((name, *_size(config, name, details)))
-    for name, value in own.items():
-        if isinstance(value, tuple):
-            hint, value = value
-            default = value.default
-        else:
-            assert name in known, name
-            base = next(base for base in bases if name in types_of(base))
-            changes = value if isinstance(value, dict) else {"default": value}
-            default = changes.get("default", base.__dataclass_fields__[name].default)
-            rest = {key: change for key, change in changes.items() if key != "default"}
-            value, hint = with_default(base, name, default, **rest), get_type_hints(base)[name]
-        if default is None and hint is not type(None) and type(None) not in get_args(hint):
+    made = dict.fromkeys(sizes.split())
+    for name in {**made, **own}:
+        changes = own.get(name, {})
+        if isinstance(changes, tuple):
+            made[name] = changes
+            continue
+        changes = changes if isinstance(changes, dict) else {"default": changes}
+        declares = config if name in made else next(b for b in bases if name in types_of(b))
+        default = declares.__dataclass_fields__[name].default
+        details = {"default": default, **changes}
+        default = details.pop("default")
+        known = option_of(declares, name)
+        if name in made:
+            known = size(declares, name).metadata["option"]
+        hint = get_type_hints(declares)[name]
+        if default is None and type(None) not in get_args(hint):
             hint = hint | None
-        entries.append((name, hint, value))
-    return make_dataclass("Settings", entries, bases=bases, frozen=True)
+        made[name] = hint, field(default=default, metadata={"option": replace(known, **details)})
+    return make_dataclass(
+        "Settings", [(name, *declared) for name, declared in made.items()], bases=bases, frozen=True
+    )
 
 
-def _size(config: Any, name: str, details: Details) -> tuple[Any, Any]:
-    """The type of a size, and the field."""
-    default = config.__dataclass_fields__[name].default
+def size(
+    config: type,
+    name: str,
+    help: str | None = None,  # noqa: A002
+    metavar: str | None = None,
+    **details: Any,
+) -> Any:
+    """Declare a setting that is a field of the model's config, with the default there.
+
+    By default, help and range come from ``SIZES``.
+    """
+    default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
     known = SIZES.get(name, Option(""))
-    details = dict(details)
-    if type(default) is int:
-        details.setdefault("least", known.least or 1)
-    changed = replace(known, of_model=True, **details)
-    return get_type_hints(config)[name], field(default=default, metadata={"option": changed})
+    known = replace(known, of_model=True, help=help or known.help, metavar=metavar or known.metavar)
+    if type(default) is int and known.least is None:
+        known = replace(known, least=1)
+    return field(default=default, metadata={"option": replace(known, **details)})
 
 
 def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:
@@ -195,6 +202,14 @@ class TrainingSettings(LoopSettings):
         rare=True,
     )
     batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
+
+
+def by_default(text: str, value: object = None) -> dict[str, Any]:
+    """Another default of a setting, which the help describes by a text."""
+    return {"default": value, "default_help": text}
+
+
+MUON = by_default("muon; with --init adamw", "muon")  # an optimiser
 
 
 @dataclass(frozen=True)
@@ -327,6 +342,19 @@ class TextSettings(FilesSettings, VocabularySettings):
 
     unit: str = of_text("character", "tokens", choices=("character", "word", "bpe"))
     vocabulary: int = 10000
+
+
+@dataclass(frozen=True)
+class WindowSettings(TextSettings):
+    """Settings of a language model that reads on from window to window."""
+
+    window: int = option(
+        64,
+        "tokens of a window, which begins with the state of the one before",
+        "T",
+        least=1,
+        most=65536,
+    )
 
 
 @dataclass(frozen=True)
