@@ -20,7 +20,6 @@ from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.layers import attention
-from minillm.layers.recurrent import CELLS
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import (
     read_encoder_decoder,
@@ -39,6 +38,7 @@ from minillm.runs.kinds.looking import inside_of
 from minillm.runs.kinds.texts import vocabulary_for
 from minillm.runs.run import Summarises
 from minillm.runs.settings import (
+    MUON,
     ComparedEvaluation,
     DataInfo,
     LoRASettings,
@@ -46,6 +46,7 @@ from minillm.runs.settings import (
     SummarySearch,
     TrainingSettings,
     VocabularySettings,
+    by_default,
     config_from,
     of_data,
     of_text,
@@ -66,7 +67,7 @@ MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns 
 MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 TARGETS_COUNT = 5  # times, among the words of a summariser: a word of a target will be written
-ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # of a Transformer 128 wide
+ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # learning rates; Muon's is of a Transformer 128 wide
 
 
 @dataclass(frozen=True)
@@ -538,12 +539,13 @@ lines source<TAB>target, whose last tenth is held out; or a built-in set:
   docstrings     the source of a Python function to the first sentence of its docstring
 """
 
-RECURRENT = {
-    "cell": {"choices": tuple(CELLS)},
-    "layers": {"help": "layers of the encoder, and of the decoder", "most": 64},
-    "hidden": {"help": "width of the decoder, and of each direction of the encoder"},
-    "embedding": {},
-}
+recurrent_settings = partial(
+    settings,
+    PairSettings,
+    layers={"help": "layers of the encoder, and of the decoder", "most": 64},
+    hidden={"help": "width of the decoder, and of each direction of the encoder"},
+    learning_rate=ADAM_RATE,
+)
 
 SEQ2SEQ = pair_kind(
     name="seq2seq",
@@ -560,20 +562,14 @@ kinds of attention it sees all positions of the source at each step, as since 20
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\"""",
     model=EncoderDecoder,
     config=EncoderDecoderConfig,
-    settings=settings(
-        PairSettings,
+    settings=recurrent_settings(
         config=EncoderDecoderConfig,
-        sizes={
-            "attention": {"help": "attention to the source", "choices": tuple(attention.KINDS)},
-            **RECURRENT,
-            "dropout": {},
-            "label_smoothing": {},
-        },
+        sizes="attention cell layers hidden embedding dropout label_smoothing",
+        attention={"help": "attention to the source", "choices": tuple(attention.KINDS)},
         forward_only=(
             bool,
             option(False, "an encoder that reads in one direction, not in both", rare=True),
         ),
-        learning_rate=2e-3,
     ),
 )
 
@@ -594,17 +590,12 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
     settings=settings(
         PairSettings,
         config=TransformerConfig,
-        sizes={
-            "layers": {"help": "blocks of the encoder, and of the decoder", "most": 256},
-            "heads": {},
-            "width": {"help": "width of a block: even, a multiple of the heads", "least": 2},
-            "feed_forward": {},
-            "post_norm": {
-                "help": "norm after each sum, as published, not inside the branch",
-                "rare": True,
-            },
-            "dropout": {},
-            "label_smoothing": {},
+        sizes="layers heads width feed_forward post_norm dropout label_smoothing",
+        layers={"help": "blocks of the encoder, and of the decoder", "most": 256},
+        width={"help": "width of a block: even, a multiple of the heads", "least": 2},
+        post_norm={
+            "help": "norm after each sum, as published, not inside the branch",
+            "rare": True,
         },
         schedule=(
             str,
@@ -628,11 +619,8 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
         batch=64,
         beta2=0.98,
         vocabulary=8000,
-        optimiser={"default": "muon", "default_help": "muon; with --init adamw"},
-        learning_rate={
-            "default": None,
-            "default_help": "8e-3; with adamw and sgd 2e-3; with --init 0.3 of it",
-        },
+        optimiser=MUON,
+        learning_rate=by_default("8e-3; with adamw and sgd 2e-3; with --init 0.3 of it"),
         momentum=0.95,
     ),
 )
@@ -655,10 +643,9 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         "source": ("vocabulary.json", "vocabulary"),
         "target": ("vocabulary.json", "vocabulary"),
     },
-    settings=settings(
-        PairSettings,
+    settings=recurrent_settings(
         config=PointerGeneratorConfig,
-        sizes={**RECURRENT, "coverage": {}, "dropout": {}},
+        sizes="cell layers hidden embedding coverage dropout",
         unit={
             "default": "word",
             "help": "tokens: word, in lower case, with the words of each source added; or bpe",
@@ -667,6 +654,5 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         },
         vocabulary=10_000,
         batch=32,
-        learning_rate=2e-3,
     ),
 )
