@@ -14,7 +14,7 @@ EOS = 3
 @given(st.lists(st.tuples(TEXTS, TEXTS)), st.integers(1, 13), st.integers(1, 13))
 def test_longer_sides_are_cut_and_counted_and_only_whole_targets_end(pairs, most, most_written):
     settings = PairSettings(max_source=most, max_target=most_written)
-    (sources, targets), line = encode_pairs(pairs, LETTERS, LETTERS, settings)
+    (sources, targets), line, unknown = encode_pairs(pairs, LETTERS, LETTERS, settings)
     assert len(sources) == len(targets) == len(pairs)
     for row, (source, target) in enumerate(pairs):
         assert LETTERS.decode(sources[row]) == source[:most]
@@ -27,3 +27,4 @@ def test_longer_sides_are_cut_and_counted_and_only_whole_targets_end(pairs, most
     expected = f", {cut} sources are cut to {most} tokens" * (cut > 0)
     expected += f", {cut_targets} targets are cut to {most_written} tokens" * (cut_targets > 0)
     assert line == expected
+    assert unknown == [0, 0]

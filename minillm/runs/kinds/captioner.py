@@ -52,7 +52,9 @@ def prepare(training: Training) -> None:
         )
         batches.append(Minibatches((images, captions[-1]), settings.batch, settings.seed))
     training.model = Captioner(config, training.rng)
-    training.task = MinibatchTask(training.model, *batches, lambda batch: int(batch[2].sum()))
+    training.task = MinibatchTask(
+        training.model, batches[0], batches[1], lambda batch: int(batch[2].sum())
+    )
     training.unit = "character"
     training.vocabularies = {"tokenizer": tokenizer}
     training.baseline = frequency_loss(captions[0].ids, captions[1].ids)

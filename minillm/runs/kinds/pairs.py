@@ -1,6 +1,5 @@
 """Encoder-decoders: training on pairs of texts, translations and summaries, and their measures."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, replace
@@ -8,14 +7,14 @@ from functools import partial
 from itertools import islice
 from operator import gt
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import JUDGED, Pair, PairData, PairFile, are_summaries, read_pairs
+from minillm.data.pairs import Pair, PairData, PairFile, are_summaries, read_pairs
 from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
@@ -66,6 +65,7 @@ TOGETHER = 256  # texts that are summarised together: texts of similar length sh
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
 MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
+UNKNOWN = "unknown words in the validation pairs: {:.1%} in the sources, {:.1%} in the targets"
 TARGETS_COUNT = 5  # times, among the words of a summariser: a word of a target will be written
 ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # learning rates; Muon's is of a Transformer 128 wide
 
@@ -91,7 +91,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         100, "learn to write the first N tokens of a target", "N", least=1, most=10_000
     )
     pretokenised: bool = of_text(
-        False, "words are separated by spaces already, also for BLEU", rare=True
+        False, "the texts are tokenised already, so BLEU splits them at spaces", rare=True
     )
     batch: int = 128
 
@@ -118,18 +118,19 @@ def prepare(training: Training) -> None:
     settings, data = training.settings, training.data
     pairs = open_data(data)
     source, target = new_vocabularies(training, pairs)
-    columns = []
-    for part in ("training", "validation"):
-        encoded, cut = encode_pairs(pairs.pairs(part), source, target, settings)
-        if not len(encoded[0]):
+    encoded = {
+        part: encode_pairs(pairs.pairs(part), source, target, settings)
+        for part in ("training", "validation")
+    }
+    for part, (columns, cut, _) in encoded.items():
+        if not len(columns[0]):
             raise InputError(f"{data['data']}: expected {part} pairs, found none")
-        training.notes.append(f"{len(encoded[0]):,} {part} pairs{cut}")
-        columns.append(encoded)
-    (sources, targets), validation = columns
+        training.notes.append(f"{len(columns[0]):,} {part} pairs{cut}")
+    (sources, targets), validation = (each.columns for each in encoded.values())
     if source.unknown is not None or target.unknown is not None:
-        shares = unknown_shares(validation, source, target)
+        shares = encoded["validation"].unknown
         many = ": the model cannot write them; the unit character has none"
-        training.notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
+        training.notes.append(UNKNOWN.format(*shares) + many * (max(shares) > MOST_UNKNOWN))
     training.record(fingerprint((sources, targets)), data["data"], "the data have")
     training.info["longest_target"] = int(targets.lengths.max())
     training.vocabularies = {"source": source, "target": target}
@@ -145,8 +146,10 @@ def prepare(training: Training) -> None:
         shared=getattr(settings, "joint", False),
     )
     training.model = training.kind.model(config, training.rng)
-    batches = [Minibatches(part, settings.batch, settings.seed) for part in columns]
-    training.task = MinibatchTask(training.model, *batches, count_tokens)
+    batches = [
+        Minibatches(each.columns, settings.batch, settings.seed) for each in encoded.values()
+    ]
+    training.task = MinibatchTask(training.model, batches[0], batches[1], count_tokens)
 
 
 def complete(training: Training, given: Given) -> Any:
@@ -163,8 +166,7 @@ def complete(training: Training, given: Given) -> Any:
     if "word" not in registry.set_of_pairs(data["data"]).units:
         return settings
     vocabularies = new_vocabularies(training, pairs)
-    columns, _ = encode_pairs(pairs.pairs("validation"), *vocabularies, settings)
-    shares = unknown_shares(columns, *vocabularies)
+    shares = encode_pairs(pairs.pairs("validation"), *vocabularies, settings).unknown
     if max(shares) <= MOST_UNKNOWN:
         return settings
     most = (settings.max_source, settings.max_target)
@@ -174,7 +176,7 @@ def complete(training: Training, given: Given) -> Any:
         size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
         changed = replace(settings, unit="bpe", vocabulary=size)
     training.report(
-        f"{describe_unknown(shares)}: too many, so the unit is {changed.unit}; "
+        f"{UNKNOWN.format(*shares)}: too many, so the unit is {changed.unit}; "
         "--unit sets another one"
     )
     return changed
@@ -221,10 +223,18 @@ def new_vocabularies(training: Training, pairs: PairData) -> tuple[Vocabulary, V
     return one, one
 
 
+class Encoded(NamedTuple):
+    """Pairs as ids, and how much of them is lost."""
+
+    columns: tuple[Sequences, Sequences]  # sources and targets
+    cut: str  # the end of a line about them: how many sides are cut
+    unknown: list[float]  # the shares of unknown words, of the sources and of the targets
+
+
 def encode_pairs(
     pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, settings: PairSettings
-) -> tuple[tuple[Sequences, Sequences], str]:
-    """The pairs as ids, and the end of a line about them: how many sides are cut.
+) -> Encoded:
+    """The ids of pairs.
 
     EOS follows each target, except one that is cut, because it did not end there.
     """
@@ -238,29 +248,13 @@ def encode_pairs(
         targets.append(written[:most_written] if is_cut else [*written, len(target)])
         cut_sources += len(ids) > most
         cut_targets += is_cut
-    line = f", {cut_sources:,} sources are cut to {most:,} tokens" if cut_sources else ""
-    line += f", {cut_targets:,} targets are cut to {most_written:,} tokens" if cut_targets else ""
-    return (sources, targets), line
-
-
-def unknown_shares(
-    columns: tuple[Sequences, Sequences], source: Vocabulary, target: Vocabulary
-) -> list[float]:
-    """The shares of unknown words among the words of the sources, and of the targets."""
-    shares = []
-    for texts, vocabulary in zip(columns, (source, target), strict=True):
-        words = texts.ids[texts.ids != len(vocabulary)]  # without EOS
-        unknown = int(np.count_nonzero(words == vocabulary.unknown))
-        shares.append(unknown / max(1, len(words)))
-    return shares
-
-
-def describe_unknown(shares: Sequence[float]) -> str:
-    """A line about the shares of unknown words."""
-    source, target = (f"{share:.1%}" for share in shares)
-    return (
-        f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
-    )
+    cut = f", {cut_sources:,} sources are cut to {most:,} tokens" if cut_sources else ""
+    cut += f", {cut_targets:,} targets are cut to {most_written:,} tokens" if cut_targets else ""
+    unknown = []
+    for side, vocabulary in ((sources, source), (targets, target)):
+        words = side.ids[side.ids != len(vocabulary)]  # without EOS
+        unknown.append(float((words == vocabulary.unknown).sum()) / max(1, len(words)))
+    return Encoded((sources, targets), cut, unknown)
 
 
 def count_tokens(batch: tuple[NDArray, ...]) -> int:
@@ -304,12 +298,11 @@ class PairRun(Summarises):
             return self.hypotheses([texts], **options)[0]
         return self.translator().translate(texts, **options)
 
-    def translator(self, most: float = math.inf) -> Translator:
+    def translator(self, most: int = 10_001) -> Translator:
         """The model with its vocabularies, which reads and writes at most ``most`` tokens."""
-        longest, limit = self.settings.max_source, self.data["longest_target"]
-        return Translator(
-            self.model, self.source, self.target, min(longest, most), min(limit, most)
-        )
+        lengths = self.settings.max_source, self.data["longest_target"]
+        limits = (min(length, most) for length in lengths)
+        return Translator(self.model, self.source, self.target, *limits)
 
     def summaries(
         self,
@@ -402,12 +395,10 @@ class PairRun(Summarises):
 
     def sample(self) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
-        held_out = self.pairs(EvalData(), None)[1][:JUDGED]
-        references = dict(islice(by_source(held_out).items(), EXAMPLES))
-        outputs = self.translate([*references])
+        _, pairs = self.pairs(EvalData(), None)
         yield "held-out examples: the source, the output, the target\n"
-        for source, output in zip(references, outputs, strict=True):
-            texts = (shorten(text, 100) for text in (source, output, references[source][0]))
+        for source, target in islice(dict(pairs).items(), EXAMPLES):
+            texts = (shorten(text, 100) for text in (source, self.translate(source), target))
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
 
     def pairs(self, data: EvalData, part: str | None) -> tuple[str, Sequence[Pair]]:
@@ -427,7 +418,7 @@ class PairRun(Summarises):
         name, pairs = self.pairs(data, options.part)
         if not pairs:
             raise InputError(f"{name}: expected pairs, found none")
-        columns, cut = encode_pairs(pairs, self.source, self.target, self.settings)
+        columns, cut, unknown = encode_pairs(pairs, self.source, self.target, self.settings)
         if cut:
             data.report(f"{name}: {len(pairs):,} pairs{cut}")
         task = self.task(pairs)
@@ -449,8 +440,7 @@ class PairRun(Summarises):
         }
         if self.target.unknown is not None:
             # For the perplexity, a model may predict unknown words; it does not write them.
-            shares = unknown_shares(columns, self.source, self.target)
-            results["unknown_target_words"] = shares[1]
+            results["unknown_target_words"] = unknown[1]
         split = self.target.split
         if task == "pronunciation":  # outputs are phonemes
             results["word_error_rate"] = 1 - metrics.exact_match(outputs, known)
