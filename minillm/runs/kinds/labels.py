@@ -34,8 +34,8 @@ from minillm.models.vectors import Vectors
 from minillm.option import option
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results, Vocabularies
-from minillm.runs.kinds.texts import recorded, require_initial, vocabulary_for
 from minillm.runs.kinds.language import save_imported
+from minillm.runs.kinds.texts import recorded, require_initial, vocabulary_for
 from minillm.runs.load import load
 from minillm.runs.run import Classified, Run
 from minillm.runs.settings import (
