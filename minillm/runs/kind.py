@@ -72,7 +72,7 @@ MODULES = {
     "pairs": ("seq2seq", "transformer", "summariser"),
     "labels": ("classifier", "recurrent-classifier", "finetuned"),
     "chat": ("chat", "preferences"),
-    "images": ("image-classifier", "captioner"),
+    "images": ("image-classifier",),
 }
 
 _kinds: dict[str, "Kind"] = {}
@@ -255,9 +255,9 @@ def check_fingerprint(
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
-    """The settings that are sizes of a run's model, and the unit of its text."""
+    """The settings that are sizes or the form of a run's model, and the unit of its text."""
     sizes = sizes_in(run.model.config, settings)
-    for name in {"unit", "pretokenised"} & types_of(settings).keys():
+    for name in {"unit", "pretokenised", "forward_only", "joint"} & types_of(settings).keys():
         sizes[name] = getattr(run.settings, name, None)
     return {
         name: value
