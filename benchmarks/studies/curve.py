@@ -134,7 +134,7 @@ def measure(
                     if not done:
                         begin = time.perf_counter()
                         results = (
-                            by_tfidf(part, held_out)
+                            {"accuracy": by_tfidf(part, held_out)}
                             if name == TFIDF
                             else by_training(folder, part, held_out, {**settings, "seed": seed})
                         )

@@ -70,7 +70,7 @@ MODULES = {
     "masked": ("bert", "encoder"),
     "pairs": ("seq2seq", "transformer", "summariser"),
     "labels": ("classifier", "recurrent-classifier", "finetuned"),
-    "images": ("image-classifier", "captioner"),
+    "images": ("image-classifier",),
 }
 
 _kinds: dict[str, "Kind"] = {}

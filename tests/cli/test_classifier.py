@@ -10,7 +10,7 @@ import pytest
 import minillm
 from minillm.cli import main
 from minillm.formats.word2vec import write_vectors
-from minillm.runs.kind import Job, find_kind
+from minillm.runs.kind import Training, find_kind
 
 TINY = ["--buckets", "400", "--batch", "8", "--learning-rate", "0.05"]
 RECURRENT = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
@@ -143,8 +143,8 @@ def test_few_texts_are_read_more_often(noise, options, expected):
     """The length that is not given depends on the number of texts; one that is given is kept."""
     kind = find_kind("classifier")
     given = {"batch": 64} | options
-    job = Job(None, None, {"data": noise}, None, print)
-    settings = kind.complete(kind.settings(**given), given, job)
+    training = Training(kind, None, kind.settings(**given), {"data": noise}, print)
+    settings = kind.complete(training, given)
     assert (settings.epochs, settings.patience) == expected
 
 
