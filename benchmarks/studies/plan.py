@@ -38,7 +38,7 @@ from minillm.errors import InputError
 from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
 from minillm.runs.config import read_config
-from minillm.runs.importing import run_folder
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
 from minillm.runs.kinds.causal import CausalSettings
 from minillm.runs.settings import config_from
@@ -115,7 +115,7 @@ def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
         return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
     if args.kind is not None:
         raise InputError("--kind: expected no DIR with it, which has a kind")
-    stored = read_config(run_folder(args.folder))
+    stored = read_config(RunFolder(args.folder))
     if stored.kind.name not in DEMANDS:
         expected = " or ".join(DEMANDS)
         raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")

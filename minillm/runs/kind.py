@@ -58,6 +58,7 @@ TITLES = {
     "gpt": "A Transformer that predicts the next token: GPT (2018)",
     "encoder": "An encoder after BERT: DistilBERT, RoBERTa, MPNet or ELECTRA (2019)",
     "chat": "A chat model, fine-tuned on conversations or preferences (2022)",
+    "preferences": "A chat model, fine-tuned on the better of two answers: DPO (2023)",
     "llama": "The GPT of today: Llama (2023)",
     "mamba": "A language model whose state has a fixed size: Mamba (2023)",
     "variant": "A variant of Llama: the form of Mistral, Qwen, SmolLM, Gemma and Phi (2025)",
@@ -70,6 +71,7 @@ MODULES = {
     "masked": ("bert", "encoder"),
     "pairs": ("seq2seq", "transformer", "summariser"),
     "labels": ("classifier", "recurrent-classifier", "finetuned"),
+    "chat": ("chat", "preferences"),
     "images": ("image-classifier",),
 }
 

@@ -72,6 +72,11 @@ class Run:
         """Whether some of its weights are quantised."""
         return any(not isinstance(weight, np.ndarray) for weight in self.model.params.values())
 
+    @property
+    def home(self) -> Path:
+        """Where a verb writes by default: its folder, or here for a model read from a file."""
+        return self.path if self.path.is_dir() else Path()
+
     def __repr__(self) -> str:
         return f"<run of {self.kind.name} in {self.path}: {self.model!r}>"
 
@@ -82,6 +87,10 @@ class Run:
             raise AttributeError(f"a run has no {name!r}")
         found = f"expected a run of {' or '.join(able)}, found {self.kind.name!r}"
         raise InputError(f"{self.place('config.json')}{found}")
+
+    def has(self, name: str) -> bool:
+        """Whether its class has this method."""
+        return hasattr(type(self), name)
 
     def place(self, file: str = "") -> str:
         """The beginning of a message; a run in memory has no place to name."""
@@ -130,22 +139,24 @@ class Run:
         """
         if not isinstance(text, str):
             return [self.look(one, beside, target) for one in text]
-        translates = "target" in self.vocabularies
-        if target is not None and not translates:
+        if beside is None:
+            inside = self.inside(text, **self.target_options(target))
+            return Page(*self.with_its_text(text, inside))
+        if target is None and self.has("translate"):
+            target = self.translate(text)
+        options = self.target_options(target)
+        return Page(
+            self.inside(text, **options),
+            beside.inside(text, **(options if beside.has("translate") else {})),
+        )
+
+    def target_options(self, target: str | None) -> dict[str, str]:
+        """The options of ``inside`` for a target; InputError unless the run is a translator's."""
+        if target is not None and not self.has("translate"):
             raise InputError(
                 f"target: expected a run of a translator with it, found {self.kind.name!r}"
             )
-        if beside is None:
-            inside = self.inside(text, target) if translates else self.inside(text)
-            return Page(*self.with_its_text(text, inside))
-        if translates:
-            target = self.translate(text) if target is None else target
-        return Page(
-            *(
-                run.inside(text, target) if "target" in run.vocabularies else run.inside(text)
-                for run in (self, beside)
-            )
-        )
+        return {} if target is None else {"target": target}
 
     def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:
         """The look with what is known from the training text, and a simple model beside it."""
@@ -176,7 +187,7 @@ class Run:
                 )
         written: Any = make(chosen.options, given)
         if file is None:
-            file = (self.path if self.path.is_dir() else self.path.parent) / chosen.default
+            file = self.home / chosen.default
         contents: Contents | Updates
         if chosen.updates:
             contents = updates_of(self)

@@ -88,7 +88,9 @@ def settings(*bases: type, config: type | None = None, sizes: str = "", **own: A
         default = declares.__dataclass_fields__[name].default
         details = {"default": default, **changes}
         default = details.pop("default")
-        known = _size(default, name) if name in made else option_of(declares, name)
+        known = option_of(declares, name)
+        if name in made:
+            known = size(declares, name).metadata["option"]
         hint = get_type_hints(declares)[name]
         if default is None and type(None) not in get_args(hint):
             hint = hint | None
@@ -98,11 +100,23 @@ def settings(*bases: type, config: type | None = None, sizes: str = "", **own: A
     )
 
 
-def _size(default: object, name: str) -> Option:
-    """The declaration of a size."""
+def size(
+    config: type,
+    name: str,
+    help: str | None = None,  # noqa: A002
+    metavar: str | None = None,
+    **details: Any,
+) -> Any:
+    """Declare a setting that is a field of the model's config, with the default there.
+
+    By default, help and range come from ``SIZES``.
+    """
+    default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
     known = SIZES.get(name, Option(""))
-    least = known.least or 1 if type(default) is int else known.least
-    return replace(known, of_model=True, least=least)
+    known = replace(known, of_model=True, help=help or known.help, metavar=metavar or known.metavar)
+    if type(default) is int and known.least is None:
+        known = replace(known, least=1)
+    return field(default=default, metadata={"option": replace(known, **details)})
 
 
 def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:

@@ -92,9 +92,9 @@ def test_a_run_keeps_its_template_when_it_is_trained_further(folder, tmp_path):
     train = ["train", "gpt", str(text), "--init", str(folder), "--out", str(out), "--steps", "1"]
     for lora in ([], ["--lora-rank", "1", "--overwrite"]):
         assert main([*train, "--batch", "1", *lora]) == 0
-        assert minillm.load(out).chat_template() == chatting.TEMPLATE
+        assert minillm.load(out).chat_template == chatting.TEMPLATE
     assert main(["merge", str(out), "--out", str(merged)]) == 0
-    assert minillm.load(merged).chat_template() == chatting.TEMPLATE
+    assert minillm.load(merged).chat_template == chatting.TEMPLATE
 
 
 def test_the_run_says_how_it_is_sampled(tmp_path, fails):

@@ -180,7 +180,7 @@ def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
         run.model.forward(ids)[0] for run in (merged, tuned, minillm.load(tuned.data["init"]))
     )
     assert np.abs(ours - theirs).max() < 0.5 * np.abs(before - theirs).max()
-    assert merged.chat_template() == tuned.chat_template()
+    assert merged.chat_template == tuned.chat_template
     assert isinstance("".join(merged.chat([chatting.user("cat")], length=3)), str)
     again = folder / f"again-{out.name}"
     assert main(["finetune", str(out), str(chats), "--out", str(again), *QUICK]) == 0

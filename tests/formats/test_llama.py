@@ -301,7 +301,7 @@ def test_chat_templates_there_and_back(tmp_path):
     export_llama(new(), TOKENIZER, path, template="{{ messages }}")
     assert read_chat_template(path) == "{{ messages }}"
     main(["import", str(path), "--out", str(tmp_path / "run")])
-    template = minillm.load(tmp_path / "run").chat_template()
+    template = minillm.load(tmp_path / "run").chat_template
     assert (template.source, template.eos) == ("{{ messages }}", "<|endoftext|>")
     assert minillm.load(tmp_path / "run").answering.sampling == ChatSampling()
     (path / "chat_template.jinja").write_bytes(b"\xff")
@@ -331,7 +331,7 @@ def test_other_special_tokens_for_chat_templates(tmp_path):
     ):
         (path / "tokenizer_config.json").write_text(json.dumps(config | given))
         assert main(["import", str(path), "--out", str(run), "--overwrite"]) == 0
-        template = minillm.load(run).chat_template()
+        template = minillm.load(run).chat_template
         assert template.pad + template.unk == expected
     (path / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": 3}))
     with pytest.raises(InputError, match="pad_token: expected a text, found 3"):

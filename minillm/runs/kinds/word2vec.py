@@ -1,7 +1,7 @@
 """Word vectors: skip-gram or CBOW (2013)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from minillm.runs.settings import (
     TrainingSettings,
     config_from,
     of_text,
-    settings,
+    size,
     with_default,
 )
 from minillm.training.options import of_run
@@ -40,6 +40,67 @@ from minillm.training.word2vec import (
 from minillm.training.word2vec_corpus import Corpus, WordCounts, count_words
 
 RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
+
+
+@dataclass(frozen=True)
+class Word2VecSettings(FilesSettings):
+    """The settings of word2vec."""
+
+    algorithm: str = size(
+        Word2VecConfig,
+        "algorithm",
+        "skip-gram: a word predicts its neighbours; cbow: they predict the word",
+        choices=("skip-gram", "cbow"),
+    )
+    dimension: int = size(Word2VecConfig, "dimension", "width of a vector", "D", most=65536)
+    window: int = size(
+        Word2VecConfig,
+        "window",
+        "neighbours are at most N words away; the distance is drawn from 1 to N for each word",
+        "N",
+        most=1000,
+    )
+    negative: int = size(
+        Word2VecConfig,
+        "negative",
+        "negative samples: random words for each true neighbour; 0: hierarchical softmax, along "
+        "the paths of a Huffman tree",
+        "N",
+        least=0,
+        most=1000,
+    )
+    subsample: float = size(
+        Word2VecConfig,
+        "subsample",
+        "skip some occurrences of words that are a larger fraction of the text; 0: none",
+        "F",
+        least=0,
+        below=1,
+        group="the text",
+    )
+    minimum_count: int = of_text(5, "words seen less often are left out", "N", least=1, most=10**12)
+    epochs: int = of_run(20, "number of times to read the text", "N", least=1, most=10**6)
+    threads: int = of_run(
+        1,
+        "threads that update the same weights without locks; with 2 or more, results vary",
+        "N",
+        least=1,
+        most=1024,
+    )
+    seed: int = with_default(
+        TrainingSettings, "seed", 0, help="seed of the first vectors and of the samples"
+    )
+    checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
+    learning_rate: float | None = of_run(
+        None,
+        "initial learning rate, which falls linearly",
+        "R",
+        above=0,
+        default_help="0.025, cbow 0.05",
+    )
+    final_rate: float = of_run(
+        1e-4, "final learning rate", "R", above=0, changeable=False, rare=True
+    )
 
 
 class RunVectors(Vectors):
@@ -190,66 +251,5 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     imported=imported,
     open_vocabulary=WordCounts.from_dict,
     takes=("sentences", "text"),
-    settings=settings(
-        FilesSettings,
-        config=Word2VecConfig,
-        sizes="algorithm dimension window negative subsample",
-        algorithm={
-            "help": "skip-gram: a word predicts its neighbours; cbow: they predict the word",
-            "choices": ("skip-gram", "cbow"),
-        },
-        dimension={"help": "width of a vector", "metavar": "D", "most": 65536},
-        window={
-            "help": "neighbours are at most N words away; the distance is drawn from 1 to N for "
-            "each word",
-            "metavar": "N",
-            "most": 1000,
-        },
-        negative={
-            "help": "negative samples: random words for each true neighbour; 0: hierarchical "
-            "softmax, along the paths of a Huffman tree",
-            "metavar": "N",
-            "least": 0,
-            "most": 1000,
-        },
-        subsample={
-            "help": "skip some occurrences of words that are a larger fraction of the text; 0: "
-            "none",
-            "metavar": "F",
-            "least": 0,
-            "below": 1,
-            "group": "the text",
-        },
-        minimum_count=(
-            int,
-            of_text(5, "words seen less often are left out", "N", least=1, most=10**12),
-        ),
-        epochs=(int, of_run(20, "times to read the text", "N", least=1, most=10**6)),
-        threads=(
-            int,
-            of_run(
-                1,
-                "threads that update the same weights without locks; with 2 or more, results vary",
-                "N",
-                least=1,
-                most=1024,
-            ),
-        ),
-        seed=(int, with_default(TrainingSettings, "seed", 0, help="seed of vectors and samples")),
-        checkpoint_seconds=(float, with_default(TrainingSettings, "checkpoint_seconds", 30.0)),
-        learning_rate=(
-            float | None,
-            of_run(
-                None,
-                "initial learning rate, which falls linearly",
-                "R",
-                above=0,
-                default_help="0.025, cbow 0.05",
-            ),
-        ),
-        final_rate=(
-            float,
-            of_run(1e-4, "final learning rate", "R", above=0, changeable=False, rare=True),
-        ),
-    ),
+    settings=Word2VecSettings,
 )
