@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -102,11 +103,11 @@ def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minillm.runs.kinds.labels.has_sklearn", lambda: False)
+    monkeypatch.setitem(sys.modules, "sklearn.pipeline", None)
     training, test = weather
     out = str(tmp_path / "run")
     assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0
-    missing = "not measured: it needs the package scikit-learn\n"
+    missing = "not measured: TF-IDF needs the packages of: pip install 'minillm-book[metrics]'\n"
     assert f"accuracy of TF-IDF with logistic regression: {missing}" in capsys.readouterr().out
     assert main(["eval", out, test]) == 0
     assert missing in capsys.readouterr().out

@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +13,8 @@ from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.batching import batches_in_order
 from minillm.data.labelled import Labelled, LabelledData, labelled_lines
-from minillm.errors import InputError
+from minillm.errors import InputError, missing_extra
 from minillm.formats.format import Contents
-from minillm.formats.word2vec import read_vectors
 from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
 from minillm.models.fine_tuned import (
@@ -28,7 +25,6 @@ from minillm.models.fine_tuned import (
     FineTunedConfig,
 )
 from minillm.models.vectors import Vectors
-from minillm.option import option
 from minillm.runs.importing import run_of
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.texts import check_kept, recorded, require_initial, vocabulary_for
@@ -43,6 +39,7 @@ from minillm.runs.settings import (
     VocabularySettings,
     config_from,
     of_data,
+    of_init,
     of_text,
     of_validation,
     settings,
@@ -204,29 +201,23 @@ def encode_texts(
 
 def tfidf_accuracy(data: Data, texts: Sequence[Labelled]) -> float | str:
     """The accuracy of TF-IDF, fitted to the training texts of a run; or why there is none."""
-    if not has_sklearn():
-        return "not measured: it needs the package scikit-learn"
     try:
         training = list(open_data(data).texts("training"))
+        if len(training) > MOST:
+            return f"not measured: it is for {MOST:,} training texts at most"
+        return by_tfidf(training, texts)
     except InputError as error:
         return f"not measured: {error}"
-    if len(training) > MOST:
-        return f"not measured: it is for {MOST:,} training texts at most"
-    return by_tfidf(training, texts)
-
-
-def has_sklearn() -> bool:
-    """Whether scikit-learn is installed."""
-    return find_spec("sklearn") is not None
 
 
 def by_tfidf(training: Sequence[Labelled], held_out: Sequence[Labelled]) -> float:
     """The accuracy of logistic regression on the TF-IDF of words and pairs of words."""
-    # Here, because it is optional, and takes 1,500 ms.
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
+    try:  # here, because it is optional, and takes 1,500 ms
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+    except ImportError:
+        raise missing_extra("TF-IDF", "metrics") from None
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\S+")
     model = make_pipeline(words, LogisticRegression(C=10, max_iter=1000))
     model.fit([text for _, text in training], [label for label, _ in training])
@@ -397,8 +388,8 @@ def prepare_recurrent(training: Training) -> None:
 
 @cache
 def open_vectors(path: str) -> Vectors:
-    """The word vectors of a file in word2vec's format, or of a run of word2vec."""
-    return load(path).vectors if Path(path).is_dir() else Vectors(*read_vectors(path))
+    """The word vectors of a run of word2vec, or of a file in its format."""
+    return load(path).vectors
 
 
 def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> str:
@@ -445,12 +436,7 @@ then: minillm classify DIR, minillm eval DIR""",
         unit=(str, of_text("word", "the tokens of a text", choices=tuple(UNITS))),
         vectors=(
             str | None,
-            option(
-                None,
-                "begin with the word vectors of a word2vec file or run",
-                "FILE",
-                default_help="",
-            ),
+            of_init(None, "begin with the word vectors of a file or a run of word2vec", "FILE"),
         ),
         learning_rate=2e-3,
     ),
