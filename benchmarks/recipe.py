@@ -24,7 +24,7 @@ from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones, zeros
 from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import join_heads, self_attention, split_heads
+from minillm.layers.heads import attend_by, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
 from minillm.models.llama import DEVIATION, Llama, LlamaConfig
 from minillm.ops.linear import matmul
@@ -205,7 +205,7 @@ class Recorded(Llama):
     def attend(self, prefix: str, ids: np.ndarray) -> Callable:
         """Causal attention, to values with a vector of each token added where there is one."""
         c, window = self.config, self.window
-        causal = partial(ops.scaled_dot_product_attention, causal=True, window=window)
+        causal = attend_by(ops.Mask(causal=True, window=window))
         if not c.values:
             return causal
         rows, table_backward = ops.embedding(ids, self.params[f"{prefix}.values.E"])

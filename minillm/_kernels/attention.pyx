@@ -67,20 +67,20 @@ cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
 
 
 cdef Heads heads_of(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
-    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window,
+    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values, mask,
 ):
     """The sizes and the inputs.  A window of None is so wide that it hides nothing."""
     cdef Heads heads
+    cdef const int64_t[::1] lengths = mask.lengths, start = mask.start
     memset(&heads, 0, sizeof(Heads))
     heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
     heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
     heads.lengths, heads.scale = &lengths[0], <double>heads.D ** -0.5
     heads.window = heads.T + heads.S + QUERIES
-    if causal:
+    if mask.causal:
         heads.start = &start[0]
-        if window is not None:
-            heads.window = window
+        if mask.window is not None:
+            heads.window = mask.window
     heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
     return heads
 
@@ -107,10 +107,9 @@ cdef _gradients_of(const Heads *heads, dtype):
 
 
 def scaled_attention_forward(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
-    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window,
+    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values, mask,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window)
+    cdef Heads heads = heads_of(query, keys, values, mask)
     dtype = dtype_of(<floating>0)
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
@@ -121,10 +120,9 @@ def scaled_attention_forward(
 
 def scaled_attention_backward(
     const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
-    const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
-    window, const floating[:, :, ::1] log_sums,
+    const floating[:, :, :, :] values, mask, const floating[:, :, ::1] log_sums,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window)
+    cdef Heads heads = heads_of(query, keys, values, mask)
     dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
     heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]
     heads.dquery = operand_of[floating](dquery)

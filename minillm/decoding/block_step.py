@@ -20,6 +20,7 @@ N heads, M heads of keys, w their width, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import is_, itemgetter
 from typing import Any
 
@@ -29,15 +30,16 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers import dense
-from minillm.layers.heads import Attend
+from minillm.layers.heads import CAUSAL, Attend
 from minillm.layers.norms import EPS
 from minillm.layers.types import Ids, Params
+from minillm.ops import Mask
 from minillm.ops.rotary import cos_and_sin
 from minillm.ops.rotary_scaling import LongRope
 
 Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
 Rotation = tuple[float, Any]  # the base of the angles, and their scaling
-AttendIn = Callable[..., Attend]  # the attention of a layer, and of a window if it has one
+AttendIn = Callable[..., Attend]  # the attention of a layer, by its mask
 
 
 class FoundWeights:
@@ -86,8 +88,8 @@ class StepWeights(FoundWeights):
     norm of a branch is the one that follows the branch before.
 
     ``activation`` is "relu" or "gelu", or "silu gate" or "gelu gate".  Of each layer, ``windows``
-    (L,) has its window, 0 for none, and ``tables`` (L,) the number of its angles in ``rotations``,
-    -1 for none.
+    (L,) has the window of its mask, 0 for none, and ``tables`` (L,) the number of its angles in
+    ``rotations``, -1 for none.
     """
 
     def __init__(
@@ -101,14 +103,15 @@ class StepWeights(FoundWeights):
         crosses: bool = False,
         post_norm: bool = False,
         eps: float = EPS,
-        windows: Sequence[int | None] | None = None,
+        masks: Sequence[Mask] | None = None,
         angles: Sequence[Rotation | None] | None = None,
         head_width: int = 0,
     ) -> None:
         self.owner, self.activation, self.post_norm, self.eps = owner, activation, post_norm, eps
         self.tied, self.head_width = output != "output.W", head_width
         angles = angles or [None] * len(blocks)
-        self.windows = np.array([n or 0 for n in windows or [0] * len(blocks)], np.int64)
+        masks = masks or [CAUSAL] * len(blocks)
+        self.windows = np.array([mask.window or 0 for mask in masks], np.int64)
         self.rotations = list(dict.fromkeys(one for one in angles if one is not None))
         numbers = {one: number for number, one in enumerate(self.rotations)}
         self.tables = np.array([-1 if one is None else numbers[one] for one in angles], np.int64)
@@ -219,9 +222,9 @@ def block_step(
     place = position if rows is None else rows[each, position]
     text = text if rows is None else 0 * text
 
-    def attend(layer: int, window: int | None = None) -> Attend:
+    def attend(layer: int, mask: Mask = CAUSAL) -> Attend:
         own = past[2 * layer : 2 * layer + 2]  # keys and values
-        return attend_each(own, text, place, rows, 1 + position, window)
+        return attend_each(own, text, place, rows, replace(mask, start=position))
 
     source = memory, lengths, shown
     y, seen = weights.owner.all_blocks(x[:, None], position[:, None], attend, source)
@@ -233,14 +236,13 @@ def attend_each(
     text: Ids,
     place: Ids,
     rows: Ids | None,
-    counts: Ids,
-    window: int | None = None,
+    mask: Mask,
 ) -> Attend:
-    """The attention of Q new tokens, each to its own past, or to the window at its end.
+    """The attention of Q new tokens, each to its own past.
 
     ``past`` has the keys and values of a layer, (B, M, S, w) each.  The new ones of token q are
-    written to the position ``place[q]`` of ``text[q]``.  It attends to the first counts[q]
-    positions of that text or, with rows (Q, T), of rows[q].
+    written to the position ``place[q]`` of ``text[q]``.  It attends to the positions of that text
+    or, with rows (Q, T), of rows[q]; the mask's start (Q,) has its own.
     """
 
     def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
@@ -249,8 +251,6 @@ def attend_each(
         keys, values = (  # (Q, M, T, w)
             pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in past
         )
-        return ops.scaled_dot_product_attention(
-            q, keys, values, causal=True, start=counts - 1, window=window
-        )
+        return ops.scaled_dot_product_attention(q, keys, values, mask=mask)
 
     return attend

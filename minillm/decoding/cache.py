@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers.heads import Attend
+from minillm.layers.heads import CAUSAL, Attend
+from minillm.ops import Mask
 
 Counts = NDArray[np.int64]
 
@@ -108,17 +109,13 @@ class Cache:
                 self.written[:] = lengths
         return replace(self, lengths=lengths, start=lengths)
 
-    def attend(self, layer: int, window: int | None = None) -> Attend:
-        """The attention of a layer's new tokens to all tokens of their rows; it has no backward.
-
-        With a ``window``, each attends to the last ``window`` tokens, itself included.
-        """
+    def attend(self, layer: int, mask: Mask = CAUSAL) -> Attend:
+        """The attention of a layer's new tokens to the tokens of their rows; it has no backward."""
+        from_start = replace(mask, start=self.start)
 
         def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
             keys, values = self._with(self.keys[layer], k), self._with(self.values[layer], v)
-            return ops.scaled_dot_product_attention(
-                q, keys, values, causal=True, start=self.start, window=window
-            )
+            return ops.scaled_dot_product_attention(q, keys, values, mask=from_start)
 
         return attend
 

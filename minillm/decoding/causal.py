@@ -22,12 +22,13 @@ from minillm import checks
 from minillm.decoding.block_step import AttendIn, Rotation, StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
 from minillm.decoding.holder import Holder
-from minillm.layers.heads import Attend
+from minillm.layers.heads import CAUSAL, Attend
 from minillm.layers.norms import EPS, norm
 from minillm.layers.types import Ids
 from minillm.models.gpt import gpt_block
 from minillm.models.llama import llama_block
 from minillm.models.variants import variant_block
+from minillm.ops import Mask
 from minillm.ops.rotary_scaling import LongRope
 
 
@@ -55,9 +56,9 @@ class CausalReader(Holder):
         """The angles of a layer; None: it does not rotate."""
         return None
 
-    def window_of(self, layer: int) -> int | None:
-        """The number of tokens that a layer sees; None: all."""
-        return None
+    def mask_of(self, layer: int) -> Mask:
+        """Whom a token sees in a layer: all tokens before."""
+        return CAUSAL
 
     def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
         """Whether the keys of this cache would be others in texts of these lengths (B,).
@@ -75,10 +76,10 @@ class CausalReader(Holder):
     ) -> tuple[NDArray, None]:
         """All blocks and the last norm: x (B, T, D) at its positions (B, T) -> y (B, T, D).
 
-        ``attend(layer, window)`` is the attention of a layer; there is no source to look at.
+        ``attend(layer, mask)`` is the attention of a layer; there is no source to look at.
         """
         for layer in range(self.config.layers):
-            x = self.block(layer, x, positions, attend(layer, self.window_of(layer)))
+            x = self.block(layer, x, positions, attend(layer, self.mask_of(layer)))
         eps = getattr(self.config, "eps", EPS)
         return norm(self.model.params, "norm", x, eps)[0], None
 
@@ -103,7 +104,7 @@ class CausalReader(Holder):
             last_norm="norm",
             activation=self.activation,
             eps=getattr(c, "eps", EPS),
-            windows=[self.window_of(layer) for layer in layers],
+            masks=[self.mask_of(layer) for layer in layers],
             angles=[self.rotation_of(layer) for layer in layers],
             head_width=self.key_sizes()[1],
         )
@@ -307,9 +308,9 @@ class VariantReader(LlamaReader):
         """The angles of a layer; None: it does not rotate."""
         return self.config.rotation_of(layer)
 
-    def window_of(self, layer: int) -> int | None:
-        """The number of tokens that a layer sees; None: all."""
-        return self.config.window_of(layer)
+    def mask_of(self, layer: int) -> Mask:
+        """Whom a token sees in a layer."""
+        return self.config.mask_of(layer)
 
     @property
     def activation(self) -> str:  # type: ignore[override]

@@ -24,7 +24,7 @@ def _scores(rng):
     level=1,
     minutes=10,
     reference=_causal_mask,
-    solution="minillm/ops/scaled_dot_product_attention.py: _allowed",
+    solution="minillm/ops/mask.py: Mask.allowed",
     cases=_scores,
     outputs=("masked",),
     hints={

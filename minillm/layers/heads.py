@@ -26,16 +26,24 @@ from minillm.layers import dense
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Op, Params
+from minillm.ops import Mask
 
 # Queries (B, N, T, w), keys and values (B, M, S, w) -> the heads' results (B, N, T, w), backward.
 Attend = Callable[[NDArray, NDArray, NDArray], tuple[NDArray, Callable]]
 
-causal: Attend = partial(ops.scaled_dot_product_attention, causal=True)  # to no later position
+
+def attend_by(mask: Mask) -> Attend:
+    """Attention of each query to the keys that it sees."""
+    return partial(ops.scaled_dot_product_attention, mask=mask)
+
+
+CAUSAL = Mask(causal=True)
+causal = attend_by(CAUSAL)
 
 
 def to_all(lengths: Ids | None = None) -> Attend:
     """Attention to all positions of row b before lengths[b]."""
-    return partial(ops.scaled_dot_product_attention, lengths=lengths)
+    return attend_by(Mask(lengths=lengths))
 
 
 def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, Fresh]:
@@ -131,9 +139,7 @@ def attend(
     """
     heads = k.shape[1]
     q, q_backward = dense.layer(params, prefix, x, suffix="_q")  # (B, T, D)
-    context, attention_backward = ops.scaled_dot_product_attention(
-        split_heads(q, heads), k, v, lengths=lengths
-    )
+    context, attention_backward = to_all(lengths)(split_heads(q, heads), k, v)
     y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
 
     def backward(dy):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers.heads import CAUSAL
 from minillm.layers.types import Ids
 from minillm.models.bert import BERT, bert_block
 from minillm.models.encoders import Encoder, relative_bias
@@ -20,6 +21,7 @@ from minillm.models.gpt import GPT, gpt_block
 from minillm.models.llama import llama_block
 from minillm.models.transformer import Transformer
 from minillm.models.variants import Variant, variant_block
+from minillm.ops import Mask
 from minillm.ops.softmax import masked_softmax
 
 
@@ -30,7 +32,7 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
     """
     c, p = model.config, model.params
     positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    attend, noted = _noting(causal=not isinstance(model, BERT | Encoder))
+    attend, noted = _noting(Mask() if isinstance(model, BERT | Encoder) else CAUSAL)
     if isinstance(model, GPT):
         x, _ = model.embed(ids, positions)
 
@@ -50,8 +52,8 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
         x, _ = model.embed(ids)
 
         def block(n: int, x: NDArray) -> Any:
-            windowed = partial(attend, window=c.window_of(n))
-            return variant_block(p, n, x, positions, c, attend=windowed)
+            masked = partial(attend, mask=c.mask_of(n))
+            return variant_block(p, n, x, positions, c, attend=masked)
 
     else:
         x, _ = model.embed(ids)
@@ -71,7 +73,7 @@ def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None =
     (L, B, N, T, T).  source (B, S) has no padding.
     """
     layers, lengths = range(model.config.layers), np.full(len(source), source.shape[1])
-    attend, noted = _noting(causal=inputs is not None)
+    attend, noted = _noting(Mask() if inputs is None else CAUSAL)
     if inputs is None:
         x, _ = model.embed(model.source_E, source)
         for layer in layers:
@@ -85,7 +87,7 @@ def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None =
     return np.stack(noted)
 
 
-def _noting(causal: bool) -> tuple[Callable, list[NDArray]]:
+def _noting(usual: Mask) -> tuple[Callable, list[NDArray]]:
     """An attention, and a list that gets the weights (B, N, T, T) of each of its calls."""
     noted: list[NDArray] = []
 
@@ -93,20 +95,15 @@ def _noting(causal: bool) -> tuple[Callable, list[NDArray]]:
         q: NDArray,
         k: NDArray,
         v: NDArray,
-        window: int | None = None,
+        mask: Mask = usual,
         bias: NDArray | None = None,
     ) -> tuple[NDArray, Callable]:
         shared = np.repeat(k, q.shape[1] // k.shape[1], axis=1)  # (B, N, T, w)
         scores = q @ np.swapaxes(shared, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-        allowed = np.ones(scores.shape[-2:], bool)
-        if causal:
-            allowed = np.tril(allowed)
-        if window is not None:
-            allowed = np.triu(allowed, 1 - window)
         scores = scores if bias is None else scores + bias
-        noted.append(masked_softmax(scores, allowed)[0])
+        noted.append(masked_softmax(scores, mask.allowed(*scores.shape[-2:]))[0])
         if bias is not None:
             return ops.biased_attention(q, k, v, bias)
-        return ops.scaled_dot_product_attention(q, k, v, causal, window=window)
+        return ops.scaled_dot_product_attention(q, k, v, mask=mask)
 
     return attend, noted

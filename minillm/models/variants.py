@@ -77,11 +77,20 @@ from minillm import ops
 from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.fresh import Fresh, at_depth, ones
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend, causal, join_heads, join_qkv, split_heads, split_qkv
+from minillm.layers.heads import (
+    CAUSAL,
+    Attend,
+    attend_by,
+    join_heads,
+    join_qkv,
+    split_heads,
+    split_qkv,
+)
 from minillm.layers.norms import add_norm, norm
 from minillm.layers.types import Backward, Ids, Op, Params, Rng
 from minillm.models import sizes
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops import Mask
 
 
 @dataclass(frozen=True)
@@ -152,9 +161,9 @@ class VariantConfig(LlamaConfig):
         """Whether the layer has no window although others have one."""
         return _every(self.global_every, layer)
 
-    def window_of(self, layer: int) -> int | None:
-        """The window of a layer; None: it sees all tokens before."""
-        return None if self.is_global(layer) else self.window
+    def mask_of(self, layer: int) -> Mask:
+        """Whom a token sees in a layer: all tokens before, or those in its window."""
+        return CAUSAL if self.is_global(layer) else Mask(causal=True, window=self.window)
 
     def rotation_of(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""
@@ -196,13 +205,6 @@ def rotation(config: VariantConfig, layer: int, positions: Ids) -> Op:
     if angles is None:
         return lambda x: (x, lambda dy: dy)
     return partial(ops.rotary, positions=positions, base=angles[0], scaling=angles[1])
-
-
-def within(window: int | None) -> Attend:
-    """Causal attention to the last ``window`` tokens; None: to all."""
-    if window is None:
-        return causal
-    return partial(ops.scaled_dot_product_attention, causal=True, window=window)
 
 
 def attention(
@@ -272,7 +274,7 @@ def variant_block(
     dropout.  ``backward(dy)`` -> dx, gradients.
     """
     p, c, prefix = params, config, f"blocks.{layer}"
-    attend = attend or within(c.window_of(layer))
+    attend = attend or attend_by(c.mask_of(layer))
     (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, c.eps)
     rotate = rotation(c, layer, positions)
     a, attention_backward = attention(p, f"{prefix}.attention", a, c, rotate, attend)

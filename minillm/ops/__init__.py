@@ -24,6 +24,7 @@ from minillm.ops.linear_recurrence import linear_recurrence as linear_recurrence
 from minillm.ops.log_likelihood import log_likelihood as log_likelihood
 from minillm.ops.lstm import lstm as lstm
 from minillm.ops.lstm import lstm_step as lstm_step
+from minillm.ops.mask import Mask as Mask
 from minillm.ops.min_gru import min_gru as min_gru
 from minillm.ops.min_gru import min_gru_step as min_gru_step
 from minillm.ops.min_lstm import min_lstm as min_lstm

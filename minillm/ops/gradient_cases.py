@@ -278,7 +278,10 @@ def scaled_dot_product_attention(
     causal, lengths = bool(rng.integers(2)), _lengths(rng, B, S)
     start = rng.integers(0, S + 1, B) if rng.integers(2) else None
     window = int(rng.integers(1, S + 1)) if causal and rng.integers(2) else None
-    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, causal, lengths, start, window)
+    arguments: tuple[Any, ...] = causal, lengths, start
+    if window is not None:
+        arguments = False, None, None, ops.Mask(causal, lengths, start, window)
+    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, *arguments)
 
 
 @case

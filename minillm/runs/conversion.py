@@ -17,7 +17,7 @@ from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of, importers, read_foreign
-from minillm.runs.kind import RunConfig, kinds
+from minillm.runs.kind import RunConfig, kind_of, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
@@ -144,11 +144,9 @@ def save(
     ``facts`` are what a kind stores about its data, such as the ``labels`` of a classifier.
     InputError for a model that belongs to no kind.
     """
-    found = [kind for kind in kinds().values() if type(model) is kind.model]
-    found.sort(key=lambda kind: kind.imported is None)  # a chat begins with another run
-    if not found:
+    kind, folder = kind_of(model), RunFolder(out)
+    if kind is None:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
-    kind, folder = found[0], RunFolder(out)
     several = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
     vocabularies = dict(zip(kind.vocabularies, several, strict=True))
     data = {"imported": "a training in Python", **facts}

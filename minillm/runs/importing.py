@@ -17,7 +17,7 @@ from minillm.formats.format import Contents, Format, formats
 from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
 from minillm.option import make, types_of
-from minillm.runs.kind import Data, Kind, RunConfig, kinds
+from minillm.runs.kind import Data, Kind, RunConfig, kind_of, kinds
 from minillm.runs.run import Run
 
 
@@ -30,7 +30,8 @@ def read_foreign(path: str | Path) -> Run:
             "--init RUN --out DIR, where RUN is the model that they update"
         )
     contents = found.read(str(path))
-    kind = next(kind for kind in importers(found) if kind.model is type(contents.model))
+    kind = kind_of(contents.model)
+    assert kind is not None
     assert kind.imported is not None
     return kind.imported(kind, contents, str(path))
 

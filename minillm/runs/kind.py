@@ -282,6 +282,16 @@ def find_kind(name: str) -> Kind:
     return _kinds[name]
 
 
+def kind_of(model: Any) -> Kind | None:
+    """The kind of a model, if there is one; chat models, which begin with a run, come last."""
+    cls = type(model)
+    if cls.__name__.lower() in TITLES:  # importing all kinds takes 500 ms
+        kind = find_kind(cls.__name__.lower())
+        if kind.model is cls:
+            return kind
+    return next((kind for kind in kinds().values() if kind.model is cls), None)
+
+
 def kinds() -> dict[str, Kind]:
     """All kinds by name, in order."""
     return {name: find_kind(name) for name in TITLES}

@@ -42,6 +42,7 @@ cost", section 4.1.
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -50,12 +51,13 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import Attend
+from minillm.layers.heads import CAUSAL, Attend, attend_by
 from minillm.layers.norms import EPS, norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
-from minillm.models.variants import Variant, VariantConfig, within
+from minillm.models.variants import Variant, VariantConfig
+from minillm.ops import Mask
 
 
 def positions(lengths: Ids) -> NDArray[np.int64]:
@@ -81,17 +83,15 @@ def in_one_row(rows: NDArray, lengths: Ids) -> NDArray:
     return rows[sequence, :, positions(lengths)].swapaxes(0, 1)[None]
 
 
-def attend_within(lengths: Ids, window: int | None = None) -> Attend:
-    """Causal attention of each sequence of one row to itself alone, or to the window at its end.
+def attend_within(lengths: Ids, mask: Mask = CAUSAL) -> Attend:
+    """The attention of each sequence of one row to itself alone.
 
     q (1, N, R, w), k and v (1, M, R, w) -> context (1, N, R, w).
     """
 
     def attend(q, k, v):
         q, k, v = (below_each_other(part, lengths) for part in (q, k, v))
-        context, attention_backward = ops.scaled_dot_product_attention(
-            q, k, v, True, lengths, window=window
-        )
+        context, attention_backward = attend_by(replace(mask, lengths=lengths))(q, k, v)
 
         def backward(dcontext):
             gradients = attention_backward(below_each_other(dcontext, lengths))
@@ -200,8 +200,8 @@ class Packed:
         x, embed_backward = self.model.embed(ids, places, rng)
         backwards = {}
         for layer in range(c.layers):
-            window = c.window_of(layer) if isinstance(c, VariantConfig) else None
-            attend = within(window) if lengths is None else attend_within(lengths, window)
+            mask = c.mask_of(layer) if isinstance(c, VariantConfig) else CAUSAL
+            attend = attend_by(mask) if lengths is None else attend_within(lengths, mask)
 
             def forward(x: NDArray, rng: Rng, layer: int = layer, attend: Attend = attend) -> Any:
                 return self.model.block(layer, x, places, rng, attend)

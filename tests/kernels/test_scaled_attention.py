@@ -1,18 +1,23 @@
 """Scaled attention of every compiled set, against a loop over its queries: grouped heads,
 a start in each row, strided caches, queries that see nothing, and what must never be read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minillm.ops import Mask
+
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = st.sampled_from([np.float32, np.float64])
 
 
-def reference(dcontext, query, keys, values, lengths, causal, start, window=None):
+def reference(dcontext, query, keys, values, mask):
     """context, log_sums and the gradients, one query at a time, in float64."""
     dtype = query.dtype
+    lengths, causal, start, window = mask.lengths, mask.causal, mask.start, mask.window
     dcontext, query, keys, values = (x.astype(np.float64) for x in (dcontext, query, keys, values))
     (B, N, T, D), group = query.shape, query.shape[1] // keys.shape[1]
     context, log_sums = np.zeros((B, N, T, values.shape[3])), np.zeros((B, N, T))
@@ -59,7 +64,12 @@ def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None):
     N = M * group
     lengths, start = rng.integers(0, S + 1, B), rng.integers(-T, S + 1, B)
     arrays = normal(B, N, T, E), normal(B, N, T, D), normal(B, M, S, D), normal(B, M, S, E)
-    return [*arrays, lengths, causal, start, window]
+    return [*arrays, Mask(causal, lengths, start, window)]
+
+
+def from_the_first(T):
+    """The mask of a sequence to itself."""
+    return Mask(True, np.array([T]), np.array([0]))
 
 
 def assert_close(ours, theirs, dtype):
@@ -102,19 +112,20 @@ def in_a_cache(x, room, filling):
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_cache_is_read_where_it_lies(twin, causal, T):
     """Nothing beyond the lengths or behind the last query is read: there the cache is NaN."""
-    dcontext, query, keys, values, lengths, _, start, _ = case(
-        np.random.default_rng(0), 3, 2, 2, T, 80, 9, 5, np.float32
+    dcontext, query, keys, values, mask = case(
+        np.random.default_rng(0), 3, 2, 2, T, 80, 9, 5, np.float32, causal
     )
+    start = mask.start
     if causal:
-        lengths[:], start[:] = 100, [10, 0, 80 - T]
-    rest = causal, start, None
-    expected = both(twin, dcontext, query, keys, values, lengths.clip(max=80), *rest)
+        mask.lengths[:], start[:] = 100, [10, 0, 80 - T]
+    within = replace(mask, lengths=mask.lengths.clip(max=80))
+    expected = both(twin, dcontext, query, keys, values, within)
     strided = [in_a_cache(x, 20, np.nan) for x in (keys, values)]
     if causal:
         for b, first in enumerate(start):
             for x in strided:
                 x[b, :, first + T :] = np.nan
-    results = both(twin, dcontext, query, *strided, lengths, *rest)
+    results = both(twin, dcontext, query, *strided, mask)
     for name, one, other in zip(
         ("context", "log_sums", "dquery", "dkeys", "dvalues"), results, expected, strict=True
     ):
@@ -129,7 +140,7 @@ def test_a_cache_is_read_where_it_lies(twin, causal, T):
 def test_every_shape_of_block(twin, T, dtype):
     """Causal, of a sequence to itself: whole blocks and vectors, and what is left over."""
     arguments = case(np.random.default_rng(T), 1, 2, 1, T, T, 32, 32, dtype)
-    arguments[4][:], arguments[6][:] = T, 0
+    arguments[4] = from_the_first(T)
     assert_close(both(twin, *arguments), reference(*arguments), dtype)
 
 
@@ -137,7 +148,7 @@ def test_every_shape_of_block(twin, T, dtype):
 def test_a_query_that_is_nan_stays_alone(twin, T):
     """It reaches no other query, and no value that it does not see."""
     arguments = case(np.random.default_rng(0), 1, 1, 1, T, T, 8, 8, np.float32)
-    arguments[4][:], arguments[6][:] = T, 0
+    arguments[4] = from_the_first(T)
     arguments[1][0, 0, 2] = np.nan
     context, _, dquery, _, dvalues = (x[0, 0] for x in both(twin, *arguments))
     for by_query in (context, dquery):
@@ -162,16 +173,13 @@ def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(twin):
 @pytest.mark.parametrize("window", [None, 3, 12])
 def test_prefill_and_steps_agree(twin, T, window):
     """Queries one block after the other, each with its start, see what all see at once."""
-    _, query, keys, values, _, _, _, _ = case(
-        np.random.default_rng(0), 2, 2, 3, 21, 30, 8, 8, np.float64
-    )
-    lengths, start = np.full(2, 30), np.array([4, 9])
-    whole = twin.scaled_attention_forward(query, keys, values, lengths, True, start, window)[0]
+    _, query, keys, values, _ = case(np.random.default_rng(0), 2, 2, 3, 21, 30, 8, 8, np.float64)
+    mask = Mask(True, np.full(2, 30), np.array([4, 9]), window)
+    whole = twin.scaled_attention_forward(query, keys, values, mask)[0]
     for t in range(0, 21, T):
         part = np.ascontiguousarray(query[:, :, t : t + T])
-        context, _ = twin.scaled_attention_forward(
-            part, keys, values, lengths, True, start + t, window
-        )
+        later = replace(mask, start=mask.start + t)
+        context, _ = twin.scaled_attention_forward(part, keys, values, later)
         np.testing.assert_allclose(context, whole[:, :, t : t + T], rtol=1e-12, atol=1e-12)
 
 
@@ -179,16 +187,15 @@ def test_prefill_and_steps_agree(twin, T, window):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_keys_before_all_windows_are_not_read(twin, T, dtype):
     """There the cache may be NaN, and the bits are those of a cache without these keys."""
-    dcontext, query, keys, values, lengths, _, start, _ = case(
-        np.random.default_rng(0), 1, 2, 3, T, 200, 9, 5, dtype
-    )
-    lengths[:], start[:] = 200, 200 - T
+    dcontext, query, keys, values, _ = case(np.random.default_rng(0), 1, 2, 3, T, 200, 9, 5, dtype)
     first = 200 - T - 20 + 1  # of the first query
     for x in (keys, values):
         x[:, :, :first] = np.nan
-    results = both(twin, dcontext, query, keys, values, lengths, True, start, 20)
-    rest = lengths - first, True, start - first, 20
-    expected = both(twin, dcontext, query, keys[:, :, first:], values[:, :, first:], *rest)
+    mask, from_first = (
+        Mask(True, np.array([200 - n]), np.array([200 - T - n]), 20) for n in (0, first)
+    )
+    results = both(twin, dcontext, query, keys, values, mask)
+    expected = both(twin, dcontext, query, keys[:, :, first:], values[:, :, first:], from_first)
     for dx in results[3:]:
         assert not dx[:, :, :first].any()
     for one, other in zip(results[:3], expected[:3], strict=True):
@@ -211,17 +218,15 @@ def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group,
 )
 def test_scores_of_minus_infinity_alone_are_as_no_key(twin, T, dtype, key):
     """By overflow, and by infinite keys: zeros, and the other rows are as they are alone."""
-    dcontext, query, keys, values, _, _, start, _ = case(
-        np.random.default_rng(0), 2, 1, 2, T, 40, 4, 6, dtype
-    )
-    lengths = np.full(2, 40)
+    dcontext, query, keys, values, _ = case(np.random.default_rng(0), 2, 1, 2, T, 40, 4, 6, dtype)
+    mask, alone = (Mask(False, np.full(B, 40), np.zeros(B, int)) for B in (2, 1))
     query[1, :, 0], keys[1] = -key if np.isfinite(key) else 1, key
     with np.errstate(over="ignore", invalid="ignore"):
-        results = both(twin, dcontext, query, keys, values, lengths, False, start, None)
+        results = both(twin, dcontext, query, keys, values, mask)
     for x in results[:3]:
         assert not x[1, :, 0].any()
-    alone = [x[:1] for x in (dcontext, query, keys, values, lengths)]
-    assert_close([x[:1] for x in results], reference(*alone, False, start[:1]), dtype)
+    first = [x[:1] for x in (dcontext, query, keys, values)]
+    assert_close([x[:1] for x in results], reference(*first, alone), dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -233,7 +238,7 @@ def test_the_largest_score_is_subtracted_wherever_it_stands(twin, dtype):
     for place in range(S):
         keys = np.zeros((1, 1, S, 1), dtype)
         keys[0, 0, place] = 25
-        arguments = query, keys, values, np.array([S]), False, np.array([0]), None
+        arguments = query, keys, values, Mask(False, np.array([S]), np.array([0]))
         context, log_sums = twin.scaled_attention_forward(*arguments)
         assert (context == place).all()
         assert (log_sums == 1000).all()
@@ -242,11 +247,12 @@ def test_the_largest_score_is_subtracted_wherever_it_stands(twin, dtype):
 @pytest.mark.parametrize("T", [5, 70])
 def test_all_queries_without_a_finite_score(twin, T):
     """All outputs and gradients are zero, even where keys and values are infinite."""
-    dcontext, query, keys, values, _, _, start, _ = case(
+    dcontext, query, keys, values, _ = case(
         np.random.default_rng(0), 1, 1, 1, T, 9, 4, 6, np.float32
     )
+    mask = Mask(False, np.array([9]), np.array([0]))
     keys[:], values[:], query[:] = -np.inf, np.inf, np.abs(query) + 0.1
-    for x in both(twin, dcontext, query, keys, values, np.array([9]), False, start, None):
+    for x in both(twin, dcontext, query, keys, values, mask):
         np.testing.assert_array_equal(x, 0)
 
 
@@ -254,7 +260,7 @@ def test_a_nan_among_scores_of_minus_infinity_stays(twin):
     query, keys = np.ones((1, 1, 1, 2), np.float32), np.full((1, 1, 40, 2), -np.inf, np.float32)
     keys[0, 0, 7] = np.nan
     values = np.ones((1, 1, 40, 3), np.float32)
-    rest = np.array([40]), False, np.array([0]), None
-    found = twin.scaled_attention_forward(query, keys, values, *rest)
+    mask = Mask(False, np.array([40]), np.array([0]))
+    found = twin.scaled_attention_forward(query, keys, values, mask)
     for x in found:
         assert np.isnan(x).all()

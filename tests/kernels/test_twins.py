@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minillm
+from minillm.ops import Mask
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -330,10 +331,11 @@ def attention_case(kind, rng, B, T, S, D, E, dtype):
     inputs = [normal(B, *heads, T, D), normal(B, *shared, S, D), normal(B, *shared, S, E)]
     if kind == "additive":
         inputs.append(normal(D))
-    inputs.append(lengths)
     if heads:
         window = int(rng.integers(1, S + T + 1)) if kind == "windowed" else None
-        inputs += [kind != "scaled", rng.integers(-2, S + 1, B), window]
+        inputs.append(Mask(kind != "scaled", lengths, rng.integers(-2, S + 1, B), window))
+    else:
+        inputs.append(lengths)
     upstream = [normal(B, *heads, T, E)] + ([] if heads else [normal(B, T, S)])
     name = "scaled" if heads else kind
     return f"{name}_attention", inputs, lambda outputs: [*upstream, *inputs, outputs[1]]
@@ -356,7 +358,7 @@ def test_attention_never_reads_beyond_a_row(twin, kind, T):
     rng = np.random.default_rng(0)
     name, clean, backward_arguments = attention_case(kind, rng, 3, T, 80, 9, 5, np.float64)
     dirty = [a.copy() if isinstance(a, np.ndarray) else a for a in clean]
-    lengths = clean[4 if kind == "additive" else 3]
+    lengths = clean[4] if kind == "additive" else clean[3].lengths
     for b, length in enumerate(lengths):
         for x in dirty[1:3]:  # keys and values
             x[b, ..., length:, :] = np.nan

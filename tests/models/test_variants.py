@@ -92,8 +92,8 @@ def test_layers_of_gemma_have_their_own_angles():
     other = new("gemma3", window=8, unrotated_every=0, rotary_base=20.0)
     assert [model.config.rotation_of(layer)[0] for layer in range(2)] == [10000.0, 10000.0]
     assert [other.config.rotation_of(layer)[0] for layer in range(2)] == [10000.0, 20.0]
-    assert model.config.window_of(0) == 8
-    assert model.config.window_of(1) is None
+    assert model.config.mask_of(0).window == 8
+    assert model.config.mask_of(1).window is None
 
 
 @pytest.mark.parametrize(

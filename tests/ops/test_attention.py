@@ -262,9 +262,8 @@ def within_a_window(rng, T, S, lengths, cached):
 
 
 def with_gradients(q, k, v, lengths, start, dy, window):
-    y, backward = ops.scaled_dot_product_attention(
-        q, k, v, True, lengths, start if (start >= 0).all() else None, window
-    )
+    mask = ops.Mask(True, lengths, start if (start >= 0).all() else None, window)
+    y, backward = ops.scaled_dot_product_attention(q, k, v, mask=mask)
     return y, *backward(dy)
 
 
@@ -328,11 +327,10 @@ def test_a_text_read_in_parts_has_the_windows_of_the_whole_text(kernels, rng, W,
     q, k, v = rng.standard_normal((3, 2, 3, 12, 4))
     ends = [*sorted(cuts), 12]
     with use_kernels(kernels):
-        whole, _ = ops.scaled_dot_product_attention(q, k, v, True, window=W)
+        whole, _ = ops.scaled_dot_product_attention(q, k, v, mask=ops.Mask(True, window=W))
         for first, last in zip([0, *ends], ends, strict=False):
-            part, _ = ops.scaled_dot_product_attention(
-                q[:, :, first:last], k, v, True, start=np.full(2, first), window=W
-            )
+            mask = ops.Mask(True, start=np.full(2, first), window=W)
+            part, _ = ops.scaled_dot_product_attention(q[:, :, first:last], k, v, mask=mask)
             np.testing.assert_allclose(part, whole[:, :, first:last], 1e-12, 1e-12)
 
 

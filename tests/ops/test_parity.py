@@ -162,6 +162,8 @@ def test_scaled_dot_product_attention(kernels, sizes, rng, data):
         lengths[:], window = S, data.draw(st.integers(T, S + T))  # no query is without a key
     theirs = torch_reference.scaled_dot_product_attention(q, k, v, lengths, start, dy, window)
     with use_kernels(kernels):
-        y, backward = ops.scaled_dot_product_attention(q, k, v, True, lengths, start, window)
+        y, backward = ops.scaled_dot_product_attention(
+            q, k, v, mask=ops.Mask(True, lengths, start, window)
+        )
         assert_close(y, theirs[0])
         assert_close(backward(dy), theirs[1])

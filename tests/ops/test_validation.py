@@ -1,7 +1,6 @@
 """Bad arguments get one clear line before any kernel runs."""
 
 import inspect
-from functools import partial
 
 import numpy as np
 import pytest
@@ -322,6 +321,12 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
                 op(**arguments | {key: wrong})
 
 
+def masked(*fields, **named):
+    """The call of attention with a mask."""
+    mask = ops.Mask(*fields, **named)
+    return lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, mask=mask)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -344,7 +349,7 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
         ),
         *(
             (
-                partial(ops.scaled_dot_product_attention, *[x[None]] * 3, True, window=window),
+                masked(True, window=window),
                 f"scaled_dot_product_attention: window: expected a whole number, found {found}",
             )
             for window, found in [(2.0, "float"), ("3", "str"), (True, "bool")]
@@ -396,11 +401,15 @@ def test_other_arguments_of_a_wrong_type(call, message):
             "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",
         ),
         (
-            lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, True, window=0),
+            masked(True, window=0),
             "scaled_dot_product_attention: window: expected 1 or more, found 0",
         ),
         (
-            lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, window=3),
+            lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, True, mask=ops.Mask()),
+            "scaled_dot_product_attention: mask: expected None with causal, lengths or start",
+        ),
+        (
+            masked(window=3),
             "scaled_dot_product_attention: window: expected None without causal, found 3",
         ),
         (

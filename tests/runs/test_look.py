@@ -9,18 +9,18 @@ from functools import partial
 import numpy as np
 import pytest
 from browser import document, needs_chromium
+from minillm.runs.kinds.beside import best_ngram
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.decoding import next_probabilities
 from minillm.errors import InputError
-from minillm.layers.heads import causal, self_attention
+from minillm.layers.heads import CAUSAL, causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.teacher_forcing import teacher_forcing
-from minillm.runs.kinds._beside import best_ngram
-from minillm.runs.kinds._text_data import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}
@@ -359,16 +359,16 @@ def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
     """The weights are those that the op computes in the model itself."""
     seen, original = [], ops.scaled_dot_product_attention
 
-    def spy(q, k, v, causal=False, lengths=None, start=None):
+    def spy(q, k, v, mask):
         if len(q) == 1:
             scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
-            if causal:
+            if mask.causal:
                 scores[..., np.triu(np.ones(scores.shape[-2:], bool), 1)] = -np.inf
             seen.append(ops.softmax(scores)[0][0])
-        return original(q, k, v, causal, lengths, start)
+        return original(q, k, v, mask=mask)
 
     def spied(params, prefix, x, heads, attend):
-        attend = partial(spy, causal=True) if attend is causal else attend
+        attend = partial(spy, mask=CAUSAL) if attend is causal else attend
         return self_attention(params, prefix, x, heads, attend)
 
     run, inside = runs(name), inside_of(runs, name)

@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from minillm.runs.kinds.beside import MixtureReader, best_ngram, ngram_of
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 from tiny import LM
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
-from minillm.runs.kinds import _beside as page
-from minillm.runs.kinds._beside import MixtureReader, best_ngram, ngram_of
-from minillm.runs.kinds._text_data import held_out_ids, training_ids
+from minillm.runs.kinds import beside as page
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]

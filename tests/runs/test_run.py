@@ -124,7 +124,7 @@ def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
     path.write_text("the cat sat.\n" * 9)
     run = minillm.load(runs("lm"))
     assert run.evaluate(files=path)["tokens"] > 0
-    monkeypatch.setattr("minillm.runs.kinds._text_data.MOST_IN_MEMORY", 10)
+    monkeypatch.setattr("minillm.runs.kinds.texts.MOST_IN_MEMORY", 10)
     with pytest.raises(InputError, match=r"text\.txt: expected at most .* bytes"):
         run.evaluate(files=path)
 

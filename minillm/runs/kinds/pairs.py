@@ -33,9 +33,9 @@ from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorC
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
+from minillm.runs.kinds.language import with_rate
 from minillm.runs.kinds.looking import inside_of
 from minillm.runs.kinds.texts import vocabulary_for
-from minillm.runs.kinds.language import with_rate
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     ComparedEvaluation,
