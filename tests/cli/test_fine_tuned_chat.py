@@ -101,9 +101,7 @@ def test_the_loss_falls(tuned):
 def test_few_conversations_are_read_more_often(given, epochs, base, chats):
     """They are two batches, so that three epochs would be six steps."""
     data = {"init": str(base), "files": [str(chats)]}
-    training: Any = SimpleNamespace(
-        settings=CHAT.settings(), data=data, initial=minillm.load(base)
-    )
+    training: Any = SimpleNamespace(settings=CHAT.settings(), data=data, initial=minillm.load(base))
     assert CHAT.complete(training, given).epochs == epochs
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
 from minillm.option import types_of
-from minillm.runs.folder import RunFolder
 from minillm.runs import kind as kind_module
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
