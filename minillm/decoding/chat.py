@@ -111,7 +111,9 @@ class Chat:
         while (found := len(self.encode(fitting))) > goal:
             if len(turns) < 2:
                 if found > most:
-                    raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
+                    raise InputError(
+                        f"expected at most {most:,} tokens, found {found:,}", "messages"
+                    )
                 break
             turns, goal = turns[1:], C // 2
             fitting = [*system, *(message for turn in turns for message in turn)]

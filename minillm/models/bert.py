@@ -11,14 +11,13 @@ sides.  Afterwards the vectors x of a text can be used for other tasks.  The pri
 token in seven is predicted, and that a BERT cannot write text.
 
 The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, by default with an epsilon
-of 1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the
-first token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second
-part of the text follows the first:
+of 1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  The first
+token, [CLS], may become a vector of the whole text, tanh(x_0 W + b), for a classifier.
 
-    pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
-
-There are two deviations.  The original applies dropout to attention weights as well.  And the
-initial weights are chosen for short trainings: see ``new_parameters``.
+There are three deviations.  The original applies dropout to attention weights as well.  It also
+learns from [CLS] whether the second part of a text follows the first, which does not help (Liu et
+al. 2019); a published head for this is kept as it is.  And the initial weights are chosen for short
+trainings: see ``new_parameters``.
 
 Legend: B batch, T time, C context, M masked places, V vocabulary, D width, N heads, L layers.
 
@@ -44,7 +43,7 @@ from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, self_attention, to_all
 from minillm.layers.norms import new_norm, norm
 from minillm.layers.positions import sinusoids
-from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
+from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
 
 exact_gelu = partial(ops.gelu, approximate=False)
@@ -65,7 +64,7 @@ class BERTConfig:
     eps: float = 1e-12  # of the norms
     masked_words: bool = True  # a head that predicts masked words
     pooler: bool = False  # a head that makes a vector of [CLS]
-    next_sentence: bool = False  # a head that predicts whether the second part follows the first
+    next_sentence: bool = False  # a published head, whether the second part follows the first
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
@@ -76,7 +75,7 @@ class BERTConfig:
             sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
-            raise ValueError("next_sentence: expected a pooler with it, found none")
+            raise sizes.wrong(self, "next_sentence", "a pooler with it, or False")
 
 
 def bert_block(
@@ -161,9 +160,8 @@ class BERT(base.Model[BERTConfig]):
 
     @property
     def unused(self) -> list[str]:
-        """The names of the weights that the loss does not use: of a pooler without a head."""
-        pooler = ("pooler.W", "pooler.b")
-        return [name for name in pooler if name in self.params and not self.config.next_sentence]
+        """The names of the weights that the loss does not use."""
+        return [name for name in self.params if name.startswith(("pooler.", "next."))]
 
     # --- the equations ----------------------------------------------------------
 
@@ -259,46 +257,20 @@ class BERT(base.Model[BERTConfig]):
     # --- training ---------------------------------------------------------------
 
     def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the masked words in nats, plus the next-sentence loss.
+        """The mean cross-entropy of the masked words in nats.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
-        masked places go through the wide output layer.  The next-sentence loss is multiplied by
-        the batch's share, which is 1 unless the batch is a part of another one.
+        masked places go through the wide output layer.
         """
-        ids, lengths, segments, places, targets, unrelated, share = batch
+        ids, lengths, segments, places, targets = batch
         x, hidden_backward = self.hidden(ids, lengths, segments, rng)
         logits, words_backward = self.masked_words(x[places])  # (M, V)
         loss, loss_backward = ops.cross_entropy(logits, targets)
-        next_backward = None
-        if self.config.next_sentence and unrelated is not None:
-            next_loss, next_backward = self._next_sentence_loss(x, unrelated)
-            loss = loss + share * next_loss
 
         def backward():
             drows, of_words = words_backward(loss_backward())
-            dx, of_next = np.zeros_like(x), {}
+            dx = np.zeros_like(x)
             dx[places] = drows
-            if next_backward is not None:
-                dx_next, of_next = next_backward(share)
-                dx = dx + dx_next
-            return merge_gradients(of_words, of_next, hidden_backward(dx))
-
-        return loss, backward
-
-    def _next_sentence_loss(
-        self, x: NDArray, unrelated: Ids
-    ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
-        """The cross-entropy of the labels (B,) that say whether the parts are unrelated.
-
-        ``backward(dloss)`` -> dx, gradients.
-        """
-        pooled, pool_backward = self.pool(x)
-        logits, dense_backward = dense.layer(self.params, "next", pooled)  # (B, 2)
-        loss, loss_backward = ops.cross_entropy(logits, unrelated)
-
-        def backward(dloss):
-            dpooled, gradients = dense_backward(loss_backward(dloss))
-            dx, of_pooler = pool_backward(dpooled)
-            return dx, merge_gradients(gradients, of_pooler)
+            return merge_gradients(of_words, hidden_backward(dx))
 
         return loss, backward

@@ -120,8 +120,8 @@ class EncoderConfig(BERTConfig):
             sizes.check_at_least(self, 1, "embedding")
         able = {"embedding": self.changes.narrow, "masked_words": self.changes.masked_words}
         for name, may in {**able, "next_sentence": False}.items():
-            if (found := getattr(self, name)) and not may:
-                raise ValueError(f"{name}: expected none in family {self.family}, found {found}")
+            if getattr(self, name) and not may:
+                raise sizes.wrong(self, name, f"none in family {self.family}")
 
     @property
     def changes(self) -> Changes:

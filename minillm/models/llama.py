@@ -47,6 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
+from minillm.errors import InputError
 from minillm.layers import dense, embedding
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
@@ -96,7 +97,7 @@ class LlamaConfig:
         sizes.check_divides(self, "key_heads", "heads")
         sizes.check_above_zero(self, "rotary_base", "eps")
         if self.head_width % 2:
-            raise ValueError(f"head_width: expected an even number, found {self.head_width}")
+            raise sizes.wrong(self, "head_width", "an even number")
         if self.rope_scaling is not None:
             object.__setattr__(self, "rope_scaling", _scaling(self))
 
@@ -268,5 +269,5 @@ def _scaling(config: LlamaConfig) -> Scaling:
             scaling = Llama3(*scaling)
         scaling.frequencies(config.head_width, config.rotary_base, config.context)
     except ValueError as error:
-        raise ValueError(f"rope_scaling: {error}") from None
+        raise InputError(str(error), "rope_scaling") from None
     return scaling

@@ -70,7 +70,7 @@ class TransformerConfig:
         sizes.check_below_one(self, "dropout", "label_smoothing")
         sizes.check_divides(self, "heads", "width")
         if self.width % 2:
-            raise ValueError(f"width: expected an even number, found {self.width}")
+            raise sizes.wrong(self, "width", "an even number")
         if self.shared and self.source_vocabulary != self.target_vocabulary:
             raise ValueError(
                 "shared: expected one vocabulary, found "

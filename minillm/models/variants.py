@@ -150,7 +150,7 @@ class VariantConfig(LlamaConfig):
         if self.window is not None:
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
-                raise ValueError(f"window: expected None for {self.family}, found {self.window}")
+                raise sizes.wrong(self, "window", f"None for {self.family}")
 
     @property
     def changes(self) -> Changes:

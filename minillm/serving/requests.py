@@ -127,7 +127,7 @@ def refusing(param: str | None = None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise RequestError(str(error), param or str(error).partition(":")[0]) from None
+        raise RequestError(str(error), param or error.field) from None
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,9 @@ def _message(message: dict[str, Any]) -> Message:
             ]
         except (TypeError, KeyError, ValueError, RecursionError):
             raise InputError(
-                "messages: tool_calls: expected functions with a name and arguments in JSON, "
-                f"found {short(message['tool_calls'])}"
+                "tool_calls: expected functions with a name and arguments in JSON, "
+                f"found {short(message['tool_calls'])}",
+                "messages",
             ) from None
         read["content"] = content or ""
     return read

@@ -12,7 +12,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.testing import check_projections
-from minillm.training.language_model import evaluate_in_context
+from minillm.training.language_model import token_losses
 from minillm.training.packed import Packed
 
 V, C = 11, 9
@@ -68,7 +68,7 @@ def test_a_subclass_is_evaluated_by_its_own_forward():
     ids = drawn((1, 30))[0][0]
     with pytest.raises(TypeError, match="expected a GPT, a Llama or a Variant, found Halved"):
         Packed(halved)
-    loss, plain = (evaluate_in_context(each, ids[:C], 4)[0] for each in (halved, model))
+    loss, plain = (token_losses(each, ids[:C], 4).mean() for each in (halved, model))
     expected, _ = halved.loss((ids[None, : C - 1], ids[None, 1:C]))
     assert loss == pytest.approx(expected, rel=1e-9)
     assert loss != pytest.approx(plain, rel=1e-3)
