@@ -41,9 +41,9 @@ class ContextWindows(NamedTuple):
 
 
 def windows_of(
-    questions: Iterable[tuple[str, str, str]], tokenizer: Any, context: int, stride: int
+    questions: Iterable[Question], tokenizer: Any, context: int, stride: int
 ) -> ContextWindows:
-    """The windows of (place, question, context); the place is for error messages.
+    """The windows of the questions' contexts.
 
     context: the largest number of tokens in a row.  InputError for a question or a context without
     tokens.
@@ -53,7 +53,8 @@ def windows_of(
     begins: list[int] = []
     offsets = []
     encoded: dict[str, tuple[NDArray, NDArray]] = {}
-    for number, (place, question, text) in enumerate(questions):
+    for number, (id_, question, text, _) in enumerate(questions):
+        place = f"question {id_}"
         if text not in encoded:
             encoded[text] = tokenizer.encode_with_offsets(text, f"{place}: context")
         ids, where = encoded[text]

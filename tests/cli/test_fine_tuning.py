@@ -379,7 +379,7 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     out = ["--out", tmp_path / "x"]
     assert "expected init, the run that its additions are for" in fails("import", adapter, *out)
     assert (
-        "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm"
+        "--init: expected a run of bert, gpt, encoder, llama or variant, found one of lm"
         in fails("import", adapter, *out, "--init", bases / "lm")
     )
     command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]

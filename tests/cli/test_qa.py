@@ -9,7 +9,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.runs.run import Answered
+from minillm.runs.kinds.qa import Answered
 
 NAMES = ["ada", "bob", "cleo", "dan", "eve", "finn", "gus", "hal", "ida", "jon", "kim", "leo"]
 TINY = ["--width", "8", "--vocabulary", "70", "--batch", "4", "--context", "32", "--stride", "8"]
