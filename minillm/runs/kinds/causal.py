@@ -40,6 +40,7 @@ from minillm.runs.settings import (
     MUON,
     AdaptationSettings,
     ShardSettings,
+    SummarySearch,
     TextSettings,
     TrainingSettings,
     by_default,
@@ -130,6 +131,7 @@ class CausalRun(TextRun, Summarises):
         limit each summary.  ``places`` name the texts in messages.
         """
         length = make(Length, {"sentences": sentences, "words": words})
+        make(SummarySearch, search)
         for name in search:
             raise InputError(
                 f"{name}: expected a run that was trained on pairs, found one of {self.kind.name}"
