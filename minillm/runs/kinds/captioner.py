@@ -1,7 +1,6 @@
 """A description of an image in words (2015)."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,12 @@ from minillm.data.digits import caption
 from minillm.decoding import beam_search
 from minillm.metrics import frequency_loss
 from minillm.models.captioner import Captioner, CaptionerConfig
-from minillm.option import option
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.images import ImageSettings, held_out_images
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    DataInfo,
-    SearchEvaluation,
+    SEARCH,
+    EvalOptions,
     TrainingSettings,
     config_from,
     search_options,
@@ -29,13 +27,6 @@ from minillm.text import Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask
 
 EXAMPLES = 5  # shown after a training
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionInfo(DataInfo):
-    """What is stored about captions."""
-
-    longest: int = option(MISSING, "tokens of the longest caption, with EOS", least=1, most=10_000)
 
 
 def prepare(training: Training) -> None:
@@ -82,7 +73,7 @@ class CaptionerRun(Run):
         for digit, text in zip(classes, self.captions(images[:EXAMPLES], beam=1), strict=False):
             yield f"  {digit}: {text}\n"
 
-    def measure(self, data: EvalData, options: SearchEvaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The share of exact captions, and the character error rate."""
         name, (images, classes) = held_out_images(self, data, options.part)
         outputs = self.captions(images, **search_options(options))
@@ -109,8 +100,8 @@ package scikit-learn).""",
     model=Captioner,
     config=CaptionerConfig,
     prepare=prepare,
-    data_info=CaptionInfo,
-    evaluation=SearchEvaluation,
+    info=("longest",),
+    eval_options=(*SEARCH, "part"),
     settings=settings(
         ImageSettings,
         TrainingSettings,

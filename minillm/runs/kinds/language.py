@@ -52,11 +52,11 @@ from minillm.runs.kinds.texts import (
     results_on,
 )
 from minillm.runs.load import load
-from minillm.runs.run import Run
+from minillm.runs.run import Run, kinds_with
 from minillm.runs.settings import (
     MUON,
     AdaptationSettings,
-    TextEvaluation,
+    EvalOptions,
     TrainingSettings,
     WindowSettings,
     by_default,
@@ -117,6 +117,8 @@ class WritingRun(Run):
 
     def _adapted_to(self, prompt: str) -> Any:
         """A model that has learned a prompt."""
+        if not self.has("adapted"):
+            raise self.lacks(kinds_with("adapted"), "adapt: ")
         ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
         if len(ids) < 2:
             raise InputError(f"adapt: expected a prompt of 2 tokens or more, found {len(ids)}")
@@ -145,7 +147,7 @@ class TextRun(WritingRun):
         """The mean loss on a text, in nats."""
         return float(self.losses_on(ids).mean())
 
-    def measure(self, data: EvalData, options: TextEvaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(self, data, options.part)
         losses_on, losses = self.losses_on, self.losses_on(ids)
@@ -309,12 +311,13 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
 # --- the kinds -------------------------------------------------------------------------------
 
 
+TEXT_OPTIONS = ("part", "beside", "adapt", "mix")  # of eval
 text_kind = partial(
     Kind,
     prepare=partial(prepare, task_of=reads_on),
     closing=closing,
     takes=("text",),
-    evaluation=TextEvaluation,
+    eval_options=TEXT_OPTIONS,
 )
 
 

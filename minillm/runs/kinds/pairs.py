@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from operator import gt
@@ -38,10 +38,9 @@ from minillm.runs.kinds.texts import vocabulary_for
 from minillm.runs.run import Summarises
 from minillm.runs.settings import (
     MUON,
-    ComparedEvaluation,
-    DataInfo,
+    SEARCH,
+    EvalOptions,
     LoRASettings,
-    SearchEvaluation,
     SummarySearch,
     TrainingSettings,
     VocabularySettings,
@@ -94,20 +93,6 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         False, "the texts are tokenised already, so BLEU splits them at spaces", rare=True
     )
     batch: int = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairInfo(DataInfo):
-    """What is stored about pairs."""
-
-    longest_target: int = option(
-        MISSING, "tokens of the longest target, with EOS", least=1, most=10_001
-    )
-
-
-@dataclass(frozen=True)
-class PairEvaluation(SearchEvaluation, ComparedEvaluation):
-    """Options of measuring a model of pairs; summaries may be compared with extracts."""
 
 
 # --- training --------------------------------------------------------------------------------
@@ -413,7 +398,7 @@ class PairRun(Summarises):
         entry = registry.set_of_pairs(self.data["data"])
         return "summary" if entry.open is PairFile and are_summaries(pairs) else entry.task
 
-    def measure(self, data: EvalData, options: PairEvaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
         name, pairs = self.pairs(data, options.part)
         if not pairs:
@@ -513,8 +498,8 @@ pair_kind = partial(
     prepare=prepare,
     complete=complete,
     takes=("pairs",),
-    data_info=PairInfo,
-    evaluation=PairEvaluation,
+    info=("longest_target",),
+    eval_options=(*SEARCH, "part", "beside"),
     vocabularies={
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),
