@@ -29,9 +29,8 @@ from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of
 from minillm.runs.kind import RunConfig, find_kind
+from minillm.runs.kinds.images import read_image
 from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
-from minillm.runs.kinds.captioner import captions_of
-from minillm.runs.kinds.labels import read_image
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
@@ -66,7 +65,7 @@ def _use(run: Run) -> None:
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
             case "captioner":
-                captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
+                run.captions(np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
                 run.vectors.most_similar(run.vectors.words[0], topn=2)
 

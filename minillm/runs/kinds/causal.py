@@ -38,6 +38,7 @@ from minillm.runs.settings import (
     AdaptationSettings,
     EvalOptions,
     ShardSettings,
+    SummarySearch,
     TextSettings,
     TrainingSettings,
     by_default,
@@ -125,6 +126,7 @@ class CausalRun(TextRun, Summarises):
         limit each summary.  ``places`` name the texts in messages.
         """
         length = make(Length, {"sentences": sentences, "words": words})
+        make(SummarySearch, search)
         for name in search:
             raise InputError(
                 f"expected a run that was trained on pairs, found one of {self.kind.name}", name
