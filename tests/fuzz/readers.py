@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from minillm.runs.kinds.captioner import captions_of
 
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
@@ -29,9 +30,8 @@ from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of
 from minillm.runs.kind import RunConfig, find_kind
+from minillm.runs.kinds.images import read_image
 from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
-from minillm.runs.kinds.captioner import captions_of
-from minillm.runs.kinds.labels import read_image
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
