@@ -21,6 +21,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import TITLES, Data, Kind, RunConfig, Vocabularies, find_kind
 from minillm.runs.settings import (
     LENGTHS,
+    DataInfo,
     TrainingSettings,
     names_of_data,
     names_of_sizes,
@@ -128,10 +129,15 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
             raise InputError(f"{place}data: {name!r} is missing")
     place = f"{place}data: "
     make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
-    info: Any = make(kind.data_info, {name: data[name] for name in data.keys() - declared}, place)
-    labels = getattr(info, "labels", None)
-    if labels is not None and len(labels) != config.classes:
-        raise InputError(f"{place}labels: expected {config.classes} of them, found {len(labels)}")
+    info = make(DataInfo, {name: data[name] for name in data.keys() - declared}, place)
+    for name in kind.info:
+        if getattr(info, name) is None:
+            raise InputError(f"{place}{name!r} is missing")
+    labels = info.labels
+    if labels is not None and len(labels) != getattr(config, "classes", None):
+        raise InputError(
+            f"{place}labels: expected {getattr(config, 'classes', 'none')} of them, found {len(labels)}"
+        )
 
 
 def config_of(Config: type, values: dict, settings: type, place: str) -> Any:

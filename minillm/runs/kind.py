@@ -23,7 +23,7 @@ from minillm.errors import InputError, did_you_mean, short
 from minillm.formats.format import Contents
 from minillm.option import types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.settings import DataInfo, Evaluation, sizes_in
+from minillm.runs.settings import sizes_in
 from minillm.text import vocabulary_from_dict
 from minillm.training import Summary
 
@@ -102,7 +102,7 @@ class Training:
     resume_command: str = ""  # shown if the training is interrupted
     stored: RunConfig | None = None  # of the run to resume
     initial: "Run | None" = None  # the run of --init, while it is needed
-    info: dict[str, Any] = field(default_factory=dict)  # stored with the data: see Kind.data_info
+    info: dict[str, Any] = field(default_factory=dict)  # stored with the data: entries of DataInfo
 
     # Made by the kind.
     model: Any = None  # has ``config`` and ``params``
@@ -231,8 +231,8 @@ class Kind:
     imported: Callable[["Kind", Contents, str], "Run"] | None = None
 
     # --- data and measures ---
-    data_info: type[DataInfo] = DataInfo  # a dataclass: what is stored about the data
-    evaluation: type[Evaluation] = Evaluation  # a dataclass: the options of ``eval``
+    info: tuple[str, ...] = ()  # entries of DataInfo that each of its runs has
+    eval_options: tuple[str, ...] = ("part",)  # entries of EvalOptions
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: tuple[str, ...] = ()
@@ -255,9 +255,9 @@ def check_fingerprint(
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
-    """The settings that are sizes of a run's model, and the unit of its text."""
+    """The settings that are sizes or the form of a run's model, and the unit of its text."""
     sizes = sizes_in(run.model.config, settings)
-    for name in {"unit", "pretokenised"} & types_of(settings).keys():
+    for name in {"unit", "pretokenised", "forward_only", "joint"} & types_of(settings).keys():
         sizes[name] = getattr(run.settings, name, None)
     return {
         name: value

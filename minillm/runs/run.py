@@ -24,7 +24,7 @@ from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import EvalData, Results, RunConfig, Vocabularies, kinds
 from minillm.runs.python_data import named_as, python_data
-from minillm.runs.settings import Evaluation
+from minillm.runs.settings import EvalOptions
 from minillm.text import ChatTemplate
 
 
@@ -236,12 +236,12 @@ class Run:
         """Figures by name, measured on these data, by default on held-out data.
 
         ``report`` is called with a line about measures that are not available here.  The options
-        are fields of the kind's ``evaluation``, such as the ``part`` of a built-in set, or ``beam``
+        are the kind's ``eval_options``, such as the ``part`` of a built-in set, or ``beam``
         and ``length_exponent`` for beam search.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         objects = python_data(self.kind, names or None, text, sentences, texts, labels, pairs)
-        measured = self._evaluation(options)
+        measured = self._eval_options(options)
         in_memory = self.folder is not None and self.folder.temporary
         with (
             named_as({self.path: "the run"} if in_memory else {}),
@@ -252,20 +252,18 @@ class Run:
                 data = EvalData((str(path),), "the given data", report)
             return self.measure(data, measured)
 
-    def measure(self, data: EvalData, options: Any) -> Results:
-        """The figures of ``evaluate``; ``options`` are an object of the kind's ``evaluation``."""
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """The figures of ``evaluate``."""
         raise InputError(f"{self.path}: a run of {self.kind.name} has no measures")
 
-    def _evaluation(self, options: Mapping[str, object]) -> Evaluation:
+    def _eval_options(self, options: Mapping[str, object]) -> EvalOptions:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""
-        known = types_of(self.kind.evaluation)
-        for name in options.keys() - known:
-            having = [kind.name for kind in kinds().values() if name in types_of(kind.evaluation)]
-            if having:
-                raise InputError(
-                    f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name}"
-                )
-        return make(self.kind.evaluation, options)
+        for name in sorted((options.keys() & types_of(EvalOptions)) - {*self.kind.eval_options}):
+            having = [kind.name for kind in kinds().values() if name in kind.eval_options]
+            raise InputError(
+                f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name}"
+            )
+        return make(EvalOptions, options)
 
 
 def kinds_with(name: str) -> list[str]:

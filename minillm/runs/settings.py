@@ -5,7 +5,7 @@ kinds share are classes here, and :func:`settings` makes a kind's from them.  A 
 model: its default comes from the model's config, and it is stored with the model.
 """
 
-from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -21,6 +21,8 @@ LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning", "sampling")
 
 S = TypeVar("S")
+
+OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
 
 _RATE: Any = {"metavar": "RATE", "least": 0, "below": 1}
 
@@ -375,19 +377,7 @@ class LabelledSettings(TrainingSettings):
     )
 
 
-# --- options of ``eval`` -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Options of measuring any run."""
-
-    part: str | None = option(
-        None,
-        "the part of a built-in set to measure on",
-        choices=("validation", "test"),
-        default_help="validation",
-    )
+# --- options of searching and of ``eval`` ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -447,21 +437,16 @@ class SummarySearch(Search):
 
 
 @dataclass(frozen=True)
-class SearchEvaluation(Search, Evaluation):
-    """Options of measuring what a model writes by beam search."""
+class EvalOptions(Search):
+    """Options of ``eval``; each kind has some of them: see :class:`minillm.runs.kind.Kind`."""
 
-
-@dataclass(frozen=True)
-class ComparedEvaluation(Evaluation):
-    """Options of measuring a model that may be compared with a simple one."""
-
+    part: str | None = option(
+        None,
+        "the part of a built-in set to measure on",
+        choices=("validation", "test"),
+        default_help="validation",
+    )
     beside: bool = option(False, "also measure the best n-gram, TF-IDF, or extracts")
-
-
-@dataclass(frozen=True)
-class TextEvaluation(ComparedEvaluation):
-    """Options of measuring a language model on a text."""
-
     adapt: bool = option(
         False, "also measure a copy of the model that learns each window of the text once scored"
     )
@@ -470,6 +455,14 @@ class TextEvaluation(ComparedEvaluation):
         "also measure a mixture of the model with n-grams of its training text and of the text "
         "read so far",
     )
+    pattern: str | None = option(
+        None,
+        "of conversations: compare the last match of REGEX in the written answer and the known",
+        "REGEX",
+    )
+
+
+SEARCH = tuple(types_of(Search))  # the names of its options
 
 
 # --- what is stored about the data of a run -------------------------------------------------------
@@ -477,17 +470,19 @@ class TextEvaluation(ComparedEvaluation):
 
 @dataclass(frozen=True, kw_only=True)
 class DataInfo:
-    """What is stored about the data of any run."""
+    """What is stored about the data of a run; each kind has some of it."""
 
     sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
-    documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the origin of a run that was not trained here")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelInfo(DataInfo):
-    """What is stored about the data of a classifier."""
-
-    labels: tuple[str, ...] = option(MISSING, "a name for each class")
+    begun_with: str | None = option(None, "the run whose additions it began with")
+    documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
+    labels: tuple[str, ...] | None = option(None, "a name for each class")
+    longest_target: int | None = option(None, "tokens, with EOS", least=1, most=10_001)
+    unanswered: bool = option(False, "some questions have no answer in their contexts")
+    # Of an imported sentence encoder.
+    pooling: str | None = option(None, "of the tokens of a text", choices=OF_TEXTS)
+    normalised: bool = option(False, "its vectors have the length 1")
+    longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
+    dimension: int | None = option(None, "numbers of a vector that are kept", least=1)

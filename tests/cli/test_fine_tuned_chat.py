@@ -15,7 +15,7 @@ from minillm.data.conversations import read_conversations, summary_request
 from minillm.data.pairs import read_pairs
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import ChatKind, ChatSettings, encoded_items
+from minillm.runs.kinds.chat import CHAT, encoded_items
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -101,8 +101,8 @@ def test_the_loss_falls(tuned):
 def test_few_conversations_are_read_more_often(given, epochs, base, chats):
     """They are two batches, so that three epochs would be six steps."""
     data = {"init": str(base), "files": [str(chats)]}
-    job: Any = SimpleNamespace(data=data, initial=minillm.load(base))
-    assert ChatKind().complete(ChatSettings(), given, job).epochs == epochs
+    training: Any = SimpleNamespace(settings=CHAT.settings(), data=data, initial=minillm.load(base))
+    assert CHAT.complete(training, given).epochs == epochs
 
 
 def test_writing_by_steps_equals_reading_at_once(tuned):

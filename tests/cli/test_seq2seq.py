@@ -9,7 +9,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.runs.run import Run
+from minillm.runs.kinds.pairs import PairRun
 
 TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1"]
 WORDS = ["one", "two", "three", "four", "five"]
@@ -93,13 +93,13 @@ def test_what_eval_cannot_measure_is_told_before_the_work(run_folder, monkeypatc
     for name in ("sacrebleu", "rouge_score", "rapidfuzz"):
         monkeypatch.setitem(sys.modules, name, None)
     told = []
-    translate = Run.translate
+    translate = PairRun.translate
 
     def told_before(*arguments, **options):
         told.append(capsys.readouterr().err)
         return translate(*arguments, **options)
 
-    monkeypatch.setattr(Run, "translate", told_before)
+    monkeypatch.setattr(PairRun, "translate", told_before)
     assert main(["eval", str(run_folder), "--json"]) == 0
     assert told == [
         "minillm: not measured: bleu, chrf, rouge: install sacrebleu and rouge-score, "

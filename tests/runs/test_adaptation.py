@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from minillm.runs.kinds.texts import PIECE, in_turns
 
 SIZES = st.integers(2, 5 * PIECE)

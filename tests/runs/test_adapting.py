@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from minillm.runs.kinds.beside import MixtureReader
 from tiny import contents
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.runs.kinds.beside import MixtureReader
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]

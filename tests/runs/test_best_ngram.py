@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import tiny
-from minillm.runs.kinds.beside import best_ngram
 from tiny import LM, stopped_after
 
 import minillm
@@ -13,6 +12,7 @@ from minillm.cli import main
 from minillm.data import split_text
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.runs.kinds import beside as page
+from minillm.runs.kinds.beside import best_ngram
 from minillm.text import Characters, build_vocabulary
 from minillm.training.language_model import LanguageModelTask
 

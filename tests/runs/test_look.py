@@ -9,8 +9,6 @@ from functools import partial
 import numpy as np
 import pytest
 from browser import document, needs_chromium
-from minillm.runs.kinds.beside import best_ngram
-from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 import minillm
 from minillm import ops
@@ -21,6 +19,8 @@ from minillm.layers.heads import CAUSAL, causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.teacher_forcing import teacher_forcing
+from minillm.runs.kinds.beside import best_ngram
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}

@@ -4,8 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from minillm.runs.kinds.beside import MixtureReader, best_ngram, ngram_of
-from minillm.runs.kinds.texts import held_out_ids, training_ids
 from tiny import LM
 
 import minillm
@@ -13,6 +11,8 @@ from minillm.cli import main
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
 from minillm.runs.kinds import beside as page
+from minillm.runs.kinds.beside import MixtureReader, best_ngram, ngram_of
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]

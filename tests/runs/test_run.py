@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
 from minillm.option import types_of
+from minillm.runs import kind as kind_module
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
 
@@ -101,7 +103,8 @@ def folder(kind, runs, tmp_path):
 
 def test_every_kind_is_here():
     known = {name for name in kinds() if not name.startswith("toy")}
-    assert known - {"chat"} == set(GIVEN)  # a chat begins with a run: test_fine_tuned_chat.py
+    # A chat begins with a run: see test_fine_tuned_chat.py.
+    assert known - {"chat", "preferences"} == set(GIVEN)
 
 
 def test_it_says_what_it_is_and_is_measured(kind, runs):
@@ -152,22 +155,21 @@ def test_resumed_equals_uninterrupted(kind, options, tmp_path, monkeypatch):
     (tmp_path / "data").write_text(text or "")
     given = {"files": tmp_path / "data" if text else "digits", "quiet": True, **settings, **options}
     whole = minillm.train(kind, tmp_path / "whole", **given)
-    own = type(kinds()[kind]).prepare
+    own = kinds()[kind].prepare
 
-    def interrupted(self, job, rng):
-        parts = own(self, job, rng)
-        loss, steps = parts.task.training_loss, iter(range(1, 7))
+    def interrupted(training):
+        own(training)
+        loss, steps = training.task.training_loss, iter(range(1, 7))
 
         def counted(rng):
             if next(steps) == 4:
                 signal.raise_signal(signal.SIGINT)
             return loss(rng)
 
-        parts.task.training_loss = counted
-        return parts
+        training.task.training_loss = counted
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(kinds()[kind]), "prepare", interrupted)
+        patch.setitem(kind_module._kinds, kind, replace(kinds()[kind], prepare=interrupted))
         minillm.train(kind, tmp_path / "parts", **given)
     assert len(metrics(tmp_path / "parts")) < len(metrics(tmp_path / "whole"))
     resumed = minillm.train(kind, tmp_path / "parts", resume=True, quiet=True)

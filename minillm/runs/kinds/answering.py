@@ -9,7 +9,6 @@ of arithmetic, for example, is compared by its last number.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -24,10 +23,9 @@ from minillm.data.lines import is_json_lines
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.option import option
 from minillm.runs.kind import EvalData, Results
 from minillm.runs.run import Run
-from minillm.runs.settings import TextEvaluation
+from minillm.runs.settings import EvalOptions
 from minillm.text.byte_tokens import ByteTokens
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.packed import Packed
@@ -36,25 +34,14 @@ TOKENS = 2048  # that are read at a time
 LENGTH = 256  # tokens of an answer that is to match
 
 
-@dataclass(frozen=True)
-class AnswerEvaluation(TextEvaluation):
-    """Options of measuring a model that answers."""
-
-    pattern: str | None = option(
-        None,
-        "of conversations: compare the last match of REGEX in the written answer and the known",
-        "REGEX",
-    )
-
-
-def require_text(options: TextEvaluation, expected: str) -> None:
+def require_text(options: EvalOptions, expected: str) -> None:
     """InputError if there is an option for texts alone; ``expected`` ends its message."""
     for name in ("adapt", "mix"):
         if getattr(options, name):
             raise InputError(f"{name}: expected {expected}")
 
 
-def results_of(run: Run, data: EvalData, options: AnswerEvaluation) -> Results | None:
+def results_of(run: Run, data: EvalData, options: EvalOptions) -> Results | None:
     """The figures on files of conversations; None for other data.
 
     InputError for other data with ``pattern``, and for these data with ``adapt`` or ``mix``.

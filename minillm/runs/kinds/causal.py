@@ -22,8 +22,9 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.option import check_names, make, option_of, types_of
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training
-from minillm.runs.kinds.answering import AnswerEvaluation, results_of
+from minillm.runs.kinds.answering import results_of
 from minillm.runs.kinds.language import (
+    TEXT_OPTIONS,
     TextRun,
     begin_with_adamw,
     closing,
@@ -39,6 +40,7 @@ from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
     MUON,
     AdaptationSettings,
+    EvalOptions,
     ShardSettings,
     TextSettings,
     TrainingSettings,
@@ -51,6 +53,7 @@ from minillm.training import Summary
 from minillm.training.language_model import ContextTask, token_losses_in_context
 from minillm.training.progress import progress_bar
 
+RATE = 0.4  # the learning rate of a model of width 1
 SAMPLE = 60  # tokens shown after each validation
 
 
@@ -144,7 +147,7 @@ class CausalRun(TextRun, Summarises):
 class AnsweringRun(CausalRun):
     """A run that is also measured on conversations."""
 
-    def measure(self, data: EvalData, options: AnswerEvaluation) -> Results:  # type: ignore[override]
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Figures on a text or on conversations, as the file has it."""
         return results_of(self, data, options) or super().measure(data, options)
 
@@ -194,7 +197,7 @@ causal_kind = partial(
     text_kind,
     prepare=partial(prepare, task_of=reads_context),
     closing=closing_with_speed,
-    complete=rate_by_width(0.4),
+    complete=rate_by_width(RATE),
     padded=True,
 )
 causal_settings = partial(
@@ -241,7 +244,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 llama_kind = partial(
     causal_kind,
     run=AnsweringRun,
-    evaluation=AnswerEvaluation,
+    eval_options=(*TEXT_OPTIONS, "pattern"),
     begin=begin_with_adamw,
     imported=imported_llama,
 )
@@ -277,7 +280,7 @@ NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short t
 
 def complete_variant(training: Training, given: Given) -> Any:
     """The settings with a learning rate, and with n-grams for a fresh model of characters."""
-    settings = rate_by_width(0.4)(training, given)
+    settings = rate_by_width(RATE)(training, given)
     is_fresh = training.initial is None
     if settings.ngrams is None and settings.unit == "character" and is_fresh:
         return replace(settings, ngrams=NGRAMS)

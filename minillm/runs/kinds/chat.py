@@ -29,14 +29,15 @@ from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
-from minillm.runs.kinds.answering import AnswerEvaluation, on_answers, require_text, results_of
+from minillm.runs.kinds.answering import on_answers, require_text, results_of
 from minillm.runs.kinds.causal import CausalRun
+from minillm.runs.kinds.language import TEXT_OPTIONS
 from minillm.runs.kinds.texts import require_initial
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     LENGTHS,
-    DataInfo,
+    EvalOptions,
     LoRASettings,
     TrainingSettings,
     by_default,
@@ -63,7 +64,7 @@ Column = list[tuple[Encoded, ...]]  # of each item its conversation, or its two
 class ChatRun(CausalRun):
     """A run of a fine-tuned chat model."""
 
-    def measure(self, data: EvalData, options: AnswerEvaluation) -> Results:  # type: ignore[override]
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of the held-out answers, or what a llama has on a file."""
         if data.title or options.pattern is not None:
             return results_of(self, data, options) or super().measure(data, options)
@@ -308,13 +309,6 @@ def read_parts(data: Data) -> dict[str, list[Conversation]]:
 # --- the kinds -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChatInfo(DataInfo):
-    """What is stored about the data of a fine-tuned chat model."""
-
-    begun_with: str | None = option(None, "the run whose additions it began with")
-
-
 @dataclass(frozen=True)
 class ChatSettings(TrainingSettings, LoRASettings):
     """Settings of fine-tuning a chat model."""
@@ -349,8 +343,7 @@ chat_kind = partial(
     initial_data=initial_data,
     tokenizer_options=(),  # the run brings its tokenizer
     padded=True,
-    data_info=ChatInfo,
-    evaluation=AnswerEvaluation,
+    eval_options=(*TEXT_OPTIONS, "pattern"),
 )
 chat_settings = partial(
     settings,

@@ -16,8 +16,7 @@ from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.labels import LabelRun, set_task
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    Evaluation,
-    LabelInfo,
+    EvalOptions,
     LabelledSettings,
     config_from,
     settings,
@@ -60,7 +59,7 @@ class ImageRun(LabelRun):
         """P(label | image) of each image, (N, classes)."""
         return ops.softmax(self.model.forward(inputs)[0])[0]
 
-    def measure(self, data: EvalData, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
         name, (images, classes) = held_out_images(self, data, options.part)
         return self.results(name, images, classes)
@@ -106,5 +105,5 @@ scikit-learn's bundled set (it needs the package scikit-learn).""",
     run=ImageRun,
     prepare=prepare,
     vocabularies={},
-    data_info=LabelInfo,
+    info=("labels",),
 )

@@ -32,8 +32,7 @@ from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     LENGTHS,
-    ComparedEvaluation,
-    LabelInfo,
+    EvalOptions,
     LabelledSettings,
     LoRASettings,
     VocabularySettings,
@@ -101,7 +100,7 @@ class LabelRun(Run):
             probabilities[rows], _ = ops.softmax(logits)
         return probabilities
 
-    def measure(self, data: EvalData, options: ComparedEvaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Accuracy, macro-F1 and the confusion matrix; beside them, the accuracy of TF-IDF."""
         left_out = 0
         if data.title:
@@ -302,8 +301,8 @@ label_kind = partial(
     complete=with_enough_epochs,
     closing=accuracies,
     takes=("labels",),
-    data_info=LabelInfo,
-    evaluation=ComparedEvaluation,
+    info=("labels",),
+    eval_options=("part", "beside"),
     run=LabelRun,
 )
 

@@ -56,7 +56,7 @@ from minillm.runs.run import Run
 from minillm.runs.settings import (
     MUON,
     AdaptationSettings,
-    TextEvaluation,
+    EvalOptions,
     TrainingSettings,
     WindowSettings,
     by_default,
@@ -145,7 +145,7 @@ class TextRun(WritingRun):
         """The mean loss on a text, in nats."""
         return float(self.losses_on(ids).mean())
 
-    def measure(self, data: EvalData, options: TextEvaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(self, data, options.part)
         losses_on, losses = self.losses_on, self.losses_on(ids)
@@ -309,12 +309,13 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
 # --- the kinds -------------------------------------------------------------------------------
 
 
+TEXT_OPTIONS = ("part", "beside", "adapt", "mix")  # of eval
 text_kind = partial(
     Kind,
     prepare=partial(prepare, task_of=reads_on),
     closing=closing,
     takes=("text",),
-    evaluation=TextEvaluation,
+    eval_options=TEXT_OPTIONS,
 )
 
 

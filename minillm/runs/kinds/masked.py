@@ -21,7 +21,6 @@ from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
-from minillm.option import option
 from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
@@ -37,9 +36,9 @@ from minillm.runs.kinds.texts import (
 )
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    OF_TEXTS,
     AdaptationSettings,
-    DataInfo,
-    Evaluation,
+    EvalOptions,
     ShardSettings,
     TokenizerSettings,
     TrainingSettings,
@@ -59,7 +58,6 @@ ROWS = 32  # passages in a batch, without training
 MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
 
-OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
 TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
 PADDING = 40  # tokens that take as long as starting a batch
 TINY = 1e-12  # shorter vectors are not normalised
@@ -84,16 +82,6 @@ class PiecesSettings(ShardSettings, TokenizerSettings):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SentenceInfo(DataInfo):
-    """What is stored about an imported model: its settings for vectors of texts."""
-
-    pooling: str | None = option(None, "of a sentence encoder", choices=OF_TEXTS)
-    normalised: bool = option(False, "its vectors have the length 1")
-    longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
-    dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
-
-
 class MaskedRun(Run):
     """A run of a model that sees the whole text, and may predict masked tokens."""
 
@@ -109,7 +97,7 @@ class MaskedRun(Run):
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
         yield shown_filled(self.model, self.tokenizer, first, most=context) + "\n"
 
-    def measure(self, data: EvalData, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""
         check_head(self)
         name, ids = evaluation_ids(self, data, options.part)
@@ -325,7 +313,6 @@ masked_kind = partial(
     complete=rate_by_width(0.15),
     closing=closing,
     takes=("text",),
-    data_info=SentenceInfo,
     padded=True,
     open_vocabulary=framing_vocabulary,
     imported=lambda kind, contents, file: run_of(kind, contents, file, info=contents.facts),

@@ -27,7 +27,7 @@ from minillm.runs.kinds.texts import (
     vocabulary_for,
 )
 from minillm.runs.settings import (
-    Evaluation,
+    EvalOptions,
     FilesSettings,
     TokenizerSettings,
     of_text,
@@ -86,7 +86,7 @@ class NGramSettings(FilesSettings, TokenizerSettings):
 class NGramRun(WritingRun):
     """A run of an n-gram model."""
 
-    def measure(self, data: EvalData, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""
         name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
         return text_results(self.model, self.tokenizer, blocks, name)

@@ -1,7 +1,6 @@
 """Answers to questions, found in a text (2017)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +12,11 @@ from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.question_answering import Reader, ReaderConfig
-from minillm.option import option
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, sizes_of
 from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    DataInfo,
-    Evaluation,
+    EvalOptions,
     LoRASettings,
     TokenizerSettings,
     TrainingSettings,
@@ -103,7 +100,7 @@ class AnswerRun(Run):
         for question, [best] in zip(shown, self.answers_to(shown, 1), strict=True):
             yield f"{question.question}\n    {' '.join(best.text.split()) or 'no answer'}\n"
 
-    def measure(self, data: EvalData, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Exact match and F1 in percent, also of counting shared words."""
         if data.files:
             name = data.title
@@ -124,13 +121,6 @@ class AnswerRun(Run):
 
 
 # --- training ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuestionInfo(DataInfo):
-    """What is stored about the questions."""
-
-    unanswered: bool = option(False, "some of its questions have no answer in their contexts")
 
 
 def open_data(data: Data) -> SquadFile:
@@ -251,5 +241,4 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
     closing=closing,
     padded=True,
     open_vocabulary=framing_vocabulary,
-    data_info=QuestionInfo,
 )

@@ -14,7 +14,7 @@ from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
 from minillm.runs.kinds.texts import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    Evaluation,
+    EvalOptions,
     FilesSettings,
     VocabularySettings,
     of_text,
@@ -63,7 +63,7 @@ class NoModel:
 class TokenizerRun(Run):
     """A run of a tokenizer."""
 
-    def measure(self, data: EvalData, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Bytes and characters per token."""
         name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
         return {"text": name, **measured(self.vocabularies["tokenizer"], blocks, name)}

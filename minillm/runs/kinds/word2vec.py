@@ -20,7 +20,7 @@ from minillm.runs.kinds.texts import evaluation_blocks, name_of
 from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    Evaluation,
+    EvalOptions,
     FilesSettings,
     TrainingSettings,
     config_from,
@@ -125,7 +125,7 @@ class VectorsRun(Run):
         """
         return RunVectors(self.tokenizer.words, self.model.params["vectors"])
 
-    def measure(self, data: EvalData, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of a prediction on a text, by default the one it was trained on."""
         name, blocks = evaluation_blocks(self, data, options.part, held_out=False)
         loss, predictions, known = mean_loss(self.model, self.tokenizer, blocks)
