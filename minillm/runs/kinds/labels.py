@@ -44,7 +44,7 @@ from minillm.runs.settings import (
     settings,
     with_default,
 )
-from minillm.text import UNITS, Vocabulary, build_vocabulary, split_words
+from minillm.text import UNITS, Vocabulary, split_words
 from minillm.text.ngrams import GROUPS, hashed_ngrams
 from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
@@ -365,17 +365,10 @@ def with_width_of_vectors(training: Training, given: Given) -> Any:
 def prepare_recurrent(training: Training) -> None:
     """Make a model of the words of the texts; a run to resume has had the word vectors."""
     settings, texts = training.settings, open_data(training.data)
-    tokenizer = vocabulary_for(
-        training,
-        settings.unit,
-        lambda: build_vocabulary(
-            (text for _, text in texts.texts("training")),
-            settings.unit,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=(text for _, text in texts.texts("validation")),
-        ),
+    learned_from, held_out = (
+        (text for _, text in texts.texts(part)) for part in ("training", "validation")
     )
+    tokenizer = vocabulary_for(training, settings.unit, learned_from, held_out)
     sizes = {"vocabulary": len(tokenizer), "classes": len(texts.labels)}
     config = config_from(settings, ClassifierConfig, **sizes)
     training.model = Classifier(config, training.rng)

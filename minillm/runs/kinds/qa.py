@@ -26,7 +26,6 @@ from minillm.runs.settings import (
     of_validation,
     settings,
 )
-from minillm.text import build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -153,11 +152,7 @@ def prepare(training: Training) -> None:
     parts = {part: opened.questions(part) for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
-    tokenizer = vocabulary_for(
-        training,
-        "wordpiece",
-        lambda: build_vocabulary(texts, "wordpiece", 1, settings.vocabulary),
-    )
+    tokenizer = vocabulary_for(training, "wordpiece", texts)
     with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
     sizes: dict[str, object] = {"vocabulary": len(tokenizer)}
     if training.initial is not None:
