@@ -85,8 +85,13 @@ class Run:
         able = [] if name.startswith("_") else kinds_with(name)
         if not able:
             raise AttributeError(f"a run has no {name!r}")
-        found = f"expected a run of {' or '.join(able)}, found {self.kind.name!r}"
-        raise InputError(f"{self.place('config.json')}{found}")
+        raise self.lacks(able, self.place("config.json"))
+
+    def lacks(self, able: Iterable[str], place: str) -> InputError:
+        """The error for something that only runs of other kinds can do."""
+        return InputError(
+            f"{place}expected a run of {' or '.join(able)}, found {self.kind.name!r}"
+        )
 
     def has(self, name: str) -> bool:
         """Whether its class has this method."""
@@ -153,9 +158,7 @@ class Run:
     def target_options(self, target: str | None) -> dict[str, str]:
         """The options of ``inside`` for a target; InputError unless the run is a translator's."""
         if target is not None and not self.has("translate"):
-            raise InputError(
-                f"target: expected a run of a translator with it, found {self.kind.name!r}"
-            )
+            raise self.lacks(kinds_with("translate"), "target: ")
         return {} if target is None else {"target": target}
 
     def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:
@@ -207,10 +210,7 @@ class Run:
                 kind for one in formats() for kind in kinds().values() if kind.model in one.models
             ]
             names = dict.fromkeys(kind.name for kind in held)
-            raise InputError(
-                f"{self.place('config.json')}expected a run of {' or '.join(names)}, "
-                f"found {self.kind.name!r}"
-            )
+            raise self.lacks(names, self.place("config.json"))
         suffixes = {one.suffix: one.name for one in formats() if one.suffix}
         name = name or suffixes.get(Path(file or "").suffix, able[0].name)
         chosen = next((one for one in able if one.name == name), None)
@@ -260,9 +260,7 @@ class Run:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""
         for name in sorted((options.keys() & types_of(EvalOptions)) - {*self.kind.eval_options}):
             having = [kind.name for kind in kinds().values() if name in kind.eval_options]
-            raise InputError(
-                f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name}"
-            )
+            raise self.lacks(having, f"{name}: ")
         return make(EvalOptions, options)
 
 

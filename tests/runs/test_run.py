@@ -114,11 +114,11 @@ def test_it_says_what_it_is_and_is_measured(kind, runs):
     for array in run.model.params.values():
         assert np.isfinite(array).all() or kind == "ngram"
     if kind != "word2vec":
-        options = {"beam": 1} if "beam" in types_of(run.kind.evaluation) else {}
+        options = {"beam": 1} if "beam" in run.kind.eval_options else {}
         results = run.evaluate(**options)
         assert len(results) >= 4
         if not options:
-            with pytest.raises(InputError, match=f"beam: expected a run of .*, found {kind}$"):
+            with pytest.raises(InputError, match=f"beam: expected a run of .*, found '{kind}'$"):
                 run.evaluate(beam=1)
 
 

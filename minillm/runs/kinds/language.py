@@ -52,7 +52,7 @@ from minillm.runs.kinds.texts import (
     results_on,
 )
 from minillm.runs.load import load
-from minillm.runs.run import Run
+from minillm.runs.run import Run, kinds_with
 from minillm.runs.settings import (
     MUON,
     AdaptationSettings,
@@ -117,6 +117,8 @@ class WritingRun(Run):
 
     def _adapted_to(self, prompt: str) -> Any:
         """A model that has learned a prompt."""
+        if not self.has("adapted"):
+            raise self.lacks(kinds_with("adapted"), "adapt: ")
         ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
         if len(ids) < 2:
             raise InputError(f"adapt: expected a prompt of 2 tokens or more, found {len(ids)}")
