@@ -44,7 +44,7 @@ from minillm.runs.settings import (
     settings,
     with_default,
 )
-from minillm.text import UNITS, Vocabulary, build_vocabulary, split_words
+from minillm.text import UNITS, Vocabulary, split_words
 from minillm.text.ngrams import GROUPS, hashed_ngrams
 from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
@@ -265,23 +265,23 @@ def read_texts(training: Training, texts: LabelledData) -> None:
     """Read the texts for the training's model."""
     training.info["labels"] = tuple(texts.labels)
     training.notes += texts.notes()
-    read, parts = reader_of(training), []
+    read, parts = reader_of(training), {}
     for part in ("training", "validation"):
-        parts.append(encode_texts(texts.texts(part), read, texts.labels))
-        training.notes.append(f"{len(parts[-1][1]):,} {part} texts")
-    training.record(fingerprint(parts[0]), training.data["data"], "the data have")
-    set_task(training, *parts, "text")
+        parts[part] = encode_texts(texts.texts(part), read, texts.labels)
+        training.notes.append(f"{len(parts[part][1]):,} {part} texts")
+    training.record(fingerprint(parts["training"]), training.data["data"], "the data have")
+    set_task(training, parts["training"], parts["validation"], "text")
 
 
 def set_task(training: Training, examples: Examples, held_out: Examples, unit: str) -> None:
     """Make the task of a classifier, with minibatches for training and validation."""
     settings, model = training.settings, training.model
-    batches = (Minibatches(part, settings.batch, settings.seed) for part in (examples, held_out))
+    batches = [Minibatches(part, settings.batch, settings.seed) for part in (examples, held_out)]
     weights, baseline = None, metrics.frequency_loss(examples[1], held_out[1])
     if settings.class_weights == "balanced":
         weights = balanced_weights(examples[1], model.config.classes).astype(model.dtype)
         baseline = math.log(model.config.classes)
-    training.task = ClassificationTask(model, *batches, weights)
+    training.task = ClassificationTask(model, batches[0], batches[1], weights)
     training.unit, training.baseline = unit, baseline
 
 
@@ -366,17 +366,10 @@ def with_width_of_vectors(training: Training, given: Given) -> Any:
 def prepare_recurrent(training: Training) -> None:
     """Make a model of the words of the texts; a run to resume has had the word vectors."""
     settings, texts = training.settings, open_data(training.data)
-    tokenizer = vocabulary_for(
-        training,
-        settings.unit,
-        lambda: build_vocabulary(
-            (text for _, text in texts.texts("training")),
-            settings.unit,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=(text for _, text in texts.texts("validation")),
-        ),
+    learned_from, held_out = (
+        (text for _, text in texts.texts(part)) for part in ("training", "validation")
     )
+    tokenizer = vocabulary_for(training, settings.unit, learned_from, held_out)
     sizes = {"vocabulary": len(tokenizer), "classes": len(texts.labels)}
     config = config_from(settings, ClassifierConfig, **sizes)
     training.model = Classifier(config, training.rng)
@@ -513,7 +506,7 @@ def names_in_encoder(initial: Run, data: Data) -> dict[str, str]:
     return {n: n for n in initial.model.params if same or n.startswith(kept)}
 
 
-def imported(kind: Kind, contents: Contents, file: str) -> LabelRun:
+def imported(kind: Kind, contents: Contents, file: str) -> Run:
     """A run of a classifier of another program."""
     config = contents.model.config
     settings = kind.settings(

@@ -21,10 +21,11 @@ from minillm.runs.kinds.language import WritingRun
 from minillm.runs.kinds.looking import inside_by
 from minillm.runs.kinds.texts import (
     Counted,
+    check_size,
     evaluation_blocks,
+    given_vocabulary,
     language_results,
     per_byte_and_character,
-    vocabulary_for,
 )
 from minillm.runs.settings import (
     EvalOptions,
@@ -110,7 +111,8 @@ def train(training: Training) -> bool:
     text = TextStream(training.data["files"], progress=Throttled(report))
     cut = text.characters * 9 // 10
     # By default, the vocabulary is counted in the text.
-    vocabulary = vocabulary_for(training, settings.unit, lambda: None)
+    check_size(settings.unit, settings.vocabulary)
+    vocabulary = given_vocabulary(training)
     with Spill() as spill:
         training.model, tokenizer, tokens = train_ngram(
             text, text.characters - cut, settings, spill, report, vocabulary

@@ -34,7 +34,7 @@ from minillm.option import make, option
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.language import begin_with_adamw, with_rate
 from minillm.runs.kinds.looking import inside_of
-from minillm.runs.kinds.texts import vocabulary_for
+from minillm.runs.kinds.texts import given_vocabulary, vocabulary_for
 from minillm.runs.run import Summarises
 from minillm.runs.settings import (
     MUON,
@@ -53,7 +53,7 @@ from minillm.runs.settings import (
     settings,
 )
 from minillm.summary_metrics import measure_summaries
-from minillm.text import UNITS, Vocabulary, build_vocabulary
+from minillm.text import UNITS, Vocabulary
 from minillm.text.open_words import OpenWords
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 from minillm.training.schedules import SCHEDULES
@@ -186,18 +186,14 @@ def new_vocabularies(training: Training, pairs: PairData) -> tuple[Vocabulary, V
     def of_sides(*sides: int) -> Vocabulary:
         """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
         unit = settings.unit or registry.set_of_pairs(training.data["data"]).units[sides[0]]
-        sizes = settings.minimum_count, settings.vocabulary
         texts, held_out = (
             (pair[side] for pair in pairs.pairs(part) for side in sides)
             for part in ("training", "validation")
         )
-
-        def new() -> Vocabulary:
-            if copies and unit == "word":
-                return OpenWords.from_texts(texts, *sizes)
-            return build_vocabulary(texts, unit, *sizes, held_out=held_out)
-
-        return vocabulary_for(training, unit, new)
+        if copies and unit == "word":
+            given, sizes = given_vocabulary(training), (settings.minimum_count, settings.vocabulary)
+            return given or OpenWords.from_texts(texts, *sizes)
+        return vocabulary_for(training, unit, texts, held_out)
 
     if copies and settings.unit == "word":  # a word of a source can be copied
         one = of_sides(0, *[1] * TARGETS_COUNT)

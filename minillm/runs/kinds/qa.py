@@ -26,7 +26,6 @@ from minillm.runs.settings import (
     of_validation,
     settings,
 )
-from minillm.text import build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -154,11 +153,7 @@ def prepare(training: Training) -> None:
     parts = {part: opened.questions(part) for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
-    tokenizer = vocabulary_for(
-        training,
-        "wordpiece",
-        lambda: build_vocabulary(texts, "wordpiece", 1, settings.vocabulary),
-    )
+    tokenizer = vocabulary_for(training, "wordpiece", texts)
     with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
     sizes: dict[str, object] = {"vocabulary": len(tokenizer)}
     if training.initial is not None:
@@ -214,23 +209,10 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         data=(str | None, of_data("a JSON file in SQuAD's format, 1.1 or 2.0", metavar="FILE")),
         validation=(
             str | None,
-            of_validation("a file to measure on (default: every tenth context)", "FILE"),
+            of_validation("to measure on (default: every tenth context)", "FILE"),
         ),
-        vocabulary=(
-            int,
-            of_text(4000, "learn N tokens, pieces of words", "N", least=7, most=10**6),
-        ),
-        stride=(
-            int,
-            of_text(
-                128,
-                "read a window every N tokens of a long context",
-                "N",
-                least=1,
-                most=1 << 20,
-                rare=True,
-            ),
-        ),
+        vocabulary=(int, of_text(4000, "learn N pieces of words", "N", least=7, most=10**6)),
+        stride=(int, of_text(128, "read a window every N tokens", "N", least=1, rare=True)),
         layers={"help": "recurrent layers after the attention flow"},
         context={"help": "tokens of the question, the context and three more", "least": 8},
         dropout={"default_help": "0.2, with --init 0.1"},

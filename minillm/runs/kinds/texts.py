@@ -1,9 +1,9 @@
 """The text of a run, or its shards: training data and evaluation data."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def open_text(training: Training) -> TextOfRun:
     settings, data, name = training.settings, training.data, name_of(training.data)
     shards = open_shards(data["files"])
     if shards is not None:
-        tokenizer = vocabulary_for(training, "", lambda: tokenizer_of(shards))
+        tokenizer = given_vocabulary(training) or tokenizer_of(shards)
         check_same_vocabulary(shards, tokenizer, "tokenizer")
         training.record(shards.sha256, name)
         verify(shards, training.quiet)
@@ -70,17 +70,7 @@ def open_text(training: Training) -> TextOfRun:
     text, sha256 = read_training_text(data)
     training.record(sha256, name)
     beginning, held_out = split_text(text)
-    tokenizer = vocabulary_for(
-        training,
-        settings.unit,
-        lambda: build_vocabulary(
-            [beginning],
-            settings.split_into,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=[held_out],
-        ),
-    )
+    tokenizer = vocabulary_for(training, settings.split_into, [beginning], [held_out])
     ids = tokenizer.encode(beginning, name)
     ends = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
     training.info["documents"] = ends
@@ -311,23 +301,31 @@ def per_byte_and_character(nats: float, text: Counted) -> Results:
     return results
 
 
-Made = TypeVar("Made")
-
 LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
 LEAST_WORD_PIECES = 7  # the special tokens, and a character
 
 
-def vocabulary_for(training: Training, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
-    """The vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
+def given_vocabulary(training: Training) -> Vocabulary | None:
+    """The vocabulary of ``--init`` or ``--tokenizer``, if there is one.
 
     InputError if a run to resume had another one.
     """
     if training.initial is not None:
         return recorded(training, training.initial.tokenizer, training.data["init"])
-    if path := training.data.get("tokenizer"):
-        return recorded(training, load_tokenizer(path), path)
-    check_size(unit, training.settings.vocabulary)
-    return make()
+    path = training.data.get("tokenizer")
+    return recorded(training, load_tokenizer(path), path) if path else None
+
+
+def vocabulary_for(
+    training: Training, unit: str, texts: Iterable[str], held_out: Iterable[str] = ()
+) -> Vocabulary:
+    """The vocabulary of ``--init`` or ``--tokenizer``, or else one that is learned from texts."""
+    given, settings = given_vocabulary(training), training.settings
+    if given is not None:
+        return given
+    check_size(unit, settings.vocabulary)
+    least = getattr(settings, "minimum_count", 1)
+    return build_vocabulary(texts, unit, least, settings.vocabulary, held_out=held_out)
 
 
 def recorded(training: Training, tokenizer: Vocabulary, path: str) -> Vocabulary:
