@@ -35,15 +35,15 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, stack
 from minillm.layers.block import new_block, post_norm
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, side_by_side
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention, to_all
 from minillm.layers.norms import new_norm, norm
 from minillm.layers.positions import sinusoids
-from minillm.layers.types import Backward, Ids, Params, Rng
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 
 exact_gelu = partial(ops.gelu, approximate=False)
@@ -78,30 +78,6 @@ class BERTConfig:
             raise sizes.wrong(self, "next_sentence", "a pooler with it, or False")
 
 
-def bert_block(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    config: BERTConfig,
-    attend: Attend,
-    rng: Rng = None,
-) -> tuple[NDArray, Callable]:
-    """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D).
-
-    With rng there is dropout.  ``backward(dy)`` -> dx, the gradients of what ``attend`` reads
-    besides x, gradients.
-    """
-
-    def attention(x):
-        return self_attention(params, f"{prefix}.attention", x, config.heads, attend)
-
-    def forward(x):
-        return feed_forward(params, f"{prefix}.feed_forward", x, exact_gelu)
-
-    branches = {f"{prefix}.norm_1": attention, f"{prefix}.norm_2": forward}
-    return post_norm(params, branches, x, config.dropout, rng, config.eps)
-
-
 class BERT(base.Model[BERTConfig]):
     """Embeddings, L blocks, and heads on them.
 
@@ -111,6 +87,8 @@ class BERT(base.Model[BERTConfig]):
     ``mask.norm.gain``, ``mask.norm.bias`` (D,), ``mask.output_b`` (V,); ``pooler.W`` (D, D),
     ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
     """
+
+    below: tuple[str, ...] = ("embedding", "positions", "segments")
 
     @staticmethod
     def new_parameters(config: BERTConfig) -> dict[str, Fresh]:
@@ -176,29 +154,17 @@ class BERT(base.Model[BERTConfig]):
 
         Raises ValueError for rows longer than the context.
         """
-        c, p, attend = self.config, self.params, to_all(lengths)
-        x, embed_backward = self.embed(ids, segments, rng)
-        backwards = {}
-        for layer in range(c.layers):
-            block = f"blocks.{layer}"
-            x, backwards[block] = bert_block(p, block, x, c, attend, rng)
+        attend = to_all(lengths)
+        return stack.hidden(self, ids, rng, None, lambda layer: attend, segments=segments)
 
-        def backward(dx):
-            tables = ("embedding", "positions", "segments")
-            dx, of_blocks = backward_through(p, backwards, dx, *tables)
-            return of_blocks if dx is None else merge_gradients(of_blocks, embed_backward(dx))
-
-        return x, backward
-
-    def embed(self, ids: Ids, segments: Ids | None, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).
+    def embed(
+        self, ids: Ids, positions: Ids, rng: Rng = None, segments: Ids | None = None
+    ) -> tuple[NDArray, Backward]:
+        """norm(E[id] + P[t] + S[segment]): ids and positions (B, T) -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.
         """
         c, p = self.config, self.params
-        if ids.shape[1] > c.context:
-            raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         segments = np.zeros_like(ids) if segments is None else segments
         tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
         x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
@@ -210,6 +176,24 @@ class BERT(base.Model[BERTConfig]):
             return merge_gradients(of_norm, tables_backward(dx))
 
         return x, backward
+
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
+    ) -> tuple[NDArray, Callable]:
+        """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D).
+
+        With rng there is dropout.  ``backward(dy)`` -> dx, gradients.
+        """
+        p, c, b = self.params, self.config, f"blocks.{layer}"
+
+        def attention(x):
+            return self_attention(p, f"{b}.attention", x, c.heads, attend)
+
+        def transform(x):
+            return feed_forward(p, f"{b}.feed_forward", x, exact_gelu)
+
+        branches = {f"{b}.norm_1": attention, f"{b}.norm_2": transform}
+        return post_norm(p, branches, x, c.dropout, rng, c.eps)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the original tokens at M masked places: x (M, D) -> (M, V).

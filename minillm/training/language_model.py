@@ -14,13 +14,10 @@ from minillm import ops
 from minillm.data import overlapping_windows, windows_once
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
+from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
-from minillm.models.base import WindowModel
-from minillm.models.gpt import GPT
-from minillm.models.llama import Llama
-from minillm.models.variants import Variant
+from minillm.models.base import CausalModel, WindowModel
 from minillm.training.checkpoints import copy_arrays
-from minillm.training.packed import Packed, has_known_blocks
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import Task, position_from
 
@@ -127,7 +124,7 @@ class ContextTask(WindowTask):
 
     def __init__(
         self,
-        model: GPT | Llama | Variant,
+        model: CausalModel,
         windows: RandomWindows | Windows,
         validation_ids: Ids,
         batch: int,
@@ -189,8 +186,7 @@ def _logits_in_context(
     model: Any, ids: Ids, batch: int
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.integer]]]:
     """Yield logits (n, V) and their targets (n,), in the order of the text."""
-    known = has_known_blocks(model)
-    hidden = Packed(model, recompute=True).hidden if known else model.hidden
+    hidden = forgetful(model).hidden
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)

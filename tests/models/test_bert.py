@@ -7,8 +7,8 @@ from usual import originals_deep, usual_kernels
 
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import framed
-from minillm.decoding.encoder import read_texts
 from minillm.layers.positions import sinusoids
+from minillm.layers.stack import forgetful
 from minillm.models.bert import BERT, BERTConfig
 from minillm.training import Adam
 
@@ -75,9 +75,11 @@ def test_a_batch_equals_its_rows_and_padding_changes_nothing(dtype, tolerance):
 
 def test_reading_is_the_same_without_a_backward():
     model, batch = new(dropout=0.5), batch_of([12, 4, 7])
-    np.testing.assert_array_equal(read_texts(model, *batch[:3]), model.hidden(*batch[:3])[0])
+    np.testing.assert_array_equal(
+        forgetful(model).hidden(*batch[:3])[0], model.hidden(*batch[:3])[0]
+    )
     ids = batch.ids
-    np.testing.assert_array_equal(read_texts(model, ids), model.hidden(ids)[0])
+    np.testing.assert_array_equal(forgetful(model).hidden(ids)[0], model.hidden(ids)[0])
 
 
 def test_what_stands_in_the_padding_changes_nothing():
@@ -132,7 +134,7 @@ def test_segments_count():
 
 
 def test_too_long_a_row():
-    with pytest.raises(ValueError, match=r"ids: expected at most 12 in a row, found 13"):
+    with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
         new().hidden(np.zeros((1, 13), int))
 
 

@@ -626,7 +626,7 @@ def test_a_list_of_texts_gets_a_list_of_pages(runs):
             "lstm",
             "the",
             {"target": "the"},
-            "target: expected a run of seq2seq or summariser or transformer",
+            "target: expected a run of seq2seq or summariser",
         ),
         ("lstm", "the", {"beside": "words"}, "beside: expected a run that splits the text"),
     ],

@@ -12,7 +12,7 @@ from minillm.errors import InputError
 from minillm.layers import heads
 from minillm.layers.norms import norm
 from minillm.look.attention import attention_weights
-from minillm.models.gpt import GPT, GPTConfig, gpt_block
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW, Options, language_model, train
 from minillm.training.language_model import ContextTask, token_losses
 
@@ -123,7 +123,7 @@ def test_attention_weights_are_those_that_the_model_uses():
         mixed = heads.join_heads(weights @ heads.split_heads(v, 2))
         expected, _ = heads.self_attention(p, prefix, h, 2, heads.causal)
         np.testing.assert_allclose(mixed @ p[f"{prefix}.W_o"] + p[f"{prefix}.b_o"], expected)
-        x, _ = gpt_block(p, f"blocks.{layer}", x, 2)
+        x, _ = model.block(layer, x, None, heads.causal)
 
 
 def test_an_evaluation_keeps_no_block():
