@@ -271,7 +271,7 @@ def test_messages_of_a_run_in_memory_name_no_folder(tmp_path):
     run = minillm.train("lm", text=TEXT, steps=1, **TINY)
     with pytest.raises(InputError, match=r"^expected a run of .*, found 'lm'$"):
         run.translate("a text")
-    with pytest.raises(InputError, match=r"^expected a run of a Transformer that writes"):
+    with pytest.raises(InputError, match=r"^expected a run of gpt or chat"):
         next(run.chat([{"role": "user", "content": "hello"}]))
     with pytest.raises(InputError, match=r"^text: "):
         run.evaluate(text="")

@@ -64,7 +64,7 @@ class Run:
 
     @property
     def stored(self) -> RunConfig:
-        """What its config.json has."""
+        """The contents of its config.json."""
         return RunConfig(self.kind, self.config, self.settings, self.data, self.unit)
 
     @property
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def home(self) -> Path:
-        """Where a verb writes by default: its folder, or here for a model read from a file."""
+        """The folder where a verb writes by default: its own, or this one for a model from a file."""
         return self.path if self.path.is_dir() else Path()
 
     def __repr__(self) -> str:
@@ -114,7 +114,10 @@ class Run:
     def described(self) -> str:
         """A line about its size."""
         count = sum(array.size for array in self.model.params.values())
-        return f"{count:,} weights"
+        sizes, vocabularies = getattr(self.config, "encoder", self.config), self.vocabularies
+        layers = f" in {sizes.layers} layers" if hasattr(sizes, "layers") else ""
+        tokens = "".join(f", {len(vocabulary):,} tokens" for vocabulary in vocabularies.values())
+        return f"{count:,} weights{layers}{tokens}"
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Save the run in another folder.

@@ -50,6 +50,7 @@ SIZES = {
     "convolution": Option("tokens that the convolution sees", "K", least=2, most=1000, rare=True),
     "rank": Option("rank of the matrix of the steps' sizes", "R", least=1, most=65536, rare=True),
     "cell": Option("kind of recurrence", choices=tuple(CELLS)),
+    "tied": Option("the output layer's weights are the embedding's"),
     "dropout": Option("fraction of activations zeroed in training", **_RATE),
     "coverage": Option("weight of the loss for attending to the same words again", least=0),
     "label_smoothing": Option(
@@ -466,7 +467,7 @@ SEARCH = tuple(types_of(Search))  # the names of its options
 
 @dataclass(frozen=True, kw_only=True)
 class DataInfo:
-    """What is stored about the data of a run; each kind has some of it."""
+    """Facts that are stored about the data of a run; each kind has some of them."""
 
     sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")

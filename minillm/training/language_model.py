@@ -16,7 +16,7 @@ from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
-from minillm.models.base import CausalModel, WindowModel
+from minillm.models.base import CausalModel
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import Task, position_from
@@ -165,13 +165,12 @@ def token_losses(
     window, each token is therefore predicted from half a context or more.  No block keeps more than
     its input, because nothing is differentiated.
     """
-    if not isinstance(model, WindowModel):
+    if window is None:
         losses = [
             -ops.log_likelihood(logits, targets)[0]
             for logits, targets in _logits_in_context(model, ids, batch)
         ]
         return np.concatenate(losses).astype(np.float64)
-    assert window is not None
     losses, state = [], None
     for inputs, targets in windows_once(ids[:], batch, window):
         if state is None:

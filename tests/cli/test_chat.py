@@ -67,7 +67,7 @@ def test_nonsense(folder, fails, typed, tmp_path, lm, gpt):
     assert "messages: expected at most 120 tokens, found" in fails("chat", folder, *GREEDY)
     assert "--template: expected one of chatml, " in fails("chat", folder, "--template", "x")
     typed("the cat\n")
-    assert "expected a run of a Transformer that writes" in fails("chat", lm)
+    assert "expected a run of gpt or chat" in fails("chat", lm)
     assert "the run has no chat template: expected one of chatml" in fails("chat", gpt)
     assert "a chat needs a tokenizer of byte pairs" in fails("chat", gpt, "--template", "chatml")
     run = minillm.load(folder)
@@ -212,7 +212,7 @@ def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
 
 def test_an_answer_of_several_lines_is_one_line(folder, capsys, tmp_path, monkeypatch):
     answer = "a\nb \\n c\r\n"
-    monkeypatch.setattr("minillm.cli.chat.answers", lambda *_, **named: iter([answer, "d"]))
+    monkeypatch.setattr("minillm.decoding.Chat.answers", lambda *_, **named: iter([answer, "d"]))
     (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
     assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 0
     first, second, end = capsys.readouterr().out.split("\n")
@@ -225,7 +225,7 @@ def test_what_was_answered_remains_when_the_rest_is_stopped(folder, capsys, tmp_
         yield "first"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minillm.cli.chat.answers", stopped)
+    monkeypatch.setattr("minillm.decoding.Chat.answers", stopped)
     (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
     assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 130
     assert capsys.readouterr().out == "first\n"

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from minillm.runs.kinds.captioner import captions_of
 
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets

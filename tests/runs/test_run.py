@@ -436,7 +436,7 @@ def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):
             length = ["--steps", "9"] if kind == "lm" else []
             assert main(["train", kind, "--out", str(folder), "--resume", *length]) == 2
             found = capsys.readouterr().err
-            assert re.search(rf"resume.safetensors: it is damaged: {name}: expected", found), found
+            assert re.search(rf"resume.safetensors: it is damaged: .*{name}", found), found
 
 
 LAST = {"lm": "step", "word2vec": "sentences"}

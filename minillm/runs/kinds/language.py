@@ -22,7 +22,6 @@ from minillm.formats.format import Contents
 from minillm.look.inside import Inside
 from minillm.look.measurements import read_mamba, read_recurrent, read_windows
 from minillm.metrics import frequency_loss, perplexity
-from minillm.models.base import WindowModel
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
@@ -142,7 +141,7 @@ class TextRun(WritingRun):
 
     def losses_on(self, ids: Ids) -> NDArray[np.float64]:
         """The loss of each token after the first, in nats; a few at the end may be missing."""
-        window = self.settings.window if isinstance(self.model, WindowModel) else None
+        window = self.settings.window if hasattr(self.model, "zero_state") else None
         return token_losses(self.model, ids, self.settings.batch, window)
 
     def loss_on(self, ids: Ids) -> float:
@@ -183,11 +182,6 @@ class TextRun(WritingRun):
         """Some text from the model with the best weights."""
         length = SHOWN[self.tokenizer.unit]
         return chain(["sample:\n\n"], self.write(length=length, seed=self.settings.seed), ["\n"])
-
-    def described(self) -> str:
-        """A line about its size."""
-        sizes = getattr(self.config, "encoder", self.config)
-        return f"{super().described()} in {sizes.layers} layers, {len(self.tokenizer):,} tokens"
 
 
 def written(
