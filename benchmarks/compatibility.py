@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import minillm
 from minillm.data.python_texts import builtin_corpus
-from minillm.decoding import Sampling, Text, write
+from minillm.decoding import Continuation, Sampling, write
 from minillm.errors import InputError, one_line
 from minillm.formats.format import Contents
 from minillm.formats.gguf import GGUF, Options
@@ -249,7 +249,7 @@ def shape(family: str, entries: Mapping[str, Any]) -> Check:
         expected_ids = theirs.generate(
             torch.from_numpy(ids[None]), do_sample=False, max_new_tokens=WRITTEN
         )[0, T:].tolist()
-        text = Text(ids.tolist(), WRITTEN, Sampling(temperature=0))
+        text = Continuation(ids.tolist(), WRITTEN, Sampling(temperature=0))
         found = list(write(run.model, text))
         yield f"{sum(map(int.__eq__, found, expected_ids))} of {WRITTEN}"
         run.export(folder / "ours", format="huggingface")

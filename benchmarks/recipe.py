@@ -23,7 +23,7 @@ from minillm import ops
 from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones, zeros
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import attend_by, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
 from minillm.models.llama import DEVIATION, Llama, LlamaConfig
@@ -133,17 +133,21 @@ class Recorded(Llama):
         for n, rows in hashed_ngrams.rows_of(text, N).items():
             tables[hashed_ngrams.name_of(n)] = rows
         x0, embed_backward = embedding.layer(p, tables)
-        x, backwards, to_first = x0, {}, []
+        x, backwards, to_first = x0, [], []
         for prefix in (f"blocks.{layer}" for layer in range(c.layers)):
-            x, backwards[prefix] = self.block(prefix, x, x0, ids, positions, to_first)
+            x, block_backward = self.block(prefix, x, x0, ids, positions, to_first)
+            backwards.append(block_backward)
         y, norm_backward = norm(p, "norm", x, c.eps)
 
         def backward(dy):
             to_first.clear()
             dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
+            of_blocks = []
+            for block_backward in reversed(backwards):
+                dx, gradients = block_backward(dx)
+                of_blocks.append(gradients)
             dx = sum(to_first, dx)  # x_0 has a use in each block
-            return merge_gradients(of_norm, of_blocks, embed_backward(dx))
+            return merge_gradients(of_norm, *of_blocks, embed_backward(dx))
 
         return y, backward
 

@@ -22,10 +22,17 @@ ELSEWHERE = {
 class InputError(ValueError):
     """Bad input: a file, a line or an argument that is not as expected.
 
-    The message is one line: "PLACE: expected ..., found ...".  The place may be the name of an
-    argument, such as ``lora_rank``.  The command line prints the message, with its option in the
-    place of such a name, and exits with status 2.
+    The message is one line, "expected ..., found ...".  ``field`` is the argument of a function or
+    the field of a configuration, such as ``lora_rank``; without one, the message begins with the
+    place.  The command line spells a field as its option, and exits with status 2.
     """
+
+    def __init__(self, message: str, field: str | None = None):
+        super().__init__(message)
+        self.field = field
+
+    def __str__(self) -> str:
+        return self.args[0] if self.field is None else f"{self.field}: {self.args[0]}"
 
 
 class InputWarning(UserWarning):
@@ -74,12 +81,17 @@ def _plain(name: str) -> str:
     return name[:60].strip("-").replace("-", "_").lower()
 
 
+def wrong_field(name: str, message: str, place: str) -> InputError:
+    """The error for a field in a file, whose name ``place`` is, or for an argument."""
+    return InputError(f"{place}{name}: {message}") if place else InputError(message, name)
+
+
 def check_names(names: Iterable[str], known: Collection[str], place: str = "") -> None:
     """InputError for a name that is not known; its message begins with ``place``."""
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise InputError(f"{place}{name[:60]}: there is no such setting{hint}")
+            raise wrong_field(name[:60], f"there is no such setting{hint}", place)
 
 
 def escaped(text: str) -> str:

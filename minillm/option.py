@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar, get_ty
 
 import msgspec
 
-from minillm.errors import InputError, check_names, short
+from minillm.errors import InputError, check_names, short, wrong_field
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
@@ -185,7 +185,7 @@ def checked(
             else:
                 result[name] = declared.checked(value, plain)
         except ValueError as error:
-            raise InputError(f"{place}{name}: {error}") from None
+            raise wrong_field(name, str(error), place) from None
     for entry in fields(cls):
         if entry.name not in (*values, *given) and entry.default is MISSING:
             raise InputError(f"{place}{entry.name!r} is missing")

@@ -8,7 +8,6 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
@@ -16,7 +15,6 @@ from minillm.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 
 DPI = 120
 
@@ -62,12 +60,7 @@ def loss_curves(runs: Mapping[str, Sequence[dict]]) -> bytes:
     for name, records in runs.items():
         validated = any("validation_loss" in r for r in records)
         key = "validation_loss" if validated else "loss"
-        seconds = {r["step"]: r["seconds"] for r in records if "seconds" in r}
-        losses = [
-            (seconds[logged] / 60, r[key])
-            for r in records
-            if key in r and (logged := _last(seconds, r["step"])) is not None
-        ]
+        losses = [(r["seconds"] / 60, r[key]) for r in records if key in r]
         if losses:
             best, last = min(loss for _, loss in losses), losses[-1][1]
             label = f"{name} (best {best:.3f})" if validated else f"{name}, training ({last:.3f})"
@@ -123,11 +116,15 @@ def attention_map(
 # --- word vectors ------------------------------------------------------------------------
 
 
+# Where a word may be: points from its own, and which of its sides is there.
+_PLACES = [((4, 0), "left"), ((-4, 0), "right"), ((0, 8), "center"), ((0, -8), "center")]
+
+
 def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
     """Draw words in the plane, at coordinates (N, 2).
 
-    Each word, in order, is placed as near to its point as possible without covering another.
-    The plot shows the number of words that have no place.
+    Each word, in order, is next to its point where it covers no word before it.  The plot shows the
+    number of words that have no place.
     """
     figure = _figure(11, 8.5)
     axes = figure.add_subplot()
@@ -137,66 +134,20 @@ def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
     axes.set_yticks([])
     axes.set_xlabel(" ")
     figure.draw_without_rendering()  # now the points have their places
-    left_out = _label_points(axes, words, coordinates)
-    if left_out:
+    frame, taken = axes.get_window_extent(), []
+    style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+    for word, point in zip(words, coordinates, strict=True):
+        for offset, side in _PLACES:
+            label = axes.annotate(word, point, offset, ha=side, parse_math=False, **style)
+            box = label.get_window_extent()
+            inside = frame.contains(*box.p0) and frame.contains(*box.p1)
+            if inside and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            label.remove()
+    if left_out := len(words) - len(taken):
         axes.set_xlabel(f"{left_out:,} of {len(words):,} points have no room for their word")
     return _png(figure)
-
-
-def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> int:
-    """Write each word at the first free place near its point; return the number without one."""
-    style: dict[str, Any] = {"fontsize": 8, "va": "center", "parse_math": False}
-    line = {"arrowstyle": "-", "color": "0.6", "lw": 0.5, "shrinkA": 0}
-    left_out = 0
-    taken = np.empty((0, 4))  # x0, y0, x1, y1 of the words so far, in pixels
-    for word, point in zip(words, coordinates, strict=True):
-        trial = axes.annotate(word, point, **style)
-        size = trial.get_window_extent().size
-        trial.remove()
-        at = np.asarray(axes.transData.transform(point))
-        place = _free_place(axes, at, size, taken)
-        if place is None:
-            left_out += 1
-            continue
-        (dx, dy), box = place
-        taken = np.vstack([taken, box])
-        style["ha"] = "left" if dx > 0 else "right" if dx < 0 else "center"
-        far = max(abs(dx), abs(dy)) > _NEAR
-        axes.annotate(
-            word,
-            point,
-            (dx, dy),
-            textcoords="offset pixels",
-            arrowprops=line if far else None,
-            **style,
-        )
-    return left_out
-
-
-def _free_place(
-    axes: "Axes", at: NDArray, size: tuple[float, float], taken: NDArray
-) -> tuple[tuple[float, float], NDArray] | None:
-    """The first of ``_OFFSETS`` at which a word covers no other, and its box; or None."""
-    frame = axes.get_window_extent()
-    width, height = size
-    for dx, dy in _OFFSETS:
-        x = at[0] + dx - width * (0 if dx > 0 else 1 if dx < 0 else 0.5)
-        y = at[1] + dy - height / 2
-        low, high = np.array([x - 2, y]), np.array([x + width + 2, y + height])
-        inside = (low >= frame.p0).all() and (high <= frame.p1).all()
-        apart = (high <= taken[:, :2]) | (low >= taken[:, 2:])  # before or behind, in x or in y
-        if inside and apart.any(axis=1).all():
-            return (dx, dy), np.concatenate([low, high])
-    return None
-
-
-# The places of a word near its point, in pixels, nearest first: to the right, to the left, above,
-# below and between these; then in wider rings, with a line to the point.
-_NEAR = 14
-_AROUND = [(1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)]
-_OFFSETS = [(5, 0), (-5, 0), (0, 12), (0, -12), (5, 9), (-5, 9), (5, -9), (-5, -9)] + [
-    (radius * x, radius * y) for radius in (26, 40, 56) for x, y in _AROUND
-]
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -206,11 +157,6 @@ def _figure(width: float, height: float) -> "Figure":
     except ImportError:
         raise InputError("a picture needs the package matplotlib") from None
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-
-
-def _last(seconds: Mapping[int, float], step: int) -> int | None:
-    """The last logged step up to ``step``."""
-    return max((logged for logged in seconds if logged <= step), default=None)
 
 
 def _png(figure: "Figure") -> bytes:

@@ -75,11 +75,11 @@ def gpt(batch=5, longest=6, dropout=0.0):
 
 def bert(batch=5, longest=37):
     """Passages that are long enough for the short ones to have fewer hidden tokens."""
-    context = max(2, longest) + 3
+    context = max(2, longest) + 2
     sizes = {"context": context, "layers": 1, "heads": 2, "width": 6}
-    model = new(BERT, BERTConfig, V, **sizes, pooler=True, next_sentence=True)
+    model = new(BERT, BERTConfig, V, **sizes)
     masking = Masking(2, np.arange(V) > 2)
-    passages = Passages(ids(1), batch, context, 0, 1, seed=3, pairs=True)
+    passages = Passages(ids(1), batch, context, 0, 1, seed=3)
     validation = [masking.hide(passages.next(), np.random.default_rng(0))]
     return MaskedTask(model, passages, masking, validation)
 

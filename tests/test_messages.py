@@ -88,11 +88,14 @@ def raised(path):
     """The messages of raised errors, with {} for what is computed; unless all of it is."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in ERRORS:
-            text = node.args[0]
-            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
-            text = "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts)
+            text = ": ".join(map(literal, reversed(node.args)))  # InputError(message, where)
             if re.search(r"\w \w", text):
                 yield text
+
+
+def literal(text):
+    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+    return "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts)
 
 
 def test_an_error_says_what_was_expected_and_what_was_found():

@@ -49,8 +49,8 @@ def theirs(name, array):
 
 
 def bert(config, params, batch):
-    """Logits of the places (M, V), hidden (B, T, D), pooled (B, D), logits of the second parts
-    (B, 2), the loss, and its gradients under our names."""
+    """Logits of the places (M, V), hidden (B, T, D), pooled (B, D), the loss, and its
+    gradients under our names."""
     model = BertForPreTraining(
         BertConfig(
             vocab_size=config.vocabulary,
@@ -68,27 +68,27 @@ def bert(config, params, batch):
     tensors = {name: torch.tensor(np.ascontiguousarray(v)) for name, v in weights.items()}
     missing = model.load_state_dict(tensors, strict=False)
     assert not missing.unexpected_keys
-    assert all(name.startswith("cls.predictions.decoder") for name in missing.missing_keys)
-    ids, lengths, segments, places, targets, unrelated = batch[:6]
+    others = ("cls.predictions.decoder", "cls.seq_relationship")
+    assert all(name.startswith(others) for name in missing.missing_keys)
+    ids, lengths, segments, places, targets = batch
     real = torch.tensor(np.arange(ids.shape[1]) < lengths[:, None]).long()
-    labels = np.full(ids.shape, -100)
-    labels[places] = targets
     inputs = {
         "input_ids": torch.tensor(ids),
         "attention_mask": real,
         "token_type_ids": torch.tensor(segments),
     }
-    found = model(
-        **inputs, labels=torch.tensor(labels), next_sentence_label=torch.tensor(unrelated)
-    )
-    found.loss.backward()
+    found = model(**inputs)
+    logits = found.prediction_logits[torch.tensor(places)]
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets))
+    loss.backward()
     trunk = model.bert(**inputs)
-    by_name = {name: p.grad.numpy() for name, p in model.named_parameters()}
+    by_name = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
     gradients = {}
     for name, array in params.items():
+        if name.startswith("pooler."):
+            continue  # the loss does not use it
         parts = [by_name[key].T for key in theirs(name, array)]
         whole = parts[0].T if name.endswith(".E") else np.concatenate(parts, axis=-1)
         gradients[name] = whole
-    logits = found.prediction_logits.detach().numpy()[places]
-    outputs = (trunk.last_hidden_state, trunk.pooler_output, found.seq_relationship_logits)
-    return logits, *(y.detach().numpy() for y in outputs), found.loss.item(), gradients
+    outputs = (logits, trunk.last_hidden_state, trunk.pooler_output)
+    return *(y.detach().numpy() for y in outputs), loss.item(), gradients

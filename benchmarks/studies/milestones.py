@@ -30,6 +30,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import minillm
 from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
@@ -44,7 +46,7 @@ from minillm.runs.kind import find_kind
 from minillm.runs.load import load
 from minillm.runs.train import train_run
 from minillm.timing.results import processor
-from minillm.training.checkpoints import Summary, numbers_from, reading_checkpoint
+from minillm.training.checkpoints import Summary, reading_checkpoint
 
 from . import pictures
 
@@ -214,7 +216,7 @@ def summary_of(folder: Path) -> Summary:
     run.settle()
     _, values = run.load_resume()
     with reading_checkpoint(str(run.resume_path)):
-        return numbers_from(Summary, values["progress"])
+        return msgspec.convert(values["progress"], Summary)
 
 
 # --- the machine -------------------------------------------------------------------------------

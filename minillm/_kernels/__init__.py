@@ -128,7 +128,9 @@ def use_precision(name: str) -> Iterator[None]:
     :func:`slow_bfloat16` says whether it makes these faster.  Raises InputError for another name.
     """
     if name not in PRECISIONS:
-        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}; found {short(name)}")
+        raise InputError(
+            f"expected one of {', '.join(PRECISIONS)}; found {short(name)}", "precision"
+        )
     token = _precision.set(name)
     try:
         yield
@@ -178,7 +180,7 @@ def select_kernels(name: str, asked_by: str = "kernels") -> SimpleNamespace:
     """
     if name not in CHOICES:
         found = f"expected one of {', '.join(CHOICES)}; found {short(name)}"
-        raise InputError(f"{asked_by}: {found}")
+        raise InputError(found, asked_by)
     if name == "numpy":
         return _load("numpy")
     if name in INSTRUCTION_SETS:

@@ -67,7 +67,7 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
             if sys.stdout is not None:  # here, an error can still be reported
                 sys.stdout.flush()
     except InputError as error:
-        return _fail(_with_option(str(error), flags))
+        return _fail(_in_options(error, flags))
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
         mpi.ranks().abort(128 + 13)
         return 128 + 13
@@ -87,11 +87,10 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
         return _report(traceback.format_exc(), 1)
 
 
-def _with_option(message: str, flags: Container[str]) -> str:
-    """A message that begins with the option, if it begins with the name of that in Python."""
-    name, _, rest = message.partition(": ")
-    flag = f"--{name.replace('_', '-')}"
-    return f"{flag}: {rest}" if flag in flags else message
+def _in_options(error: InputError, flags: Container[str]) -> str:
+    """The message of an error, with the option of the command line for an argument of Python."""
+    flag = f"--{error.field or ''}".replace("_", "-")
+    return f"{flag}: {error.args[0]}" if flag in flags else str(error)
 
 
 def _message(error: OSError) -> str:

@@ -33,7 +33,6 @@ from minillm.cli.process import first_interrupt_noted, say
 from minillm.data.files import STANDARD_INPUT, read_json, shown
 from minillm.data.lines import read_lines
 from minillm.decoding import Chat, ChatSampling, Sampling
-from minillm.decoding.answers import answers
 from minillm.errors import InputError
 from minillm.runs.run import Run
 from minillm.text.chat_template import KNOWN, Message
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         conversations = (
             asked(beginning, line) if line.strip() else None for line, _ in read_lines(args.lines)
         )
-        written = answers(chat, conversations, args.length, sampling, grammar=grammar)
+        written = chat.answers(conversations, args.length, sampling, grammar)
         for number, answer in enumerate(written, 1):
             if isinstance(answer, InputError):
                 say(f"{shown(args.lines)}, line {number}: {answer}")

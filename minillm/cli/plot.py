@@ -124,7 +124,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     layers, heads = found.weights.shape[:2]
     for name, value, count in (("layer", args.layer, layers), ("head", args.head, heads)):
         if value is not None and value >= count:
-            raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")
+            raise InputError(f"expected 0 to {count - 1}, found {value}", name)
     layer = max(0, layers - 2) if args.layer is None else args.layer
     weights, head = found.weights[layer], "mean over the heads"
     weights = weights.mean(axis=0) if args.head is None else weights[args.head]

@@ -109,9 +109,7 @@ def _summaries(args: argparse.Namespace) -> Summaries:
             texts, places=places, report=say, **length, **search
         )
     for name in search:
-        raise InputError(
-            f"{name}: expected a run that was trained on pairs, found {args.run_folder}"
-        )
+        raise InputError(f"expected a run that was trained on pairs, found {args.run_folder}", name)
     limits = make(Length, length)
     return lambda texts, places: (
         extracted(method, text, limits)

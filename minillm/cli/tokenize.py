@@ -1,7 +1,7 @@
 """Turn a text into shards of token ids, for texts larger than memory.
 
 Encode texts, a block at a time, into a folder of shards: files of ids that train gpt reads from
-disk as needed.  After an interruption, the same command continues.
+disk as needed.
 
 examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
@@ -13,14 +13,11 @@ examples:
 
 import argparse
 import time
-from contextlib import nullcontext
-from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_option, add_out, integer
 from minillm.data import write_shards
 from minillm.data.tokenizing import SHARD_BYTES
-from minillm.runs.folder import held
 from minillm.text import load_tokenizer
 from minillm.training.progress import progress_bar
 
@@ -47,13 +44,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode, and report the shards."""
-    tokenizer, started, made = load_tokenizer(args.tokenizer), time.perf_counter(), 0
-    holds = args.out and not Path(args.out).is_file()
-    with held(Path(args.out)) if holds else nullcontext(), progress_bar(unit="B") as bar:
+    tokenizer, started = load_tokenizer(args.tokenizer), time.perf_counter()
+    with progress_bar(unit="B") as bar:
 
-        def progress(done: int, total: int | None, tokens: int) -> None:
-            nonlocal made
-            bar.total, made = total, tokens
+        def progress(done: int, total: int | None) -> None:
+            bar.total = total
             bar.update(done - bar.n)
 
         shards = write_shards(
@@ -71,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
         f"({source['characters'] / len(shards):.2f} each), {shards.dtype.itemsize} bytes each\n"
         f"the text: {source['bytes']:,} bytes; documents: {source['documents']:,}"
     )
-    if made:
-        seconds = time.perf_counter() - started
-        print(f"{made:,} tokens in {seconds:.1f} s: {made / seconds:,.0f} per second")
+    seconds = time.perf_counter() - started
+    print(f"{len(shards):,} tokens in {seconds:.1f} s: {len(shards) / seconds:,.0f} per second")
     return 0

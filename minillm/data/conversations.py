@@ -200,21 +200,21 @@ def check_messages(
     """
     tools = "tool" in roles
     if not isinstance(messages, list | tuple) or not messages:
-        raise InputError(f"{name}: expected a list of one or more, found {short(messages)}")
+        raise InputError(f"expected a list of one or more, found {short(messages)}", name)
     for number, message in enumerate(messages):
         place = f"{name}[{number}]"
         if not isinstance(message, Mapping):
-            raise InputError(f"{place}: expected a role and a content, found {short(message)}")
+            raise InputError(f"expected a role and a content, found {short(message)}", place)
         if message.get("role") not in roles:
             role = short(message.get("role"))
-            raise InputError(f"{place}.role: expected one of {', '.join(roles)}, found {role}")
+            raise InputError(f"expected one of {', '.join(roles)}, found {role}", f"{place}.role")
         calls = _checked_calls(message, place) if tools else []
         texts = {"content": message.get("content")}
         if tools and message.get("reasoning_content") is not None:
             texts["reasoning_content"] = message["reasoning_content"]
         for entry_name, text in texts.items():
             if not isinstance(text, str) and not (calls and text is None):
-                raise InputError(f"{place}.{entry_name}: expected a text, found {short(text)}")
+                raise InputError(f"expected a text, found {short(text)}", f"{place}.{entry_name}")
             check_encodable(text or "", f"{place}.{entry_name}")
 
 
@@ -225,13 +225,14 @@ def _checked_calls(message: Message, place: str) -> list[Any]:
         return []
     if not isinstance(calls, list) or message["role"] != "assistant":
         raise InputError(
-            f"{place}.tool_calls: expected a list of calls by the assistant, found {short(calls)}"
+            f"expected a list of calls by the assistant, found {short(calls)}",
+            f"{place}.tool_calls",
         )
     for number, call in enumerate(calls):
         called = call.get("function", call) if isinstance(call, Mapping) else None
         if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):
             raise InputError(
-                f"{place}.tool_calls[{number}]: expected a function with a name, "
-                f"found {short(call)}"
+                f"expected a function with a name, found {short(call)}",
+                f"{place}.tool_calls[{number}]",
             )
     return calls

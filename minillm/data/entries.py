@@ -81,9 +81,9 @@ def in_file(path: str | Path) -> Iterator[None]:
     """Let a ValueError in the block become an InputError that names the file."""
     try:
         yield
-    except InputError:
-        raise
     except ValueError as error:
+        if isinstance(error, InputError) and error.field is None:
+            raise  # it names the file
         raise InputError(f"{path}: {error}") from None
 
 

@@ -237,23 +237,24 @@ def _temporary_name(target: Path) -> Path:
 
 
 @contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
+def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """An empty folder to fill, renamed to ``path`` when the block ends without an exception.
 
-    InputError if ``path`` exists already, unless it is an empty folder.  An OSError names ``path``.
+    InputError if ``path`` exists already, unless it is an empty folder, or a folder to overwrite.
+    An OSError names ``path``.
     """
     if not str(path):
         raise InputError("expected the name of a folder, found an empty one")
-    target = Path(path).absolute()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_dir() and (overwrite or not any(target.iterdir()))):
         raise InputError(f"{path}: expected the name of a new folder, but it exists already")
     made = _temporary_name(target)
     with naming(path):
-        made.mkdir()
+        made.mkdir(parents=True)
         try:
             yield made
             if target.exists():
-                target.rmdir()
+                shutil.rmtree(target)
             os.replace(made, target)
         finally:
             shutil.rmtree(made, ignore_errors=True)

@@ -14,7 +14,6 @@ transformers for language understanding", section 3.1 and appendix A.1; the code
 for the number of places in a row.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,9 +29,7 @@ class MaskedBatch(NamedTuple):
 
     ids (B, T): the tokens that the model reads; lengths (B,) of the rows; segments (B, T): the
     part of the text that a token belongs to, 0 or 1; places (B, T): True at the tokens to predict;
-    targets (M,): the original tokens there, row by row; unrelated (B,): 1 if the second part does
-    not follow the first in the text, None if this is not predicted; share: the weight of the loss
-    of that prediction, see :meth:`part`.
+    targets (M,): the original tokens there, row by row.
     """
 
     ids: NDArray[np.int64]
@@ -40,30 +37,14 @@ class MaskedBatch(NamedTuple):
     segments: NDArray[np.int64]
     places: NDArray[np.bool_]
     targets: NDArray[np.int64]
-    unrelated: NDArray[np.int64] | None = None
-    share: float = 1.0
 
     def part(self, rows: slice) -> "MaskedBatch":
-        """Select rows, for a mean over parts that is weighted by their targets.
-
-        The loss of the prediction for whole rows has to be weighted by rows instead.  For b of the
-        B rows, with m of the M targets, it is multiplied by (b / B) / (m / M).
-        """
-        ids, lengths, segments, places, targets, unrelated, share = self
+        """Select rows."""
+        ids, lengths, segments, places, targets = self
         taken = np.zeros(len(ids), bool)
         taken[rows] = True
         kept = targets[taken[np.nonzero(places)[0]]]
-        if len(kept):
-            share *= float(taken.mean()) * len(targets) / len(kept)
-        read, size, segment, place = ids[rows], lengths[rows], segments[rows], places[rows]
-        follows = None if unrelated is None else unrelated[rows]
-        return MaskedBatch(read, size, segment, place, kept, follows, share)
-
-
-def parts_of_one(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:
-    """The batches with their shares as parts of one large batch: see MaskedBatch.part."""
-    B, M = sum(len(batch.ids) for batch in batches), sum(len(batch.targets) for batch in batches)
-    return [b._replace(share=(len(b.ids) / B) / (len(b.targets) / M)) for b in batches]
+        return MaskedBatch(ids[rows], lengths[rows], segments[rows], places[rows], kept)
 
 
 class Texts(NamedTuple):
@@ -72,7 +53,6 @@ class Texts(NamedTuple):
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
     segments: NDArray[np.int64]
-    unrelated: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,14 +74,14 @@ class Masking:
         >>> batch.ids.tolist(), batch.places.astype(int).tolist(), batch.targets.tolist()
         ([[0, 5, 1, 7, 5, 0]], [[0, 0, 1, 0, 0, 0]], [6])
         """
-        ids, lengths, segments, unrelated = texts
+        ids, lengths, segments = texts
         may = self.ordinary[ids] & (np.arange(ids.shape[1]) < lengths[:, None])  # (B, T)
         places = choose_tokens(may, rng)
         dice = rng.random(ids.shape)
         drawn = rng.choice(np.flatnonzero(self.ordinary), ids.shape)
         read = np.where(places & (dice < HIDDEN + REPLACED), drawn, ids)
         read = np.where(places & (dice < HIDDEN), self.mask, read)
-        return MaskedBatch(read, lengths, segments, places, ids[places], unrelated)
+        return MaskedBatch(read, lengths, segments, places, ids[places])
 
 
 def how_many(may: NDArray[np.bool_]) -> NDArray[np.int64]:

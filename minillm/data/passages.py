@@ -1,7 +1,5 @@
 """Passages of a long text in BERT's format: [CLS] tokens [SEP].
 
-If the model also predicts whether a second part follows the first, it is [CLS] A [SEP] B [SEP].
-
 Source: Devlin et al. (2018), appendix A.2.  As in the code published with it, one passage in ten is
 shorter, so that the model also learns from short texts.
 """
@@ -20,8 +18,7 @@ SHORT = 0.1  # share of the passages
 class Passages(RandomWindows):
     """An endless series of batches of passages from random places.
 
-    With ``pairs``, a passage has two parts; in half of the rows the second part comes from another
-    place.  An epoch has as many tokens as the text, if no passage is short.
+    An epoch has as many tokens as the text, if no passage is short.
     """
 
     def __init__(
@@ -32,31 +29,22 @@ class Passages(RandomWindows):
         cls: int,
         sep: int,
         seed: int = 0,
-        pairs: bool = False,
         position: int = 0,
     ):
-        super().__init__(ids, batch, context - (3 if pairs else 2), seed, position)
-        self.cls, self.sep, self.pairs = cls, sep, pairs
+        super().__init__(ids, batch, context - 2, seed, position)
+        self.cls, self.sep = cls, sep
 
     def next(self) -> Texts:  # type: ignore[override]
         """The next batch."""
         rng = np.random.default_rng((self.seed, self.position))
         self.position += 1
-        starts = rng.integers(0, len(self.ids) - self.window, (2, self.batch, 1))
-        first, other = self.ids[starts + np.arange(self.window)].astype(np.int64)  # (B, room) each
+        starts = rng.integers(0, len(self.ids) - self.window, (self.batch, 1))
+        passages = self.ids[starts + np.arange(self.window)].astype(np.int64)  # (B, room)
         short = rng.random(self.batch) < SHORT
         least = min(2, self.window)
         lengths = np.where(short, rng.integers(least, self.window + 1, self.batch), self.window)
-        if not self.pairs:
-            rows = [[row[:length]] for row, length in zip(first, lengths, strict=True)]
-            return framed(rows, self.cls, self.sep)
-        cuts = rng.integers(1, lengths)
-        unrelated = (rng.random(self.batch) < 0.5).astype(np.int64)
-        rows = []
-        for row, (length, cut) in enumerate(zip(lengths, cuts, strict=True)):
-            second = (first, other)[unrelated[row]]
-            rows.append([first[row, :cut], second[row, cut:length]])
-        return framed(rows, self.cls, self.sep)._replace(unrelated=unrelated)
+        rows = [[row[:length]] for row, length in zip(passages, lengths, strict=True)]
+        return framed(rows, self.cls, self.sep)
 
 
 def passages_once(ids: Ids, batch: int, context: int, cls: int, sep: int) -> Iterator[Texts]:

@@ -118,7 +118,7 @@ def _open(name: str, kind: str, validation: str | None, file: Callable[..., Any]
     if entry.kind != kind:
         raise InputError(f"{name}: expected {kind}, found a built-in set of kind {entry.kind!r}")
     if validation:
-        raise InputError(f"validation: expected none, as {name} has its own, found {validation}")
+        raise InputError(f"expected none, as {name} has its own, found {validation}", "validation")
     match = entry.match(name)
     assert match is not None
     return entry.open(*match.groups())

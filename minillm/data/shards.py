@@ -10,11 +10,9 @@ A folder of raw integers, a vocabulary and an index:
      "dtype": "uint16",                   or uint32, if the vocabulary is larger than 65,536
      "vocabulary": 50257, "eos": 50256,   its size; the id that follows each document, or null
      "tokenizer_sha256": "...",
-     "source": {"files": [...], "sha256": "...", "characters": ..., ...},
+     "source": {"files": [...], "characters": ..., ...},
      "shards": [{"file": "00000.bin", "tokens": ..., "sha256": "..."}, ...],
      "sha256": "..."}                     the fingerprint of these entries
-
-It is written last, so a folder with an index is complete.
 
 :class:`Shards` reads such a folder, with a plain read for each stretch of ids.  With a memory map,
 the same bytes would count as memory of the process, and truncating a mapped file would end the
@@ -39,7 +37,6 @@ from minillm.data.files import file_digest, fill, read_json, write_file
 from minillm.errors import InputError, short
 
 FORMAT_VERSION = 5
-UNFINISHED = "unfinished-"  # begins the name of a mark that exists while shards are written
 HELD_OUT = 10_000_000  # the most tokens that are held out
 
 
@@ -169,11 +166,6 @@ def read_index(folder: Path) -> dict[str, Any]:
     """Read and check the index."""
     path = folder / "index.json"
     if not path.exists():
-        if any(folder.glob(f"{UNFINISHED}*")):
-            raise InputError(
-                f"{folder}: the shards are not complete: run the same `minillm tokenize` again to "
-                "continue"
-            )
         raise InputError(
             f"{folder}: there are no shards in it (no index.json): `minillm tokenize` makes them"
         )

@@ -2,8 +2,9 @@
 
 from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
-from minillm.decoding.causal import GPTReader, LlamaReader
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Chat, ChatSampling
+from minillm.decoding.continuation import Continuation
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.mamba_reader import MambaReader
@@ -11,23 +12,21 @@ from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.decoding.sampling import Sampling, next_probabilities, sample
-from minillm.decoding.text import Text
 from minillm.decoding.translator import Translation, Translator
 
 __all__ = [
+    "CausalReader",
     "Chat",
     "ChatSampling",
+    "Continuation",
     "Decoder",
-    "GPTReader",
     "Hypothesis",
-    "LlamaReader",
     "MambaReader",
     "NeuralNGramReader",
     "PointerDecoder",
     "Reader",
     "RecurrentReader",
     "Sampling",
-    "Text",
     "TransformerDecoder",
     "Translation",
     "Translator",

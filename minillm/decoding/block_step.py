@@ -19,7 +19,7 @@ Legend: B texts, T new tokens of each, Q = B T rows, K rows of each source, S po
 N heads, M heads of keys, w their width, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import is_, itemgetter
 from typing import Any
@@ -39,7 +39,6 @@ from minillm.ops.rotary_scaling import LongRope
 
 Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
 Rotation = tuple[float, Any]  # the base of the angles, and their scaling
-AttendIn = Callable[..., Attend]  # the attention of a layer, by its mask
 
 
 class FoundWeights:
@@ -110,8 +109,8 @@ class StepWeights(FoundWeights):
         self.owner, self.activation, self.post_norm, self.eps = owner, activation, post_norm, eps
         self.tied, self.head_width = output != "output.W", head_width
         angles = angles or [None] * len(blocks)
-        masks = masks or [CAUSAL] * len(blocks)
-        self.windows = np.array([mask.window or 0 for mask in masks], np.int64)
+        self.masks = masks or [CAUSAL] * len(blocks)
+        self.windows = np.array([mask.window or 0 for mask in self.masks], np.int64)
         self.rotations = list(dict.fromkeys(one for one in angles if one is not None))
         numbers = {one: number for number, one in enumerate(self.rotations)}
         self.tables = np.array([-1 if one is None else numbers[one] for one in angles], np.int64)
@@ -222,9 +221,9 @@ def block_step(
     place = position if rows is None else rows[each, position]
     text = text if rows is None else 0 * text
 
-    def attend(layer: int, mask: Mask = CAUSAL) -> Attend:
+    def attend(layer: int) -> Attend:
         own = past[2 * layer : 2 * layer + 2]  # keys and values
-        return attend_each(own, text, place, rows, replace(mask, start=position))
+        return attend_each(own, text, place, rows, replace(weights.masks[layer], start=position))
 
     source = memory, lengths, shown
     y, seen = weights.owner.all_blocks(x[:, None], position[:, None], attend, source)

@@ -13,82 +13,61 @@ tokens then takes little longer than one over a single token, so guesses are che
 Legend: B batch, T time, C context, V vocabulary, D width, M heads of keys, w their width.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.decoding.block_step import AttendIn, Rotation, StepWeights, block_step
+from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
 from minillm.decoding.holder import Holder
-from minillm.layers.heads import CAUSAL, Attend
-from minillm.layers.norms import EPS, norm
+from minillm.layers import stack
 from minillm.layers.types import Ids
-from minillm.models.gpt import gpt_block
-from minillm.models.llama import llama_block
-from minillm.models.variants import variant_block
-from minillm.ops import Mask
 from minillm.ops.rotary_scaling import LongRope
 
 
 class CausalReader(Holder):
-    """The reader of a Transformer that predicts the next token: see the module.
+    """The reader of a :class:`minillm.models.base.CausalModel`: see the module."""
 
-    A subclass says what its model's layers are, and how the model embeds tokens.
-    """
-
-    most_steps: ClassVar[int] = 17  # for 16 guesses: more take longer to compute than to fetch
-    activation: str  # of the feed-forward layers: see StepWeights
+    most_steps = 17  # tokens of a step: for 16 guesses; more take longer to compute than to fetch
     _weights: StepWeights | None = None  # at the last step
 
-    # --- the model --------------------------------------------------------------
-
-    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
-        """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
-        raise NotImplementedError
-
-    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
-        """A block: x (B, T, D) -> (B, T, D)."""
-        raise NotImplementedError
-
-    def rotation_of(self, layer: int) -> Rotation | None:
-        """The angles of a layer; None: it does not rotate."""
-        return None
-
-    def mask_of(self, layer: int) -> Mask:
-        """Whom a token sees in a layer: all tokens before."""
-        return CAUSAL
-
     def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
-        """Whether the keys of this cache would be others in texts of these lengths (B,).
+        """Whether LongRoPE has other angles in texts of these lengths (B,) than in this cache.
 
         Such texts are read again from their first token.
         """
-        return False
+        scaling = (self.model.rotation(0) or (0, None))[1]
+        if not isinstance(scaling, LongRope):
+            return False
+        is_long = scaling.is_long(lengths)
+        return any(
+            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
+        )
 
-    def key_sizes(self) -> tuple[int, int]:
-        """The number of heads of keys and values, and their width: M, w."""
-        return self.config.key_heads, self.config.head_width
+    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
+        """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
+        n = self.model.lookback
+        before = {"before": cache.before(n)} if n else {}
+        return self.model.embed(ids, positions, **before)[0]
 
     def all_blocks(
-        self, x: NDArray, positions: Ids, attend: AttendIn, source: Any = None
+        self, x: NDArray, positions: Ids, attend: stack.AttendIn, source: Any = None
     ) -> tuple[NDArray, None]:
-        """All blocks and the last norm: x (B, T, D) at its positions (B, T) -> y (B, T, D).
-
-        ``attend(layer, mask)`` is the attention of a layer; there is no source to look at.
-        """
-        for layer in range(self.config.layers):
-            x = self.block(layer, x, positions, attend(layer, self.mask_of(layer)))
-        eps = getattr(self.config, "eps", EPS)
-        return norm(self.model.params, "norm", x, eps)[0], None
+        """All blocks and the last norm: x (B, T, D) -> y (B, T, D); there is no source."""
+        return stack.read(self.model, x, positions, attend), None
 
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
         """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
         # A row's last position is its last token: padding stays there.
         after = cache.start[:, None] + np.arange(ids.shape[1])
         positions = np.minimum(after, cache.lengths[:, None] - 1)
-        return self.all_blocks(self.embed(ids, positions, cache), positions, cache.attend)[0]
+        x = self.embed(ids, positions, cache)
+        return stack.read(
+            *(self.model, x, positions),
+            lambda layer: cache.attend(layer, self.model.mask(layer)),
+        )
 
     def predict(self, y: NDArray) -> NDArray:
         """The logits of the next token: y (..., D) -> (..., V)."""
@@ -96,17 +75,17 @@ class CausalReader(Holder):
 
     def new_weights(self) -> StepWeights:
         """The weights for the steps."""
-        c, layers = self.config, range(self.config.layers)
+        model, c, layers = self.model, self.config, range(self.config.layers)
         return StepWeights(
             self,
             [f"blocks.{layer}" for layer in layers],
-            "embedding.E" if getattr(c, "tied", True) else "output.W",
+            "embedding.E" if c.tied else "output.W",
             last_norm="norm",
-            activation=self.activation,
-            eps=getattr(c, "eps", EPS),
-            masks=[self.mask_of(layer) for layer in layers],
-            angles=[self.rotation_of(layer) for layer in layers],
-            head_width=self.key_sizes()[1],
+            activation=model.activation,
+            eps=c.eps,
+            masks=[model.mask(layer) for layer in layers],
+            angles=[model.rotation(layer) for layer in layers],
+            head_width=c.head_width,
         )
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
@@ -127,7 +106,7 @@ class CausalReader(Holder):
     def zero_state(self, B: int) -> Cache:
         """The cache before the first token of B texts."""
         c = self.config
-        return Cache.empty(B, c.context, c.layers, *self.key_sizes(), self.model.dtype)
+        return Cache.empty(B, c.context, c.layers, c.key_heads, c.head_width, self.model.dtype)
 
     def read(self, ids: Ids, state: Cache, lengths: Ids | None = None) -> tuple[NDArray, Cache]:
         """The logits of the token after the last id, and the cache after it.
@@ -183,7 +162,7 @@ class CausalReader(Holder):
 
     def _require_own(self, state: Any, B: int) -> None:
         """ValueError for the cache of a model of other sizes, or of other than B rows."""
-        c, (M, w) = self.config, self.key_sizes()
+        c, M, w = self.config, self.config.key_heads, self.config.head_width
         if isinstance(state, Cache):
             shape = (B, M, state.room, w)
             counts = len(state.keys), len(state.values)
@@ -235,84 +214,3 @@ def _counts(ids: NDArray, lengths: NDArray | None) -> Counts:
     ):
         raise ValueError(f"lengths: expected {B} whole numbers from 1 to {T}, found {lengths}")
     return counts.astype(np.int64)
-
-
-# --- the models -----------------------------------------------------------------
-
-
-class GPTReader(CausalReader):
-    """A GPT, whose weights mostly stay in the cache of the CPU, so that guesses gain nothing."""
-
-    most_steps = 1
-    activation = "gelu"
-
-    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
-        """E[id] + P[position]: ids, positions (B, T) -> x (B, T, D)."""
-        p = self.model.params
-        return p["embedding.E"].take(ids, axis=0) + p["positions.E"].take(positions, axis=0)
-
-    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
-        """See :class:`CausalReader`."""
-        return gpt_block(self.model.params, f"blocks.{layer}", x, self.config.heads, attend=attend)[
-            0
-        ]
-
-    def key_sizes(self) -> tuple[int, int]:
-        """The number of heads, and their width."""
-        return self.config.heads, self.config.width // self.config.heads
-
-
-class LlamaReader(CausalReader):
-    """A Llama."""
-
-    activation = "silu gate"
-
-    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
-        """The model's ``embed``: ids (B, T) -> x (B, T, D)."""
-        return self.model.embed(ids)[0]
-
-    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
-        """See :class:`CausalReader`."""
-        p, c = self.model.params, self.config
-        return llama_block(p, f"blocks.{layer}", x, positions, c, attend=attend)[0]
-
-    def rotation_of(self, layer: int) -> Rotation | None:
-        """The same angles in all layers."""
-        return self.config.rotary_base, self.config.rope_scaling
-
-    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
-        """Whether LongRoPE has other angles in texts of these lengths (B,)."""
-        scaling = self.config.rope_scaling
-        if not isinstance(scaling, LongRope):
-            return False
-        is_long = scaling.is_long(lengths)
-        return any(
-            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
-        )
-
-
-class VariantReader(LlamaReader):
-    """A variant of Llama: its layers may differ in their windows and their angles."""
-
-    def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
-        """The model's ``embed``, with the tokens before: ids (B, T) -> x (B, T, D)."""
-        N = self.config.ngrams
-        return self.model.embed(ids, before=None if N is None else cache.before(N - 1))[0]
-
-    def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
-        """See :class:`CausalReader`."""
-        p, c = self.model.params, self.config
-        return variant_block(p, layer, x, positions, c, attend=attend)[0]
-
-    def rotation_of(self, layer: int) -> Rotation | None:
-        """The angles of a layer; None: it does not rotate."""
-        return self.config.rotation_of(layer)
-
-    def mask_of(self, layer: int) -> Mask:
-        """Whom a token sees in a layer."""
-        return self.config.mask_of(layer)
-
-    @property
-    def activation(self) -> str:  # type: ignore[override]
-        """SiLU or GELU, gated."""
-        return f"{self.config.changes.gate} gate"

@@ -10,21 +10,22 @@ of the context is freed at once, so this is rarely needed.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
-from minillm.decoding.batch import Kept, write
+from minillm.decoding.batch import PrefixCache, write, write_all
+from minillm.decoding.continuation import Adjustment, Continuation
 from minillm.decoding.grammar import Grammar, json_rules, tokens_of
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
-from minillm.decoding.text import Adjustment, Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import banned_ids
@@ -58,7 +59,7 @@ class Chat:
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
         self.banned = banned_ids(tokenizer, documents=True, rows=self.reader.config.vocabulary)
-        self.kept = Kept(self.reader)
+        self.prefixes = PrefixCache(self.reader)
         own = template.sampling
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
 
@@ -85,22 +86,52 @@ class Chat:
         if left_out := len(_turns(messages)[1]) - len(_turns(fitting)[1]):
             C = self.reader.config.context
             report(f"the context of {C:,} tokens no longer holds all turns: left out {left_out}")
-        ids = self.encode(fitting).tolist()
-        written = write(self.reader, self.to_continue(ids, length, sampling, grammar), self.kept)
-        return self.text(written, after=ids[-1])
+        one = self.continuation(self.encode(fitting).tolist(), length, sampling, grammar)
+        return self._pieces(one)
+
+    def _pieces(self, one: Continuation) -> Iterator[str]:
+        """Write a continuation, and yield its text in pieces."""
+        shown = 0
+        for _ in chain(write(self.reader, one, self.prefixes), [None]):  # its end has text, too
+            if len(one.text) > shown:
+                yield one.text[shown:]
+                shown = len(one.text)
+
+    def answers(
+        self,
+        conversations: Iterable[Sequence[Message] | InputError | None],
+        length: int | None = None,
+        sampling: Sampling | None = None,
+        grammar: Grammar | None = None,
+        enough: Callable[[str], bool] | None = None,
+    ) -> Iterator[str | InputError]:
+        """Yield the answers to conversations, in their order; a few of them share each pass.
+
+        The answer to a conversation that does not fit the context is an InputError, which is not
+        raised, nor is one that ends an answer.  The answer to None is empty, and the one to an
+        InputError is that error.  An answer also ends where it is ``enough``; for the other
+        arguments see :meth:`answer`.
+        """
+
+        def begun(messages: Sequence[Message] | InputError | None) -> Any:
+            if messages is None or isinstance(messages, InputError):
+                return messages or ""
+            try:
+                ids = self.encode(self.fitting(messages, length)).tolist()
+            except InputError as error:
+                return error
+            return self.continuation(ids, length, sampling, grammar, enough=enough)
+
+        for one in write_all(self.reader, map(begun, conversations), PrefixCache(self.reader)):
+            if isinstance(one, Continuation):
+                one = one.ended if isinstance(one.ended, Exception) else one.text
+            if isinstance(one, Exception) and not isinstance(one, InputError):
+                raise one
+            yield one
 
     def encode(self, messages: Sequence[Message], **options: Any) -> Ids:
         """The ids (T,) that an answer continues; options: see :meth:`ChatTemplate.encode`."""
         return self.template.encode(self.tokenizer, messages, **options)
-
-    def text(self, ids: Iterator[int], after: int | None = None) -> Iterator[str]:
-        """The text of an answer in pieces, without special tokens; ``after`` is the id before."""
-        pieces = Pieces(self.tokenizer, after=after)
-        for token in ids:
-            if piece := pieces.add(token):
-                yield piece
-        if piece := pieces.end():
-            yield piece
 
     def fitting(self, messages: Sequence[Message], length: int | None = None) -> list[Message]:
         """The messages without the oldest turns, if all of them do not fit the context."""
@@ -111,7 +142,9 @@ class Chat:
         while (found := len(self.encode(fitting))) > goal:
             if len(turns) < 2:
                 if found > most:
-                    raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
+                    raise InputError(
+                        f"expected at most {most:,} tokens, found {found:,}", "messages"
+                    )
                 break
             turns, goal = turns[1:], C // 2
             fitting = [*system, *(message for turn in turns for message in turn)]
@@ -125,26 +158,36 @@ class Chat:
         C: int = self.reader.config.context
         return C - min(length or C, C // 4)
 
-    def to_continue(
+    def continuation(
         self,
         ids: Sequence[int],
         length: int | None = None,
         sampling: Sampling | None = None,
         grammar: Grammar | None = None,
         adjustments: Sequence[Adjustment] = (),
+        stop: Sequence[str] = (),
+        shown: Collection[str] = (),
         **options: Any,
-    ) -> Text:
-        """The text of these ids, to be continued by ``length`` tokens at most that fit.
+    ) -> Continuation:
+        """The continuation of these ids by ``length`` tokens at most that fit.
 
-        The new tokens belong to the ``grammar``.  The ``options`` are fields of
-        :class:`minillm.decoding.text.Text`.
+        The new tokens belong to the ``grammar``, and a ``stop`` text ends them.  Special tokens
+        have no text, except those in ``shown``.  The ``options`` are fields of
+        :class:`minillm.decoding.continuation.Continuation`.
         """
         if grammar is not None:
             adjustments = [*adjustments, grammar.start()]
         free = self.reader.config.context - len(ids)
-        length = free if length is None else min(length, free)
-        ends, sampling = frozenset(self.ends), sampling or self.sampling
-        return Text(list(ids), length, sampling, ends, self.banned, adjustments, **options)
+        return Continuation(
+            list(ids),
+            free if length is None else min(length, free),
+            sampling or self.sampling,
+            frozenset(self.ends),
+            self.banned,
+            adjustments,
+            pieces=Pieces(self.tokenizer, stop, shown, ids[-1]),
+            **options,
+        )
 
     def grammar(self, schema: Any, name: str = "schema") -> Grammar:
         """The grammar of the answers in JSON that satisfy a schema.

@@ -1,4 +1,4 @@
-"""Reading texts with an encoder, block by block: nothing is kept for a backward."""
+"""Reading the sources of a Transformer: its encoder, without a backward and without padding."""
 
 from typing import Any
 
@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm.layers.heads import to_all
 from minillm.layers.types import Ids
-from minillm.models.bert import BERT, bert_block
-from minillm.models.encoders import Encoder
 from minillm.models.transformer import Transformer
 
 
@@ -49,16 +47,3 @@ def read_sources(model: Transformer, source: Ids, lengths: Ids) -> tuple[NDArray
         x, _ = model.encoder_block(f"encoder.{layer}", x, tokens.attend)
     memory, _ = model.last_norm("encoder.norm", x)
     return memory, tokens
-
-
-def read_texts(
-    model: BERT | Encoder, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None
-) -> NDArray:
-    """The vector of each token, (B, T, D), as from the model's method ``hidden``."""
-    attend = to_all(lengths)
-    if isinstance(model, Encoder):
-        attend, _ = model.attention(ids.shape[1], lengths)
-    x, _ = model.embed(ids, segments)
-    for layer in range(model.config.layers):
-        x, _ = bert_block(model.params, f"blocks.{layer}", x, model.config, attend)
-    return x

@@ -53,14 +53,14 @@ def json_rules(schema: Any, name: str = "schema", rule: str = "start") -> str:
     """
     schema = {} if schema is True else schema
     if not isinstance(schema, dict):
-        raise InputError(f"{name}: expected a schema, found {short(schema)}")
+        raise InputError(f"expected a schema, found {short(schema)}", name)
     try:
         closed = schema if '"allOf"' in json.dumps(schema) else _closed(schema)
         text = json.dumps({**closed, "x-guidance": OPTIONS}, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise InputError(f"{name}: expected a schema in JSON, found {short(schema)}") from None
+        raise InputError(f"expected a schema in JSON, found {short(schema)}", name) from None
     if len(text) > LARGEST:
-        raise InputError(f"{name}: expected at most {LARGEST:,} characters, found {len(text):,}")
+        raise InputError(f"expected at most {LARGEST:,} characters, found {len(text):,}", name)
     return f"{rule}: %json {text}\n"
 
 

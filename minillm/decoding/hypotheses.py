@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.decoding.block_step import AttendIn, StepWeights, block_step
+from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import CLAIM
 from minillm.decoding.encoder import read_sources
 from minillm.decoding.holder import Holder
 from minillm.layers import dense, embedding, heads
+from minillm.layers.stack import AttendIn
 from minillm.layers.types import Ids, Params, State
 from minillm.models.teacher_forcing import teacher_forcing
 

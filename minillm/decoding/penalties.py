@@ -7,7 +7,7 @@ logits before temperature and the rules of :mod:`minillm.decoding.sampling` act:
     Occurrences   subtracts from the logits of the tokens that have been drawn
     Bias          adds to the logits of chosen tokens, whether they have occurred or not
 
-The last two are adjustments of a :class:`minillm.decoding.text.Text`.
+The last two are adjustments of a :class:`minillm.decoding.continuation.Continuation`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,21 +10,17 @@ logits.  The state given is not changed, and several threads may go on from it.
 
 from typing import Any
 
-from minillm.decoding.causal import GPTReader, LlamaReader, VariantReader
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.holder import Holder, holder
 from minillm.decoding.mamba_reader import MambaReader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
-from minillm.models.gpt import GPT
+from minillm.models.base import CausalModel
 from minillm.models.language_model import LanguageModel
-from minillm.models.llama import Llama
 from minillm.models.mamba import Mamba
 from minillm.models.neural_ngram import NeuralNGram
-from minillm.models.variants import Variant
 
 READERS: dict[type, type[Holder]] = {
-    GPT: GPTReader,
-    Llama: LlamaReader,
-    Variant: VariantReader,
+    CausalModel: CausalReader,
     Mamba: MambaReader,
     LanguageModel: RecurrentReader,
     NeuralNGram: NeuralNGramReader,

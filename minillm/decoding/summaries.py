@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, summary_request
-from minillm.decoding.answers import answers
 from minillm.decoding.chat import Chat
 from minillm.decoding.sampling import Sampling
 from minillm.errors import InputError
@@ -155,7 +154,7 @@ def _answered(
         repeats = words_before_repeat(_whole_words(answer)) is not None
         return repeats or _paragraph(answer) != answer or length.is_exceeded(answer)
 
-    for answer in answers(chat, requests, tokens, GREEDY, is_enough):
+    for answer in chat.answers(requests, tokens, GREEDY, enough=is_enough):
         yield answer if isinstance(answer, InputError) else _cut(_paragraph(answer), length)
 
 

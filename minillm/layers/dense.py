@@ -75,12 +75,14 @@ def feed_forward(
     return _two_layers(params, prefix, x, activation, "_1", "_2")
 
 
-def gated_feed_forward(params: Params, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
+def gated_feed_forward(
+    params: Params, prefix: str, x: NDArray, gate: Op = ops.swiglu
+) -> tuple[NDArray, Callable]:
     """y = swiglu(x W_gate_up) W_down: x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
 
     Weights: ``prefix.W_gate_up`` (D, 2F), ``prefix.W_down`` (F, D).
     """
-    return _two_layers(params, prefix, x, ops.swiglu, "_gate_up", "_down")
+    return _two_layers(params, prefix, x, gate, "_gate_up", "_down")
 
 
 def _two_layers(

@@ -1,6 +1,6 @@
 """Dictionaries of gradients, and parameters that are only partly trained."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -54,21 +54,3 @@ def under(params: Params, prefix: str) -> Params:
     if not isinstance(params, PartlyTrained):
         return inner
     return PartlyTrained(inner, [n[start:] for n in params.trained if n.startswith(prefix)])
-
-
-def backward_through(
-    params: Params, backwards: Mapping[str, Callable], dy: NDArray, *below: str
-) -> tuple[NDArray | None, Gradients]:
-    """Run the backwards of a stack from the last to the first, as far as a weight is trained.
-
-    ``backwards`` maps the prefix of each part's weights to its backward; ``below`` lists the
-    prefixes of the weights below all parts.  -> dx, or None if nothing below is trained; gradients.
-    """
-    prefixes, dx = list(backwards), dy
-    parts: list[Gradients] = []
-    for number in reversed(range(len(prefixes))):
-        if not is_trained(params, *below, *prefixes[: number + 1]):
-            return None, merge_gradients(*parts)
-        dx, gradients = backwards[prefixes[number]](dx)
-        parts.append(gradients)
-    return dx if is_trained(params, *below) else None, merge_gradients(*parts)

@@ -35,6 +35,18 @@ def norm(params: Params, prefix: str, x: NDArray, eps: float = EPS) -> tuple[NDA
     return y, backward
 
 
+def norm_if_any(
+    params: Params, prefix: str, x: NDArray, eps: float = EPS
+) -> tuple[NDArray, Callable]:
+    """The norm with the gain of this prefix, or x itself if the model has no such norm.
+
+    x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
+    """
+    if f"{prefix}.gain" not in params:
+        return x, lambda dy: (dy, {})
+    return norm(params, prefix, x, eps)
+
+
 def add_norm(
     params: Params, prefix: str, x: NDArray, h: NDArray | None, eps: float = EPS
 ) -> tuple[tuple[NDArray, NDArray], Callable]:

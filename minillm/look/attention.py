@@ -12,17 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
-from minillm.layers.heads import CAUSAL
+from minillm.layers.heads import Attend, causal, to_all
+from minillm.layers.stack import with_block
 from minillm.layers.types import Ids
-from minillm.models.bert import BERT, bert_block
-from minillm.models.encoders import Encoder, relative_bias
-from minillm.models.gpt import GPT, gpt_block
-from minillm.models.llama import llama_block
 from minillm.models.transformer import Transformer
-from minillm.models.variants import Variant, variant_block
-from minillm.ops import Mask
-from minillm.ops.softmax import masked_softmax
 
 
 def attention_weights(model: Any, ids: Ids) -> NDArray:
@@ -30,39 +23,12 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
 
     ids (B, T) -> (L, B, N, T, T).
     """
-    c, p = model.config, model.params
-    positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    attend, noted = _noting(Mask() if isinstance(model, BERT | Encoder) else CAUSAL)
-    if isinstance(model, GPT):
-        x, _ = model.embed(ids, positions)
+    noted: list[NDArray] = []
 
-        def block(n: int, x: NDArray) -> Any:
-            return gpt_block(p, f"blocks.{n}", x, c.heads, attend=attend)
+    def block(*inputs: Any, attend: Attend, **more: Any) -> tuple[NDArray, None]:
+        return model.block(*inputs, attend=partial(noting, noted, attend), **more)[0], None
 
-    elif isinstance(model, BERT | Encoder):
-        x, _ = model.embed(ids, None)
-        own = attend
-        if isinstance(model, Encoder) and c.changes.relative:
-            own = partial(attend, bias=relative_bias(p, ids.shape[1])[0])
-
-        def block(n: int, x: NDArray) -> Any:
-            return bert_block(p, f"blocks.{n}", x, c, own)
-
-    elif isinstance(model, Variant):
-        x, _ = model.embed(ids)
-
-        def block(n: int, x: NDArray) -> Any:
-            masked = partial(attend, mask=c.mask_of(n))
-            return variant_block(p, n, x, positions, c, attend=masked)
-
-    else:
-        x, _ = model.embed(ids)
-
-        def block(n: int, x: NDArray) -> Any:
-            return llama_block(p, f"blocks.{n}", x, positions, c, attend=attend)
-
-    for layer in range(c.layers):
-        x, _ = block(layer, x)
+    with_block(model, block).hidden(ids)
     return np.stack(noted)
 
 
@@ -73,7 +39,8 @@ def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None =
     (L, B, N, T, T).  source (B, S) has no padding.
     """
     layers, lengths = range(model.config.layers), np.full(len(source), source.shape[1])
-    attend, noted = _noting(Mask() if inputs is None else CAUSAL)
+    noted: list[NDArray] = []
+    attend = partial(noting, noted, to_all() if inputs is None else causal)
     if inputs is None:
         x, _ = model.embed(model.source_E, source)
         for layer in layers:
@@ -87,23 +54,13 @@ def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None =
     return np.stack(noted)
 
 
-def _noting(usual: Mask) -> tuple[Callable, list[NDArray]]:
-    """An attention, and a list that gets the weights (B, N, T, T) of each of its calls."""
-    noted: list[NDArray] = []
+def noting(
+    noted: list[NDArray], attend: Attend, q: NDArray, k: NDArray, v: NDArray
+) -> tuple[NDArray, Callable]:
+    """The same attention; its weights (B, N, T, T) are added to a list.
 
-    def attend(
-        q: NDArray,
-        k: NDArray,
-        v: NDArray,
-        mask: Mask = usual,
-        bias: NDArray | None = None,
-    ) -> tuple[NDArray, Callable]:
-        shared = np.repeat(k, q.shape[1] // k.shape[1], axis=1)  # (B, N, T, w)
-        scores = q @ np.swapaxes(shared, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-        scores = scores if bias is None else scores + bias
-        noted.append(masked_softmax(scores, mask.allowed(*scores.shape[-2:]))[0])
-        if bias is not None:
-            return ops.biased_attention(q, k, v, bias)
-        return ops.scaled_dot_product_attention(q, k, v, mask=mask)
-
-    return attend, noted
+    The weights are the results for values that are one-hot.
+    """
+    B, M, T, _ = v.shape
+    noted.append(attend(q, k, np.broadcast_to(np.eye(T, dtype=v.dtype), (B, M, T, T)))[0])
+    return attend(q, k, v)

@@ -148,8 +148,9 @@ def _beside(inside: Inside, beside: Inside) -> dict[str, Any]:
     shared = min(count, other)
     if inside.tokens[count - shared :] != beside.tokens[other - shared :]:
         raise InputError(
-            f"beside: expected a run that splits the text into the same {inside.unit}s, "
-            f"found one of other {beside.unit}s"
+            f"expected a run that splits the text into the same {inside.unit}s, "
+            f"found one of other {beside.unit}s",
+            "beside",
         )
     values = _predictions(beside)
     for name in ("predictions", "losses", "contexts"):

@@ -42,7 +42,7 @@ class BagConfig:
         sizes.check_at_least(self, 1, "classes")
         sizes.check_at_least(self, GROUPS, "buckets")
         if self.buckets % GROUPS:
-            raise ValueError(f"buckets: expected a multiple of {GROUPS}, found {self.buckets}")
+            raise sizes.wrong(self, "buckets", f"a multiple of {GROUPS}")
 
 
 class Bag(base.LabelModel[BagConfig]):

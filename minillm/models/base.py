@@ -83,6 +83,29 @@ def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:
         raise ValueError(f"{min(unknown)}: expected no parameter of this name, found one")
 
 
+class CausalModel(Model[Config]):
+    """A stack of blocks that predicts the next token.
+
+    A model of this kind defines ``embed``, ``block`` and ``predict``, which
+    :mod:`minillm.layers.stack` calls in turn, and ``hidden`` and ``forward``, which call it.  Its
+    other users, such as a reader with a cache, need to know no more of it than stands here.
+    """
+
+    below: tuple[str, ...] = ("embedding",)  # the prefixes of the weights below all blocks
+    activation = ""  # of a block that :mod:`minillm.decoding.block_step` knows
+    lookback = 0  # tokens before the first one that ``embed`` reads: its argument ``before``
+
+    embed: Callable[..., tuple[NDArray, Backward]]
+    block: Callable[..., tuple[NDArray, Callable]]
+    predict: Callable[[NDArray], tuple[NDArray, Callable]]
+    hidden: Callable[..., tuple[NDArray, Backward]]
+    mask: Callable[[int], ops.Mask]  # of each layer
+
+    def rotation(self, layer: int) -> tuple[float, Any] | None:
+        """The base of a layer's angles and their scaling; None: it rotates nothing."""
+        return None
+
+
 class LabelModel(Model[Config]):
     """A classifier.
 

@@ -11,14 +11,13 @@ sides.  Afterwards the vectors x of a text can be used for other tasks.  The pri
 token in seven is predicted, and that a BERT cannot write text.
 
 The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, by default with an epsilon
-of 1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the
-first token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second
-part of the text follows the first:
+of 1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  The first
+token, [CLS], may become a vector of the whole text, tanh(x_0 W + b), for a classifier.
 
-    pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
-
-There are two deviations.  The original applies dropout to attention weights as well.  And the
-initial weights are chosen for short trainings: see ``new_parameters``.
+There are three deviations.  The original applies dropout to attention weights as well.  It also
+learns from [CLS] whether the second part of a text follows the first, which does not help (Liu et
+al. 2019); a published head for this is kept as it is.  And the initial weights are chosen for short
+trainings: see ``new_parameters``.
 
 Legend: B batch, T time, C context, M masked places, V vocabulary, D width, N heads, L layers.
 
@@ -36,15 +35,15 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, stack
 from minillm.layers.block import new_block, post_norm
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, side_by_side
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention, to_all
 from minillm.layers.norms import new_norm, norm
 from minillm.layers.positions import sinusoids
-from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 
 exact_gelu = partial(ops.gelu, approximate=False)
@@ -65,7 +64,7 @@ class BERTConfig:
     eps: float = 1e-12  # of the norms
     masked_words: bool = True  # a head that predicts masked words
     pooler: bool = False  # a head that makes a vector of [CLS]
-    next_sentence: bool = False  # a head that predicts whether the second part follows the first
+    next_sentence: bool = False  # a published head, whether the second part follows the first
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
@@ -76,31 +75,7 @@ class BERTConfig:
             sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
-            raise ValueError("next_sentence: expected a pooler with it, found none")
-
-
-def bert_block(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    config: BERTConfig,
-    attend: Attend,
-    rng: Rng = None,
-) -> tuple[NDArray, Callable]:
-    """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D).
-
-    With rng there is dropout.  ``backward(dy)`` -> dx, the gradients of what ``attend`` reads
-    besides x, gradients.
-    """
-
-    def attention(x):
-        return self_attention(params, f"{prefix}.attention", x, config.heads, attend)
-
-    def forward(x):
-        return feed_forward(params, f"{prefix}.feed_forward", x, exact_gelu)
-
-    branches = {f"{prefix}.norm_1": attention, f"{prefix}.norm_2": forward}
-    return post_norm(params, branches, x, config.dropout, rng, config.eps)
+            raise sizes.wrong(self, "next_sentence", "a pooler with it, or False")
 
 
 class BERT(base.Model[BERTConfig]):
@@ -112,6 +87,8 @@ class BERT(base.Model[BERTConfig]):
     ``mask.norm.gain``, ``mask.norm.bias`` (D,), ``mask.output_b`` (V,); ``pooler.W`` (D, D),
     ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
     """
+
+    below: tuple[str, ...] = ("embedding", "positions", "segments")
 
     @staticmethod
     def new_parameters(config: BERTConfig) -> dict[str, Fresh]:
@@ -161,9 +138,8 @@ class BERT(base.Model[BERTConfig]):
 
     @property
     def unused(self) -> list[str]:
-        """The names of the weights that the loss does not use: of a pooler without a head."""
-        pooler = ("pooler.W", "pooler.b")
-        return [name for name in pooler if name in self.params and not self.config.next_sentence]
+        """The names of the weights that the loss does not use."""
+        return [name for name in self.params if name.startswith(("pooler.", "next."))]
 
     # --- the equations ----------------------------------------------------------
 
@@ -178,29 +154,17 @@ class BERT(base.Model[BERTConfig]):
 
         Raises ValueError for rows longer than the context.
         """
-        c, p, attend = self.config, self.params, to_all(lengths)
-        x, embed_backward = self.embed(ids, segments, rng)
-        backwards = {}
-        for layer in range(c.layers):
-            block = f"blocks.{layer}"
-            x, backwards[block] = bert_block(p, block, x, c, attend, rng)
+        attend = to_all(lengths)
+        return stack.hidden(self, ids, rng, None, lambda layer: attend, segments=segments)
 
-        def backward(dx):
-            tables = ("embedding", "positions", "segments")
-            dx, of_blocks = backward_through(p, backwards, dx, *tables)
-            return of_blocks if dx is None else merge_gradients(of_blocks, embed_backward(dx))
-
-        return x, backward
-
-    def embed(self, ids: Ids, segments: Ids | None, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).
+    def embed(
+        self, ids: Ids, positions: Ids, rng: Rng = None, segments: Ids | None = None
+    ) -> tuple[NDArray, Backward]:
+        """norm(E[id] + P[t] + S[segment]): ids and positions (B, T) -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.
         """
         c, p = self.config, self.params
-        if ids.shape[1] > c.context:
-            raise ValueError(f"ids: expected at most {c.context} in a row, found {ids.shape[1]}")
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
         segments = np.zeros_like(ids) if segments is None else segments
         tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
         x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
@@ -212,6 +176,24 @@ class BERT(base.Model[BERTConfig]):
             return merge_gradients(of_norm, tables_backward(dx))
 
         return x, backward
+
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
+    ) -> tuple[NDArray, Callable]:
+        """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D).
+
+        With rng there is dropout.  ``backward(dy)`` -> dx, gradients.
+        """
+        p, c, b = self.params, self.config, f"blocks.{layer}"
+
+        def attention(x):
+            return self_attention(p, f"{b}.attention", x, c.heads, attend)
+
+        def transform(x):
+            return feed_forward(p, f"{b}.feed_forward", x, exact_gelu)
+
+        branches = {f"{b}.norm_1": attention, f"{b}.norm_2": transform}
+        return post_norm(p, branches, x, c.dropout, rng, c.eps)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the original tokens at M masked places: x (M, D) -> (M, V).
@@ -259,46 +241,20 @@ class BERT(base.Model[BERTConfig]):
     # --- training ---------------------------------------------------------------
 
     def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the masked words in nats, plus the next-sentence loss.
+        """The mean cross-entropy of the masked words in nats.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
-        masked places go through the wide output layer.  The next-sentence loss is multiplied by
-        the batch's share, which is 1 unless the batch is a part of another one.
+        masked places go through the wide output layer.
         """
-        ids, lengths, segments, places, targets, unrelated, share = batch
+        ids, lengths, segments, places, targets = batch
         x, hidden_backward = self.hidden(ids, lengths, segments, rng)
         logits, words_backward = self.masked_words(x[places])  # (M, V)
         loss, loss_backward = ops.cross_entropy(logits, targets)
-        next_backward = None
-        if self.config.next_sentence and unrelated is not None:
-            next_loss, next_backward = self._next_sentence_loss(x, unrelated)
-            loss = loss + share * next_loss
 
         def backward():
             drows, of_words = words_backward(loss_backward())
-            dx, of_next = np.zeros_like(x), {}
+            dx = np.zeros_like(x)
             dx[places] = drows
-            if next_backward is not None:
-                dx_next, of_next = next_backward(share)
-                dx = dx + dx_next
-            return merge_gradients(of_words, of_next, hidden_backward(dx))
-
-        return loss, backward
-
-    def _next_sentence_loss(
-        self, x: NDArray, unrelated: Ids
-    ) -> tuple[np.floating, Callable[[float], tuple[NDArray, Gradients]]]:
-        """The cross-entropy of the labels (B,) that say whether the parts are unrelated.
-
-        ``backward(dloss)`` -> dx, gradients.
-        """
-        pooled, pool_backward = self.pool(x)
-        logits, dense_backward = dense.layer(self.params, "next", pooled)  # (B, 2)
-        loss, loss_backward = ops.cross_entropy(logits, unrelated)
-
-        def backward(dloss):
-            dpooled, gradients = dense_backward(loss_backward(dloss))
-            dx, of_pooler = pool_backward(dpooled)
-            return dx, merge_gradients(gradients, of_pooler)
+            return merge_gradients(of_words, hidden_backward(dx))
 
         return loss, backward

@@ -66,20 +66,19 @@ the limits of transfer learning with a unified text-to-text Transformer", sectio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
-from minillm.layers import dense, embedding
+from minillm import ops
+from minillm.layers import dense, embedding, stack
 from minillm.layers.fresh import Fresh, at_depth, normal
-from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import Attend, to_all
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.heads import Attend
 from minillm.layers.norms import new_norm, norm
-from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
-from minillm.models import base, sizes
-from minillm.models.bert import BERT, BERTConfig, bert_block
+from minillm.layers.types import Backward, Ids, Params, Rng
+from minillm.models import sizes
+from minillm.models.bert import BERT, BERTConfig
 
 BUCKETS, FARTHEST = 32, 128  # of distances; M: all larger ones share a bucket
 
@@ -120,8 +119,8 @@ class EncoderConfig(BERTConfig):
             sizes.check_at_least(self, 1, "embedding")
         able = {"embedding": self.changes.narrow, "masked_words": self.changes.masked_words}
         for name, may in {**able, "next_sentence": False}.items():
-            if (found := getattr(self, name)) and not may:
-                raise ValueError(f"{name}: expected none in family {self.family}, found {found}")
+            if getattr(self, name) and not may:
+                raise sizes.wrong(self, name, f"none in family {self.family}")
 
     @property
     def changes(self) -> Changes:
@@ -163,17 +162,20 @@ def relative_bias(params: Params, T: int) -> tuple[NDArray, Backward]:
     return bias.transpose(2, 0, 1), backward
 
 
-class Encoder(base.Model[EncoderConfig]):
+class Encoder(BERT):
     """Embeddings, L blocks, and heads on them.
 
     ``params``: as a BERT's, without ``segments.E`` where a family has no segments;
     ``positions.E`` (C + p + 1, D) where positions follow the padding's; ``relative.E``
     (32, N), R of a relative bias; of narrow embeddings tables of width E, and ``project.W``
-    (E, D) and ``project.b`` (D,).
+    (E, D) and ``project.b`` (D,).  The heads and the loss are a BERT's, too.
     """
 
+    config: EncoderConfig
+    below = ("embedding", "positions", "segments", "project", "relative")
+
     @staticmethod
-    def new_parameters(config: EncoderConfig) -> dict[str, Fresh]:
+    def new_parameters(config: EncoderConfig) -> dict[str, Fresh]:  # type: ignore[override]
         """Declare a BERT's parameters, as the family changes them."""
         c = config
         D, E = c.width, c.embedding or c.width
@@ -188,7 +190,7 @@ class Encoder(base.Model[EncoderConfig]):
             del params["segments.E"]
         if c.changes.relative:
             params["relative.E"] = Fresh((BUCKETS, c.heads), normal(0.02), "table")
-        below = {name: fresh for name, fresh in params.items() if name.startswith(_BELOW)}
+        below = {name: fresh for name, fresh in params.items() if name.startswith(Encoder.below)}
         return params | at_depth(0, below)
 
     # --- the equations ----------------------------------------------------------
@@ -196,49 +198,32 @@ class Encoder(base.Model[EncoderConfig]):
     def hidden(
         self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Backward]:
-        """The vector of each token: ids (B, T) -> x (B, T, D).
+        """The vector of each token: ids (B, T) -> x (B, T, D), as from a BERT.
 
-        Ids past lengths[b] are masked (None: no padding).  segments (B, T), from 0 (None: all 0),
-        are read where the family has several.  With rng there is dropout.
-        ``backward(dx)`` -> gradients of the parameters that were used.
-
-        Raises ValueError for rows longer than the context.
+        Segments are read where the family has several.
         """
-        c, p = self.config, self.params
-        x, embed_backward = self.embed(ids, segments, rng)
-        attend, bias_backward = self.attention(ids.shape[1], lengths)
-        backwards = {}
-        for layer in range(c.layers):
-            block = f"blocks.{layer}"
-            x, block_backward = bert_block(p, block, x, c, attend, rng)
-            backwards[block] = partial(_with_bias, block_backward)
+        if not self.config.changes.relative:
+            return super().hidden(ids, lengths, segments, rng)
+        bias, bias_backward = relative_bias(self.params, ids.shape[1])
+        attend = partial(ops.biased_attention, bias=bias, lengths=lengths)
+        x, stack_backward = stack.hidden(self, ids, rng, None, lambda layer: attend)
 
         def backward(dx):
-            dx, of_blocks = backward_through(p, backwards, dx, *_BELOW)
-            dbias = of_blocks.pop(_BIAS, None)  # the sum over all blocks
-            of_bias = {} if dbias is None else bias_backward(dbias)
-            of_tables = {} if dx is None else embed_backward(dx)
-            return merge_gradients(of_blocks, of_bias, of_tables)
+            gradients = stack_backward(dx)
+            dbias = gradients.pop(_BIAS, None)  # the sum over all blocks
+            return gradients if dbias is None else gradients | bias_backward(dbias)
 
         return x, backward
 
-    def attention(self, T: int, lengths: Ids | None = None) -> tuple[Attend, Backward]:
-        """The attention of all blocks, and the backward of its bias (none without one)."""
-        if not self.config.changes.relative:
-            return to_all(lengths), lambda dbias: {}
-        bias, backward = relative_bias(self.params, T)
-        return partial(ops.biased_attention, bias=bias, lengths=lengths), backward
-
     def embed(
-        self, ids: Ids, segments: Ids | None = None, rng: Rng = None
+        self, ids: Ids, positions: Ids, rng: Rng = None, segments: Ids | None = None
     ) -> tuple[NDArray, Backward]:
         """norm(E[id] + P[position] + S[segment]), and W + b: ids (B, T) -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.
         """
         c, p = self.config, self.params
-        checks.fits_context(ids.shape[1], c.context)
-        tables = {"embedding.E": ids, "positions.E": self.positions(ids)}
+        tables = {"embedding.E": ids, "positions.E": self.rows_of_P(ids, positions)}
         if c.changes.segments:
             if segments is None or c.segments == 1:
                 segments = np.zeros_like(ids)
@@ -257,26 +242,24 @@ class Encoder(base.Model[EncoderConfig]):
 
         return x, backward
 
-    def positions(self, ids: Ids) -> Ids:
-        """The row of P of each token: ids (B, T) -> (B, T)."""
+    def rows_of_P(self, ids: Ids, positions: Ids) -> Ids:
+        """The row of P of each token: ids, positions (B, T) -> (B, T)."""
         if not self.config.changes.after_padding:
-            return np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+            return positions
         real = ids != self.config.padding
         return np.where(real, np.cumsum(real, axis=1), 0) + self.config.padding
 
-    # The head for masked words, h E^T + c, the filling of masks and the loss are BERT's.
-    unused = BERT.unused
-    masked_words: Callable[..., Any] = BERT.masked_words
-    fill: Callable[..., NDArray] = BERT.fill
-    loss: Callable[..., tuple[np.floating, Backward]] = BERT.loss
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
+    ) -> tuple[NDArray, Callable]:
+        """A BERT's block; the gradient of a bias of its attention is among its gradients."""
+        y, block_backward = super().block(layer, x, positions, attend, rng)
+
+        def backward(dy):
+            dx, *dbias, gradients = block_backward(dy)
+            return dx, gradients | {_BIAS: dbias[0]} if dbias else gradients
+
+        return y, backward
 
 
-# The beginnings of the names of the parameters below the blocks.
-_BELOW = ("embedding", "positions", "segments", "project", "relative")
 _BIAS = "bias"  # the name of its gradient among a block's gradients, so that all are added
-
-
-def _with_bias(block_backward: Callable, dy: NDArray) -> tuple[NDArray, Gradients]:
-    """The backward of a block, with the gradient of a bias, if it has one, among the others."""
-    dx, *dbias, gradients = block_backward(dy)
-    return dx, gradients | {_BIAS: dbias[0]} if dbias else gradients

@@ -183,8 +183,9 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         # Padding follows the tokens, so a causal Transformer never attends to it.
-        options = {} if self.config.kind in ("gpt", "llama", "variant") else {"lengths": lengths}
-        hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
+        encoder = encoder_of(self)
+        options = {} if isinstance(encoder, base.CausalModel) else {"lengths": lengths}
+        hs, encoder_backward = encoder.hidden(ids, rng=rng, **options)  # (B, T, D)
         y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, head_backward = self._hidden_layer(y)
         y, dropout_backward = ops.dropout(y, self.config.dropout, rng)

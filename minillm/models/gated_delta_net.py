@@ -33,12 +33,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
-from minillm.layers import dense, embedding
+from minillm import ops
+from minillm.layers import dense, embedding, stack
+from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, uniform
-from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import causal, join_heads, self_attention, split_heads
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.heads import CAUSAL, Attend, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
@@ -148,6 +149,8 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
     ``memory.A_log`` (N,), ``memory.norm.gain`` (w,), ``memory.W_gate`` and ``memory.W_o`` (D, D).
     """
 
+    below = ("embedding",)
+
     @staticmethod
     def new_parameters(config: GatedDeltaNetConfig) -> dict[str, Fresh]:
         """Declare the parameters; the first predictions are almost uniform."""
@@ -181,57 +184,53 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
             params |= at_depth(1 + layer, own)
         return params | {"norm.gain": Fresh((D,), ones)}
 
-    def block(self, prefix: str, x: NDArray, positions: Ids) -> tuple[NDArray, Callable]:
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees in a layer with attention: those before it."""
+        return CAUSAL
+
+    def embed(self, ids: Ids, positions: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients."""
+        return embedding.layer(self.params, {"embedding.E": ids})
+
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
+    ) -> tuple[NDArray, Callable]:
         """A layer: x (B, T, D) -> (B, T, D).  ``backward(dy)`` -> dx, gradients."""
-        p, c = self.params, self.config
-        n, norm_1_backward = norm(p, f"{prefix}.norm_1", x, c.eps)
-        if f"{prefix}.attention.W_qkv" in p:
-            rotate = partial(ops.rotary, positions=positions, base=c.rotary_base)
-            m, m_backward = self_attention(
-                p, f"{prefix}.attention", n, c.heads, causal, rotate=rotate
-            )
-        else:
-            m, m_backward = memory(p, f"{prefix}.memory", n, c)
-        x = x + m
-        n, norm_2_backward = norm(p, f"{prefix}.norm_2", x, c.eps)
-        f, feed_forward_backward = gated_feed_forward(p, f"{prefix}.feed_forward", n)
+        p, c, b = self.params, self.config, f"blocks.{layer}"
+        rotate = partial(ops.rotary, positions=positions, base=c.rotary_base)
 
-        def backward(dy):
-            # y = x + feed_forward(norm_2(x))
-            dn, of_feed_forward = feed_forward_backward(dy)
-            dx, of_norm_2 = norm_2_backward(dn)
-            dx = dy + dx  # x has two uses
-            # x = x + memory(norm_1(x))
-            dn, of_memory = m_backward(dx)
-            dn, of_norm_1 = norm_1_backward(dn)
-            return dx + dn, merge_gradients(of_feed_forward, of_norm_2, of_memory, of_norm_1)
+        def mix(x):
+            if c.has_attention(layer):
+                return self_attention(p, f"{b}.attention", x, c.heads, attend, rotate=rotate)
+            return memory(p, f"{b}.memory", x, c)
 
-        return x + f, backward
+        def transform(x):
+            return gated_feed_forward(p, f"{b}.feed_forward", x)
+
+        return pre_norm(p, {f"{b}.norm_1": mix, f"{b}.norm_2": transform}, x, eps=c.eps)
+
+    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
+
+        ``backward(dy)`` -> gradients keyed as ``params``.  Raises ValueError for rows longer than
+        the context.
+        """
+        return stack.hidden(self, ids)
+
+    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """The logits of the next token: y (..., D) -> y E^T (..., V).
+
+        ``backward(dlogits)`` -> dy, gradients.
+        """
+        return embedding.output(self.params, "embedding.E", y)
 
     def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
 
         There is no dropout; rng is not used.  ``backward(dlogits)`` -> gradients keyed as
-        ``params``.  Raises ValueError for rows longer than the context.
+        ``params``.
         """
-        p, c = self.params, self.config
-        checks.fits_context(ids.shape[1], c.context)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = embedding.layer(p, {"embedding.E": ids})
-        backwards = {}
-        for prefix in (f"blocks.{layer}" for layer in range(c.layers)):
-            x, backwards[prefix] = self.block(prefix, x, positions)
-        y, norm_backward = norm(p, "norm", x, c.eps)
-        logits, output_backward = embedding.output(p, "embedding.E", y)
-
-        def backward(dlogits):
-            dy, of_output = output_backward(dlogits)
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
-            of_table = {} if dx is None else embed_backward(dx)
-            return merge_gradients(of_output, of_norm, of_blocks, of_table)  # E has two uses
-
-        return logits, backward
+        return stack.forward(self, ids)
 
     def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).

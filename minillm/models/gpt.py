@@ -24,19 +24,20 @@ learners"; Press and Wolf (2017) for the tied output.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
-from minillm.layers import embedding
+from minillm import ops
+from minillm.layers import embedding, stack
 from minillm.layers.block import new_block
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal
-from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import Attend, causal, self_attention
-from minillm.layers.norms import add_norm, new_norm, norm
-from minillm.layers.types import Backward, Ids, Params, Rng
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.heads import CAUSAL, Attend, self_attention
+from minillm.layers.norms import EPS, add_norm, new_norm
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 
 DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
@@ -53,53 +54,35 @@ class GPTConfig:
     width: int = 128  # D
     dropout: float = 0.0
 
+    eps: ClassVar[float] = EPS  # of the norms
+    tied: ClassVar[bool] = True  # the output is E
+
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
         sizes.check_at_least(self, 2, "context")
         sizes.check_below_one(self, "dropout")
         sizes.check_divides(self, "heads", "width")
 
+    @property
+    def key_heads(self) -> int:
+        """Every head has its own keys: N."""
+        return self.heads
 
-def gpt_block(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    heads: int,
-    rate: float = 0.0,
-    rng: Rng = None,
-    attend: Attend = causal,
-) -> tuple[NDArray, Callable]:
-    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
-
-    With rng there is dropout at this rate.  ``backward(dy)`` -> dx, gradients.
-    """
-    # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
-    (x, a), norm_1_backward = add_norm(params, f"{prefix}.norm_1", x, None)
-    a, attention_backward = self_attention(params, f"{prefix}.attention", a, heads, attend)
-    a, drop_1_backward = ops.dropout(a, rate, rng)
-    # x = x + feed_forward(norm_2(x))
-    (x, f), norm_2_backward = add_norm(params, f"{prefix}.norm_2", x, a)
-    f, feed_forward_backward = feed_forward(params, f"{prefix}.feed_forward", f)
-    f, drop_2_backward = ops.dropout(f, rate, rng)
-
-    def backward(dy):
-        # y = x + feed_forward(norm_2(x))
-        df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
-        dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
-        # x = x + attention(norm_1(x))
-        da, of_attention = attention_backward(drop_1_backward(dx))
-        dx, of_norm_1 = norm_1_backward(dx, da)
-        return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
-
-    return x + f, backward
+    @property
+    def head_width(self) -> int:
+        """The width of a head: D / N."""
+        return self.width // self.heads
 
 
-class GPT(base.Model[GPTConfig]):
+class GPT(base.CausalModel[GPTConfig]):
     """Token and position embeddings, L blocks, a last norm; the output is tied to E.
 
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
     on, as :func:`minillm.layers.block.new_block` names them, ``norm.gain`` and ``norm.bias`` (D,).
     """
+
+    below = ("embedding", "positions")
+    activation = "gelu"
 
     @staticmethod
     def new_parameters(config: GPTConfig) -> dict[str, Fresh]:
@@ -129,35 +112,33 @@ class GPT(base.Model[GPTConfig]):
         return x, lambda dx: tables_backward(dropout_backward(dx))
 
     def block(
-        self, layer: int, x: NDArray, positions: Ids, rng: Rng = None, attend: Attend | None = None
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
-        """:func:`gpt_block` of a layer: x (B, T, D) -> (B, T, D).  The input has the positions."""
-        p, c = self.params, self.config
-        return gpt_block(p, f"blocks.{layer}", x, c.heads, c.dropout, rng, attend or causal)
+        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
 
-    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
-
-        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
-
-        Raises ValueError for rows longer than the context.
+        The positions are in x already.  With rng there is dropout.  ``backward(dy)`` -> dx,
+        gradients.
         """
-        c, p = self.config, self.params
-        checks.fits_context(ids.shape[1], c.context)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids, positions, rng)  # (B, T, D)
-        backwards = {}
-        for layer in range(c.layers):
-            x, backwards[f"blocks.{layer}"] = self.block(layer, x, positions, rng)
-        y, norm_backward = norm(p, "norm", x)
+        p, c, b = self.params, self.config, f"blocks.{layer}"
+        # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
+        (x, a), norm_1_backward = add_norm(p, f"{b}.norm_1", x, None)
+        a, attention_backward = self_attention(p, f"{b}.attention", a, c.heads, attend)
+        a, drop_1_backward = ops.dropout(a, c.dropout, rng)
+        # x = x + feed_forward(norm_2(x))
+        (x, f), norm_2_backward = add_norm(p, f"{b}.norm_2", x, a)
+        f, feed_forward_backward = feed_forward(p, f"{b}.feed_forward", f)
+        f, drop_2_backward = ops.dropout(f, c.dropout, rng)
 
         def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
-            of_tables = {} if dx is None else embed_backward(dx)
-            return merge_gradients(of_norm, of_blocks, of_tables)
+            # y = x + feed_forward(norm_2(x))
+            df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
+            dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+            # x = x + attention(norm_1(x))
+            da, of_attention = attention_backward(drop_1_backward(dx))
+            dx, of_norm_1 = norm_1_backward(dx, da)
+            return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
 
-        return y, backward
+        return x + f, backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T (..., V).
@@ -166,19 +147,32 @@ class GPT(base.Model[GPTConfig]):
         """
         return embedding.output(self.params, "embedding.E", y)
 
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees in a layer: those before it."""
+        return CAUSAL
+
+    def hidden(
+        self,
+        ids: Ids,
+        rng: Rng = None,
+        positions: Ids | None = None,
+        attend: stack.AttendIn | None = None,
+    ) -> tuple[NDArray, Backward]:
+        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
+
+        With rng there is dropout.  Positions (B, T), None: from 0 on; ``attend(layer)``, None: the
+        model's.  ``backward(dy)`` -> gradients keyed as ``params``.
+
+        Raises ValueError for rows longer than the context.
+        """
+        return stack.hidden(self, ids, rng, positions, attend)
+
     def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
 
         With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        y, hidden_backward = self.hidden(ids, rng)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits):
-            dy, of_output = predict_backward(dlogits)
-            return merge_gradients(hidden_backward(dy), of_output)  # E has two uses
-
-        return logits, backward
+        return stack.forward(self, ids, rng)
 
     def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
@@ -188,8 +182,4 @@ class GPT(base.Model[GPTConfig]):
         inputs, targets = batch
         logits, logits_backward = self.forward(inputs, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return loss, backward
+        return loss, lambda: logits_backward(loss_backward())

@@ -49,10 +49,7 @@ class LanguageModelConfig:
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_below_one(self, "dropout")
         if self.tied and self.embedding != self.hidden:
-            raise ValueError(
-                f"embedding: expected {self.hidden}, as hidden, for tied weights, "
-                f"found {self.embedding}"
-            )
+            raise sizes.wrong(self, "embedding", f"{self.hidden}, as hidden, for tied weights")
 
     @property
     def width(self) -> int:

@@ -46,14 +46,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
-from minillm.layers import dense, embedding
+from minillm import ops
+from minillm.errors import InputError
+from minillm.layers import dense, embedding, stack
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
-from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import Attend, causal, self_attention
-from minillm.layers.norms import add_norm, norm
-from minillm.layers.types import Backward, Ids, Params, Rng
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.heads import CAUSAL, Attend, self_attention
+from minillm.layers.norms import add_norm
+from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 from minillm.ops.rotary import Scaling
 from minillm.ops.rotary_scaling import Llama3, class_of
@@ -96,7 +97,7 @@ class LlamaConfig:
         sizes.check_divides(self, "key_heads", "heads")
         sizes.check_above_zero(self, "rotary_base", "eps")
         if self.head_width % 2:
-            raise ValueError(f"head_width: expected an even number, found {self.head_width}")
+            raise sizes.wrong(self, "head_width", "an even number")
         if self.rope_scaling is not None:
             object.__setattr__(self, "rope_scaling", _scaling(self))
 
@@ -107,46 +108,7 @@ class LlamaConfig:
         return {"rope_scaling": class_of(scaling)} if isinstance(scaling, Mapping) else {}
 
 
-def llama_block(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    positions: Ids,
-    config: LlamaConfig,
-    rng: Rng = None,
-    attend: Attend = causal,
-) -> tuple[NDArray, Callable]:
-    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
-
-    Queries and keys are rotated by their positions (B, T).  With rng there is dropout.
-    ``backward(dy)`` -> dx, gradients.
-    """
-    p, c, eps = params, config, config.eps
-    rotate = partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)  # type: ignore[arg-type]
-    # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
-    (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, eps)
-    a, attention_backward = self_attention(
-        p, f"{prefix}.attention", a, c.heads, attend, c.key_heads, rotate
-    )
-    a, drop_1_backward = ops.dropout(a, c.dropout, rng)
-    # x = x + feed_forward(norm_2(x))
-    (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, eps)
-    f, feed_forward_backward = gated_feed_forward(p, f"{prefix}.feed_forward", f)
-    f, drop_2_backward = ops.dropout(f, c.dropout, rng)
-
-    def backward(dy):
-        # y = x + feed_forward(norm_2(x))
-        df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
-        dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
-        # x = x + attention(norm_1(x))
-        da, of_attention = attention_backward(drop_1_backward(dx))
-        dx, of_norm_1 = norm_1_backward(dx, da)
-        return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
-
-    return x + f, backward
-
-
-class Llama(base.Model[LlamaConfig]):
+class Llama(base.CausalModel[LlamaConfig]):
     """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
 
     ``params``: ``embedding.E`` (V, D); ``norm.gain`` (D,); ``output.W`` (D, V) if it is not tied;
@@ -154,6 +116,8 @@ class Llama(base.Model[LlamaConfig]):
     (D, (N + 2M) w), ``attention.W_o`` (N w, D), ``norm_2.gain`` (D,), ``feed_forward.W_gate_up``
     (D, 2F), ``feed_forward.W_down`` (F, D).
     """
+
+    activation = "silu gate"
 
     @staticmethod
     def new_parameters(config: LlamaConfig) -> dict[str, Fresh]:
@@ -189,36 +153,42 @@ class Llama(base.Model[LlamaConfig]):
         x, dropout_backward = ops.dropout(x, self.config.dropout, rng)
         return x, lambda dx: table_backward(dropout_backward(dx))
 
+    def rotation(self, layer: int) -> Any:
+        """The base of a layer's angles and their scaling."""
+        return self.config.rotary_base, self.config.rope_scaling
+
     def block(
-        self, layer: int, x: NDArray, positions: Ids, rng: Rng = None, attend: Attend | None = None
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
-        """:func:`llama_block` of a layer: x (B, T, D) at positions (B, T) -> (B, T, D)."""
-        p, c = self.params, self.config
-        return llama_block(p, f"blocks.{layer}", x, positions, c, rng, attend or causal)
+        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
 
-    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
-
-        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
-
-        Raises ValueError for rows longer than the context.
+        Queries and keys are rotated by their positions (B, T).  With rng there is dropout.
+        ``backward(dy)`` -> dx, gradients.
         """
-        c, p = self.config, self.params
-        checks.fits_context(ids.shape[1], c.context)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids, positions, rng)  # (B, T, D)
-        backwards = {}
-        for layer in range(c.layers):
-            x, backwards[f"blocks.{layer}"] = self.block(layer, x, positions, rng)
-        y, norm_backward = norm(p, "norm", x, c.eps)
+        p, c, b, eps = self.params, self.config, f"blocks.{layer}", self.config.eps
+        base, scaling = self.rotation(layer)
+        rotate = partial(ops.rotary, positions=positions, base=base, scaling=scaling)
+        # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
+        (x, a), norm_1_backward = add_norm(p, f"{b}.norm_1", x, None, eps)
+        a, attention_backward = self_attention(
+            p, f"{b}.attention", a, c.heads, attend, c.key_heads, rotate
+        )
+        a, drop_1_backward = ops.dropout(a, c.dropout, rng)
+        # x = x + feed_forward(norm_2(x))
+        (x, f), norm_2_backward = add_norm(p, f"{b}.norm_2", x, a, eps)
+        f, feed_forward_backward = gated_feed_forward(p, f"{b}.feed_forward", f)
+        f, drop_2_backward = ops.dropout(f, c.dropout, rng)
 
         def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
-            of_table = {} if dx is None else embed_backward(dx)
-            return merge_gradients(of_norm, of_blocks, of_table)
+            # y = x + feed_forward(norm_2(x))
+            df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
+            dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+            # x = x + attention(norm_1(x))
+            da, of_attention = attention_backward(drop_1_backward(dx))
+            dx, of_norm_1 = norm_1_backward(dx, da)
+            return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
 
-        return y, backward
+        return x + f, backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T or y W (..., V).
@@ -229,19 +199,32 @@ class Llama(base.Model[LlamaConfig]):
             return embedding.output(self.params, "embedding.E", y)
         return dense.layer(self.params, "output", y)
 
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees in a layer: those before it."""
+        return CAUSAL
+
+    def hidden(
+        self,
+        ids: Ids,
+        rng: Rng = None,
+        positions: Ids | None = None,
+        attend: stack.AttendIn | None = None,
+    ) -> tuple[NDArray, Backward]:
+        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
+
+        With rng there is dropout.  Positions (B, T), None: from 0 on; ``attend(layer)``, None: the
+        model's.  ``backward(dy)`` -> gradients keyed as ``params``.
+
+        Raises ValueError for rows longer than the context.
+        """
+        return stack.hidden(self, ids, rng, positions, attend)
+
     def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
 
         With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        y, hidden_backward = self.hidden(ids, rng)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits):
-            dy, of_output = predict_backward(dlogits)
-            return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
-
-        return logits, backward
+        return stack.forward(self, ids, rng)
 
     def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
@@ -251,11 +234,7 @@ class Llama(base.Model[LlamaConfig]):
         inputs, targets = batch
         logits, logits_backward = self.forward(inputs, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return loss, backward
+        return loss, lambda: logits_backward(loss_backward())
 
 
 def _scaling(config: LlamaConfig) -> Scaling:
@@ -268,5 +247,5 @@ def _scaling(config: LlamaConfig) -> Scaling:
             scaling = Llama3(*scaling)
         scaling.frequencies(config.head_width, config.rotary_base, config.context)
     except ValueError as error:
-        raise ValueError(f"rope_scaling: {error}") from None
+        raise InputError(str(error), "rope_scaling") from None
     return scaling

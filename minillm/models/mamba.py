@@ -31,14 +31,15 @@ section 3.4 and figure 3; section 3.6 for the fresh A; for the fresh steps, its 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, stack
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, uniform
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, Params, Rng, State
 from minillm.models import base, sizes
@@ -178,41 +179,42 @@ class Mamba(base.WindowModel[MambaConfig]):
         ``backward(dy)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
+        last: State = {}
         x, embed_backward = embedding.layer(p, {"embedding.E": ids})  # (B, T, D)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
-        last: State = {}
-        backwards = {}
-        for layer in range(c.layers):
-            prefix = f"layers.{layer}"
-            x, layer_last, backwards[prefix] = self._layer(prefix, x, state, rng)
-            last |= layer_last
+        layers = {
+            f"layers.{layer}": partial(self._layer, f"layers.{layer}", state, last, rng)
+            for layer in range(c.layers)
+        }
+        x, layers_backward = stack.through(p, layers, x, "embedding")
         y, norm_backward = norm(p, "norm", x, c.eps)
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)
-            dx, of_layers = backward_through(p, backwards, dx, "embedding")
+            dx, of_layers = layers_backward(dx)
             of_table = {} if dx is None else embed_backward(dropout_backward(dx))
             return merge_gradients(of_norm, of_layers, of_table)
 
         return (y, last), backward
 
     def _layer(
-        self, prefix: str, x: NDArray, state: State, rng: Rng
-    ) -> tuple[NDArray, State, Callable]:
-        """x + mixer(norm(x)): x (B, T, D) -> (B, T, D), state.
+        self, prefix: str, state: State, last: State, rng: Rng, x: NDArray
+    ) -> tuple[NDArray, Callable]:
+        """x + mixer(norm(x)): x (B, T, D) -> (B, T, D).  ``last`` gets the layer's last state.
 
         ``backward(dy)`` -> dx, gradients.
         """
         n, norm_backward = norm(self.params, f"{prefix}.norm", x, self.config.eps)
-        (m, last), mixer_backward = mixer(self.params, prefix, n, state, self.config)
+        (m, own), mixer_backward = mixer(self.params, prefix, n, state, self.config)
         m, dropout_backward = ops.dropout(m, self.config.dropout, rng)
+        last.update(own)
 
         def backward(dy):
             dn, of_mixer = mixer_backward(dropout_backward(dy))
             dx, of_norm = norm_backward(dn)
             return dy + dx, merge_gradients(of_mixer, of_norm)  # x has two uses
 
-        return x + m, last, backward
+        return x + m, backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T or y W (..., V).

@@ -340,14 +340,12 @@ class NGramConfig:
         for name in ("line_end", "unknown"):
             token = getattr(self, name)
             if token is not None and not 0 <= token < self.vocabulary:
-                raise ValueError(
-                    f"{name}: expected an id in 0..{self.vocabulary - 1}, found {token}"
-                )
+                raise sizes.wrong(self, name, f"an id in 0..{self.vocabulary - 1}")
         sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
         if not 0 < self.k < np.inf:
-            raise ValueError(f"k: expected above 0 and finite, found {self.k}")
+            raise sizes.wrong(self, "k", "above 0 and finite")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
-            raise ValueError(f"prune: expected counts that do not fall, found {self.prune}")
+            raise sizes.wrong(self, "prune", "counts that do not fall")
 
     @property
     def start(self) -> int:

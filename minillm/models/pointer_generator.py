@@ -65,9 +65,7 @@ class PointerGeneratorConfig:
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_below_one(self, "dropout")
         if self.unknown >= self.vocabulary:
-            raise ValueError(
-                f"unknown: expected an id below {self.vocabulary}, found {self.unknown}"
-            )
+            raise sizes.wrong(self, "unknown", f"an id below {self.vocabulary}")
 
     @property
     def bos(self) -> int:

@@ -82,7 +82,7 @@ class ReaderConfig:
         if self.encoder == "bert":
             self.bert()
         elif self.width % 2:
-            raise ValueError(f"width: expected an even number, found {self.width}")
+            raise sizes.wrong(self, "width", "an even number")
 
     def bert(self) -> BERTConfig:
         """The sizes of its BERT, without the heads for other tasks."""

@@ -4,6 +4,8 @@ import math
 from dataclasses import fields
 from typing import Any
 
+from minillm.errors import InputError
+
 MOST_LAYERS = 10_000  # a limit for damaged configurations
 
 
@@ -20,46 +22,45 @@ def sizes_in_words(config: Any) -> str:
     return ", ".join(shown + [names[name] for name, value in values.items() if value is True])
 
 
+def wrong(config: Any, name: str, expected: str) -> InputError:
+    """The error for the value of a field."""
+    return InputError(f"expected {expected}, found {getattr(config, name)}", name)
+
+
 def check_at_least(config: Any, least: int, *names: str) -> None:
-    """ValueError for a field below ``least``, infinite or NaN, or an absurd number of layers."""
+    """InputError for a field below ``least``, infinite or NaN, or an absurd number of layers."""
     for name in names:
         value = getattr(config, name)
         if not least <= value < math.inf:
             upper = ", but finite" if value == math.inf else ""
-            raise ValueError(f"{name}: expected {least} or more{upper}, found {value}")
+            raise wrong(config, name, f"{least} or more{upper}")
         if name == "layers" and value > MOST_LAYERS:
-            raise ValueError(f"{name}: expected {MOST_LAYERS:,} or less, found {value}")
+            raise wrong(config, name, f"{MOST_LAYERS:,} or less")
 
 
 def check_one_of(config: Any, name: str, choices: tuple[str, ...]) -> None:
-    """ValueError for a field that is not one of ``choices``."""
+    """InputError for a field that is not one of ``choices``."""
     value = getattr(config, name)
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}; found {value!r}")
+        raise InputError(f"expected one of {', '.join(choices)}; found {value!r}", name)
 
 
 def check_below_one(config: Any, *names: str) -> None:
-    """ValueError for a rate outside of [0, 1)."""
+    """InputError for a rate outside of [0, 1)."""
     for name in names:
         if not 0 <= getattr(config, name) < 1:
-            raise ValueError(
-                f"{name}: expected 0 or more and below 1, found {getattr(config, name)}"
-            )
+            raise wrong(config, name, "0 or more and below 1")
 
 
 def check_divides(config: Any, part: str, whole: str) -> None:
-    """ValueError if a field does not divide another."""
+    """InputError if a field does not divide another."""
     if getattr(config, whole) % getattr(config, part):
-        raise ValueError(
-            f"{part}: expected a divisor of {whole}, found {getattr(config, part)} and "
-            f"{getattr(config, whole)}"
-        )
+        found = f"{getattr(config, part)} and {getattr(config, whole)}"
+        raise InputError(f"expected a divisor of {whole}, found {found}", part)
 
 
 def check_above_zero(config: Any, *names: str) -> None:
-    """ValueError for a field that is not a finite number above 0."""
+    """InputError for a field that is not a finite number above 0."""
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(
-                f"{name}: expected a finite number above 0, found {getattr(config, name)}"
-            )
+            raise wrong(config, name, "a finite number above 0")

@@ -29,18 +29,19 @@ Paulik (2019), "Jointly learning to align and translate with Transformer models"
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense
+from minillm.layers import dense, stack
 from minillm.layers.block import Branch, new_block, post_norm, pre_norm
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, glorot, normal
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, causal, cross_attention, self_attention, to_all
-from minillm.layers.norms import new_norm, norm
+from minillm.layers.norms import new_norm, norm_if_any
 from minillm.layers.positions import sinusoids
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -70,7 +71,7 @@ class TransformerConfig:
         sizes.check_below_one(self, "dropout", "label_smoothing")
         sizes.check_divides(self, "heads", "width")
         if self.width % 2:
-            raise ValueError(f"width: expected an even number, found {self.width}")
+            raise sizes.wrong(self, "width", "an even number")
         if self.shared and self.source_vocabulary != self.target_vocabulary:
             raise ValueError(
                 "shared: expected one vocabulary, found "
@@ -155,14 +156,16 @@ class Transformer(base.Model[TransformerConfig]):
         ``backward(dmemory)`` -> gradients.
         """
         x, embed_backward = self.embed(self.source_E, source, rng)
-        attend, backwards = to_all(lengths), {}
-        for block in (f"encoder.{layer}" for layer in range(self.config.layers)):
-            x, backwards[block] = self.encoder_block(block, x, attend, rng)
+        blocks = {
+            block: partial(self.encoder_block, block, attend=to_all(lengths), rng=rng)
+            for block in (f"encoder.{layer}" for layer in range(self.config.layers))
+        }
+        x, blocks_backward = stack.through(self.params, blocks, x, self.source_E)
         memory, norm_backward = self.last_norm("encoder.norm", x)
 
         def backward(dmemory):
             dx, of_norm = norm_backward(dmemory)
-            dx, of_blocks = backward_through(self.params, backwards, dx, self.source_E)
+            dx, of_blocks = blocks_backward(dx)
             of_embedding = {} if dx is None else embed_backward(dx)
             return merge_gradients(of_norm, of_blocks, of_embedding)
 
@@ -264,9 +267,7 @@ class Transformer(base.Model[TransformerConfig]):
 
     def last_norm(self, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
         """The norm that pre-norm needs after a stack.  ``backward(dy)`` -> dx, gradients."""
-        if self.config.post_norm:
-            return x, lambda dy: (dy, {})
-        return norm(self.params, prefix, x)
+        return norm_if_any(self.params, prefix, x)
 
     def output(self) -> dict[str, NDArray]:
         """The weights of the output layer; tied, they are the transposed embeddings."""

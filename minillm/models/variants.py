@@ -75,18 +75,12 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, hashed_ngrams
+from minillm.layers.block import pre_norm
+from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, ones
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import (
-    CAUSAL,
-    Attend,
-    attend_by,
-    join_heads,
-    join_qkv,
-    split_heads,
-    split_qkv,
-)
-from minillm.layers.norms import add_norm, norm
+from minillm.layers.heads import CAUSAL, Attend, join_heads, join_qkv, split_heads, split_qkv
+from minillm.layers.norms import norm_if_any
 from minillm.layers.types import Backward, Ids, Op, Params, Rng
 from minillm.models import sizes
 from minillm.models.llama import Llama, LlamaConfig
@@ -150,7 +144,7 @@ class VariantConfig(LlamaConfig):
         if self.window is not None:
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
-                raise ValueError(f"window: expected None for {self.family}, found {self.window}")
+                raise sizes.wrong(self, "window", f"None for {self.family}")
 
     @property
     def changes(self) -> Changes:
@@ -189,26 +183,13 @@ def geglu(x: NDArray) -> tuple[NDArray, Callable]:
     return a * up, lambda dy: np.concatenate([gelu_backward(dy * up), dy * a], axis=-1)
 
 
-def if_declared(params: Params, prefix: str, x: NDArray, eps: float) -> tuple[NDArray, Callable]:
-    """The RMS norm with the gain of this prefix, or x itself where a family has no such norm.
-
-    x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
-    """
-    if f"{prefix}.gain" not in params:
-        return x, lambda dy: (dy, {})
-    return norm(params, prefix, x, eps)
-
-
-def rotation(config: VariantConfig, layer: int, positions: Ids) -> Op:
-    """The rotation of a layer's queries and keys at their positions (B, T); an op of x."""
-    angles = config.rotation_of(layer)
-    if angles is None:
-        return lambda x: (x, lambda dy: dy)
-    return partial(ops.rotary, positions=positions, base=angles[0], scaling=angles[1])
-
-
 def attention(
-    params: Params, prefix: str, x: NDArray, config: VariantConfig, rotate: Op, attend: Attend
+    params: Params,
+    prefix: str,
+    config: VariantConfig,
+    rotate: Op | None,
+    attend: Attend,
+    x: NDArray,
 ) -> tuple[NDArray, Callable]:
     """:func:`minillm.layers.heads.self_attention` with the changes.
 
@@ -218,20 +199,23 @@ def attention(
     # [q, k, v] = x W_qkv + b_qkv
     qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
     q, k, v = split_qkv(qkv, c.heads, c.key_heads)  # (B, N, T, w), (B, M, T, w) twice
-    q, norm_q_backward = if_declared(params, f"{prefix}.norm_q", q, eps)
-    k, norm_k_backward = if_declared(params, f"{prefix}.norm_k", k, eps)
-    (q, q_backward), (k, k_backward) = rotate(q), rotate(k)
+    q, norm_q_backward = norm_if_any(params, f"{prefix}.norm_q", q, eps)
+    k, norm_k_backward = norm_if_any(params, f"{prefix}.norm_k", k, eps)
+    if rotate is not None:
+        (q, q_backward), (k, k_backward) = rotate(q), rotate(k)
     # y = softmax(q k^T / sqrt(w)) v W_o, normalised
     context, attend_backward = attend(q, k, v)
     y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
-    y, norm_backward = if_declared(params, f"{prefix}.norm", y, eps)
+    y, norm_backward = norm_if_any(params, f"{prefix}.norm", y, eps)
 
     def backward(dy):
         dy, of_norm = norm_backward(dy)
         dcontext, of_o = o_backward(dy)
         dq, dk, dv = attend_backward(split_heads(dcontext, c.heads))
-        dq, of_norm_q = norm_q_backward(q_backward(dq))
-        dk, of_norm_k = norm_k_backward(k_backward(dk))
+        if rotate is not None:
+            dq, dk = q_backward(dq), k_backward(dk)
+        dq, of_norm_q = norm_q_backward(dq)
+        dk, of_norm_k = norm_k_backward(dk)
         dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv))
         return dx, merge_gradients(of_qkv, of_norm_q, of_norm_k, of_o, of_norm)
 
@@ -239,60 +223,22 @@ def attention(
 
 
 def feed_forward(
-    params: Params, prefix: str, x: NDArray, config: VariantConfig
+    params: Params, prefix: str, config: VariantConfig, x: NDArray
 ) -> tuple[NDArray, Callable]:
     """y = (f(x W_gate) * x W_up) W_down, where f is SiLU or GELU, and its norm if there is one.
 
     x (B, T, D) -> y (B, T, D).  ``backward(dy)`` -> dx, gradients.
     """
     gate = geglu if config.changes.gate == "gelu" else ops.swiglu
-    h, gate_up_backward = dense.layer(params, prefix, x, gate, suffix="_gate_up")
-    y, down_backward = dense.layer(params, prefix, h, suffix="_down")
-    y, norm_backward = if_declared(params, f"{prefix}.norm", y, config.eps)
+    y, layers_backward = gated_feed_forward(params, prefix, x, gate)
+    y, norm_backward = norm_if_any(params, f"{prefix}.norm", y, config.eps)
 
     def backward(dy):
         dy, of_norm = norm_backward(dy)
-        dh, of_down = down_backward(dy)
-        dx, of_gate_up = gate_up_backward(dh)
-        return dx, merge_gradients(of_gate_up, of_down, of_norm)
+        dx, of_layers = layers_backward(dy)
+        return dx, merge_gradients(of_layers, of_norm)
 
     return y, backward
-
-
-def variant_block(
-    params: Params,
-    layer: int,
-    x: NDArray,
-    positions: Ids,
-    config: VariantConfig,
-    rng: Rng = None,
-    attend: Attend | None = None,
-) -> tuple[NDArray, Callable]:
-    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
-
-    ``attend`` takes the place of the layer's causal attention, with its window.  With rng there is
-    dropout.  ``backward(dy)`` -> dx, gradients.
-    """
-    p, c, prefix = params, config, f"blocks.{layer}"
-    attend = attend or attend_by(c.mask_of(layer))
-    (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, c.eps)
-    rotate = rotation(c, layer, positions)
-    a, attention_backward = attention(p, f"{prefix}.attention", a, c, rotate, attend)
-    a, drop_1_backward = ops.dropout(a, c.dropout, rng)
-    (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, c.eps)
-    f, feed_forward_backward = feed_forward(p, f"{prefix}.feed_forward", f, c)
-    f, drop_2_backward = ops.dropout(f, c.dropout, rng)
-
-    def backward(dy):
-        # y = x + feed_forward(norm_2(x))
-        df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
-        dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
-        # x = x + attention(norm_1(x))
-        da, of_attention = attention_backward(drop_1_backward(dx))
-        dx, of_norm_1 = norm_1_backward(dx, da)
-        return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
-
-    return x + f, backward
 
 
 class Variant(Llama):
@@ -325,12 +271,26 @@ class Variant(Llama):
             params |= at_depth(1 + layer, added)
         return params
 
+    @property
+    def activation(self) -> str:  # type: ignore[override]
+        """SiLU or GELU, gated."""
+        return f"{self.config.changes.gate} gate"
+
+    @property
+    def lookback(self) -> int:  # type: ignore[override]
+        """The longest n-gram begins N - 1 tokens before its last one."""
+        return (self.config.ngrams or 1) - 1
+
+    def mask(self, layer: int) -> ops.Mask:
+        """Whom a token sees: those before it, or the last ones in a layer with a window."""
+        return self.config.mask_of(layer)
+
+    def rotation(self, layer: int) -> tuple[float, Any] | None:
+        """The base of a layer's angles and their scaling; None: no rotation."""
+        return self.config.rotation_of(layer)
+
     def vectors(
-        self,
-        ids: Ids,
-        positions: Ids | None = None,
-        rng: Rng = None,
-        before: Ids | None = None,
+        self, ids: Ids, positions: Ids | None = None, rng: Rng = None, before: Ids | None = None
     ) -> tuple[NDArray, Backward]:
         """E[id_t], plus the n-grams that end there: ids (B, T) -> (B, T, D).
 
@@ -338,19 +298,14 @@ class Variant(Llama):
         dropped.  With positions (B, T), a row may hold several texts, each from position 0 on.
         ``backward(dx)`` -> gradients.
         """
-        N = self.config.ngrams
-        if N is None:
+        if not self.lookback:
             return embedding.layer(self.params, {"embedding.E": ids})
         if before is None:
-            before = np.zeros((len(ids), N - 1), np.int64)
+            before = np.zeros((len(ids), self.lookback), np.int64)
         return hashed_ngrams.layer(self.params, "embedding.E", ids, before, rng, positions)
 
     def embed(
-        self,
-        ids: Ids,
-        positions: Ids | None = None,
-        rng: Rng = None,
-        before: Ids | None = None,
+        self, ids: Ids, positions: Ids | None = None, rng: Rng = None, before: Ids | None = None
     ) -> tuple[NDArray, Backward]:
         """x_t, the vectors of tokens and n-grams, times sqrt(D) if they are scaled.
 
@@ -363,7 +318,18 @@ class Variant(Llama):
         return x, lambda dx: vectors_backward(scale * dropout_backward(dx))
 
     def block(
-        self, layer: int, x: NDArray, positions: Ids, rng: Rng = None, attend: Attend | None = None
+        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
-        """:func:`variant_block` of a layer: x (B, T, D) at positions (B, T) -> (B, T, D)."""
-        return variant_block(self.params, layer, x, positions, self.config, rng, attend)
+        """A Llama's block with the changes: x (B, T, D) at positions (B, T) -> (B, T, D).
+
+        With rng there is dropout.  ``backward(dy)`` -> dx, gradients.
+        """
+        p, c, b = self.params, self.config, f"blocks.{layer}"
+        rotate, angles = None, self.rotation(layer)
+        if angles is not None:
+            rotate = partial(ops.rotary, positions=positions, base=angles[0], scaling=angles[1])
+        branches = {
+            f"{b}.norm_1": partial(attention, p, f"{b}.attention", c, rotate, attend),
+            f"{b}.norm_2": partial(feed_forward, p, f"{b}.feed_forward", c),
+        }
+        return pre_norm(p, branches, x, c.dropout, rng, c.eps)

@@ -68,11 +68,11 @@ class Vectors:
         Of several words, the directions are added; of ``negative`` words, they are subtracted.
         """
         if isinstance(negative, int):
-            raise InputError(f"negative: expected words, found {negative}: give it as topn")
+            raise InputError(f"expected words, found {negative}: give it as topn", "negative")
         added, subtracted = ([w] if isinstance(w, str) else [*w] for w in (positive, negative))
         words = [*added, *subtracted]
         if not words:
-            raise InputError("positive: expected a word or more, found none")
+            raise InputError("expected a word or more, found none", "positive")
         directions = self.directions[[self.id(word) for word in words]]
         target = directions[: len(added)].sum(axis=0) - directions[len(added) :].sum(axis=0)
         length = np.linalg.norm(target)

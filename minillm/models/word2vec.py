@@ -74,7 +74,7 @@ class Word2VecConfig:
         sizes.check_at_least(self, 1, "dimension", "window")
         sizes.check_at_least(self, 0, "negative", "subsample")
         if not -10 <= self.power <= 10:
-            raise ValueError(f"power: expected -10 to 10, found {self.power}")
+            raise sizes.wrong(self, "power", "-10 to 10")
 
 
 class Word2Vec:

@@ -135,9 +135,8 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
             raise InputError(f"{place}{name!r} is missing")
     labels = info.labels
     if labels is not None and len(labels) != getattr(config, "classes", None):
-        raise InputError(
-            f"{place}labels: expected {getattr(config, 'classes', 'none')} of them, found {len(labels)}"
-        )
+        expected = getattr(config, "classes", "none")
+        raise InputError(f"{place}labels: expected {expected} of them, found {len(labels)}")
 
 
 def config_of(Config: type, values: dict, settings: type, place: str) -> Any:

@@ -86,8 +86,9 @@ def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder)
     if type(base.model) not in [kind.model for kind in able]:
         names = [kind.name for kind in able]
         raise InputError(
-            f"init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
-            f"{base.kind.name}"
+            f"expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
+            f"{base.kind.name}",
+            "init",
         )
     shapes = type(base.model).shapes(base.model.config)
     # InputError for those that take no additions.
@@ -114,7 +115,7 @@ def import_file(
     folder, adapters = RunFolder(out), [one for one in formats() if one.updates]
     if init is not None and not any(one.recognises(Path(file), b"") for one in adapters):
         raise InputError(
-            f"init: expected {' or '.join(str(one.signature) for one in adapters)}, found {file}"
+            f"expected {' or '.join(str(one.signature) for one in adapters)}, found {file}", "init"
         )
     reader = format_of(file)
     if init is None and reader.updates:

@@ -62,7 +62,7 @@ def with_one_length(settings: type, given: Mapping[str, object]) -> dict[str, ob
 def _check_without(given: Mapping[str, object], names: Iterable[str], needed: str) -> None:
     for name in names:
         if given.get(name):
-            raise InputError(f"{name}: expected {needed} with it, found none")
+            raise InputError(f"expected {needed} with it, found none", name)
 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> None:
@@ -76,7 +76,7 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> N
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
         if value not in (None, False, known):
-            raise InputError(f"{name}: expected the one of init, because {comes}; found {value}")
+            raise InputError(f"expected the one of init, because {comes}; found {value}", name)
 
 
 def take_weights(training: Training, constant: bool) -> set[str]:
@@ -179,11 +179,11 @@ def unfrozen(model: Model, freeze: str | None) -> list[str]:
     if freeze == "encoder":
         left = [name for name in names if not name.startswith(ENCODER)]
         if len(left) == len(names):
-            raise InputError("freeze: expected a number: this model has no encoder")
+            raise InputError("expected a number: this model has no encoder", "freeze")
         return left
     if not freeze.isdecimal() or len(freeze) > 9 or int(freeze) > top:
         raise InputError(
-            f"freeze: expected a number from 0 to {top}, or encoder; found {short(freeze)}"
+            f"expected a number from 0 to {top}, or encoder; found {short(freeze)}", "freeze"
         )
     return [name for name in names if depth[name] >= int(freeze)]
 
@@ -205,11 +205,12 @@ def lora_targets(
     if settings.lora_targets == "attention":
         targets = [name for name in targets if "attention" in name]
         if not targets:
-            raise InputError("lora_targets: expected all: this model has no attention")
+            raise InputError("expected all: this model has no attention", "lora_targets")
     for name in targets:
         if settings.lora_rank > min(weights[name].shape):
             raise InputError(
-                f"lora_rank: expected at most {min(weights[name].shape)}, the smaller side of "
-                f"{name}, found {settings.lora_rank}"
+                f"expected at most {min(weights[name].shape)}, the smaller side of "
+                f"{name}, found {settings.lora_rank}",
+                "lora_rank",
             )
     return targets

@@ -161,8 +161,8 @@ def begin_with_same(kind: "Kind", initial: "Run", given: Given) -> dict[str, obj
     """
     if initial.kind.run is not kind.run or initial.kind.model is not kind.model:
         raise InputError(
-            f"init: expected a run of {kind.name}, found one of {initial.kind.name} in "
-            f"{initial.path}"
+            f"expected a run of {kind.name}, found one of {initial.kind.name} in {initial.path}",
+            "init",
         )
     defaults = sizes_of(initial, kind.settings)
     rate = kind.settings.learning_rate
@@ -251,7 +251,7 @@ def check_fingerprint(
 ) -> None:
     """InputError if ``data`` has another fingerprint."""
     if data.get(key, sha256) != sha256:
-        raise InputError(f"{name}: {what} changed since the run was started")
+        raise InputError(f"{what} changed since the run was started", name)
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
@@ -276,8 +276,9 @@ def find_kind(name: str) -> Kind:
         importlib.import_module(f"minillm.runs.kinds.{module}")
     if name not in _kinds:
         raise InputError(
-            f"kind: expected one of {', '.join(kinds())}; found {short(name)}"
-            f"{did_you_mean(str(name), kinds())}"
+            f"expected one of {', '.join(kinds())}; found {short(name)}"
+            f"{did_you_mean(str(name), kinds())}",
+            "kind",
         )
     return _kinds[name]
 

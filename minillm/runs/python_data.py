@@ -68,9 +68,8 @@ def python_data(
         raise InputError(f"expected data of one sort, found {' and '.join(names)}")
     if names and names[0] not in (*kind.takes, "files"):
         known = [f"{'texts, ' * (name == 'labels')}{name}" for name in kind.takes]
-        raise InputError(
-            f"{names[0]}: a run of {kind.name} takes its data as {' or '.join((*known, 'files'))}"
-        )
+        takes = " or ".join((*known, "files"))
+        raise InputError(f"a run of {kind.name} takes its data as {takes}", names[0])
     if text is not None:
         return PythonData("text", [_text(text, "text")])
     if sentences is not None:
@@ -85,41 +84,46 @@ def python_data(
 @contextmanager
 def named_as(names: Mapping[str | Path, str]) -> Iterator[None]:
     """Errors in the block have these names, or none, in the place of temporary paths."""
-    try:
-        yield
-    except (InputError, DivergedError) as error:
-        message = str(error)
+
+    def named(text: str) -> str:
         for path, name in names.items():
             if isinstance(path, Path):  # messages have the real path, too
-                message = message.replace(os.path.realpath(path), name)
-            message = message.replace(str(path), name)
-        raise type(error)(message) from None
+                text = text.replace(os.path.realpath(path), name)
+            text = text.replace(str(path), name)
+        return text
+
+    try:
+        yield
+    except InputError as error:
+        raise InputError(named(error.args[0]), error.field) from None
+    except DivergedError as error:
+        raise DivergedError(named(str(error))) from None
 
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{name}: expected a text, found {short(value)}")
+        raise InputError(f"expected a text, found {short(value)}", name)
     check_encodable(value, name)
     return value
 
 
 def _list(values: Iterable[Entry], name: str) -> list[Entry]:
     if isinstance(values, str):
-        raise InputError(f"{name}: expected a list, found a text")
+        raise InputError("expected a list, found a text", name)
     return list(values)
 
 
 def _labelled(texts: Iterable[str], labels: Iterable[str]) -> Iterator[str]:
     read, names = _list(texts, "texts"), _list(labels, "labels")
     if len(read) != len(names):
-        raise InputError(f"labels: expected {len(read)}, one for each text, found {len(names)}")
+        raise InputError(f"expected {len(read)}, one for each text, found {len(names)}", "labels")
     for text, label in zip(read, names, strict=True):
         yield _line(text=_text(text, "text"), label=_text(str(label), "label"))
 
 
 def _pair(values: Sequence[str]) -> str:
     if isinstance(values, str) or len(values) != 2:
-        raise InputError(f"pairs: expected (source, target), found {short(values)}")
+        raise InputError(f"expected (source, target), found {short(values)}", "pairs")
     return _line(source=_text(values[0], "source"), target=_text(values[1], "target"))
 
 
@@ -129,8 +133,10 @@ def _line(**values: str) -> str:
 
 def _sentence(words: Sequence[str]) -> str:
     if isinstance(words, str):
-        raise InputError(f"sentences: expected lists of words, found a text: {short(words)}")
+        raise InputError(f"expected lists of words, found a text: {short(words)}", "sentences")
     for word in words:
         if _text(word, "sentences").split() != [word]:
-            raise InputError(f"sentences: expected a word without white space, found {short(word)}")
+            raise InputError(
+                f"expected a word without white space, found {short(word)}", "sentences"
+            )
     return " ".join(words) + "\n"

@@ -85,12 +85,13 @@ class Run:
         able = [] if name.startswith("_") else kinds_with(name)
         if not able:
             raise AttributeError(f"a run has no {name!r}")
-        raise self.lacks(able, self.place("config.json"))
+        raise self.lacks(able)
 
-    def lacks(self, able: Iterable[str], place: str) -> InputError:
+    def lacks(self, able: Iterable[str], field: str | None = None) -> InputError:
         """The error for something that only runs of other kinds can do."""
+        place = self.place("config.json") if field is None else ""
         return InputError(
-            f"{place}expected a run of {' or '.join(able)}, found {self.kind.name!r}"
+            f"{place}expected a run of {' or '.join(able)}, found {self.kind.name!r}", field
         )
 
     def has(self, name: str) -> bool:
@@ -158,7 +159,7 @@ class Run:
     def target_options(self, target: str | None) -> dict[str, str]:
         """The options of ``inside`` for a target; InputError unless the run is a translator's."""
         if target is not None and not self.has("translate"):
-            raise self.lacks(kinds_with("translate"), "target: ")
+            raise self.lacks(kinds_with("translate"), "target")
         return {} if target is None else {"target": target}
 
     def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:
@@ -185,8 +186,7 @@ class Run:
             having = [one.name for one in formats() if name in types_of(one.options)]
             if having:
                 raise InputError(
-                    f"{name}: expected the format {' or '.join(having)} with it, "
-                    f"found {chosen.name}"
+                    f"expected the format {' or '.join(having)} with it, found {chosen.name}", name
                 )
         written: Any = make(chosen.options, given)
         if file is None:
@@ -210,14 +210,15 @@ class Run:
                 kind for one in formats() for kind in kinds().values() if kind.model in one.models
             ]
             names = dict.fromkeys(kind.name for kind in held)
-            raise self.lacks(names, self.place("config.json"))
+            raise self.lacks(names)
         suffixes = {one.suffix: one.name for one in formats() if one.suffix}
         name = name or suffixes.get(Path(file or "").suffix, able[0].name)
         chosen = next((one for one in able if one.name == name), None)
         if chosen is None:
             raise InputError(
-                f"format: a run of {self.kind.name} is exported as "
-                f"{' or '.join(one.name for one in able)}, found {name!r}"
+                f"a run of {self.kind.name} is exported as "
+                f"{' or '.join(one.name for one in able)}, found {name!r}",
+                "format",
             )
         return chosen
 
@@ -260,7 +261,7 @@ class Run:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""
         for name in sorted((options.keys() & types_of(EvalOptions)) - {*self.kind.eval_options}):
             having = [kind.name for kind in kinds().values() if name in kind.eval_options]
-            raise self.lacks(having, f"{name}: ")
+            raise self.lacks(having, name)
         return make(EvalOptions, options)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from minillm.errors import InputError
 from minillm.layers.recurrent import CELLS
 from minillm.option import Option, option, option_of, types_of, with_default
 from minillm.training.optimisers import OPTIMISERS
@@ -131,10 +130,7 @@ def config_from(settings: object, config: type[S], base: object = None, **values
     sizes = {name: getattr(settings, name) for name in names_of_sizes(type(settings))}
     known = {name: getattr(base, name) for name in names if base is not None}
     given = {n: v for n, v in (sizes | values).items() if n in names and v is not None}
-    try:
-        return config(**known | given)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    return config(**known | given)
 
 
 def names_of_sizes(settings: type) -> list[str]:

@@ -82,9 +82,9 @@ def train(
     declared = find_kind(kind)
     check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
     if resume and out is None:
-        raise InputError("resume: expected out, the folder of the run to resume")
+        raise InputError("expected out, the folder of the run to resume", "resume")
     if out is None and ranks().size > 1:
-        raise InputError("out: expected a folder, which all ranks share")
+        raise InputError("expected a folder, which all ranks share", "out")
     objects = python_data(declared, files, text, sentences, texts, labels, pairs)
     if sentences is not None:
         settings["pretokenised"] = True
@@ -132,7 +132,7 @@ def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str
     if "files" in types_of(settings):
         return {"files": names}
     if len(names) != 1:
-        raise InputError(f"files: expected one file, found {len(names)}")
+        raise InputError(f"expected one file, found {len(names)}", "files")
     return {"data": names[0]}
 
 
@@ -229,8 +229,9 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, object]) -> Any
         before, now = getattr(stored, name), getattr(new, name)
         if not (declared.changeable or declared.data) and now != before:
             raise InputError(
-                f"{name}: the run in {folder.path} has {before}, "
-                f"found {now}: it cannot change when a run is resumed"
+                f"the run in {folder.path} has {before}, "
+                f"found {now}: it cannot change when a run is resumed",
+                name,
             )
     return replace(stored, **{name: getattr(new, name) for name in given})
 

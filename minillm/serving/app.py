@@ -35,7 +35,6 @@ from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import ANY_OBJECT
 from minillm.decoding.mean_states import mean_states
-from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
@@ -218,20 +217,20 @@ class Server(EmbeddingServer):
         tools = wanted.tools
         for prompt in prompts:
             for choice in range(wanted.fields.n):
-                text = self.chat.to_continue(
+                continuation = self.chat.continuation(
                     prompt.ids,
                     wanted.length,
                     wanted.sampling_of(choice),
                     grammar=prompt.grammar,
                     adjustments=wanted.adjustments(),
+                    stop=wanted.fields.stop,
+                    shown=(OPENING, CLOSING) if tools else (),
                     top=wanted.top,
                     scores_prompt=wanted.echo and wanted.top is not None,
                 )
-                shown = (OPENING, CLOSING) if tools else ()
-                pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
                 answer = Answer(tools) if tools else None
                 echo = prompt.text if wanted.echo else ""
-                jobs.append(Job(text, pieces, deliver, len(jobs), echo, answer))
+                jobs.append(Job(continuation, deliver, len(jobs), echo, answer))
         self.engine.submit(jobs)
         active = len(jobs)
         try:

@@ -16,7 +16,7 @@ LONGEST_HEADER = 10  # seconds
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on an address.  InputError for one that cannot be used."""
     if not host:  # it would be every address of this machine
-        raise InputError("host: expected an address, found ''")
+        raise InputError("expected an address, found ''", "host")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]

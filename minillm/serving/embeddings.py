@@ -76,5 +76,5 @@ def _ids(embedder: Embedder, texts: Sequence[str | list[int]], at: int) -> NDArr
         return np.array(text, np.int32)
     ids = embedder.tokenizer.encode(text, name)
     if len(ids) < embedder.least:
-        raise InputError(f"{name}: expected a text of a token or more, found {text[:20]!r}")
+        raise InputError(f"expected a text of a token or more, found {text[:20]!r}", name)
     return ids

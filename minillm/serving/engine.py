@@ -1,4 +1,4 @@
-"""The engine: one thread that continues the texts of all requests together."""
+"""The engine: one thread that writes the continuations of all requests together."""
 
 import contextlib
 import threading
@@ -6,11 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.batch import Batch, PrefixCache
 from minillm.decoding.chat import Chat
-from minillm.decoding.pieces import Pieces
-from minillm.decoding.scores import Score
-from minillm.decoding.text import Text
+from minillm.decoding.continuation import Continuation, Score
 from minillm.serving.requests import RequestError
 from minillm.serving.tools import Answer
 
@@ -31,68 +29,55 @@ class Event(NamedTuple):
 
 
 class Job:
-    """A text that the engine continues, one of the choices of an answer.
+    """A continuation that the engine writes, one of the choices of an answer.
 
-    ``deliver`` is called, in the engine's thread, with an event whenever the text has grown, and
-    with an exception that ends it.  The first piece begins with the ``echo``.  An ``answer`` finds
-    the calls in the text.
+    ``deliver`` is called, in the engine's thread, with an event whenever it has grown, and with an
+    exception that ends it.  The first piece begins with the ``echo``.  An ``answer`` finds the
+    calls in the text.
     """
 
     def __init__(
         self,
-        text: Text,
-        pieces: Pieces,
+        continuation: Continuation,
         deliver: Callable[[Event | Exception], None],
         choice: int = 0,
         echo: str = "",
         answer: Answer | None = None,
     ):
-        self.text, self.pieces, self.deliver, self.choice = text, pieces, deliver, choice
-        self.written = 0  # tokens that have been drawn, up to one that completes a stop text
-        self._echo, self._delivered, self._answer = echo, 0, answer
+        self.continuation, self.deliver, self.choice = continuation, deliver, choice
+        self._echo, self._answer = echo, answer
+        self._characters, self._scores = 0, 0  # that have been delivered
 
     def grow(self) -> bool:
-        """Deliver what new ids have added; whether the text has ended."""
-        text = self.text
-        if isinstance(text.ended, Exception):
-            self.deliver(text.ended)
+        """Deliver what new ids have added; whether the continuation has ended."""
+        one = self.continuation
+        if isinstance(one.ended, Exception):
+            self.deliver(one.ended)
             return True
-        piece, self._echo = self._echo, ""
-        new = text.ids[text.prompt + self.written :]
-        for at, token in enumerate(new):
-            if self.pieces.stopped:
-                break
-            self.written += 1
-            if at < len(new) - 1 or text.ended != "stop":
-                piece += self.pieces.add(token)
-        if text.ended is not None:
-            piece += self.pieces.end()
-        scored = (text.prompt if text.scores_prompt else 0) + self.written
-        scores = text.scores[self._delivered : scored]
-        self._delivered += len(scores)
-        reason = "stop" if self.pieces.stopped else text.ended
-        calls: Sequence[dict[str, Any]] = ()
+        piece, scores = self._echo + one.text[self._characters :], one.scores[self._scores :]
+        self._echo, self._characters, self._scores = "", len(one.text), len(one.scores)
+        reason, calls = one.ended, []
         if self._answer is not None:
             piece = self._answer.add(piece) + (self._answer.end() if reason else "")
             calls = self._answer.calls
             reason = "tool_calls" if calls and reason == "stop" else reason
         if piece or scores or reason:
-            self.deliver(Event(self.choice, piece, scores, reason, self.written, calls))
+            self.deliver(Event(self.choice, piece, scores, reason, len(one.written), calls))
         return reason is not None
 
 
 class Engine:
     """Requests that share the weights of one model.
 
-    At most ``parallel`` texts are continued at a time, and at most ``waiting`` requests wait.
+    At most ``parallel`` continuations are written at a time, and at most ``waiting`` requests wait.
     """
 
     def __init__(self, chat: Chat, parallel: int, waiting: int):
         self.chat, self.parallel, self.waiting = chat, parallel, waiting
-        self._kept = Kept(chat.reader, parallel)
-        self._batch = Batch(chat.reader, self._kept)
+        self._prefixes = PrefixCache(chat.reader, parallel)
+        self._batch = Batch(chat.reader, self._prefixes)
         self._queue: deque[deque[Job]] = deque()  # of each request
-        self._active: dict[Text, Job] = {}
+        self._active: dict[Continuation, Job] = {}
         self._cancelled: set[Job] = set()
         self._changed = threading.Condition()
         self._open = True
@@ -100,7 +85,7 @@ class Engine:
         self._thread.start()
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Continue the texts of a request.  RequestError if too many requests wait."""
+        """Write the continuations of a request.  RequestError if too many requests wait."""
         with self._changed:
             if len(self._queue) >= self.waiting:
                 message = f"{self.waiting} requests wait already: try again later"
@@ -115,7 +100,7 @@ class Engine:
         """
         with self._changed:
             self._queue = deque(waiting for waiting in self._queue if waiting[0] not in jobs)
-            self._cancelled.update(job for job in jobs if job.text in self._active)
+            self._cancelled.update(job for job in jobs if job.continuation in self._active)
 
     def close(self) -> None:
         """End the thread after its step."""
@@ -128,9 +113,9 @@ class Engine:
         while self._open:
             try:
                 self._take()
-                for text in self._batch.step():
-                    if self._active[text].grow():
-                        self._end(text)
+                for one in self._batch.step():
+                    if self._active[one].grow():
+                        self._end(one)
             except Exception as error:  # such as a lack of memory: other requests may succeed
                 self._fail(error)
 
@@ -140,29 +125,29 @@ class Engine:
             while self._open and not self._queue and not self._active:
                 self._changed.wait()
             for job in self._cancelled:
-                if job.text in self._active:
-                    self._end(job.text)
+                if job.continuation in self._active:
+                    self._end(job.continuation)
             self._cancelled.clear()
             while self._queue and len(self._active) < self.parallel:
                 jobs = self._queue.popleft()
                 job = jobs.popleft()
                 if jobs:  # behind the other requests, so that each is served in turn
                     self._queue.append(jobs)
-                if job.text.ended is not None and not job.text.scores_prompt:
+                if job.continuation.ended is not None and not job.continuation.scores_prompt:
                     job.grow()  # there is nothing to compute
                 else:
-                    self._active[job.text] = job
-                    self._batch.add(job.text)
+                    self._active[job.continuation] = job
+                    self._batch.add(job.continuation)
 
-    def _end(self, text: Text) -> None:
-        del self._active[text]
-        self._batch.remove(text)
+    def _end(self, one: Continuation) -> None:
+        del self._active[one]
+        self._batch.remove(one)
 
     def _fail(self, error: Exception) -> None:
-        """End all texts that are continued; their caches may be wrong."""
+        """End all that is being written; the caches may be wrong."""
         jobs = list(self._active.values())
         self._active.clear()
-        self._batch = Batch(self.chat.reader, self._kept)
+        self._batch = Batch(self.chat.reader, self._prefixes)
         for job in jobs:
             with contextlib.suppress(Exception):
                 job.deliver(error)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect
 
+from minillm.decoding.continuation import Score
 from minillm.decoding.grammar import Grammar
-from minillm.decoding.scores import Score
 from minillm.serving.engine import Event
 from minillm.serving.requests import RequestError, Wanted
 from minillm.text import ByteTokens

@@ -15,8 +15,8 @@ from msgspec import Meta, Struct
 
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
+from minillm.decoding.continuation import Adjustment
 from minillm.decoding.penalties import Bias, Occurrences
-from minillm.decoding.text import Adjustment
 from minillm.errors import InputError, one_line, short
 from minillm.option import make
 from minillm.serving.tools import MOST_TOOLS, Tool, Tools, chosen
@@ -127,7 +127,7 @@ def refusing(param: str | None = None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise RequestError(str(error), param or str(error).partition(":")[0]) from None
+        raise RequestError(str(error), param or error.field) from None
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,9 @@ def _message(message: dict[str, Any]) -> Message:
             ]
         except (TypeError, KeyError, ValueError, RecursionError):
             raise InputError(
-                "messages: tool_calls: expected functions with a name and arguments in JSON, "
-                f"found {short(message['tool_calls'])}"
+                "tool_calls: expected functions with a name and arguments in JSON, "
+                f"found {short(message['tool_calls'])}",
+                "messages",
             ) from None
         read["content"] = content or ""
     return read

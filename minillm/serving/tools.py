@@ -116,7 +116,7 @@ def chosen(
     """
     functions = {tool.function.name: tool.function.parameters or NO_PARAMETERS for tool in tools}
     if len(functions) < len(tools):
-        raise InputError(f"tools: expected different names, found {short(sorted(functions))}")
+        raise InputError(f"expected different names, found {short(sorted(functions))}", "tools")
     if choice == "none" or (choice == "auto" and not functions):
         return None
     name = choice.function.name if isinstance(choice, Tool) else None
@@ -124,7 +124,9 @@ def chosen(
         one: schema for one, schema in functions.items() if choice == "required" or one == name
     }
     if choice != "auto" and not forced:
-        raise InputError(f"tool_choice: expected the name of a tool, found {short(name or choice)}")
+        raise InputError(
+            f"expected the name of a tool, found {short(name or choice)}", "tool_choice"
+        )
     return Tools(list(functions), described, forced)
 
 

@@ -251,6 +251,7 @@ def check_known(tokenizer: Any, ids: NDArray[np.int32], text: str, name: str) ->
         for number, (start, end) in zip(*tokenizer.encode_with_offsets(text, name), strict=True):
             if number == tokenizer.unknown and text[start:end] != UNKNOWN:
                 raise InputError(
-                    f"{name}: the word {short(text[start:end])} cannot be made of the "
-                    f"{len(tokenizer):,} pieces that the model knows"
+                    f"the word {short(text[start:end])} cannot be made of the "
+                    f"{len(tokenizer):,} pieces that the model knows",
+                    name,
                 )

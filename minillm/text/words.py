@@ -185,7 +185,7 @@ class Words(Vocabulary):
         for word in split_words(text, self.pretokenised):
             if word not in self._ids:
                 raise InputError(
-                    f"{name}: the word {word!r} is not among the {len(self)} that the model knows"
+                    f"the word {word!r} is not among the {len(self)} that the model knows", name
                 )
         return self.encode(text, name)
 

@@ -8,32 +8,35 @@ random generator, and the progress of the training.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Protocol
 
+import msgspec
 import numpy as np
 
-from minillm.errors import InputError, short
+from minillm.errors import InputError
 from minillm.training.layout import Arrays
 from minillm.training.optimisers import Optimiser
 from minillm.training.parallel import check_replicas
 from minillm.training.task import Task
 
-T = TypeVar("T")
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Number = Annotated[float, msgspec.Meta(ge=0, lt=2**62)]
+Loss = Annotated[float, msgspec.Meta(ge=-(2**62))]  # not NaN
 
 
 @dataclass
 class Summary:
     """The progress of a run: the numbers that a checkpoint stores."""
 
-    step: int = 0
-    seconds: float = 0.0  # of training, validation and saving, resumed sessions included
-    tokens: int = 0
-    best_loss: float = math.inf  # of validation
-    best_step: int = 0
-    waited: int = 0  # validations since then
-    validation_seconds: float = 0.0  # of the seconds
-    recent_loss: float = 0.0  # sum since the last line of metrics
+    step: Count = 0
+    seconds: Number = 0.0  # of training, validation and saving, resumed sessions included
+    tokens: Count = 0
+    best_loss: Loss = math.inf  # of validation
+    best_step: Count = 0
+    waited: Count = 0  # validations since then
+    validation_seconds: Number = 0.0  # of the seconds
+    recent_loss: Loss = 0.0  # sum since the last line of metrics
     interrupted: bool = field(default=False, compare=False)
 
 
@@ -106,7 +109,7 @@ def restore_checkpoint(
         optimiser.restore(groups["optimiser"], values["optimiser"])
         task.restore(groups["task"], values["task"])
         rng.bit_generator.state = values["rng"]
-        return numbers_from(Summary, values["progress"])
+        return msgspec.convert(values["progress"], Summary)
 
 
 @contextmanager
@@ -118,27 +121,8 @@ def reading_checkpoint(name: str) -> Iterator[None]:
         raise
     except KeyError as error:
         raise InputError(f"{name}: an entry is missing: {error}") from None
-    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError, msgspec.MsgspecError) as error:
         raise InputError(f"{name}: it is damaged: {error}") from None
-
-
-def numbers_from(cls: type[T], values: Any) -> T:
-    """A dataclass of numbers from its JSON form; a missing number gets its default.
-
-    ValueError unless all numbers lie in 0..2**63.  A number that is infinite by default may be
-    infinite.
-    """
-    entries = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or not values.keys() <= entries.keys():
-        raise ValueError(f"expected the numbers {', '.join(entries)}, found {short(values)}")
-    for name, value in values.items():
-        whole = entries[name].type in (int, "int")
-        fits = type(value) is int or (type(value) is float and not whole)
-        most = entries[name].default if entries[name].default == math.inf else 2**63
-        if not fits or not 0 <= value <= most:
-            kind = "a whole number" if whole else "a number"
-            raise ValueError(f"{name}: expected {kind} from 0 up, found {short(value)}")
-    return cls(**values)
 
 
 def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from minillm.layers.types import Backward, Ids
 from minillm.training.packed import Packed
-from minillm.training.task import position_from, weighted_mean
+from minillm.training.task import Task, position_from, weighted_mean
 
 
 class Encoded(NamedTuple):
@@ -76,7 +76,7 @@ def batches_of(lengths: Sequence[int], tokens: int, order: Sequence[int]) -> lis
     return batches
 
 
-class BatchesInEpochs:
+class BatchesInEpochs(Task):
     """Batches of as many items as fit a number of tokens; they are made once.
 
     Each epoch has them in another order, which depends only on the seed and the epoch's number.

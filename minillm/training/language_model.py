@@ -14,19 +14,17 @@ from minillm import ops
 from minillm.data import overlapping_windows, windows_once
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
+from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
-from minillm.models.gpt import GPT
-from minillm.models.llama import Llama
-from minillm.models.variants import Variant
+from minillm.models.base import CausalModel, WindowModel
 from minillm.training.checkpoints import copy_arrays
-from minillm.training.packed import Packed, has_known_blocks
 from minillm.training.parallel import all_rows, own_generator, own_rows
-from minillm.training.task import position_from
+from minillm.training.task import Task, position_from
 
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
 
-class WindowTask:
+class WindowTask(Task):
     """A model, the windows that it is trained on, and the state that it carries between them."""
 
     def __init__(
@@ -57,6 +55,11 @@ class WindowTask:
     ) -> tuple[np.floating, Backward]:
         """The loss of windows (B, T), and its backward."""
         raise NotImplementedError
+
+    def validation_loss(self) -> float:
+        """The mean loss over the held-out text, in nats per token."""
+        losses = token_losses(self.model, self.validation_ids, self.batch, self.windows.window)
+        return float(losses.mean())
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The carried state, and the position in the text."""
@@ -94,17 +97,13 @@ class LanguageModelTask(WindowTask):
         )
         return loss, backward
 
-    def validation_loss(self) -> float:
-        """The mean loss over the whole held-out text, in nats per token."""
-        return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
-
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restore a result of :meth:`state`."""
         super().restore(arrays, values)
         state = self.model.zero_state(self.batch)
         copy_arrays(arrays, state, "the carried state")
+        V = self.model.config.vocabulary
         for name, array in state.items():
-            V = self.model.config.vocabulary
             if array.dtype.kind == "i" and array.size and not (0 <= array.min() <= array.max() < V):
                 raise ValueError(
                     f"{name}: expected ids from 0 to {V - 1}, found {array.min()} to {array.max()}"
@@ -125,7 +124,7 @@ class ContextTask(WindowTask):
 
     def __init__(
         self,
-        model: GPT | Llama | Variant,
+        model: CausalModel,
         windows: RandomWindows | Windows,
         validation_ids: Ids,
         batch: int,
@@ -141,10 +140,6 @@ class ContextTask(WindowTask):
         """The loss of windows (B, T), and its backward."""
         return self.model.loss((inputs, targets), rng)
 
-    def validation_loss(self) -> float:
-        """The mean loss over the stretches of the held-out text, in nats per token."""
-        return evaluate_in_context(self.model, self.validation_ids, self.batch)[0]
-
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
     """``tokens`` tokens of a text: ``count`` joined stretches, spread evenly over it.
@@ -159,16 +154,26 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
     return np.concatenate([ids[start : start + length] for start in starts])[:tokens]
 
 
-def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
-    """The mean loss over a text in nats per token, and the number of these tokens."""
-    losses = token_losses(model, ids, batch, window)
-    return float(losses.mean()), len(losses)
+def token_losses(
+    model: Any, ids: Ids, batch: int, window: int | None = None
+) -> NDArray[np.float64]:
+    """The loss of each token of a text after the first, in nats, in the order of the text.
 
+    A recurrent model reads ``batch`` stretches of it side by side, ``window`` tokens at a time.
 
-def token_losses(model: Any, ids: np.ndarray, batch: int, window: int) -> NDArray[np.float64]:
-    """The loss of each token of a text after the first, in nats, in the order of the text."""
+    A Transformer reads at most ``batch`` windows at a time, which overlap by half.  After the first
+    window, each token is therefore predicted from half a context or more.  No block keeps more than
+    its input, because nothing is differentiated.
+    """
+    if not isinstance(model, WindowModel):
+        losses = [
+            -ops.log_likelihood(logits, targets)[0]
+            for logits, targets in _logits_in_context(model, ids, batch)
+        ]
+        return np.concatenate(losses).astype(np.float64)
+    assert window is not None
     losses, state = [], None
-    for inputs, targets in windows_once(ids, batch, window):
+    for inputs, targets in windows_once(ids[:], batch, window):
         if state is None:
             state = model.zero_state(len(inputs))
         (logits, state), _ = model.forward(inputs, state)
@@ -177,35 +182,11 @@ def token_losses(model: Any, ids: np.ndarray, batch: int, window: int) -> NDArra
     return streams.ravel().astype(np.float64)
 
 
-def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
-    """The mean loss over a text in nats per token, and the number of these tokens.
-
-    See :func:`token_losses_in_context`.
-    """
-    losses = token_losses_in_context(model, ids, batch)
-    return float(losses.mean()), len(losses)
-
-
-def token_losses_in_context(model: Any, ids: Ids, batch: int) -> NDArray[np.float64]:
-    """The loss of each token of a text after the first, in nats, in the order of the text.
-
-    The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
-    window, each token is therefore predicted from half a context or more.  No block of a GPT or a
-    Llama keeps more than its input, because nothing is differentiated.
-    """
-    losses = [
-        -ops.log_likelihood(logits, targets)[0]
-        for logits, targets in _logits_in_context(model, ids, batch)
-    ]
-    return np.concatenate(losses).astype(np.float64)
-
-
 def _logits_in_context(
     model: Any, ids: Ids, batch: int
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.integer]]]:
     """Yield logits (n, V) and their targets (n,), in the order of the text."""
-    known = has_known_blocks(model)
-    hidden = Packed(model, recompute=True).hidden if known else model.hidden
+    hidden = forgetful(model).hidden
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)

@@ -116,8 +116,6 @@ def _gradient(
 
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if begin_step := getattr(task, "begin_step", None):
-            begin_step(accumulate)
         loss, backward, tokens = task.training_loss(rng)
         grads = gradients(backward)
         if accumulate == 1:

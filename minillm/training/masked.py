@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 
 from minillm import ops
-from minillm.data.masking import MaskedBatch, Masking, parts_of_one
+from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages
 from minillm.errors import InputError
 from minillm.layers.types import Backward
 from minillm.models.bert import BERT
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import position_from, weighted_mean
+from minillm.training.task import Task, position_from, weighted_mean
 
 HIDING = 1  # separates its random numbers from the passages'
 
 
-class MaskedTask:
+class MaskedTask(Task):
     """A model, and passages with hidden tokens that it learns to predict.
 
     The hidden tokens are drawn again for each batch, from a separate generator; in ``validation``
@@ -35,26 +35,14 @@ class MaskedTask:
         self.model, self.passages, self.masking = model, passages, masking
         self.validation, self.sample = validation, sample
         self.batches_per_epoch = passages.batches_per_epoch
-        self.drawn: list[MaskedBatch] = []  # of this step, not read yet
         self.rows = 0  # tokens read in training so far, in this session
-        self.measures: dict[str, float] = {}
 
-    def begin_step(self, batches: int) -> None:
-        """Draw the batches of a step: what each adds to the loss depends on all of them."""
-        self.drawn = parts_of_one([self._next() for _ in range(batches)])
-
-    def _next(self) -> MaskedBatch:
+    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
+        """The loss of the next passages, its backward, and the number of hidden tokens."""
         hiding = np.random.default_rng((self.passages.seed, self.passages.position, HIDING))
         batch = self.masking.hide(self.passages.next(), hiding)
         if not len(batch.targets):
             raise InputError("the passages have no token that could be hidden, only special ones")
-        return batch
-
-    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """The loss of the next passages, its backward, and the number of hidden tokens."""
-        if not self.drawn:
-            self.begin_step(1)
-        batch = self.drawn.pop(0)
         self.rows += int(batch.lengths.sum())
         rows, counts = own_rows(len(batch.ids))
         part = batch.part(rows)
@@ -71,11 +59,11 @@ class MaskedTask:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The position in the text."""
-        return {}, {"position": self.passages.position - len(self.drawn)}
+        return {}, {"position": self.passages.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict[str, Any]) -> None:
         """Restore a result of :meth:`state`."""
-        self.passages.position, self.drawn = position_from(values), []
+        self.passages.position = position_from(values)
 
 
 def evaluate_filling(model: BERT, batches: Iterable[MaskedBatch]) -> tuple[float, float, int]:

@@ -12,10 +12,10 @@ from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.layers.types import Backward
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import weighted_mean
+from minillm.training.task import Task, weighted_mean
 
 
-class MinibatchTask:
+class MinibatchTask(Task):
     """A model and its minibatches, as the training loop sees them.
 
     ``count(batch)`` is the number of items of a batch; its loss is the mean over them.
@@ -72,7 +72,6 @@ class MeasuredTask(MinibatchTask):
 
     def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
         super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
-        self.measures: dict[str, float] = {}
 
     def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
         """The loss of a batch, and whether each row (B,) is predicted right."""

@@ -157,7 +157,7 @@ def _merged(
         )
         total = len(context)
         if total + len(distinct) > MOST:
-            raise InputError(f"order: expected at most {MOST:,} {what}, found more")
+            raise InputError(f"expected at most {MOST:,} {what}, found more", "order")
         for number, part in zip(numbers, np.split(place, np.cumsum(sizes)[:-1]), strict=True):
             number.extend(part + total)
         position += sizes

@@ -101,13 +101,12 @@ class Options(LoopSettings):
 
         InputError if the options need epochs and the task has none.
         """
-        batches = getattr(task, "batches_per_epoch", None)
-        if batches is not None:
-            return replace(self, steps_per_epoch=batches / self.accumulate)
+        if task.batches_per_epoch is not None:
+            return replace(self, steps_per_epoch=task.batches_per_epoch / self.accumulate)
         if self.epochs is not None:
-            raise InputError("epochs: these training data have none: give steps or minutes")
+            raise InputError("these training data have none: give steps or minutes", "epochs")
         if self.validations is None:
-            raise InputError("validations: these training data have no epochs: give a number")
+            raise InputError("these training data have no epochs: give a number", "validations")
         return self
 
     def progress(self, step: int, seconds: float) -> float:

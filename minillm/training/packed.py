@@ -50,13 +50,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import CAUSAL, Attend, attend_by
-from minillm.layers.norms import EPS, norm
+from minillm.layers.stack import with_block
 from minillm.layers.types import Backward, Ids, Rng
-from minillm.models.gpt import GPT
-from minillm.models.llama import Llama
-from minillm.models.variants import Variant, VariantConfig
 from minillm.ops import Mask
 
 
@@ -103,40 +100,27 @@ def attend_within(lengths: Ids, mask: Mask = CAUSAL) -> Attend:
 
 
 def recomputed(
-    forward: Callable[[NDArray, Rng], tuple[NDArray, Callable]], x: NDArray, rng: Rng = None
+    block: Callable[..., tuple[NDArray, Callable]],
+    layer: int,
+    x: NDArray,
+    rng: Rng = None,
+    **others: Any,
 ) -> tuple[NDArray, Callable]:
-    """y = forward(x, rng), with a backward that runs ``forward`` again.
-
-    ``forward`` returns y and its ``backward(dy)``.  Keeps x.
-    """
+    """A model's block, with a backward that runs it forward again.  Keeps x."""
     again = deepcopy(rng)
-    y, _ = forward(x, rng)
+    y, _ = block(layer, x, rng=rng, **others)
 
     def backward(dy):
-        _, forward_backward = forward(x, deepcopy(again))
-        return forward_backward(dy)
+        _, block_backward = block(layer, x, rng=deepcopy(again), **others)
+        return block_backward(dy)
 
     return y, backward
 
 
-def has_known_blocks(model: object) -> bool:
-    """Whether the blocks of a model are those that :class:`Packed` calls."""
-    return type(model) in (GPT, Llama, Variant)
-
-
 class Packed:
-    """A GPT, a Llama or a variant in fine-tuning.
+    """A model of blocks in fine-tuning.  With ``recompute``, they run again for their backward."""
 
-    With ``recompute``, blocks run again for their backward.
-
-    Raises TypeError for any other model, even a subclass, because its blocks may differ.
-    """
-
-    def __init__(self, model: GPT | Llama | Variant, recompute: bool = False) -> None:
-        if not has_known_blocks(model):
-            raise TypeError(
-                f"model: expected a GPT, a Llama or a Variant, found {type(model).__name__}"
-            )
+    def __init__(self, model: Any, recompute: bool = False) -> None:
         self.model, self.recompute = model, recompute
 
     def loss(
@@ -193,27 +177,14 @@ class Packed:
         self, ids: Ids, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[NDArray, Backward]:
         """The model's ``hidden``: ids (B, T) -> y (B, T, D).  ``backward(dy)`` -> gradients."""
-        c, p = self.model.config, self.model.params
-        checks.fits_context(ids.shape[1] if lengths is None else int(lengths.max()), c.context)
-        places = np.arange(ids.shape[1]) if lengths is None else positions(lengths)
-        places = np.broadcast_to(places, ids.shape)
-        x, embed_backward = self.model.embed(ids, places, rng)
-        backwards = {}
-        for layer in range(c.layers):
-            mask = c.mask_of(layer) if isinstance(c, VariantConfig) else CAUSAL
-            attend = attend_by(mask) if lengths is None else attend_within(lengths, mask)
+        model = self.model
+        if self.recompute:
+            model = with_block(model, partial(recomputed, model.block))
+        if lengths is None:
+            return model.hidden(ids, rng)
+        checks.fits_context(int(lengths.max()), model.config.context)
 
-            def forward(x: NDArray, rng: Rng, layer: int = layer, attend: Attend = attend) -> Any:
-                return self.model.block(layer, x, places, rng, attend)
+        def attend(layer: int) -> Attend:
+            return attend_within(lengths, model.mask(layer))
 
-            run = partial(recomputed, forward) if self.recompute else forward
-            x, backwards[f"blocks.{layer}"] = run(x, rng)
-        y, norm_backward = norm(p, "norm", x, getattr(c, "eps", EPS))
-
-        def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
-            of_tables = {} if dx is None else embed_backward(dx)
-            return merge_gradients(of_norm, of_blocks, of_tables)
-
-        return y, backward
+        return model.hidden(ids, rng, positions(lengths)[None], attend)

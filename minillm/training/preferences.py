@@ -58,7 +58,6 @@ class PreferenceTask(BatchesInEpochs):
     ):
         self.model, self.beta = Packed(model, recompute), beta
         self.training, self.validation = training, validation
-        self.measures: dict[str, float] = {}
         super().__init__([_length(pair) for pair in training], tokens, seed)
         self.groups = batches_of([_length(p) for p in validation], tokens, range(len(validation)))
         self._reference: NDArray | None = None  # (training + validation, 2)

@@ -4,10 +4,10 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 from minillm.errors import escaped
+from minillm.training.task import Task
 
 _REFRESH_SECONDS = 0.1
 
@@ -65,12 +65,7 @@ class ProgressDisplay:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.bar.close()
 
     def update(self, done: float, at: float, loss: float, items: int, seconds: float) -> None:
@@ -92,10 +87,13 @@ class ProgressDisplay:
             f"{self.rate:,.0f} {self.unit}s/s  {minutes_and_seconds(left)} left",
         )
 
-    def validated(self, at: float, loss: float, measures: Mapping[str, float] = {}) -> None:
-        """Write a line for a validation, with other measures such as the accuracy."""
+    def validated(self, at: float, loss: float, task: Task) -> None:
+        """Write a line for a validation, with the measures of the task, and its sample."""
         training = {} if self.loss is None else {"training": self.loss}
-        self.line(at, training | {"validation": loss} | dict(measures))
+        self.line(at, training | {"validation": loss} | dict(task.measures))
+        text = "" if self.quiet else task.sample()
+        if text:
+            self.bar.write(f"  {escaped(text)}", file=sys.stderr)
 
     def line(self, at: float, values: Mapping[str, float]) -> None:
         """Write a line that stays when the bar moves on."""
@@ -104,12 +102,6 @@ class ProgressDisplay:
         parts = [f"{name} {value:.3f}" for name, value in values.items()]
         parts += [f"{self.rate:,.0f} {self.unit}s/s"] if self.rate else []
         self.bar.write(f"{self.position.format(at)}: {', '.join(parts)}", file=sys.stderr)
-
-    def sampled(self, task: Any) -> None:
-        """Write the sample of the task, if it has one."""
-        text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
-        if text:
-            self.bar.write(f"  {escaped(text)}", file=sys.stderr)
 
 
 def minutes_and_seconds(seconds: float) -> str:

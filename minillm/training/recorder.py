@@ -82,10 +82,8 @@ class Recorder:
         loss = self.task.validation_loss() if ranks().rank == 0 else math.nan
         loss = ranks().gather(loss)[0]
         summary.validation_seconds += self._now() - started_at
-        measures = getattr(self.task, "measures", {})
-        self.display.validated(self._position(), loss, measures)
-        self.display.sampled(self.task)
-        self._log(validation_loss=loss, **measures)
+        self.display.validated(self._position(), loss, self.task)
+        self._log(validation_loss=loss, **self.task.measures)
         if not loss < summary.best_loss:
             summary.waited += 1
             return

@@ -52,7 +52,6 @@ class RewardTask(BatchesInEpochs):
         self.group, self.beta = group, beta
         held_out = max(1, len(questions) // 10)
         self.questions, self.held_out = list(questions[:-held_out]), list(questions[-held_out:])
-        self.measures: dict[str, float] = {}
         super().__init__([1] * len(self.questions), questions_at_once, seed)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:

@@ -1,32 +1,8 @@
-"""A task: a model and its data, as the training loop sees them.
+"""A task: a model and its data, as the training loop sees them."""
 
-To train something new, write the four methods of :class:`Task`.
-:class:`minillm.training.language_model.LanguageModelTask` is a good example.
-
-- ``training_loss(rng)`` takes the next batch, runs the model's forward pass, and returns the loss,
-  its backward, and the number of tokens.  The loss is the mean over these.  Random numbers
-  (dropout, shuffling) come only from ``rng``.  In a job of several ranks, each computes the loss of
-  its own rows: see :mod:`minillm.training.parallel`.  A task may ignore ranks: each then computes
-  the whole batch, which is correct, but no faster.
-- ``validation_loss()`` is the mean loss over the held-out data, without dropout.
-- ``state()`` and ``restore(...)`` save and restore everything that the task changes from step to
-  step, such as the position in the data or a hidden state.  With these, a resumed run of a number
-  of steps gives the same bits as an uninterrupted one.
-
-Four more attributes are optional:
-
-- ``batches_per_epoch`` is the number of batches in the training data.  Without it, a run has no
-  epochs.
-- ``measures``, a dictionary that ``validation_loss`` fills, is shown and logged with the loss.
-- ``sample()`` is a line of text to show after each validation.
-- ``begin_step(batches)`` is called before the batches of each step.  A loss needs it if a part of
-  it is not a mean over the tokens: the weight of that part depends on all batches of the step.
-
-A task must not keep a backward, so that the arrays of one batch are freed before the next.
-"""
-
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -34,18 +10,41 @@ from minillm.errors import short
 from minillm.layers.types import Backward
 
 
-class Task(Protocol):
-    """A model and its data."""
+class Task:
+    """A model and its data.  To train something new, write the four methods.
 
-    def training_loss(
-        self, rng: np.random.Generator
-    ) -> tuple[float | np.floating, Backward, int]: ...
+    :class:`minillm.training.language_model.LanguageModelTask` is a good example.  A task must not
+    keep a backward, so that the arrays of one batch are freed before the next.
+    """
 
-    def validation_loss(self) -> float: ...
+    batches_per_epoch: int | None = None  # None: a run has no epochs
+    measures: Mapping[str, float] = MappingProxyType({})  # of the last validation, to show and log
+    sample: Callable[[], str] = str  # a line of text to show after each validation
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict]: ...
+    def training_loss(self, rng: np.random.Generator) -> tuple[Any, Backward, int]:
+        """The loss of the next batch, its backward, and the number of tokens.
 
-    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None: ...
+        The loss is the mean over these.  Random numbers (dropout, shuffling) come only from rng.
+        In a job of several ranks, each computes the loss of its own rows: see
+        :mod:`minillm.training.parallel`.  A task may ignore ranks: each then computes the whole
+        batch, which is correct, but no faster.
+        """
+        raise NotImplementedError
+
+    def validation_loss(self) -> float:
+        """The mean loss over the held-out data, without dropout."""
+        raise NotImplementedError
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Everything that the task changes from step to step, such as its position in the data.
+
+        With it, a resumed run of a number of steps gives the same bits as an uninterrupted one.
+        """
+        raise NotImplementedError
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        raise NotImplementedError
 
 
 def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import DivergedError, InputError
 from minillm.models.word2vec import Word2Vec
-from minillm.training.checkpoints import Store, copy_arrays, numbers_from, reading_checkpoint
+from minillm.training.checkpoints import Count, Loss, Number, Store, copy_arrays, reading_checkpoint
 from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 from minillm.training.word2vec_corpus import Corpus, WordCounts, encode_sentences
@@ -27,11 +28,11 @@ LINES = 10  # the lines that report the loss, evenly over a run
 class Progress:
     """The sentences and words of all epochs so far, and the sum of the losses."""
 
-    sentences: int = 0
-    words: int = 0
-    loss: float = 0.0  # since the last line of metrics
-    predictions: int = 0
-    seconds: float = 0.0
+    sentences: Count = 0
+    words: Count = 0
+    loss: Loss = 0.0  # since the last line of metrics
+    predictions: Count = 0
+    seconds: Number = 0.0
 
 
 # --- training -------------------------------------------------------------------
@@ -140,4 +141,4 @@ def restore_progress(store: Store, model: Word2Vec) -> Progress:
     name = str(store.resume_path)
     copy_arrays(arrays, model.params, name)
     with reading_checkpoint(name):
-        return numbers_from(Progress, values["progress"])
+        return msgspec.convert(values["progress"], Progress)

@@ -10,7 +10,7 @@ from published import of_pairs
 
 import minillm
 from minillm.cli import main
-from minillm.decoding import LlamaReader
+from minillm.decoding import CausalReader
 from minillm.errors import InputError
 from minillm.formats.peft import read_adapter, write_adapter
 from minillm.models.llama import Llama, LlamaConfig
@@ -96,13 +96,13 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
     export_llama(model, tokenizer, tmp_path / "theirs")
     assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 0
     run, read = minillm.load(tmp_path / "run"), []
-    original = LlamaReader.read
+    original = CausalReader.read
 
     def noted(reader, ids, state):
         read.append(ids.tolist())
         return original(reader, ids, state)
 
-    monkeypatch.setattr(LlamaReader, "read", noted)
+    monkeypatch.setattr(CausalReader, "read", noted)
     assert "".join(run.write("ab", length=1, temperature=0, stop=["c"]))[:2] == "ab"
     assert read[0] == [[256, *b"ab"]]
     assert "".join(run.write("", length=1, temperature=0))[:3] != "<s>"

@@ -1,19 +1,14 @@
-"""``minillm tokenize``, called as a user calls it, and killed."""
+"""``minillm tokenize``, called as a user calls it."""
 
 import gzip
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
 from minillm.cli import main
 from minillm.data import Shards
-from minillm.runs.folder import held
 from minillm.text import Characters, byte_pairs, load_tokenizer
 
 TEXT = "".join(f"line {k} of a text\n" for k in range(20_000))
@@ -46,10 +41,9 @@ def test_it_says_what_there_is(paths, tmp_path, capsys):
     rate = rf"{len(TEXT):,} tokens in [0-9.]+ s: [0-9,]+ per second\n"
     assert re.fullmatch(rate, output.removeprefix(report))
     np.testing.assert_array_equal(Shards(out)[:], Characters.from_text(TEXT).encode(TEXT))
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.bin")}
-    assert main(tokenize(paths, out, "--shard-bytes", "200000")) == 0  # it is complete
-    assert capsys.readouterr().out == report
-    assert {path: path.stat().st_mtime_ns for path in out.glob("*.bin")} == before
+    assert main(tokenize(paths, out)) == 2
+    assert f"{out}: expected the name of a new folder" in capsys.readouterr().err
+    assert main(tokenize(paths, out, "--overwrite")) == 0
 
 
 def test_the_vocabulary_of_shards_is_a_tokenizer(paths, tmp_path, capsys):
@@ -57,40 +51,6 @@ def test_the_vocabulary_of_shards_is_a_tokenizer(paths, tmp_path, capsys):
     assert main(tokenize(paths, first)) == 0
     assert main(tokenize((paths[0], str(first)), second)) == 0
     assert Shards(first).sha256 == Shards(second).sha256
-
-
-@pytest.mark.deep
-def test_after_kills_it_ends_with_the_same_bytes(paths, tmp_path):
-    options = ["--shard-bytes", "6000"]
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert main(tokenize(paths, whole, *options)) == 0
-    wanted = 5
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "minillm", *tokenize(paths, out, *options)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        while len(list(out.glob("*.bin"))) < wanted and process.poll() is None:
-            time.sleep(0.001)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        wanted = len(list(out.glob("*.bin"))) + 5
-    assert len(list(out.glob("*.bin"))) < len(list(whole.glob("*.bin")))
-    assert main(tokenize(paths, out, *options)) == 0
-    for path in whole.iterdir():
-        assert (out / path.name).read_bytes() == path.read_bytes()
-    assert {p.name for p in out.glob("[!.]*")} == {p.name for p in whole.iterdir()}
-
-
-def test_a_folder_that_another_command_is_writing_into_is_refused(paths, tmp_path, capsys):
-    out = tmp_path / "out"
-    with held(out):
-        assert main(tokenize(paths, out)) == 2
-        assert f"{out}: it is in use by process " in capsys.readouterr().err
-        assert [path.name for path in out.iterdir()] == [".minillm-lock"]
-    assert main(tokenize(paths, out)) == 0
 
 
 def test_compressed_lines_are_documents(paths, tmp_path, capsys):
@@ -118,9 +78,9 @@ def test_bad_input(paths, tmp_path, capsys):
         (tokenize((str(tmp_path / "binary"), run), out), "binary: expected UTF-8 text"),
         (tokenize((text, str(tmp_path / "none")), out), "none"),
         (tokenize((text, str(tmp_path / "damaged")), out), "vocabulary.json"),
-        (tokenize(paths, ""), "--out: expected a folder, found an empty name"),
-        (tokenize(paths, text), "text: expected a folder, found a file"),
-        (tokenize(paths, run), "expected a new or empty folder, found 'vocabulary.json' in it"),
+        (tokenize(paths, ""), "expected the name of a folder, found an empty one"),
+        (tokenize(paths, text), "text: expected the name of a new folder"),
+        (tokenize(paths, run), "expected the name of a new folder, but it exists already"),
         (tokenize(paths, out, "--shard-bytes", "0"), "--shard-bytes"),
     ):
         try:

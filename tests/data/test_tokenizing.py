@@ -1,4 +1,4 @@
-"""A corpus in shards: every token once, whatever the files and the kills."""
+"""A corpus in shards: every token once, whatever the files."""
 
 import gzip
 import json
@@ -6,7 +6,6 @@ import os
 import random
 import threading
 from collections import Counter
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -141,43 +140,17 @@ def test_every_token_once(tmp_path_factory, contents, part, block, kind):
     assert shards.source["documents"] == len(texts)
 
 
-@pytest.mark.deep
-def test_after_kills_it_ends_with_the_same_bytes(tmp_path, small):
-    files, _ = corpus(tmp_path)
-    whole = write_shards(tmp_path / "whole", files, VOCABULARY, 60)
-    out, kept = tmp_path / "out", [0]
-    for pieces in range(5, 120, 9):
-        with suppress(Killed):
-            write_shards(out, files, Dying(pieces), 60)
-        kept.append(len(list(out.rglob("*.bin"))))
-    assert len(set(kept)) > 4
-    assert kept == sorted(kept)
-    write_shards(out, files, VOCABULARY, 60)
-    assert files_of(out) == files_of(whole.path)
-    write_shards(out, files, Dying(0), 60)  # complete: nothing is encoded again
-
-
-def test_continuing_with_another_text_is_refused(tmp_path, small):
+def test_an_interruption_leaves_nothing_or_the_earlier_shards(tmp_path, small):
     files, _ = corpus(tmp_path)
     out = tmp_path / "out"
-    with pytest.raises(Killed):
-        write_shards(out, files, Dying(40), 60)
-    before = files_of(out)
-    assert len(before) > 4
-    text = (tmp_path / "0.txt").read_text()
-    for changed in ("h" + text[1:], text[:4], text[4:]):
-        (tmp_path / "0.txt").write_text(changed)
-        with pytest.raises(
-            InputError, match=r"expected the shards of this text.* found others: give overwrite"
-        ):
-            write_shards(out, files, VOCABULARY, 60)
-        assert files_of(out) == before
-    (tmp_path / "0.txt").write_text(text)
-    with pytest.raises(InputError, match="expected the shards of this text"):
-        write_shards(out, files, VOCABULARY, 60, documents="line")
-    write_shards(out, files, VOCABULARY, 60)
-    with pytest.raises(InputError, match="expected the shards of this text"):  # complete, too
-        write_shards(out, files[1:], VOCABULARY, 60)
+    for overwrite in (False, True):
+        before = {path.name for path in tmp_path.iterdir()}, files_of(out)
+        with pytest.raises(Killed):
+            write_shards(out, files, Dying(40), 60, overwrite)
+        assert ({path.name for path in tmp_path.iterdir()}, files_of(out)) == before
+        write_shards(out, files, VOCABULARY, 60, overwrite)
+    with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
+        write_shards(out, files, VOCABULARY, 60)
 
 
 def test_errors_in_the_input_write_nothing(tmp_path, small):
@@ -206,7 +179,3 @@ def test_a_pipe_is_read_once(tmp_path, small):
     shards = write_shards(tmp_path / "out", files, VOCABULARY, 60)
     feeding.join()
     assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
-    with pytest.raises(
-        InputError, match=r"expected the shards of this text.* found others: give overwrite"
-    ):
-        write_shards(tmp_path / "out", files, VOCABULARY, 60)

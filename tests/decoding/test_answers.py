@@ -4,7 +4,7 @@ import pytest
 from chatting import TEMPLATE, TOKENIZER, model, user
 
 from minillm.decoding import Chat, Sampling
-from minillm.decoding.answers import AT_ONCE, answers
+from minillm.decoding.batch import AT_ONCE
 from minillm.errors import InputError
 
 QUESTIONS = [
@@ -25,8 +25,10 @@ def has_many(text):
 @pytest.mark.parametrize("is_enough", [None, has_many])
 def test_answers_are_the_same_as_alone(chat, is_enough):
     assert len(QUESTIONS) > AT_ONCE
-    together = list(answers(chat, QUESTIONS, 20, GREEDY, is_enough))
-    alone = [one for talk in QUESTIONS for one in answers(chat, [talk], 20, GREEDY, is_enough)]
+    together = list(chat.answers(QUESTIONS, 20, GREEDY, enough=is_enough))
+    alone = [
+        one for talk in QUESTIONS for one in chat.answers([talk], 20, GREEDY, enough=is_enough)
+    ]
     assert together == alone
     whole = ["".join(chat.answer(talk, 20, GREEDY)) for talk in QUESTIONS]
     if is_enough is None:
@@ -41,7 +43,7 @@ def test_answers_are_the_same_as_alone(chat, is_enough):
 
 def test_an_error_and_nothing_are_their_own_answers(chat):
     error = InputError("no conversation")
-    found = list(answers(chat, [QUESTIONS[0], error, None, QUESTIONS[1]], 5, GREEDY))
+    found = list(chat.answers([QUESTIONS[0], error, None, QUESTIONS[1]], 5, GREEDY))
     assert found[1:3] == [error, ""]
     assert found[::3] == ["".join(chat.answer(talk, 5, GREEDY)) for talk in QUESTIONS[:2]]
 
@@ -54,6 +56,6 @@ def test_conversations_are_read_as_they_are_needed(chat):
             taken.append(talk)
             yield talk
 
-    found = answers(chat, asked(), 3, GREEDY)
+    found = chat.answers(asked(), 3, GREEDY)
     assert isinstance(next(found), str)
     assert len(taken) < len(QUESTIONS)

@@ -7,8 +7,8 @@ from fake_models import TinyLanguageModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Reader, Sampling, Text, batch, write
-from minillm.decoding.batch import Batch, Kept
+from minillm.decoding import Continuation, Reader, Sampling, batch, write
+from minillm.decoding.batch import Batch, PrefixCache
 from minillm.decoding.cache import gathered
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError
@@ -21,7 +21,7 @@ TEXTS = st.lists(st.tuples(PROMPTS, st.integers(1, 12), st.integers(0, 5)), min_
 
 def alone(prompt, length, sampling, stop=()):
     """The ids of a text whose prompt is read whole, and that is written by itself."""
-    text = Text(list(prompt), length, sampling, frozenset(stop), [3])
+    text = Continuation(list(prompt), length, sampling, frozenset(stop), [3])
     list(write(READER, text))
     return text.ids
 
@@ -30,9 +30,14 @@ def alone(prompt, length, sampling, stop=()):
 @settings(max_examples=10)
 def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
     """Each joins after some steps; prompts are read in parts."""
-    some = Batch(READER, Kept(READER, most))
+    some = Batch(READER, PrefixCache(READER, most))
     waiting = [
-        (at, Text(prompt, length, Sampling(temperature=0.0 if greedy else 1.0, seed=k), banned=[3]))
+        (
+            at,
+            Continuation(
+                prompt, length, Sampling(temperature=0.0 if greedy else 1.0, seed=k), banned=[3]
+            ),
+        )
         for k, (prompt, length, at) in enumerate(texts)
     ]
     given_ones = {text: (list(text.ids), text.left, text.sampling) for _, text in waiting}
@@ -61,9 +66,9 @@ def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
     free = alone([1, 2], 20, sampling)
     free = free[: 1 + free.index(free[15], 2)]
     assert len(free) > 8
-    kept, learned = Kept(READER), []
+    kept, learned = PrefixCache(READER), []
     some = Batch(READER, kept)
-    text = Text([1, 2], 20, sampling, frozenset({free[-1]}), [3])
+    text = Continuation([1, 2], 20, sampling, frozenset({free[-1]}), [3])
     monkeypatch.setattr(text.speculation, "learn", lambda *counts: learned.append(counts))
     monkeypatch.setattr(
         text.speculation,
@@ -82,11 +87,11 @@ def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
 
 def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
     free = alone([1, 2], 12, Sampling(temperature=0))
-    some = Batch(READER, Kept(READER))
+    some = Batch(READER, PrefixCache(READER))
     texts = [
-        Text([1, 2], 12, Sampling(temperature=0), frozenset({free[7]}), [3]),
-        Text([4, 2], 50, Sampling(temperature=0), banned=[3]),
-        Text([5] * 600, 50),
+        Continuation([1, 2], 12, Sampling(temperature=0), frozenset({free[7]}), [3]),
+        Continuation([4, 2], 50, Sampling(temperature=0), banned=[3]),
+        Continuation([5] * 600, 50),
     ]
     for text in texts:
         some.add(text)
@@ -101,8 +106,8 @@ def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
 
 def test_the_part_of_a_prompt_that_was_read_is_kept(monkeypatch):
     monkeypatch.setattr(batch, "PART", 5)
-    kept, prompt = Kept(READER), list(range(9)) * 2
-    some, text = Batch(READER, kept), Text(prompt, 4)
+    kept, prompt = PrefixCache(READER), list(range(9)) * 2
+    some, text = Batch(READER, kept), Continuation(prompt, 4)
     some.add(text)
     assert some.step() == some.step() == []
     some.remove(text)
@@ -119,9 +124,9 @@ def test_the_part_of_a_prompt_that_was_read_is_kept(monkeypatch):
 def test_prompts_that_are_scored_together(prompts, lengths, part):
     """The scores are those of a pass over each alone, and its text goes on as it would alone."""
     sampling = Sampling(temperature=0.0)
-    some, kept = Batch(READER, Kept(READER)), []
+    some, kept = Batch(READER, PrefixCache(READER)), []
     for prompt, length in zip(prompts, lengths, strict=False):
-        text = Text(list(prompt), length, sampling, banned=[3], top=2, scores_prompt=True)
+        text = Continuation(list(prompt), length, sampling, banned=[3], top=2, scores_prompt=True)
         kept.append(text)
         some.add(text)
     assert len(some) == len(prompts)
@@ -145,8 +150,8 @@ def test_prompts_that_are_scored_together(prompts, lengths, part):
 
 def test_texts_whose_prompts_are_scored_may_be_removed_at_any_time(monkeypatch):
     monkeypatch.setattr(batch, "PART", 4)
-    some = Batch(READER, Kept(READER))
-    texts = [Text([1] * 20, 5, scores_prompt=True) for _ in range(4)]
+    some = Batch(READER, PrefixCache(READER))
+    texts = [Continuation([1] * 20, 5, scores_prompt=True) for _ in range(4)]
     for text in texts[:3]:
         some.add(text)
     some.step()
@@ -168,11 +173,11 @@ def test_a_prompt_of_several_texts_is_read_once(monkeypatch):
         return original(self, ids, state)
 
     monkeypatch.setattr(type(READER), "read", counting)
-    some, prompt = Batch(READER, Kept(READER)), [1, 2, 3, 4, 5, 6, 7, 8]
-    texts = [Text(list(prompt), 3, Sampling(seed=k), banned=[3]) for k in range(3)]
+    some, prompt = Batch(READER, PrefixCache(READER)), [1, 2, 3, 4, 5, 6, 7, 8]
+    texts = [Continuation(list(prompt), 3, Sampling(seed=k), banned=[3]) for k in range(3)]
     for text in texts:
         some.add(text)
-    other = Text([*prompt[:-1], 9], 3, Sampling(seed=0), banned=[3])
+    other = Continuation([*prompt[:-1], 9], 3, Sampling(seed=0), banned=[3])
     some.add(other)
     assert len(some) == 4
     some.remove(texts.pop())
@@ -209,12 +214,16 @@ class Failing:
 
 def test_a_text_that_fails_ends_alone():
     errors = [InputError("no token"), RuntimeError("a defect")]
-    some, prompts = Batch(READER, Kept(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
+    some, prompts = Batch(READER, PrefixCache(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
     texts = [
-        Text(list(prompt), 8, Sampling(temperature=0), banned=[3], adjustments=[Failing(error)])
+        Continuation(
+            list(prompt), 8, Sampling(temperature=0), banned=[3], adjustments=[Failing(error)]
+        )
         for prompt, error in zip(prompts[:2], errors, strict=True)
     ]
-    texts += [Text(list(prompt), 8, Sampling(temperature=0), banned=[3]) for prompt in prompts[2:]]
+    texts += [
+        Continuation(list(prompt), 8, Sampling(temperature=0), banned=[3]) for prompt in prompts[2:]
+    ]
     for text in texts:
         some.add(text)
     while len(some):
@@ -246,12 +255,12 @@ class Counter:
 
 def written(model, prompt, length, *options, **values):
     sampling = Sampling(**{"temperature": 1.0, "seed": 0, **values})
-    return list(write(model, Text(list(prompt), length, sampling, *options)))
+    return list(write(model, Continuation(list(prompt), length, sampling, *options)))
 
 
 def test_a_prompt_is_read_at_once_and_nothing_after_the_last_id():
     model = Counter()
-    ids = write(model, Text([4, 4, 1], 3, Sampling(temperature=0)))
+    ids = write(model, Continuation([4, 4, 1], 3, Sampling(temperature=0)))
     assert next(ids) == 2
     assert model.reads == [[[4, 4, 1]]]  # each is yielded when it is drawn
     assert list(ids) == [3, 4]
@@ -281,9 +290,9 @@ def test_one_seed_writes_one_text_and_banned_ids_are_never_drawn():
     assert 2 not in written(Counter(), [0], 60, frozenset(), [2], seed=1)
 
 
-def test_nothing_to_continue():
-    with pytest.raises(ValueError, match=r"^Text: ids: expected one or more, found none$"):
-        Text([], 3)
+def test_nothing_continuation():
+    with pytest.raises(ValueError, match=r"^Continuation: ids: expected one or more, found none$"):
+        Continuation([], 3)
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_p": 0.5}])

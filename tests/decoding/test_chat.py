@@ -10,8 +10,7 @@ from chatting import SPECIALS, TEMPLATE, TOKENIZER, assistant, model, system, us
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minillm.decoding import Chat, Reader, Sampling, Text, write
-from minillm.decoding.answers import answers
+from minillm.decoding import Chat, Continuation, Reader, Sampling, write
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError
 
@@ -46,7 +45,7 @@ def expected_answer(messages, length, sampling, context=128):
     """By a text whose conversation is read whole."""
     ids = TEMPLATE.encode(TOKENIZER, messages).tolist()
     ends = frozenset(TEMPLATE.ends(TOKENIZER))
-    text = Text(ids, min(length, context - len(ids)), sampling, ends)
+    text = Continuation(ids, min(length, context - len(ids)), sampling, ends)
     special = [TOKENIZER.id_of(text.encode()) for text in SPECIALS]
     written = write(model(context=context), text)
     return TOKENIZER.decode(id for id in written if id not in special)
@@ -150,7 +149,7 @@ def test_a_last_turn_that_does_not_fit_is_an_error():
 
 
 def written(some, ids, length=None):
-    return list(write(some.reader, some.to_continue(ids.tolist(), length, GREEDY), some.kept))
+    return list(write(some.reader, some.continuation(ids.tolist(), length, GREEDY), some.prefixes))
 
 
 def test_an_answer_ends_with_the_context():
@@ -181,17 +180,18 @@ def test_an_answer_belongs_to_its_grammar(seed):
     value = json.loads(text)
     assert len(value) <= 4
     assert set(value) <= {"cat", 12}
-    together = answers(some, [talk, talk], 100, sampling, grammar=grammar)
+    together = some.answers([talk, talk], 100, sampling, grammar)
     assert list(together) == [text, text]
     cut = answer(some, talk, 2, sampling, grammar=grammar)
     assert text.startswith(cut)
 
 
 def test_pieces_are_whole_characters_and_no_special_tokens():
-    some = chat()
     ids = [TOKENIZER.id_of(bytes([value])) for value in "né😀".encode()]
     start = TOKENIZER.id_of(b"<|im_start|>")
-    assert list(some.text(iter([*ids[:2], start, *ids[2:]]))) == ["n", "é", "😀"]
+    pieces = Pieces(TOKENIZER)
+    found = [pieces.add(token) for token in [*ids[:2], start, *ids[2:]]]
+    assert [piece for piece in found if piece] == ["n", "é", "😀"]
 
 
 def test_pieces_show_a_special_token_if_it_is_named():

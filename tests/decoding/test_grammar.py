@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 pytest.importorskip("llguidance")
 
 from minillm.decoding.batch import write
+from minillm.decoding.continuation import Continuation
 from minillm.decoding.grammar import ANY_OBJECT, LARGEST, Grammar, json_rules, tokens_of
-from minillm.decoding.text import Text
 from minillm.errors import InputError
 from minillm.text import byte_pairs
 
@@ -179,7 +179,9 @@ def test_a_text_is_complete_or_ends_with_an_error():
         def read(self, ids, state):
             return np.zeros((len(ids), len(BYTES))), state
 
-    text = Text([0], 20, stop=frozenset([END]), adjustments=[grammar_of({"const": "hi"}).start()])
+    text = Continuation(
+        [0], 20, stop=frozenset([END]), adjustments=[grammar_of({"const": "hi"}).start()]
+    )
     assert b"".join(BYTES[number] for number in write(Even(), text)) == b'"hi"'
     assert text.ended == "stop"
 
@@ -195,7 +197,7 @@ def test_a_text_is_complete_or_ends_with_an_error():
             return b"<end>" if number == 0 else bytes([number]) if number != ord("y") else b""
 
     grammar = grammar_of({"const": "hey"}, tokens=tokens_of(Lacking(), [0]))
-    text = Text([1], 20, stop=frozenset([0]), adjustments=[grammar.start()])
+    text = Continuation([1], 20, stop=frozenset([0]), adjustments=[grammar.start()])
     with pytest.raises(InputError, match=r"^schema: expected a token that may come n"):
         list(write(Even(), text))
     assert bytes(text.ids[1:]) == b'"he'

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.decoding import Reader, Sampling, next_probabilities
+from minillm.decoding.continuation import Continuation
 from minillm.decoding.penalties import Bias, Occurrences, penalised
-from minillm.decoding.text import Text
 
 LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12).map(np.array)
 TEXTS = st.lists(st.integers(0, 100), max_size=20)
@@ -64,7 +64,7 @@ def test_adjustments_act_one_after_the_other_on_what_has_been_drawn():
     model = TinyLanguageModel(5)
     logits, _ = Reader(model).read(np.array([[1, 2]]), Reader(model).zero_state(1))
     first, second = Noting(4), Noting(3)
-    text = Text([1, 2], 3, GREEDY, banned=[0], adjustments=[first, second])
+    text = Continuation([1, 2], 3, GREEDY, banned=[0], adjustments=[first, second])
     for _ in range(3):
         text.draw(logits[0])
     assert text.ids == [1, 2, 3, 3, 3]  # the lower of two equals
@@ -77,7 +77,7 @@ def test_penalties_change_what_is_drawn():
     logits = np.array([1.0, 0.8, 0.5])
 
     def drawn(*adjustments):
-        text = Text([0], 6, GREEDY, adjustments=adjustments)
+        text = Continuation([0], 6, GREEDY, adjustments=adjustments)
         return [text.draw(logits) for _ in range(6)]
 
     assert drawn() == [0] * 6

@@ -5,8 +5,7 @@ import pytest
 from fake_models import TinyDecoder, TinyLanguageModel
 
 from minillm import use_kernels
-from minillm.decoding import Decoder, GPTReader, LlamaReader, Reader, TransformerDecoder
-from minillm.decoding.causal import VariantReader
+from minillm.decoding import CausalReader, Decoder, Reader, TransformerDecoder
 from minillm.decoding.mamba_reader import PART, MambaReader
 from minillm.decoding.recurrent import (
     CaptionDecoder,
@@ -30,17 +29,17 @@ V = 6
 SIZES = {"context": 20, "layers": 2, "heads": 2, "width": 8}
 LM, PAIRS = LanguageModelConfig, EncoderDecoderConfig
 OF_TEXT = {
-    "gpt": (GPT, GPTConfig(V, **SIZES), GPTReader),
-    "llama": (Llama, LlamaConfig(V, **SIZES), LlamaReader),
-    "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), LlamaReader),
-    "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), VariantReader),
+    "gpt": (GPT, GPTConfig(V, **SIZES), CausalReader),
+    "llama": (Llama, LlamaConfig(V, **SIZES), CausalReader),
+    "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), CausalReader),
+    "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), CausalReader),
     "gemma": (
         *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
-        VariantReader,
+        CausalReader,
     ),
     "gemma, n-grams": (
         *(Variant, VariantConfig(V, **SIZES, family="gemma3", ngrams=3)),
-        VariantReader,
+        CausalReader,
     ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
     "lstm, one-hot": (LanguageModel, LM(V, 0, 5, layers=2, cell="lstm"), RecurrentReader),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minillm.decoding import Sampling, Text, next_probabilities, sample, sampling, write
+from minillm.decoding import Continuation, Sampling, next_probabilities, sample, sampling, write
 from minillm.decoding.sampling import next_probabilities_fast
 from minillm.errors import InputError
 from minillm.option import option
@@ -151,7 +151,7 @@ def test_rules_act_one_after_the_other():
 
 
 def test_a_text_pays_for_what_it_has_read_and_written():
-    text = Text([1, 4], 3, Sampling(temperature=0, repetition_penalty=10.0))
+    text = Continuation([1, 4], 3, Sampling(temperature=0, repetition_penalty=10.0))
     assert list(write(TinyModel(), text)) == [2, 0, 1]
 
 
@@ -170,7 +170,7 @@ def test_a_new_rule_is_one_function_and_one_field(monkeypatch):
     p = next_probabilities(LOGITS, top_a=0.5)
     whole = softmax(LOGITS)
     np.testing.assert_array_equal(p > 0, whole >= 0.5 * whole.max() ** 2)
-    text = Text([0], 3, Mine(top_a=1.9, temperature=1.0))
+    text = Continuation([0], 3, Mine(top_a=1.9, temperature=1.0))
     assert list(write(TinyModel(), text)) == [1, 1, 1]
     with pytest.raises(InputError, match="top_a: expected"):
         Mine(top_a=11.0)

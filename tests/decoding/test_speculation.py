@@ -6,7 +6,7 @@ from chatting import model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Reader, Sampling, Text, batch, speculation, write
+from minillm.decoding import Continuation, Reader, Sampling, batch, speculation, write
 from minillm.decoding.speculation import OF_GUESS, ORDERS, SHARE, OwnNGrams, Speculation
 from minillm.models.llama import Llama, LlamaConfig
 
@@ -29,7 +29,7 @@ class Script(Speculation):
 
 
 def text(prompt, length, guesses=None, sampling=None, stop=()):
-    some = Text(
+    some = Continuation(
         list(prompt), length, sampling or Sampling(temperature=1.0, seed=3), frozenset(stop)
     )
     some.speculation = Script(guesses or (lambda ids: []))
@@ -185,9 +185,8 @@ def test_only_large_models_guess(monkeypatch):
     large = Llama(config, np.random.default_rng(0))
     assert not batch.Batch(large)._guess
     monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
-    assert not batch.Batch(READER)._guess  # it reads one token at a time
     repeats = Sampling(temperature=0, repetition_penalty=0.2)
-    some, learned = Text([1, 2, 3, 4] * 8, 12, repeats), []
+    some, learned = Continuation([1, 2, 3, 4] * 8, 12, repeats), []
     monkeypatch.setattr(some.speculation, "learn", lambda *counts: learned.append(counts))
     monkeypatch.setattr(speculation, "SHARE", 1.0)
     list(write(large, some))

@@ -114,17 +114,17 @@ def test_many_summaries_are_the_same_as_alone(chat):
 
 
 def test_a_summary_is_the_first_paragraph_of_the_answer(chat, monkeypatch):
-    def answered(chat, requests, length, sampling, is_enough):
-        for answer, enough in (
+    def answered(chat, requests, length, sampling, enough):
+        for answer, expected in (
             ("\n a\nb \n", False),
             ("\nOne. Two\n \n3", True),
             ("One. Two. No", False),
         ):
-            assert is_enough(answer) == enough
+            assert enough(answer) == expected
             assert isinstance(next(iter(requests)), list)
             yield answer
 
-    monkeypatch.setattr(page, "answers", answered)
+    monkeypatch.setattr(Chat, "answers", answered)
     found, _ = summarised(chat, "a", "b", "c", length=Length(sentences=2))
     assert found == ["a b", "One. Two", "One. Two."]
 
@@ -133,15 +133,15 @@ def test_a_summary_ends_where_it_repeats_itself(chat, monkeypatch):
     loop = "A cat sat. " + "The dog sat on the big mat and slept. " * 9
     within = "The dog " + "sat on the mat and on the log and " * 9
 
-    def answered(chat, requests, length, sampling, is_enough):
+    def answered(chat, requests, length, sampling, enough):
         for answer in (loop, within):
             list(requests)
-            enough = [end for end in range(len(answer)) if is_enough(answer[:end])]
-            assert enough == list(range(enough[0], len(answer)))
-            for end in (enough[0], enough[20], len(answer)):
+            ends = [end for end in range(len(answer)) if enough(answer[:end])]
+            assert ends == list(range(ends[0], len(answer)))
+            for end in (ends[0], ends[20], len(answer)):
                 yield answer[:end]
 
-    monkeypatch.setattr(page, "answers", answered)
+    monkeypatch.setattr(Chat, "answers", answered)
     found, _ = summarised(chat, *"abcdef", length=Length(words=60))
     assert found[:3] == ["A cat sat. The dog sat on the big mat and slept."] * 3
     assert found[3:] == ["The dog sat on the mat and on the log and"] * 3

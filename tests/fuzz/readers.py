@@ -66,7 +66,7 @@ def _use(run: Run) -> None:
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
             case "captioner":
-                captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
+                run.captions(np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
                 run.vectors.most_similar(run.vectors.words[0], topn=2)
 

@@ -1,11 +1,9 @@
 """Gradients by name, and parameters of which only some are trained."""
 
 import numpy as np
-import pytest
 
 from minillm.layers.gradients import (
     PartlyTrained,
-    backward_through,
     is_trained,
     merge_gradients,
     prefixed,
@@ -50,32 +48,3 @@ def test_names_of_an_inner_model():
     assert inner == {"a": 1, "b": 2}
     assert is_trained(inner, "a")
     assert not is_trained(inner, "b")
-
-
-@pytest.mark.parametrize("lowest", range(-1, 4))
-def test_a_backward_stops_below_the_lowest_trained_block(lowest):
-    """Block n is the lowest trained one of three; -1: a weight below them; 3: one above."""
-    reached = []
-
-    def backward_of(number):
-        def backward(dy):
-            reached.append(number)
-            return dy + 1, {f"b.{number}.W": dy}
-
-        return backward
-
-    backwards = {f"b.{number}": backward_of(number) for number in range(3)}
-    params = PartlyTrained({}, {"below.E" if lowest < 0 else f"b.{lowest}.W"})
-    dx, gradients = backward_through(params, backwards, np.zeros(1), "below")
-    assert reached == list(range(2, max(lowest, 0) - 1, -1))
-    assert {name: dW.tolist() for name, dW in gradients.items()} == {
-        f"b.{number}.W": [2 - number] for number in reached
-    }
-    assert dx is None if lowest >= 0 else dx == 3
-
-
-def test_a_backward_goes_all_the_way_where_everything_is_trained():
-    backwards = {name: lambda dy, name=name: (2 * dy, {f"{name}.W": dy}) for name in ("a", "b")}
-    dx, gradients = backward_through({}, backwards, np.ones(1), "below")
-    assert dx == 4
-    assert gradients == {"b.W": 1, "a.W": 2}

@@ -16,8 +16,7 @@ from minillm.layers import heads
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import feed_forward
 from minillm.layers.gradients import PartlyTrained
-from minillm.models import gpt, llama, variants
-from minillm.models.gpt import GPT, GPTConfig, gpt_block
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.quantised import quantise
@@ -69,17 +68,15 @@ def in_pieces(reader, ids, cuts):
     return np.concatenate(results, axis=1)
 
 
-def watch(monkeypatch, family, seen, *modules):
-    """Let ``seen`` take the backward of each block that the modules run, and run that instead."""
-    name = f"{family}_block"
-    for module in modules:
-        block = getattr(module, name)
+def watch(monkeypatch, family, seen):
+    """Let ``seen`` take the backward of each block that runs, and run that instead."""
+    Model, block = FAMILIES[family][0], FAMILIES[family][0].block
 
-        def watched(params, prefix, *others, block=block, **options):
-            y, backward = block(params, prefix, *others, **options)
-            return y, seen(prefix if family != "variant" else f"blocks.{prefix}", backward)
+    def watched(model, layer, *others, **options):
+        y, backward = block(model, layer, *others, **options)
+        return y, seen(f"blocks.{layer}", backward)
 
-        monkeypatch.setattr(module, name, watched)
+    monkeypatch.setattr(Model, "block", watched)
 
 
 # --- the page -------------------------------------------------------------------------------
@@ -94,7 +91,7 @@ def test_gradient(family, dropout):
 
 def test_the_block_of_a_gpt_has_two_branches():
     """Written line by line, it has the bits of the branches of every other Transformer."""
-    model = new("gpt")
+    model = new("gpt", dropout=0.3)
     p, x = model.params, np.random.default_rng(0).standard_normal((2, 5, 8))
     branches = {
         "blocks.0.norm_1": lambda x: heads.self_attention(
@@ -102,7 +99,7 @@ def test_the_block_of_a_gpt_has_two_branches():
         ),
         "blocks.0.norm_2": lambda x: feed_forward(p, "blocks.0.feed_forward", x),
     }
-    y, backward = gpt_block(p, "blocks.0", x, 2, 0.3, np.random.default_rng(1))
+    y, backward = model.block(0, x, None, heads.causal, np.random.default_rng(1))
     expected, expected_backward = pre_norm(p, branches, x, 0.3, np.random.default_rng(1))
     np.testing.assert_array_equal(y, expected)
     (dx, gradients), (expected_dx, others) = backward(x), expected_backward(x)
@@ -229,7 +226,7 @@ def test_no_block_below_what_is_trained_runs_backwards(family, lowest, reached, 
     def seen(prefix, backward):
         return lambda dy: ran.append(prefix) or backward(dy)
 
-    watch(monkeypatch, family, seen, {"gpt": gpt, "llama": llama, "variant": variants}[family])
+    watch(monkeypatch, family, seen)
     model = new(family, layers=3)
     model.params = PartlyTrained(model.params, {lowest})
     model.loss((texts(2, 5), texts(2, 5)))[1]()
@@ -419,12 +416,7 @@ def test_reading_keeps_nothing_for_a_backward(family, monkeypatch):
         most.append(sum(ref() is not None for ref in alive))
         return backward
 
-    modules = {
-        "gpt": (gpt, causal),
-        "llama": (llama, causal),
-        "variant": (variants, causal),
-    }[family]
-    watch(monkeypatch, family, seen, *modules)
+    watch(monkeypatch, family, seen)
     model = new(family, layers=3, context=64)
     reader = Reader(model)
     reader.read(texts(1, 40), reader.zero_state(1))

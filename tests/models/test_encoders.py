@@ -9,8 +9,8 @@ from usual import originals_deep
 
 from minillm.data.masking import Masking
 from minillm.data.passages import framed
-from minillm.decoding.encoder import read_texts
 from minillm.layers.gradients import PartlyTrained
+from minillm.layers.stack import forgetful
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig, buckets_of
 from minillm.testing import check_projections
@@ -105,7 +105,9 @@ def test_a_batch_equals_its_rows_and_padding_changes_nothing(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reading_is_the_same_without_a_backward(family):
     model, batch = new(family, dropout=0.5), batch_of([12, 4, 7])
-    np.testing.assert_array_equal(read_texts(model, *batch[:3]), model.hidden(*batch[:3])[0])
+    np.testing.assert_array_equal(
+        forgetful(model).hidden(*batch[:3])[0], model.hidden(*batch[:3])[0]
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -121,10 +123,10 @@ def test_segments_count_where_there_are_several(family):
 
 
 def test_positions():
-    ids = np.array([[0, 5, PAD, 6, 2]])
-    assert new("distilbert").positions(ids).tolist() == [[0, 1, 2, 3, 4]]
+    ids, positions = np.array([[0, 5, PAD, 6, 2]]), np.arange(5)[None]
+    assert new("distilbert").rows_of_P(ids, positions).tolist() == [[0, 1, 2, 3, 4]]
     for family in ("roberta", "mpnet"):
-        assert new(family).positions(ids).tolist() == [[2, 3, 1, 4, 5]]
+        assert new(family).rows_of_P(ids, positions).tolist() == [[2, 3, 1, 4, 5]]
         model = new(family)
         assert model.params["positions.E"].shape == (C + 2, 6)
         model.hidden(np.full((1, C), 5))  # the last row of the table

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from usual import originals_deep
 
 from minillm.layers import hashed_ngrams
+from minillm.layers.heads import causal
 from minillm.layers.norms import norm
 from minillm.look.measurements import read_gpt
-from minillm.models.llama import Llama, LlamaConfig, llama_block
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn
@@ -139,7 +140,7 @@ def test_only_distances_matter():
     x, _ = model.embed(ids)
     for layer in range(2):
         positions = np.full((2, 1), 9) + np.arange(6)
-        x, _ = llama_block(model.params, f"blocks.{layer}", x, positions, model.config)
+        x, _ = model.block(layer, x, positions, causal)
     found, _ = norm(model.params, "norm", x, model.config.eps)
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 

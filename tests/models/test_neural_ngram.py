@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from model_checks import check_model
 
-from minillm.decoding import Reader, Sampling, Text, write
+from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.training import Adam
 
@@ -68,5 +68,5 @@ def test_it_learns_a_text_by_heart():
         (loss, _), backward = model.window_loss(inputs, targets, model.zero_state(1))
         optimiser.step(backward(), 0.03)
     assert loss < 0.1
-    some = Text([4, 5], 9, Sampling(temperature=0))
+    some = Continuation([4, 5], 9, Sampling(temperature=0))
     assert list(write(model, some)) == [0, 1, 0, 2, 0, 3, 0, 4, 5]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.data import builtin_corpus, split_text
-from minillm.decoding import Sampling, Text, write
+from minillm.decoding import Continuation, Sampling, write
 from minillm.models.ngram import (
     IMPOSSIBLE,
     SMOOTHINGS,
@@ -223,13 +223,13 @@ def test_it_generates_what_it_was_trained_on():
     ids = np.concatenate([[len(vocabulary)], vocabulary.encode(text)]).astype(np.int32)
     some = model(ids, NGramConfig(len(vocabulary), 5, "mle"))
     prompt = vocabulary.encode("quic").tolist()
-    written = write(some, Text(prompt, 12, Sampling(temperature=1.0, seed=0)))
+    written = write(some, Continuation(prompt, 12, Sampling(temperature=1.0, seed=0)))
     assert vocabulary.decode(written) == "k brown fox\n"
 
 
 def test_a_sentence_that_ends_is_forgotten():
     toy = model(TOY, replace(TOY_CONFIG, smoothing="mle"))
-    ids = list(write(toy, Text([END], 30, Sampling(temperature=1.0, seed=0))))
+    ids = list(write(toy, Continuation([END], 30, Sampling(temperature=1.0, seed=0))))
     assert {tuple(ids[k : k + 3]) for k in range(0, 30, 3)} == {(A, B, END), (A, C, END)}
 
 

@@ -36,8 +36,8 @@ def pages(run):
 @pytest.mark.parametrize(
     ("Model", "config", "most"),
     [
-        (GPT, GPTConfig(11, 8, 2, 2, 8), 15),
-        (Llama, LlamaConfig(11, 8, 2, 2, width=8), 18),
+        (GPT, GPTConfig(11, 8, 2, 2, 8), 19),
+        (Llama, LlamaConfig(11, 8, 2, 2, width=8), 22),
         (Mamba, MambaConfig(11, 2, 8), 18),
     ],
 )

@@ -1,7 +1,6 @@
 """`eval --adapt` and `generate --adapt`: the figures, and that a run stays as it is."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -82,8 +81,7 @@ def test_no_token_of_a_mixture_is_learned_before_it_is_scored(runs, kind):
     other = ids.copy()
     other[t] = (other[t] + 1) % len(run.tokenizer)
     p, changed = (
-        MixtureReader(run).read(read, run.adapted(read).losses).p
-        for read in (ids, other)
+        MixtureReader(run).read(read, run.adapted(read).losses).p for read in (ids, other)
     )
     assert np.array_equal(p[: t - 1], changed[: t - 1])
     assert p[t - 1] != changed[t - 1]

@@ -622,7 +622,12 @@ def test_a_list_of_texts_gets_a_list_of_pages(runs):
         ("bert", " ", {}, "TEXT: expected one token or more"),
         ("lstm", "été", {}, "TEXT, line 1, column 1"),
         ("seq2seq", "", {}, "TEXT: expected a text of one word or more, found none"),
-        ("lstm", "the", {"target": "the"}, "target: expected a run of seq2seq or summariser or transformer"),
+        (
+            "lstm",
+            "the",
+            {"target": "the"},
+            "target: expected a run of seq2seq or summariser",
+        ),
         ("lstm", "the", {"beside": "words"}, "beside: expected a run that splits the text"),
     ],
 )

@@ -97,9 +97,7 @@ def test_no_token_is_predicted_from_itself(runs, kind, t):
     ids = run.tokenizer.encode(OTHER)
     changed = ids.copy()
     changed[t] = (changed[t] + 1) % len(run.tokenizer)
-    before, after = (
-        MixtureReader(run).read(text, run.losses_on(text)) for text in (ids, changed)
-    )
+    before, after = (MixtureReader(run).read(text, run.losses_on(text)) for text in (ids, changed))
     assert np.array_equal(before.p[: t - 1], after.p[: t - 1])  # p[0] is of the second token
     assert np.array_equal(before.weights[:, :t], after.weights[:, :t])
     assert before.p[t - 1] != after.p[t - 1]

@@ -16,7 +16,6 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
-from minillm.option import types_of
 from minillm.runs import kind as kind_module
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
@@ -136,7 +135,7 @@ def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
     ("kind", "options"),
     [
         ("bert", {}),
-        ("bert", {"next_sentence": True, "dropout": 0.1}),
+        ("bert", {"dropout": 0.1}),
         ("seq2seq", {"attention": "none", "dropout": 0.3}),
         ("seq2seq", {"attention": "dot", "dropout": 0.3}),
         ("summariser", {}),

@@ -10,7 +10,7 @@ from chatting import TOKENIZER, user
 from running_server import expected
 
 from minillm.decoding import Reader, Sampling
-from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.batch import Batch, PrefixCache
 from minillm.decoding.penalties import Bias, Occurrences
 from minillm.ops.softmax import log_softmax
 from minillm.serving import app, forms, requests
@@ -104,7 +104,7 @@ def test_requests_are_served_in_turn(run):
 
     class Noting:
         def __init__(self, name):
-            self.text = run.answering.to_continue([1, 2], 0)
+            self.continuation = run.answering.continuation([1, 2], 0)
             self.name = name
 
         def grow(self):
@@ -305,8 +305,8 @@ def test_penalties_of_what_has_been_drawn(server, run):
     ids = run.answering.encode(TALK).tolist()
     for frequency, presence in ((2.0, 0.0), (0.0, 2.0), (-2.0, 1.0)):
         adjustments = [Bias({66: 30.0, 67: 30.0}), Occurrences(frequency, presence)]
-        text = run.answering.to_continue(ids, 20, Sampling(temperature=0), adjustments=adjustments)
-        batch = Batch(run.reader, Kept(run.reader))
+        text = run.answering.continuation(ids, 20, Sampling(temperature=0), adjustments=adjustments)
+        batch = Batch(run.reader, PrefixCache(run.reader))
         batch.add(text)
         while text.ended is None:
             batch.step()

@@ -175,7 +175,7 @@ def test_a_call_that_the_model_chose(with_tools, monkeypatch):
     """The text before it is shown; the call is not."""
     call = '<tool_call>{"name": "time", "arguments": {"zone": "é"}}</tool_call>'
     script = iter(with_tools.server.chat.tokenizer.encode(f"I see. {call}<|im_end|>").tolist())
-    text = type(with_tools.server.chat.to_continue([0]))
+    text = type(with_tools.server.chat.continuation([0]))
     monkeypatch.setattr(text, "draw", lambda self, logits: drawn(self, next(script)))
     asked = {**ASKED, "tools": TOOLS}
     status, answer = with_tools.ask(asked)
@@ -188,9 +188,7 @@ def test_a_call_that_the_model_chose(with_tools, monkeypatch):
 
 
 def drawn(text, token):
-    text.ids.append(token)
-    text.left -= 1
-    text.ended = "stop" if token in text.stop else None
+    text.add(token)
     return token
 
 

@@ -18,9 +18,8 @@ from chatting import system, user
 from running_server import Running, expected
 
 from minillm.cli import main
-from minillm.decoding import Sampling, Text, write
+from minillm.decoding import Continuation, Sampling, write
 from minillm.decoding.chat import Chat
-from minillm.decoding.pieces import Pieces
 from minillm.decoding.speculation import Speculation
 from minillm.serving import app, connections, engine, requests
 from minillm.text import ChatTemplate
@@ -87,7 +86,7 @@ def test_a_completion(server, run):
 def test_guesses_change_no_answer(server, run, monkeypatch):
     """Not even where a stop text ends among several right guesses."""
     prompt, whole = run.answering.encode(TALK).tolist(), expected(run, TALK, 30)
-    written = Text(prompt, 30, Sampling(temperature=0), banned=run.answering.banned)
+    written = Continuation(prompt, 30, Sampling(temperature=0), banned=run.answering.banned)
     list(write(run.model, written))
 
     def guess(self, text, most):
@@ -349,7 +348,7 @@ def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
                 time.sleep(0.01)
             (job,) = server.server.engine._active.values()
         server.idle()
-        assert job.written < 400
+        assert len(job.continuation.written) < 400
     assert server.text(GREEDY) == expected(run, TALK)
 
 
@@ -453,8 +452,7 @@ def test_the_engine_ends_jobs_that_wait_or_run():
     greedy = Sampling(temperature=0)
 
     def job(length, into):
-        text = chat.to_continue(ids, length, greedy)
-        return engine.Job(text, Pieces(chatting.TOKENIZER), into.put)
+        return engine.Job(chat.continuation(ids, length, greedy), into.put)
 
     long, waits = [job(400, first)], [job(400, others), job(400, others)]
     running.submit(long)
@@ -467,7 +465,7 @@ def test_the_engine_ends_jobs_that_wait_or_run():
     while after.get(timeout=30).reason is None:
         pass
     assert others.empty()
-    assert long[0].written < 400
+    assert len(long[0].continuation.written) < 400
     running.cancel(long)  # it has ended already
     running.close()
 
@@ -538,7 +536,6 @@ import sys
 from minillm.cli import main
 from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat
-from minillm.decoding.pieces import Pieces
 
 def endless(*args, **options):
     while True:

@@ -3,10 +3,10 @@ import pytest
 
 from minillm import ops
 from minillm.runs.folder import RunFolder
-from minillm.training import AdamW, Options, restore_checkpoint, train
+from minillm.training import AdamW, Options, Task, restore_checkpoint, train
 
 
-class BigramTask:
+class BigramTask(Task):
     """The smallest task there is: a table of logits, batches drawn at random from a short text."""
 
     def __init__(self, seed=0):

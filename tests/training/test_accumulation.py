@@ -84,14 +84,3 @@ def test_batches_without_a_token_to_hide_are_an_error_of_one_line():
     task.passages.sep = 0
     with pytest.raises(InputError, match="the passages have no token that could be hidden"):
         _gradient(task, np.random.default_rng(0), 3)
-
-
-def test_a_task_that_is_restored_within_a_step_draws_the_rest_of_its_batches_again():
-    one, other = parallel_job.bert(), parallel_job.bert()
-    one.begin_step(3)
-    one.training_loss(np.random.default_rng(0))
-    other.begin_step(1)
-    other.restore(*one.state())
-    other.begin_step(2)
-    for left, again in zip(one.drawn, other.drawn, strict=True):
-        np.testing.assert_array_equal(left.ids, again.ids)

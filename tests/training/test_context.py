@@ -12,9 +12,9 @@ from minillm.errors import InputError
 from minillm.layers import heads
 from minillm.layers.norms import norm
 from minillm.look.attention import attention_weights
-from minillm.models.gpt import GPT, GPTConfig, gpt_block
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW, Options, language_model, train
-from minillm.training.language_model import ContextTask, evaluate_in_context
+from minillm.training.language_model import ContextTask, token_losses
 
 V, C = 7, 10
 
@@ -38,23 +38,23 @@ def make_task(kind=RandomWindows, **options):
 @pytest.mark.parametrize("batch", [1, 4])
 def test_evaluation_sees_half_a_context_or_more(length, batch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, length)
-    nats, tokens = evaluate_in_context(model, ids, batch)
-    assert tokens == length - 1
-    assert nats == pytest.approx(loss_in_context(model, ids), rel=1e-10)
+    losses = token_losses(model, ids, batch)
+    assert len(losses) == length - 1
+    assert losses.mean() == pytest.approx(loss_in_context(model, ids), rel=1e-10)
 
 
 def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
-    expected, embed, predict = evaluate_in_context(model, ids, 100), model.embed, model.predict
+    expected, embed, predict = token_losses(model, ids, 100), model.embed, model.predict
     rows, logits = [], []
     model.embed = lambda x, *given: rows.append(len(x)) or embed(x, *given)
     model.predict = lambda y: logits.append(len(y)) or predict(y)
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 2 * C * V + 1)
-    assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
+    assert token_losses(model, ids, 100) == pytest.approx(expected, rel=1e-12)
     assert max(rows) == 2
     logits.clear()
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 3 * V)  # less than a window
-    assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
+    assert token_losses(model, ids, 100) == pytest.approx(expected, rel=1e-12)
     assert (max(logits), sum(logits)) == (3, 89)
 
 
@@ -70,9 +70,9 @@ def test_validation_reads_stretches_of_all_that_was_held_out():
 
 def test_validation_is_always_of_the_same_tokens():
     task = make_task()
-    expected, tokens = evaluate_in_context(task.model, task.validation_ids, 4)
-    assert tokens == 60
-    assert task.validation_loss() == expected == task.validation_loss()
+    losses = token_losses(task.model, task.validation_ids, 4)
+    assert len(losses) == 60
+    assert task.validation_loss() == losses.mean() == task.validation_loss()
 
 
 @pytest.mark.parametrize("kind", [RandomWindows, Windows])
@@ -123,7 +123,7 @@ def test_attention_weights_are_those_that_the_model_uses():
         mixed = heads.join_heads(weights @ heads.split_heads(v, 2))
         expected, _ = heads.self_attention(p, prefix, h, 2, heads.causal)
         np.testing.assert_allclose(mixed @ p[f"{prefix}.W_o"] + p[f"{prefix}.b_o"], expected)
-        x, _ = gpt_block(p, f"blocks.{layer}", x, 2)
+        x, _ = model.block(layer, x, None, heads.causal)
 
 
 def test_an_evaluation_keeps_no_block():
@@ -133,9 +133,9 @@ def test_an_evaluation_keeps_no_block():
         config = GPTConfig(vocabulary=5, context=64, layers=layers, heads=2, width=32)
         model, ids = GPT(config, np.random.default_rng(0)), np.arange(65) % 5
         with use_kernels("numpy"):
-            evaluate_in_context(model, ids, 1)  # so that nothing is kept for the first time
+            token_losses(model, ids, 1)  # so that nothing is kept for the first time
             tracemalloc.start()
-            evaluate_in_context(model, ids, 1)
+            token_losses(model, ids, 1)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]

@@ -335,7 +335,6 @@ def test_an_incomplete_checkpoint_is_named(run_bigram, part):
         ("progress", "best_loss", math.nan),
         ("progress", "tokens", "5"),
         ("progress", "tokens", 10**400),
-        ("progress", "colour", 1),
         ("optimiser", "t", -1),
         ("optimiser", "t", "5"),
         ("optimiser", "t", 10**400),

@@ -125,7 +125,7 @@ def test_each_row_counts_once(B, size):
 
 @given(size=st.integers(1, 6), seed=st.integers(0, 99))
 def test_the_hidden_tokens_of_a_batch_are_dealt_with_their_rows(size, seed):
-    passages = Passages(np.arange(3, 200) % 8 + 3, 5, 12, 0, 1, seed=seed, pairs=True)
+    passages = Passages(np.arange(3, 200) % 8 + 3, 5, 12, 0, 1, seed=seed)
     batch = Masking(2, np.arange(11) > 2).hide(passages.next(), np.random.default_rng(seed))
     parts = [batch.part(slice(rank, None, size)) for rank in range(min(size, 5))]
     for rank, part in enumerate(parts):
@@ -133,9 +133,6 @@ def test_the_hidden_tokens_of_a_batch_are_dealt_with_their_rows(size, seed):
         wanted = [batch.targets[np.nonzero(batch.places)[0] == row] for row in rows]
         np.testing.assert_array_equal(part.targets, np.concatenate(wanted))
         np.testing.assert_array_equal(part.ids, batch.ids[rank::size])
-        np.testing.assert_array_equal(part.unrelated, batch.unrelated[rank::size])
-    weights = [len(part.targets) * part.share / len(batch.targets) for part in parts]
-    assert weights == pytest.approx([len(part.ids) / 5 for part in parts])
 
 
 def test_one_rank_pays_nothing(monkeypatch):

@@ -9,8 +9,13 @@ import pytest
 from minillm.cli import main
 from minillm.data import Minibatches
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from minillm.training import Task
 from minillm.training.minibatches import ClassificationTask, mean_loss
 from minillm.training.progress import ProgressDisplay, minutes_and_seconds, progress_bar
+
+
+class Measured(Task):
+    measures = {"accuracy": 0.25}  # noqa: RUF012
 
 
 class Terminal(io.StringIO):
@@ -23,7 +28,7 @@ def test_the_bar_counts_in_the_unit_that_is_trained_on(monkeypatch):
     with ProgressDisplay(0.0, False, "image") as display:
         display.update(0.1, 1, 2.0, 100, 1.0)
         display.update(0.2, 1002, 2.0, 5100, 2.0)
-        display.validated(1002, 1.5, {"accuracy": 0.25})
+        display.validated(1002, 1.5, Measured())
     shown = terminal.getvalue()
     assert "step 1,002  loss 2.000  5,000 images/s  0:08 left" in shown
     line = "step 1,002: training 2.000, validation 1.500, accuracy 0.250, 5,000 images/s\n"
@@ -38,7 +43,7 @@ def test_without_a_terminal_there_are_lines_only(monkeypatch):
         display.line(1000, {"loss": 2.0})
     assert plain.getvalue() == "1,000 words: loss 2.000\n"
     with ProgressDisplay(0.0, True) as display:
-        display.validated(1, 1.0)
+        display.validated(1, 1.0, Measured())
     assert plain.getvalue().count("\n") == 1
 
 

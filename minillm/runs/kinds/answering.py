@@ -38,7 +38,7 @@ def require_text(options: EvalOptions, expected: str) -> None:
     """InputError if there is an option for texts alone; ``expected`` ends its message."""
     for name in ("adapt", "mix"):
         if getattr(options, name):
-            raise InputError(f"{name}: expected {expected}")
+            raise InputError(f"expected {expected}", name)
 
 
 def results_of(run: Run, data: EvalData, options: EvalOptions) -> Results | None:
@@ -49,7 +49,7 @@ def results_of(run: Run, data: EvalData, options: EvalOptions) -> Results | None
     pattern, items = _compiled(options.pattern), _items_of(run, data)
     if items is None:
         if pattern is not None:
-            raise InputError("pattern: expected a FILE of conversations with it")
+            raise InputError("expected a FILE of conversations with it", "pattern")
         return None
     require_text(options, f"a text, found {data.title}: conversations")
     chats = [item for item in items if item.rejected is None]
@@ -71,7 +71,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise InputError(f"pattern: expected a regular expression: {error}") from None
+        raise InputError(f"expected a regular expression: {error}", "pattern") from None
 
 
 def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:

@@ -6,11 +6,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from minillm.data import RandomWindows
-from minillm.data.windows import Ids
 from minillm.decoding import Chat, Sampling
 from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError, InputWarning
@@ -42,6 +38,7 @@ from minillm.runs.settings import (
     AdaptationSettings,
     EvalOptions,
     ShardSettings,
+    SummarySearch,
     TextSettings,
     TrainingSettings,
     by_default,
@@ -50,7 +47,7 @@ from minillm.runs.settings import (
 from minillm.text import ChatTemplate
 from minillm.text.chat_template import KNOWN, Message
 from minillm.training import Summary
-from minillm.training.language_model import ContextTask, token_losses_in_context
+from minillm.training.language_model import ContextTask
 from minillm.training.progress import progress_bar
 
 RATE = 0.4  # the learning rate of a model of width 1
@@ -59,10 +56,6 @@ SAMPLE = 60  # tokens shown after each validation
 
 class CausalRun(TextRun, Summarises):
     """A run of a Transformer that predicts the next token."""
-
-    def losses_on(self, ids: Ids) -> NDArray[np.float64]:
-        """The loss of each token after the first, in nats."""
-        return token_losses_in_context(self.model, ids, self.settings.batch)
 
     def inside(self, text: str) -> Inside:
         """The arrays that ``look`` shows of a text: with the attention of all heads."""
@@ -133,9 +126,10 @@ class CausalRun(TextRun, Summarises):
         limit each summary.  ``places`` name the texts in messages.
         """
         length = make(Length, {"sentences": sentences, "words": words})
+        make(SummarySearch, search)
         for name in search:
             raise InputError(
-                f"{name}: expected a run that was trained on pairs, found one of {self.kind.name}"
+                f"expected a run that was trained on pairs, found one of {self.kind.name}", name
             )
         if self.chat_template is None:
             raise InputError(f"{self.path}: expected a run with a chat template, found none")

@@ -47,7 +47,7 @@ from minillm.text import ChatTemplate
 from minillm.text.byte_tokens import ByteTokens
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
-from minillm.training.language_model import token_losses_in_context
+from minillm.training.language_model import token_losses
 from minillm.training.minibatches import fingerprint
 from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask
@@ -70,7 +70,7 @@ class ChatRun(CausalRun):
         require_text(options, "a FILE of text with it, found none")
         part = options.part or "validation"
         if part not in (parts := read_parts(self.data)):
-            raise InputError(f"part: {name_of(self.data)} has no {part} part")
+            raise InputError(f"{name_of(self.data)} has no {part} part", "part")
         chats = [item for item in parts[part] if item.rejected is None]
         if not chats:
             raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
@@ -95,11 +95,11 @@ def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
         continued = {name: getattr(initial.settings, name) for name in names}
     elif initial.is_quantised and given.get("lora_rank") == 0:
         raise InputError(
-            f"lora_rank: expected 1 or more, as {initial.path} has quantised weights, found 0"
+            f"expected 1 or more, as {initial.path} has quantised weights, found 0", "lora_rank"
         )
     for name, value in continued.items():
         if given.get(name) not in (None, value):
-            raise InputError(f"{name}: expected {value}, as in {initial.path}, found {given[name]}")
+            raise InputError(f"expected {value}, as in {initial.path}, found {given[name]}", name)
     return continued
 
 
@@ -207,10 +207,7 @@ def closing(
     except InputError as error:
         yield f"forgotten: not measured: {error}"
     else:
-        was, now = (
-            perplexity(float(token_losses_in_context(run.model, ids, 1).mean()))
-            for run in (before, after)
-        )
+        was, now = (perplexity(token_losses(run.model, ids, 1).mean()) for run in (before, after))
         yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
     items = read_parts(data)["validation"]
     for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:

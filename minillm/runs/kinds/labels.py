@@ -109,9 +109,9 @@ class LabelRun(Run):
             texts = [(label, text) for label, text in labelled if text]
             left_out = len(labelled) - len(texts)
             if not texts:
-                raise InputError(f"{name}: expected a label with a text, found none")
+                raise InputError("expected a label with a text, found none", name)
         elif options.part == "test":
-            raise InputError("part: the data have no test part")
+            raise InputError("the data have no test part", "part")
         else:
             texts = list(open_data(self.data).texts("validation"))
             name = f"{self.data['data']}, validation"
@@ -356,8 +356,9 @@ def with_width_of_vectors(training: Training, given: Given) -> Any:
     width = open_vectors(settings.vectors).vectors.shape[1]
     if given.get("embedding") not in (None, width):
         raise InputError(
-            f"embedding: the vectors of {settings.vectors} have {width} numbers each, "
-            f"found {settings.embedding}"
+            f"the vectors of {settings.vectors} have {width} numbers each, "
+            f"found {settings.embedding}",
+            "embedding",
         )
     return replace(settings, embedding=width)
 

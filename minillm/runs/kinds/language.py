@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.windows import Ids
-from minillm.decoding import Reader, Sampling, Text, write
+from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Inside
 from minillm.look.measurements import read_mamba, read_recurrent, read_windows
 from minillm.metrics import frequency_loss, perplexity
+from minillm.models.base import WindowModel
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
@@ -118,10 +119,10 @@ class WritingRun(Run):
     def _adapted_to(self, prompt: str) -> Any:
         """A model that has learned a prompt."""
         if not self.has("adapted"):
-            raise self.lacks(kinds_with("adapted"), "adapt: ")
+            raise self.lacks(kinds_with("adapted"), "adapt")
         ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
         if len(ids) < 2:
-            raise InputError(f"adapt: expected a prompt of 2 tokens or more, found {len(ids)}")
+            raise InputError(f"expected a prompt of 2 tokens or more, found {len(ids)}", "adapt")
         return self.adapted(ids).model
 
 
@@ -135,13 +136,14 @@ class TextRun(WritingRun):
         """A copy of the model that has learned a text: see :func:`adapt`."""
         if self.is_quantised:
             raise InputError(
-                "adapt: expected weights in floats, found quantised ones: see minillm quantise"
+                "expected weights in floats, found quantised ones: see minillm quantise", "adapt"
             )
         return adapt(self.model, ids)
 
     def losses_on(self, ids: Ids) -> NDArray[np.float64]:
         """The loss of each token after the first, in nats; a few at the end may be missing."""
-        return token_losses(self.model, ids[:], self.settings.batch, self.settings.window)
+        window = self.settings.window if isinstance(self.model, WindowModel) else None
+        return token_losses(self.model, ids, self.settings.batch, window)
 
     def loss_on(self, ids: Ids) -> float:
         """The mean loss on a text, in nats."""
@@ -205,12 +207,12 @@ def written(
     """
     ids = tokenizer.encode_known(prompt, "prompt")
     if prompt and not len(ids):
-        raise InputError(f"prompt: expected one token or more, found none in {prompt!r}")
+        raise InputError(f"expected one token or more, found none in {prompt!r}", "prompt")
     ends = [] if tokenizer.eos is None else [tokenizer.eos]
     for text in stop:
         token = tokenizer.encode_known(text, "stop")
         if len(token) != 1:
-            raise InputError(f"stop: expected a single {unit_name(tokenizer)}, found {text!r}")
+            raise InputError(f"expected a single {unit_name(tokenizer)}, found {text!r}", "stop")
         ends.append(int(token[0]))
     banned = banned_ids(tokenizer, documents, model.config.vocabulary)
     opening = np.array([opening_id(tokenizer, documents)])
@@ -218,7 +220,7 @@ def written(
     if isinstance(model, LanguageModel) and len(tokenizer) < length:
         model = one_hot(model)  # E W_x has fewer rows than there are steps
     return tokenizer.stream(
-        chain(ids, write(model, Text(read, length, sampling, frozenset(ends), banned)))
+        chain(ids, write(model, Continuation(read, length, sampling, frozenset(ends), banned)))
     )
 
 

@@ -13,9 +13,9 @@ from minillm.data.batching import batches_in_order
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages, framed, passages_once
 from minillm.data.windows import Ids
-from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
+from minillm.layers.stack import forgetful
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
@@ -186,7 +186,7 @@ class MaskedRun(Run):
         if isinstance(texts, str):
             return self.embed([texts], pooling)[0]
         if pooling not in (None, *OF_TEXTS):
-            raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
+            raise InputError(f"expected one of {', '.join(OF_TEXTS)}; found {pooling!r}", "pooling")
         model, stated, (cls, sep, _) = self.model, Sentences.of(self.data), frame_of(self.tokenizer)
         pooling = pooling or stated.pooling or "mean"
         most = min(model.config.context, stated.longest or model.config.context) - 2
@@ -200,7 +200,7 @@ class MaskedRun(Run):
         order = np.argsort(-lengths, kind="stable")
         for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
             batch = framed([[rows[row]] for row in chosen], cls, sep)
-            x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+            x, _ = forgetful(model).hidden(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
             if pooling == "first":
                 vectors[chosen] = x[:, 0]
             else:
@@ -267,20 +267,17 @@ def prepare(training: Training) -> None:
     """Hold out the last tenth of the text; the pieces are learned from the rest."""
     settings, kind, data = training.settings, training.kind, training.data
     initial = training.initial.config if training.initial else None
-    heads = {"masked_words": True}  # besides those of the run of --init
-    if getattr(settings, "next_sentence", False) or (initial and initial.pooler):
-        heads["pooler"] = True
-    config_from(settings, kind.config, initial, vocabulary=2, **heads)  # before the data
+    head = {"masked_words": True}
+    config_from(settings, kind.config, initial, vocabulary=2, **head)  # before the data
     tokenizer, ids, validation = open_text(training)
     cls, sep, _ = frame_of(
         with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
     )
     check_longer(ids, settings.context)
     rows = len(tokenizer) if initial is None else initial.vocabulary
-    config = config_from(settings, kind.config, initial, vocabulary=rows, **heads)
+    config = config_from(settings, kind.config, initial, vocabulary=rows, **head)
     model, batch, context = kind.model(config, training.rng), settings.batch, settings.context
-    pairs, seed = config.next_sentence, settings.seed
-    passages = Passages(ids, batch, context, cls, sep, seed=seed, pairs=pairs)
+    passages = Passages(ids, batch, context, cls, sep, seed=settings.seed)
     held_out = stretches(validation, settings.validation_tokens)
     masking = masking_of(tokenizer)
     fixed = list(hidden_passages(held_out, context, tokenizer, masking))
@@ -352,11 +349,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     config=BERTConfig,
     settings=masked_settings(
         config=BERTConfig,
-        sizes=f"{SIZES} next_sentence",
-        next_sentence={
-            "help": "also learn whether the two parts of a passage follow each other",
-            "rare": True,
-        },
+        sizes=SIZES,
     ),
 )
 

@@ -105,7 +105,7 @@ def train(training: Training) -> bool:
     """Count, smooth, save, and measure on the held-out text."""
     settings, folder = training.settings, training.folder
     if list(settings.prune) != sorted(settings.prune):
-        raise InputError(f"prune: expected counts that do not fall, found {list(settings.prune)}")
+        raise InputError(f"expected counts that do not fall, found {list(settings.prune)}", "prune")
     start = time.perf_counter()
     report = partial(print, file=sys.stderr) if not training.quiet else lambda _: None
     text = TextStream(training.data["files"], progress=Throttled(report))

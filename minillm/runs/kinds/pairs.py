@@ -396,7 +396,7 @@ class PairRun(Summarises):
         """The loss, the share of exact outputs, and the usual measures of the task."""
         name, pairs = self.pairs(data, options.part)
         if not pairs:
-            raise InputError(f"{name}: expected pairs, found none")
+            raise InputError("expected pairs, found none", name)
         columns, cut, unknown = encode_pairs(pairs, self.source, self.target, self.settings)
         if cut:
             data.report(f"{name}: {len(pairs):,} pairs{cut}")

@@ -131,8 +131,9 @@ def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]
     """The sizes of a BERT, or of another reader, and the rates of fine-tuning."""
     if initial.kind.name not in ("bert", kind.name):
         raise InputError(
-            f"init: expected a run of bert or {kind.name}, found one of {initial.kind.name} "
-            f"in {initial.path}"
+            f"expected a run of bert or {kind.name}, found one of {initial.kind.name} "
+            f"in {initial.path}",
+            "init",
         )
     config = initial.config
     if getattr(config, "segments", 2) != 2:

@@ -105,7 +105,7 @@ def evaluation_ids(
 ) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
     if part == "test":
-        raise InputError("part: the text of a language model has no test part")
+        raise InputError("the text of a language model has no test part", "part")
     if data is None or not data.title:
         ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
@@ -122,7 +122,7 @@ def evaluation_blocks(
 ) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
     if part == "test":
-        raise InputError("part: a text has no test part")
+        raise InputError("a text has no test part", "part")
     if data.title:
         return data.title, data.blocks()
     check_kept(run)
@@ -138,8 +138,9 @@ def check_longer(training: Ids, context: int) -> None:
     """InputError unless the training text is longer than a context."""
     if len(training) <= context:
         raise InputError(
-            f"context: expected less than the {len(training):,} tokens of the training text, "
-            f"found {context}"
+            f"expected less than the {len(training):,} tokens of the training text, "
+            f"found {context}",
+            "context",
         )
 
 
@@ -216,7 +217,7 @@ def with_replay(ids: Ids, training: Training) -> Ids:
     if not share or training.initial is None:
         return ids
     if isinstance(ids, Shards):
-        raise InputError("replay: expected FILEs of text to adapt to, found shards")
+        raise InputError("expected FILEs of text to adapt to, found shards", "replay")
     return in_turns(ids[:], training_ids(training.initial), share)
 
 
@@ -339,7 +340,7 @@ def check_size(unit: str, size: int | None) -> None:
     pieces = LEAST_WORD_PIECES, "wordpieces"
     least, name = {"bpe": (LEAST_BYTE_PAIRS, "byte pairs"), "wordpiece": pieces}.get(unit, (0, ""))
     if size is not None and size < least:
-        raise InputError(f"vocabulary: expected at least {least} {name}, found {size}")
+        raise InputError(f"expected at least {least} {name}, found {size}", "vocabulary")
 
 
 # --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------

@@ -74,7 +74,7 @@ def train(training: Training) -> bool:
     settings = training.settings
     check_size(settings.unit, settings.vocabulary)
     if settings.cased and settings.unit != "wordpiece":
-        raise InputError("cased: expected the unit wordpiece with it: byte pairs keep upper case")
+        raise InputError("expected the unit wordpiece with it: byte pairs keep upper case", "cased")
     start = time.perf_counter()
     text = TextStream(training.data["files"])
     cut = text.characters * 9 // 10
@@ -120,7 +120,7 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
         if tokenizer.unknown is not None:
             unknown += int((ids == tokenizer.unknown).sum())
     if tokens == 0:
-        raise InputError(f"{name}: expected text, found none")
+        raise InputError("expected text, found none", name)
     results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,

@@ -220,7 +220,7 @@ def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]])
     for name, count in rows.items():
         if shapes.get(name) != (count, config.dimension):
             raise InputError(
-                f"{name}: expected shape {(count, config.dimension)}, found {shapes.get(name)}"
+                f"expected shape {(count, config.dimension)}, found {shapes.get(name)}", name
             )
 
 

@@ -1,0 +1,129 @@
+"""A continuation: a prompt, the ids that a model adds to it, their text, and how it ended.
+
+Each new id is drawn from the logits of the next token, after adjustments, and may be scored by its
+log-probability:
+
+    log p_i = x_i - log sum_j exp(x_j)
+
+A score is the model's own, from the logits x (V,) as they are, so a text has the same scores
+whichever way it was drawn: temperature, top-k and the other rules, penalties, biases, masks and
+banned ids act after them.  The tokens of a prompt can be scored while it is read, because a pass
+over a prompt predicts each of its tokens.  The choice among given endings, for example, takes
+nothing else: the ending with the highest log-probability wins.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.decoding.pieces import Pieces
+from minillm.decoding.sampling import Sampling, rank
+from minillm.decoding.speculation import Speculation
+from minillm.ops.softmax import log_softmax
+
+
+class Adjustment(Protocol):
+    """A change of the logits before a token is drawn, such as a penalty or a mask.
+
+    ``written`` are all ids that have been drawn so far.  An object with a state, such as how far a
+    grammar has read them, belongs to one continuation.
+    """
+
+    def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
+        """The logits (V,) of the next id after the change: a new array."""
+        ...
+
+
+class Score(NamedTuple):
+    """A token and its log-probability, None for the first of a text, which follows no other.
+
+    ``top`` has the most probable tokens of its place with their log-probabilities, in order.
+    """
+
+    token: int
+    log_p: float | None
+    top: list[tuple[int, float]]
+
+
+def score(logits: NDArray, token: int, top: int) -> Score:
+    """The score of a token with these logits (V,), and the ``top`` most probable tokens."""
+    log_p = log_softmax(np.asarray(logits, np.float64))
+    best = rank(log_p, top)[:top].tolist() if top else []
+    return Score(token, float(log_p[token]), [(one, float(log_p[one])) for one in best])
+
+
+@dataclass(eq=False)
+class Continuation:
+    """A prompt to continue with at most ``left`` ids; an id in ``stop`` ends it.
+
+    ``banned`` ids, such as the unknown word, are never drawn.  The ``adjustments`` then change the
+    logits, one after the other.  Each id drawn gets one of the ``scores``, with the ``top`` most
+    probable ids; None: there are no scores.  ``scores_prompt``: the ids of the prompt get scores,
+    too.  ``pieces`` decode the ids that are drawn: ``text`` is what they have written, and it also
+    ends with a stop text of theirs, or where it is ``enough``.  ``ended`` is "stop", "length", or
+    the exception that ended the continuation.
+    """
+
+    ids: list[int]  # of the prompt, followed by the ids that have been drawn
+    left: int
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: frozenset[int] = frozenset()
+    banned: Sequence[int] | NDArray[np.int64] = ()
+    adjustments: Sequence[Adjustment] = ()
+    top: int | None = None
+    scores_prompt: bool = False
+    pieces: Pieces | None = None
+    enough: Callable[[str], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise ValueError("Continuation: ids: expected one or more, found none")
+        self.prompt = len(self.ids)
+        self.text = ""
+        self.ended: str | Exception | None = None if self.left > 0 else "length"
+        self.rng = np.random.default_rng(self.sampling.seed)
+        self.speculation = Speculation()
+        self.scores: list[Score] = []
+
+    @property
+    def written(self) -> list[int]:
+        """The ids that have been drawn."""
+        return self.ids[self.prompt :]
+
+    def draw(self, of_model: NDArray) -> int | None:
+        """Draw the next id from the model's logits (V,).
+
+        An exception ends this continuation, and no other that is written with it: there is no id
+        then.
+        """
+        try:
+            logits = np.array(of_model, np.float64)
+            logits[np.asarray(self.banned, np.int64)] = -np.inf
+            for adjustment in self.adjustments:
+                logits = adjustment.adjust(logits, self.written)
+            drawn = self.sampling.draw(logits, self.rng, self.ids)
+        except Exception as error:
+            self.ended = error
+            return None
+        if self.top is not None:
+            self.scores.append(score(of_model, drawn, self.top))
+        self.add(drawn)
+        return drawn
+
+    def add(self, token: int) -> None:
+        """Add an id, and the text that it completes; it may end the continuation."""
+        self.ids.append(token)
+        self.left -= 1
+        self.ended = "stop" if token in self.stop else None if self.left > 0 else "length"
+        if self.pieces is not None:
+            if self.ended != "stop":
+                self.text += self.pieces.add(token)
+            if self.pieces.stopped:
+                self.ended = "stop"
+            elif self.ended is None and self.enough is not None and self.enough(self.text):
+                self.ended = "length"
+            if self.ended is not None:
+                self.text += self.pieces.end()

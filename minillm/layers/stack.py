@@ -1,0 +1,141 @@
+"""A stack of blocks: its forward and its backward, once for all models that have one.
+
+    x = embed(ids, positions)
+    x = block(layer, x, positions, attend)      L times
+    y = norm(x)                                 if the model has a norm after its blocks
+    logits = predict(y)
+
+The page of a model has three functions, each with its backward under it:
+
+    embed(ids, positions, rng)                  -> x (B, T, D); its backward returns gradients
+    block(layer, x, positions, attend, rng)     -> x (B, T, D); dx, gradients.  The weights of layer
+                                                   l have the prefix ``blocks.l``
+    predict(y)                                  y (..., D) -> logits (..., V); dy, gradients
+
+``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
+prefixes of the weights that ``embed`` uses.  Here the functions are called in turn, and their
+backwards in reverse.  Whoever uses a model in another way than its page hands over something else,
+and knows no model by name:
+
+- other positions, and another attention for each layer, ``attend(layer)``: several texts in one row
+  (:mod:`minillm.training.packed`), or a text that goes on from a cache
+  (:mod:`minillm.decoding.causal`);
+- another form of the same block (:func:`with_block`): one that is computed again for its backward,
+  one that keeps nothing, one that notes what its attention sees.
+
+Legend: B batch, T time, D width, V vocabulary, L layers.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import checks
+from minillm.layers.gradients import is_trained, merge_gradients
+from minillm.layers.heads import Attend, attend_by
+from minillm.layers.norms import norm_if_any
+from minillm.layers.types import Backward, Gradients, Ids, Op, Params, Rng
+
+AttendIn = Callable[[int], Attend]  # the attention of each layer
+
+
+def through(
+    params: Params, blocks: Mapping[str, Op], x: NDArray, *below: str
+) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray | None, Gradients]]]:
+    """x through each block in turn; the backward goes as far down as a weight is trained.
+
+    ``blocks`` maps the prefix of a block's weights to the block; ``below`` lists the prefixes of
+    the weights below all blocks.  ``backward(dy)`` -> dx, or None if nothing below is trained;
+    gradients.
+    """
+    backwards = []
+    for block in blocks.values():
+        x, block_backward = block(x)
+        backwards.append(block_backward)
+
+    def backward(dy):
+        prefixes, dx, parts = list(blocks), dy, []
+        for number in reversed(range(len(prefixes))):
+            if not is_trained(params, *below, *prefixes[: number + 1]):
+                return None, merge_gradients(*parts)
+            dx, gradients = backwards[number](dx)
+            parts.append(gradients)
+        return dx if is_trained(params, *below) else None, merge_gradients(*parts)
+
+    return x, backward
+
+
+def hidden(
+    model: Any,
+    ids: Ids,
+    rng: Rng = None,
+    positions: Ids | None = None,
+    attend: AttendIn | None = None,
+    **more: Any,
+) -> tuple[NDArray, Backward]:
+    """The vector of each token after all blocks: ids (B, T) -> y (B, T, D).
+
+    Positions (B, T); None: from 0 on.  ``attend(layer)``; None: by the mask of the model's layer.
+    ``more`` are other arguments of the model's ``embed``.  With rng there is dropout.
+    ``backward(dy)`` -> gradients keyed as ``params``.
+
+    Raises ValueError for rows longer than the context.
+    """
+    c, p = model.config, model.params
+    if positions is None:
+        checks.fits_context(ids.shape[1], c.context)
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    x, embed_backward = model.embed(ids, positions, rng, **more)  # (B, T, D)
+    blocks = {}
+    for layer in range(c.layers):
+        own = attend(layer) if attend else attend_by(model.mask(layer))
+        block = partial(model.block, layer, positions=positions, attend=own, rng=rng)
+        blocks[f"blocks.{layer}"] = block
+    x, blocks_backward = through(p, blocks, x, *model.below)
+    y, norm_backward = norm_if_any(p, "norm", x, c.eps)
+
+    def backward(dy):
+        dx, of_norm = norm_backward(dy)
+        dx, of_blocks = blocks_backward(dx)
+        of_tables = {} if dx is None else embed_backward(dx)
+        return merge_gradients(of_norm, of_blocks, of_tables)
+
+    return y, backward
+
+
+def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+    """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
+
+    With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
+    """
+    y, hidden_backward = model.hidden(ids, rng)
+    logits, predict_backward = model.predict(y)
+
+    def backward(dlogits):
+        dy, of_output = predict_backward(dlogits)
+        return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
+
+    return logits, backward
+
+
+def read(model: Any, x: NDArray, positions: Ids, attend: AttendIn) -> NDArray:
+    """The blocks and the norm without a backward: embedded tokens x (B, T, D) -> y (B, T, D)."""
+    for layer in range(model.config.layers):
+        x, _ = model.block(layer, x, positions, attend(layer))
+    return norm_if_any(model.params, "norm", x, model.config.eps)[0]
+
+
+def with_block(model: Any, block: Callable[..., tuple[NDArray, Any]]) -> Any:
+    """The model with another form of its block, on the same weights."""
+    changed = copy(model)
+    changed.block = block
+    return changed
+
+
+def forgetful(model: Any) -> Any:
+    """The model for evaluation: its blocks keep nothing for a backward."""
+    return with_block(model, lambda *inputs, **more: (model.block(*inputs, **more)[0], None))

@@ -1,0 +1,38 @@
+"""A stack of blocks runs forward, and back as far as a weight is trained."""
+
+import numpy as np
+import pytest
+
+from minillm.layers.gradients import PartlyTrained
+from minillm.layers.stack import through
+
+
+@pytest.mark.parametrize("lowest", range(-1, 4))
+def test_a_backward_stops_below_the_lowest_trained_block(lowest):
+    """Block n is the lowest trained one of three; -1: a weight below them; 3: one above."""
+    reached = []
+
+    def backward_of(number):
+        def backward(dy):
+            reached.append(number)
+            return dy + 1, {f"b.{number}.W": dy}
+
+        return backward
+
+    blocks = {f"b.{n}": lambda x, n=n: (x + n, backward_of(n)) for n in range(3)}
+    params = PartlyTrained({}, {"below.E" if lowest < 0 else f"b.{lowest}.W"})
+    y, backward = through(params, blocks, np.ones(1), "below")
+    assert y == 4
+    dx, gradients = backward(np.zeros(1))
+    assert reached == list(range(2, max(lowest, 0) - 1, -1))
+    assert {name: dW.tolist() for name, dW in gradients.items()} == {
+        f"b.{number}.W": [2 - number] for number in reached
+    }
+    assert dx is None if lowest >= 0 else dx == 3
+
+
+def test_a_backward_goes_all_the_way_where_everything_is_trained():
+    blocks = {n: lambda x, n=n: (x, lambda dy: (2 * dy, {f"{n}.W": dy})) for n in ("a", "b")}
+    dx, gradients = through({}, blocks, np.zeros(1), "below")[1](np.ones(1))
+    assert dx == 4
+    assert gradients == {"b.W": 1, "a.W": 2}
