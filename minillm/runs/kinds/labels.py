@@ -236,10 +236,7 @@ class TextClassifierSettings(LabelledSettings):
     )
     max_length: int = of_text(400, "read the first N tokens of a text", "N", least=1, most=100_000)
     epochs: int | None = with_default(
-        LabelledSettings,
-        "epochs",
-        10,
-        default_help="10; for few texts, enough for 400 steps",
+        LabelledSettings, "epochs", 10, default_help="10; for few texts, enough for 400 steps"
     )
     warmup: float = 0.05
 
