@@ -192,6 +192,9 @@ def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, An
     for name in names_of_data(kind.settings):
         if name in given or name not in data:
             data[name] = _absolute(getattr(settings, name))
+        declared = option_of(kind.settings, name)
+        if declared.positional and data[name] is None:
+            raise InputError(f"{declared.metavar}: expected {declared.help}; found none")
     if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
         raise InputError("standard input: expected files, which every rank can read")
     if training.initial is not None:

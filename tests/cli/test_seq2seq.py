@@ -164,7 +164,7 @@ def test_what_is_too_long_is_cut_in_training_and_in_eval(tmp_path, capsys):
 def test_no_data_and_unknown_languages(tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main(["train", "seq2seq", "--out", out]) == 2
-    assert "expected a file or a built-in set" in capsys.readouterr().err
+    assert "DATA: expected a file of pairs, or cmudict" in capsys.readouterr().err
     assert main(["train", "seq2seq", "numbers-en-xx", "--out", out]) == 2
     assert "found 'xx'" in capsys.readouterr().err
     assert main(["train", "seq2seq", "no-such-set", "--out", out]) == 2

@@ -32,7 +32,6 @@ from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.answering import on_answers, require_text, results_of
 from minillm.runs.kinds.causal import CausalRun
 from minillm.runs.kinds.language import TEXT_OPTIONS
-from minillm.runs.kinds.texts import require_initial
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -121,7 +120,8 @@ def complete(training: Training, given: Given, rate: float, lora_rate: float) ->
 
     The rates are those of a model of width 1.
     """
-    settings, initial = training.settings, require_initial(training)
+    settings, initial = training.settings, training.initial
+    assert initial is not None
     length, epochs = min(settings.max_length, initial.config.context), settings.epochs
     if all(given.get(name) is None for name in LENGTHS):
         items = read_parts(training.data)["training"]
@@ -141,7 +141,8 @@ def complete(training: Training, given: Given, rate: float, lora_rate: float) ->
 
 def prepare(training: Training, task_of: Callable[..., Any], unit: str) -> None:
     """Encode the conversations; a tenth of them is held out."""
-    settings, data, initial = training.settings, training.data, require_initial(training)
+    settings, data, initial = training.settings, training.data, training.initial
+    assert initial is not None
     most, parts = settings.max_length, read_parts(data)
     first = parts["training"][0]
     if (first.rejected is not None) != (unit == "pair"):

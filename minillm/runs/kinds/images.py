@@ -15,12 +15,7 @@ from minillm.option import option
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.labels import LabelRun, set_task
 from minillm.runs.run import Run
-from minillm.runs.settings import (
-    EvalOptions,
-    LabelledSettings,
-    config_from,
-    settings,
-)
+from minillm.runs.settings import EvalOptions, LabelledSettings, config_from, settings
 
 
 @dataclass(frozen=True)

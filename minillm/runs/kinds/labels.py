@@ -27,7 +27,7 @@ from minillm.models.fine_tuned import (
 from minillm.models.vectors import Vectors
 from minillm.runs.importing import run_of
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
-from minillm.runs.kinds.texts import check_kept, recorded, require_initial, vocabulary_for
+from minillm.runs.kinds.texts import recorded, vocabulary_for
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -113,8 +113,6 @@ class LabelRun(Run):
         elif options.part == "test":
             raise InputError("the data have no test part", "part")
         else:
-            if "imported" in self.data:
-                check_kept(self)
             texts = list(open_data(self.data).texts("validation"))
             name = f"{self.data['data']}, validation"
         results = self.results(name, *encode_texts(texts, reader_of(self), self.data["labels"]))
@@ -150,9 +148,11 @@ class LabelRun(Run):
 
 
 def open_data(data: Data) -> LabelledData:
-    """The labelled texts of a file or a folder."""
-    if not data.get("data"):
-        raise InputError("DATA: expected a file or a folder, found none")
+    """The labelled texts of a file or a folder.  InputError for a run that was imported."""
+    if "imported" in data:
+        raise InputError(
+            f"it comes from {data['imported']}: give the text to measure it on as FILE"
+        )
     return registry.open_labelled(data["data"], data.get("validation"))
 
 
@@ -236,10 +236,7 @@ class TextClassifierSettings(LabelledSettings):
     )
     max_length: int = of_text(400, "read the first N tokens of a text", "N", least=1, most=100_000)
     epochs: int | None = with_default(
-        LabelledSettings,
-        "epochs",
-        10,
-        default_help="10; for few texts, enough for 400 steps",
+        LabelledSettings, "epochs", 10, default_help="10; for few texts, enough for 400 steps"
     )
     warmup: float = 0.05
 
@@ -472,12 +469,6 @@ def encoder_in(run: Run) -> tuple[str, Any]:
     return getattr(run.config, "kind", run.kind.name), getattr(run.config, "encoder", run.config)
 
 
-def complete_tuning(training: Training, given: Given) -> Any:
-    """The settings with a length that fits the data.  InputError without a run."""
-    require_initial(training)
-    return with_enough_epochs(training, given)
-
-
 def prepare_tuning(training: Training) -> None:
     """Make a model with the encoder's sizes; its weights are taken later."""
     settings, initial, texts = training.settings, training.initial, open_data(training.data)
@@ -559,7 +550,6 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         warmup=0.1,
     ),
     padded=True,
-    complete=complete_tuning,
     prepare=prepare_tuning,
     begin=begin_with_encoder,
     names_from=names_in_encoder,

@@ -169,8 +169,6 @@ def complete(training: Training, given: Given) -> Any:
 
 def open_data(data: Data) -> PairData:
     """The pairs of a file or of a built-in set."""
-    if not data.get("data"):
-        raise InputError("DATA: expected a file or a built-in set, found none")
     return registry.open_pairs(data["data"], data.get("validation"))
 
 

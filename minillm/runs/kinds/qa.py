@@ -123,9 +123,7 @@ class AnswerRun(Run):
 
 
 def open_data(data: Data) -> SquadFile:
-    """The questions of the file.  InputError if there is none."""
-    if not data.get("data"):
-        raise InputError("FILE: expected a file of questions, found none")
+    """The questions of the file."""
     return registry.open_questions(data["data"], data.get("validation"))
 
 
@@ -212,7 +210,10 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             of_validation("to measure on (default: every tenth context)", "FILE"),
         ),
         vocabulary=(int, of_text(4000, "learn N pieces of words", "N", least=7, most=10**6)),
-        stride=(int, of_text(128, "read a window every N tokens", "N", least=1, rare=True)),
+        stride=(
+            int,
+            of_text(128, "read a window every N tokens", "N", least=1, most=10**6, rare=True),
+        ),
         layers={"help": "recurrent layers after the attention flow"},
         context={"help": "tokens of the question, the context and three more", "least": 8},
         dropout={"default_help": "0.2, with --init 0.1"},

@@ -369,10 +369,3 @@ def with_frame(
 def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
     """The ids of [CLS], which opens a text, [SEP], which closes it, and [MASK]."""
     return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
-
-
-def require_initial(training: Training) -> Run:
-    """The run to begin with.  InputError without one."""
-    if training.initial is None:
-        raise InputError("RUN: expected the folder of a run to begin with, found none")
-    return training.initial
