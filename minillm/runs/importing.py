@@ -49,8 +49,9 @@ def run_of(
     if chat is not None:
         make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
     settings = kind.settings() if settings is None else settings
-    data = {name: [] for name in ("files",) if name in types_of(kind.settings)}
-    data |= {"imported": absolute(file), **(info or {})}
+    data = {"imported": absolute(file), **(info or {})}
+    if "files" in types_of(kind.settings):
+        data["files"] = []
     config = RunConfig(kind, model.config, settings, data, unit)
     path, weights = Path(file), contents.weights or Path(file)
     return kind.run(config, model, {"tokenizer": tokenizer}, path, weights, chat)

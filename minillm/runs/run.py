@@ -74,7 +74,7 @@ class Run:
 
     @property
     def home(self) -> Path:
-        """The folder where a verb writes by default: its own, or this one for a model from a file."""
+        """The folder where a verb writes by default: its own, or of a model in a file this one."""
         return self.path if self.path.is_dir() else Path()
 
     def __repr__(self) -> str:

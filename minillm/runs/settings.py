@@ -79,14 +79,14 @@ def settings(*bases: type, config: type | None = None, sizes: str = "", **own: A
             window=(int, option(64, "steps", "T", least=1)),                  # a new setting
         )
     """
-    made = dict.fromkeys(sizes.split())
+    made: dict[str, Any] = dict.fromkeys(sizes.split())
     for name in {**made, **own}:
         changes = own.get(name, {})
         if isinstance(changes, tuple):
             made[name] = changes
             continue
         changes = changes if isinstance(changes, dict) else {"default": changes}
-        declares = config if name in made else next(b for b in bases if name in types_of(b))
+        declares: Any = config if name in made else next(b for b in bases if name in types_of(b))
         default = declares.__dataclass_fields__[name].default
         details = {"default": default, **changes}
         default = details.pop("default")

@@ -121,6 +121,7 @@ def train(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     if out is None:
+        assert run.folder is not None
         run.folder.temporary = True
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     return run

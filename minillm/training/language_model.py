@@ -165,12 +165,13 @@ def token_losses(
     window, each token is therefore predicted from half a context or more.  No block keeps more than
     its input, because nothing is differentiated.
     """
-    if window is None:
+    if not hasattr(model, "zero_state"):
         losses = [
             -ops.log_likelihood(logits, targets)[0]
             for logits, targets in _logits_in_context(model, ids, batch)
         ]
         return np.concatenate(losses).astype(np.float64)
+    assert window is not None
     losses, state = [], None
     for inputs, targets in windows_once(ids[:], batch, window):
         if state is None:
