@@ -274,7 +274,7 @@ def test_an_imported_classifier(tmp_path, family):
     tensors, *_ = frozen(family, "labels")
     path = save(tmp_path / "in", family, "labels", tensors)
     line = import_file(str(path), tmp_path / "run")
-    assert line.endswith(" weights, 3 labels")
+    assert line.endswith(" layers, 40 tokens, 3 labels")
     run = minillm.load(tmp_path / "run")
     [result] = run.classify(["ab c"])
     ids = np.array([[PIECES.cls, *PIECES.encode("ab c"), PIECES.sep]])

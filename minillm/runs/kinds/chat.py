@@ -380,8 +380,8 @@ Only small updates to the matrices are trained, which may be quantised.""",
         on questions about Python's standard library and their answers; the GGUF file may take the
         place of runs/smol
   minillm finetune runs/smol chats.jsonl --out runs/mine
-  minillm finetune runs/smol abstracts.tsv --out runs/abstracts
-        then: minillm summarise runs/abstracts paper.txt
+  minillm train chat runs/smol abstracts.tsv --out runs/abstracts
+        the same as finetune; then: minillm summarise runs/abstracts paper.txt
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf""",
     complete=partial(complete, rate=0.03, lora_rate=0.4),
@@ -404,7 +404,8 @@ Fine-tune a chat model on preferences. Each line of FILE is a prompt with two an
 ..., "chosen": ..., "rejected": ...}: the chosen answer becomes more probable, and the rejected one
 less (DPO). A tenth is held out.""",
     examples="""\
-  minillm finetune runs/mine preferences.jsonl --out runs/better
+  minillm train preferences runs/mine preferences.jsonl --out runs/better
+        minillm finetune does the same, as the data are preferences
 
 then: minillm chat DIR, minillm merge DIR, minillm export DIR --format gguf""",
     complete=partial(complete, rate=0.003, lora_rate=0.04),
