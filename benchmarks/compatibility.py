@@ -28,14 +28,21 @@ from minillm.data.python_texts import builtin_corpus
 from minillm.decoding import Continuation, Sampling, write
 from minillm.errors import InputError, one_line
 from minillm.formats.format import Contents
-from minillm.formats.gguf import GGUF, Options
+from minillm.formats.gguf import Options
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised.gguf import open_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.runs.conversion import import_file
-from minillm.text import BytePairs, ChatTemplate, load_tokenizer, tokenizer_files
+from minillm.text import (
+    BytePairs,
+    ChatTemplate,
+    PublishedTokenizer,
+    load_tokenizer,
+    tokenizer_files,
+)
 from minillm.text.byte_pairs import train
 from minillm.text.chat_template import KNOWN
+from minillm.text.tokenizer_json import BYTE, CONTROL, NORMAL, sentence_pieces
 
 LIBRARIES = (
     *("transformers", "peft", "sentence-transformers", "tokenizers", "sentencepiece"),
@@ -403,7 +410,7 @@ def quantised(name: str, width: int) -> Check:
         llama_cpp, _ = llama_cpp_quietly()
         config = LlamaConfig(len(BYTES), 64, 2, 4, 2, width=width, feed_forward=2 * width)
         model, source, file = Llama(config, np.random.default_rng(0)), folder / "f32", folder / name
-        GGUF().write(Contents(model, BYTES), source, Options())
+        gguf.write(Contents(model, BYTES), source, Options())
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}")
         llama_cpp.llama_model_quantize(str(source).encode(), str(file).encode(), params)
@@ -546,8 +553,7 @@ def tokenizers() -> Group:
         "byte pairs of Llama 3": trained_tokenizer(LLAMA_3),
         "byte pairs of Qwen 2": trained_tokenizer(LLAMA_3.replace("{1,3}", "")),
         "pieces of BERT": wordpieces,
-        "SentencePiece, unigram": sentencepiece("unigram"),
-        "SentencePiece, byte pairs with bytes": sentencepiece("bpe"),
+        "SentencePiece, byte pairs with bytes": sentencepiece,
     }.items())  # fmt: skip
     title = "Tokenizers, trained by others: ids of lines that are equal"
     return Group(title, ("tokenizer", "equal"), rows)
@@ -595,31 +601,32 @@ def wordpieces(folder: Path) -> Iterator[Any]:
     yield equal_lines(ours, lambda text: made(text, add_special_tokens=False)["input_ids"])
 
 
-def sentencepiece(kind: str) -> Check:
-    """The row of a tokenizer of SentencePiece, in its own file."""
+def sentencepiece(folder: Path) -> Iterator[Any]:
+    """The row of a tokenizer of SentencePiece, from the tokens that a GGUF file has."""
+    import sentencepiece as library
 
-    def check(folder: Path) -> Iterator[Any]:
-        import sentencepiece as library
-
-        (folder / "text").write_text(builtin_corpus()[:200_000])
-        library.SentencePieceTrainer.train(
-            input=str(folder / "text"),
-            model_prefix=str(folder / "tokenizer"),
-            model_type=kind,
-            vocab_size=800,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            minloglevel=2,
+    (folder / "text").write_text(builtin_corpus()[:200_000])
+    library.SentencePieceTrainer.train(
+        input=str(folder / "text"),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=800,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    made = library.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    numbers = range(made.get_piece_size())
+    special, in_bytes = ([is_one(n) for n in numbers] for is_one in (made.is_control, made.is_byte))
+    ours = PublishedTokenizer(
+        sentence_pieces(
+            [made.id_to_piece(n) for n in numbers],
+            [made.get_score(n) for n in numbers],
+            [CONTROL if special[n] else BYTE if in_bytes[n] else NORMAL for n in numbers],
         )
-        made = library.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-        (folder / "text").unlink()
-        (folder / "tokenizer.vocab").unlink()
-        # As a Llama's or a T5's, it opens a text with BOS, or closes it with EOS.
-        ends = {"add_bos": kind == "bpe", "add_eos": kind == "unigram"}
-        yield equal_lines(load_tokenizer(folder), lambda text: made.encode(text, **ends))
-
-    return check
+    )
+    yield equal_lines(ours, lambda text: made.encode(text))
 
 
 GROUPS: dict[str, Callable[[], Group]] = {

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 import minillm
 from minillm.data.python_texts import builtin_corpus
+from minillm.formats import gguf, huggingface
 from minillm.formats.format import Contents
-from minillm.formats.gguf import GGUF
-from minillm.formats.llama import LLAMA
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
 
@@ -87,7 +86,7 @@ def in_llama_cpp(run: Any, base: Path, folder: Path, windows: NDArray) -> None:
     for type in ("f32", "q8_0", "q4_0"):
         file = folder / f"{type}.gguf"
         run.export(file, "gguf", quantise=type)
-        here = perplexity(ours(GGUF().read(file).model), windows)
+        here = perplexity(ours(gguf.read(file).model), windows)
         report(f"llama.cpp, merged, {type}", here, perplexity(theirs(file), windows))
 
 
@@ -108,9 +107,9 @@ def in_transformers(run: Any, base: Path, folder: Path, windows: NDArray) -> Non
     run.export(folder / "whole", "huggingface")
     whole = LlamaForCausalLM.from_pretrained(folder / "whole", dtype=torch.float32)
     report("transformers, merged", here, perplexity(theirs(whole), windows))
-    found = GGUF().read(base)
+    found = gguf.read(base)
     model, tokenizer = found.model, found.tokenizer
-    LLAMA.write(Contents(model, tokenizer), folder / "base")
+    huggingface.write(Contents(model, tokenizer), folder / "base")
     run.export(folder / "adapter", "peft")
     plain = LlamaForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     adapted = PeftModel.from_pretrained(plain, folder / "adapter")

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minillm.formats.bert import BERT_FOLDER
+from minillm.formats import huggingface
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.timing.contest import turns
 from minillm.training import AdamW, Optimiser, clip_global_norm
@@ -71,7 +71,7 @@ def batch_of(B: int):
 
 class Ours:
     def __init__(self, folder: str, part: str):
-        encoder = BERT_FOLDER.read(folder).model
+        encoder = huggingface.read(folder).model
         rng = np.random.default_rng(0)
         self.rng = rng
         sizes = replace(encoder.config, pooler=False, masked_words=False, next_sentence=False)

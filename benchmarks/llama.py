@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Reader
 from minillm.errors import InputError, short
-from minillm.formats.gguf import GGUF, export_gguf, read_weights
+from minillm.formats import gguf
+from minillm.formats.gguf import export_gguf, read_weights
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.linear import matmul
 from minillm.ops.softmax import log_softmax
@@ -128,7 +129,7 @@ def compare() -> None:
     options.add_argument("--only", nargs="+", metavar="WEIGHTS", help="lines of the table")
     args = options.parse_args()
     peers = [(name, Peer(library)) for name, _, library in (p.rpartition("=") for p in args.peer)]
-    given = GGUF().read(args.file)
+    given = gguf.read(args.file)
     ours, bandwidth = Ours(), []
     programs: dict[str, Ours | Peer] = {"minillm": ours}
     for _ in on_threads(args.threads):

@@ -28,9 +28,8 @@ import numpy as np
 from minillm import use_precision
 from minillm._kernels import keep_memory
 from minillm.data.python_texts import standard_library
+from minillm.formats import gguf, huggingface
 from minillm.formats.format import Contents
-from minillm.formats.gguf import GGUF
-from minillm.formats.llama import LLAMA
 from minillm.models.llama import Llama
 from minillm.quantised.matrix import dequantised
 from minillm.training import AdamW
@@ -53,9 +52,9 @@ def main() -> None:
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch, keep_memory():  # as `minillm finetune` does
         folder = Path(scratch, "theirs")
-        found = GGUF().read(args.file)
+        found = gguf.read(args.file)
         model, tokenizer = found.model, found.tokenizer
-        LLAMA.write(Contents(model, tokenizer), folder)
+        huggingface.write(Contents(model, tokenizer), folder)
         if args.only in (None, "memory"):
             memory(args.file, folder)
         if args.only in (None, "losses"):
@@ -87,7 +86,7 @@ def made(kind: str, file: Path, folder: Path) -> tuple[Step, Step]:
     """A function that takes a step and returns the loss before it, and one of the loss."""
     if kind.startswith("pytorch"):
         return theirs(folder, kind.split()[1])
-    return ours(GGUF().read(file).model, kind)
+    return ours(gguf.read(file).model, kind)
 
 
 def targets_of(model: Llama) -> list[str]:
@@ -162,7 +161,7 @@ def theirs(folder: Path, dtype: str) -> tuple[Step, Step]:
 
 def speed(file: Path, folder: Path, threads: list[int], rounds: int) -> None:
     """Print the tokens per second of each, on each number of threads."""
-    vocabulary = GGUF().read(file).model.config.vocabulary
+    vocabulary = gguf.read(file).model.config.vocabulary
     steps = {kind: made(kind, file, folder)[0] for kind in KINDS}
     for _ in on_threads(threads):
         figures: dict[str, list[float]] = {kind: [] for kind in KINDS}
@@ -199,7 +198,7 @@ def alone(kind: str, file: str, folder: str) -> None:
 
 def losses(file: Path, folder: Path) -> None:
     """Print the loss on other texts, before and after steps, of each."""
-    tokenizer = GGUF().read(file).tokenizer
+    tokenizer = gguf.read(file).tokenizer
     *training, held_out = texts(tokenizer, STEPS + 1)
     for kind in KINDS:
         step, measured = made(kind, file, folder)

@@ -21,7 +21,7 @@ import numpy as np
 import minillm
 from minillm.cli import main as command
 from minillm.data import builtin_corpus
-from minillm.formats.bert import BERT_FOLDER
+from minillm.formats import huggingface
 from minillm.formats.sentences import Sentences
 from minillm.timing.contest import turns
 
@@ -93,7 +93,7 @@ class Reference:
         from transformers import AutoModel, AutoTokenizer, logging
 
         logging.set_verbosity_error()  # no message that the pooler is not used
-        found = BERT_FOLDER.read(folder)
+        found = huggingface.read(folder)
         model, self.said = found.model, Sentences.of(found.facts)
         self.most = self.said.longest or model.config.context
         self.torch = torch

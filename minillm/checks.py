@@ -1,75 +1,291 @@
-"""Checks of arrays and numbers: types, dtypes, shapes and ranges.
+"""The door of an op, and checks of single arrays and numbers.
 
-The kernels trust their arguments.  The checks here run before them, on the arguments of
-a forward and on the upstream gradients of a backward.  Each message names the caller, the
-argument, what was expected and what was found:
+Kernels trust their arguments.  So an op declares them, beside its signature, and its own lines work
+with arrays that fit:
+
+    @op("x: ... I, W: I O, b: O? -> y: ... O")
+    def linear(x, W, b=None): ...
+
+    x: B T I              floats of shape (B, T, I); all floats of a call have one dtype
+    W: I 4H, u: K-1 D     a letter is one size above 0, everywhere; 4 times H, one less than K
+    y: ... D              any leading axes; wherever "..." is, they are the same
+    w: N constant         floats without a gradient
+    ids: ... < V          integers from 0 to V - 1; with "<=", to V; with ">= 0", any
+    x: B T I | B T < I    floats or integers
+    mask: ... bool        booleans
+    eps: positive         one value: the name is a function of this page; "any" has no check
+    b: O?                 may be None
+    lengths: B <= T or T  may be None: then all are T
+    W: D C or C=D         may be None if C = D
+
+An op gets arrays in C order, and integers as copies in int64.  The upstream gradients of its
+outputs have their shapes and dtypes; None stands for zeros where there are several.  A message
+names the op, the argument, what was expected and what was found:
 
     lstm: W_h: expected shape (H = 5, 4H = 20), found (5, 19)
 """
 
 import functools
+import inspect
 import math
 import numbers
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Order = Literal["C", "K"]
-Op = TypeVar("Op", bound=Callable[..., tuple[Any, Callable]])
+Order = Literal["C", "rows", "any"]  # C order, any strides but of the last axis, or any strides
+Function = TypeVar("Function", bound=Callable[..., Any])
+Sizes = dict[str, Any]  # a number for each letter; "..." has the shape of the leading axes
 
 _Array = np.ndarray
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in this machine's byte order
-_MOST_BYTES = 2**40
 _ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and @ differ
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in this machine's byte order
+_WORDS = {"f": "float32 or float64", "i": "integers", "b": "booleans"}
+_MOST_BYTES = 2**40
+_LARGEST = 2**53  # float64 has every integer up to here
+_MOST_SHAPES = 1000  # that an op remembers
+_AXIS = re.compile(r"(\d*)([A-Z])(-\d+)?")
+_REQUIRED = object()
 
 
-def floats(op: str, **arguments: tuple[NDArray | None, str]) -> dict[str, int]:
-    """Check float arrays against their expected shapes.
+# --- declarations ------------------------------------------------------------------------
 
-    A shape is written as in the docstrings, ``"B T I"`` or ``"I 4H"``, with
-    ``"..."`` in front for any leading axes.  The first use of a letter gives it
-    its size; the sizes are returned, in a dictionary that must not be changed.
-    An argument whose shape ends with ``"?"`` may be None.
 
-    >>> floats("linear", x=(np.ones((2, 3)), "... I"), W=(np.ones((3, 5)), "I O"))
-    {'I': 3, 'O': 5}
+class Argument:
+    """An argument or an output: its name, and its axes as floats, integers or booleans."""
 
-    Raises TypeError for anything but float32 or float64 arrays of one dtype, ValueError
-    for a shape that does not fit, and MemoryError for an array of more than 1 TiB.
+    def __init__(self, text: str) -> None:
+        self.name, _, kind = (part.strip() for part in text.partition(":"))
+        kind, _, self.otherwise = kind.partition(" or ")
+        self.optional = kind.endswith("?") or self.otherwise != ""
+        self.constant = kind.removesuffix("?").endswith(" constant")
+        self.axes: dict[str, str] = {}  # by the kind of their dtype
+        self.below, self.value = ("", 0), ""
+        for form in kind.removesuffix("?").removesuffix(" constant").split(" | "):
+            if match := re.fullmatch(r"(.+) (<|<=|>=) (\w)", form):
+                self.axes["i"], sign, letter = match.groups()
+                self.below = letter, int(sign == "<=")
+            elif form.endswith(" bool"):
+                self.axes["b"] = form.removesuffix(" bool")
+            elif form.islower():
+                self.value = form
+            else:
+                self.axes["f"] = form
+
+
+class Declaration:
+    """The arguments and outputs of an op."""
+
+    def __init__(self, op: str, text: str) -> None:
+        arguments, _, outputs = text.partition("->")
+        self.op, self.text = op, text
+        self.arguments = [Argument(part) for part in arguments.split(",")]
+        self.outputs = [Argument(part) for part in outputs.split(",") if part]
+
+    def plan(self, given: Sequence[Any]) -> list[tuple[int, Callable[[Any], Any]]]:
+        """Check the types and shapes of arrays; return what each call has yet to do.
+
+        It is a function for each argument whose value must be checked, by the argument's number.
+        """
+        sizes: Sizes = {}
+        pairs = list(zip(self.arguments, given, strict=True))
+        arrays = [(a, x, _kind(x)) for a, x in pairs if a.axes and x is not None]
+        first = next(((a.name, x.dtype) for a, x, kind in arrays if kind == "f"), None)
+        for a, x, kind in sorted(arrays, key=lambda array: array[2] != "f"):
+            if kind not in a.axes or (kind == "f" and x.dtype not in _FLOATS):
+                expected = _WORDS[next(iter(a.axes))]
+                raise TypeError(f"{self.op}: {a.name}: expected {expected}, found {x.dtype}")
+            if kind == "f" and first:
+                _check_float(self.op, a.name, x, *first)
+            _fit(self.op, a.name, x.shape, a.axes[kind], sizes)
+        for a, x in pairs:
+            if x is None and "=" in a.otherwise and len({sizes[k] for k in a.otherwise[::2]}) > 1:
+                expected = _expected(a.axes["f"], sizes)
+                raise ValueError(f"{self.op}: {a.name}: expected shape {expected}, found None")
+        return list(self._each_call(pairs, sizes))
+
+    def _each_call(self, pairs: list, sizes: Sizes) -> Iterator[tuple[int, Callable[[Any], Any]]]:
+        for k, (a, x) in enumerate(pairs):
+            if a.value not in ("", "any"):
+                check = functools.partial(globals()[a.value], self.op, a.name)
+                yield k, functools.partial(_unless_none, check) if a.optional else check
+            elif x is None and a.otherwise in sizes:
+                full = np.full(shape_of(a.axes["i"], sizes), sizes[a.otherwise])
+                yield k, functools.partial(_instead, full)
+            elif x is not None and a.axes and _kind(x) == "i":
+                letter, more = a.below
+                below = sizes.get(letter, _LARGEST) + more
+                yield k, functools.partial(_in_range, self.op, a.name, below)
+            elif x is not None and a.axes and _kind(x) == "b":
+                yield k, functools.partial(np.array, order="C", copy=True)
+
+
+def _kind(array: NDArray) -> str:
+    return array.dtype.kind.replace("u", "i")
+
+
+def _unless_none(check: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else check(value)
+
+
+def _instead(full: NDArray, _: None) -> NDArray:
+    return full
+
+
+# --- the door ----------------------------------------------------------------------------
+#
+# An op keeps arrays for its backward, and kernels trust their shapes.  So no array object is shared
+# with the caller, who may set its ``shape`` between the two passes: the op gets views of its
+# arguments, and the caller views of its outputs.  The pages need not think of it.
+
+
+def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
+    """Declare the arguments and outputs of an op, and which strides it takes.
+
+    A function whose declaration has no outputs has no backward.
     """
-    described = []
-    for name, (array, axes) in arguments.items():
-        if array is None and axes.endswith("?"):
-            continue
-        if type(array) not in _ARRAYS:
-            require_array(op, name, array)
-        assert array is not None  # the line above has refused it
-        described.append((name, axes.removesuffix("?"), array.dtype, array.shape))
-    return _sizes(op, *described)
+
+    def declare(function: Any) -> Any:
+        declared = Declaration(function.__name__.removeprefix("_"), declaration)
+        parameters = inspect.signature(function).parameters.values()
+        defaults = {p.name: _REQUIRED if p.default is p.empty else p.default for p in parameters}
+        values, required = list(defaults.values()), list(defaults.values()).count(_REQUIRED)
+        arrays = [(k, a) for k, a in enumerate(declared.arguments) if a.axes]
+        outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, list]()
+
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            given = list(args)
+            key: list[Any] = []
+            if named or not required <= len(given) <= len(defaults):
+                given = _bind(function, defaults, args, named)
+            elif len(given) < len(defaults):
+                given += values[len(given) :]
+            for k, argument in arrays:
+                array = given[k]
+                if type(array) is not _Array:
+                    if array is None and argument.optional:
+                        key.append(None)
+                        continue
+                    require_array(declared.op, argument.name, array)
+                key.append(array.shape)
+                key.append(array.dtype)
+                plain = any_strides or array.flags.c_contiguous
+                given[k] = array[...] if plain else _laid_out(array, order)
+            plan = plans.get(known := tuple(key))
+            if plan is None:
+                if len(plans) == _MOST_SHAPES:
+                    plans.clear()
+                plan = plans[known] = declared.plan(given)
+            for k, check in plan:
+                given[k] = check(given[k])
+            if not outputs:
+                return function(*given)
+            ys, own = function(*given)
+            if type(ys) is not tuple:
+                return ys.view(), Backward(_of_one, own, declared, order, ys.shape, ys.dtype)
+            like = [(y.shape, y.dtype) for y in ys]
+            return tuple([y.view() for y in ys]), Backward(_of_several, own, declared, order, like)
+
+        call.declaration = declared  # type: ignore[attr-defined]
+        return call
+
+    return declare
 
 
-@functools.lru_cache(1024)  # every training step checks the same shapes
-def _sizes(op: str, *arguments: tuple[str, str, np.dtype, tuple[int, ...]]) -> dict[str, int]:
-    """The size of each letter; an argument is its name, axes, dtype and shape."""
-    sizes: dict[str, int] = {}
-    first_name, _, first_dtype, _ = arguments[0]
-    for name, axes, dtype, shape in arguments:
-        if dtype not in _FLOATS:
-            raise TypeError(f"{op}: {name}: expected float32 or float64, found {dtype}")
-        if dtype != first_dtype:
-            raise TypeError(
-                f"{op}: {name}: expected {first_dtype}, the dtype of {first_name}, found {dtype}"
-            )
-        # Only a view that repeats its numbers is larger: work on it would not end, and the sizes
-        # that a kernel computes could exceed 64 bits.
-        if (size := math.prod(shape) * dtype.itemsize) > _MOST_BYTES:
-            raise MemoryError(
-                f"{op}: {name}: expected at most {_MOST_BYTES} bytes, found {size}, shape {shape}"
-            )
-        _fit(op, name, shape, axes, sizes)
-    return sizes
+def _bind(
+    function: Callable, defaults: dict[str, Any], args: tuple, named: dict[str, Any]
+) -> list[Any]:
+    """All arguments in the order of the signature."""
+    given = dict(zip(defaults, args, strict=False)) | named
+    values = list((defaults | given).values())
+    twice = len(given) < len(args) + len(named)
+    if twice or len(values) > len(defaults) or id(_REQUIRED) in map(id, values):
+        function(*args, **named)  # which raises Python's own TypeError
+    return values
+
+
+def _laid_out(array: NDArray, order: Order) -> NDArray:
+    """The array in C order, or with any strides but of its last axis; a copy only if it must be."""
+    if order == "rows" and (array.strides[-1] == array.itemsize or array.shape[-1] == 1):
+        return array[...]
+    return array.copy("C")
+
+
+class Backward(functools.partial):
+    """The backward of a call.  It checks its upstream gradients, and then calls the page's own."""
+
+    @property
+    def __wrapped__(self) -> Callable:
+        """The page's own, for its signature."""
+        return self.args[0]
+
+
+def _of_one(
+    own: Callable, declared: Declaration, order: Order, shape: tuple, dtype: np.dtype, *dys: Any
+) -> Any:
+    """The gradients of an op with one output, of this shape and dtype."""
+    (dy,) = dys if len(dys) == 1 else _completed(own, declared, dys)
+    if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
+        dy = _upstream(declared, 0, dy, shape, dtype)
+    return own(dy if order == "any" or dy.flags.c_contiguous else _laid_out(dy, order))
+
+
+def _of_several(
+    own: Callable, declared: Declaration, order: Order, like: list[tuple], *dys: Any
+) -> Any:
+    """The gradients of an op with several outputs, of these shapes and dtypes."""
+    given = []
+    for k, dy in enumerate(_completed(own, declared, dys)):
+        if type(dy) is not _Array or (dy.shape, dy.dtype) != like[k]:
+            dy = _upstream(declared, k, dy, *like[k])
+        given.append(dy if order == "any" or dy.flags.c_contiguous else _laid_out(dy, order))
+    return own(*given)
+
+
+def _completed(own: Callable, declared: Declaration, dys: tuple) -> tuple:
+    """All upstream gradients: one may be left out where the page's own has a default."""
+    missing, defaults = len(declared.outputs) - len(dys), own.__defaults__ or ()
+    if not 0 <= missing <= len(defaults):
+        expected = len(declared.outputs)
+        raise TypeError(f"{declared.op}: expected {expected} gradients, found {len(dys)}")
+    return dys + defaults[len(defaults) - missing :]
+
+
+def _upstream(declared: Declaration, k: int, dy: Any, shape: tuple, dtype: np.dtype) -> NDArray:
+    """The gradient of output k as an array; None stands for zeros, a number for a scalar."""
+    if dy is None and len(declared.outputs) > 1:
+        return np.zeros(shape, dtype)
+    if shape == () and type(dy) in (int, float):
+        return np.asarray(dy, dtype)
+    op, name = declared.op, f"d{declared.outputs[k].name}"
+    if not isinstance(dy, np.generic):  # NumPy's scalars are what arrays without axes become
+        require_array(op, name, dy)
+    if dy.dtype != dtype:
+        raise TypeError(f"{op}: {name}: expected {dtype}, found {dy.dtype}")
+    if dy.shape != shape:
+        raise ValueError(f"{op}: {name}: expected shape {shape}, found {dy.shape}")
+    return np.asarray(dy)
+
+
+# --- single arrays and numbers -----------------------------------------------------------
+
+
+def _check_float(op: str, name: str, array: NDArray, first: str, of_first: np.dtype) -> None:
+    dtype, shape = array.dtype, array.shape
+    if dtype not in _FLOATS:
+        raise TypeError(f"{op}: {name}: expected {_WORDS['f']}, found {dtype}")
+    if dtype != of_first:
+        raise TypeError(f"{op}: {name}: expected {of_first}, the dtype of {first}, found {dtype}")
+    # Only a view that repeats its numbers is larger: work on it would not end, and the sizes that a
+    # kernel computes could exceed 64 bits.
+    if (size := math.prod(shape) * dtype.itemsize) > _MOST_BYTES:
+        raise MemoryError(
+            f"{op}: {name}: expected at most {_MOST_BYTES} bytes, found {size}, shape {shape}"
+        )
 
 
 def require_array(op: str, name: str, value: Any) -> None:
@@ -78,89 +294,69 @@ def require_array(op: str, name: str, value: Any) -> None:
         raise TypeError(f"{op}: {name}: expected a NumPy array, found {type(value).__name__}")
 
 
-@functools.cache  # an op's axes never change, and a step of generation takes only microseconds
-def _letters(axes: str) -> tuple[bool, tuple[tuple[str, int], ...]]:
-    """Whether there are leading axes, and the letter and factor of each other axis."""
+def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: Sizes) -> None:
+    """Check one shape, and note the sizes of letters that are new."""
     letters = axes.split()
     leading = letters[0] == "..."
-    return leading, tuple((a[-1], int(a[:-1] or 1)) for a in letters[leading:])  # "4H": H, 4
-
-
-def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
-    """Check one shape, and note the sizes of letters that are new."""
-    leading, letters = _letters(axes)
-    tail = shape[len(shape) - len(letters) :] if leading else shape
-    fits = len(tail) == len(letters)
-    for size, (letter, count) in zip(tail, letters, strict=False):
-        known = sizes.setdefault(letter, size // count)
-        fits = fits and size == count * known and size > 0
+    own = _AXIS.findall(axes)  # a factor, a letter and a difference
+    split = len(shape) - len(own)
+    fits = split >= 0 if leading else split == 0
+    if fits and leading:
+        fits = sizes.setdefault("...", shape[:split]) == shape[:split]
+    for size, (factor, letter, less) in zip(shape[split:] if fits else (), own, strict=False):
+        factor, more = int(factor or 1), int(less or 0)
+        if size > 0 and (size - more) % factor == 0:
+            sizes.setdefault(letter, (size - more) // factor)
+        fits = fits and letter in sizes and size == factor * sizes[letter] + more
     if not fits:
-        # A letter that first occurs in this argument has no size yet, and no size may be 0.
-        texts = {
-            f"{count}{letter}": f" = {count * sizes[letter]}" if sizes[letter] else " > 0"
-            for letter, count in letters
-            if letter in sizes
-        }
-        expected = ", ".join(
-            written + texts.get(f"{count}{letter}", "")
-            for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
-        )
-        dots = "..., " if leading else ""
-        raise ValueError(f"{op}: {name}: expected shape ({dots}{expected}), found {shape}")
+        raise ValueError(f"{op}: {name}: expected shape {_expected(axes, sizes)}, found {shape}")
+
+
+def shape_of(axes: str, sizes: Sizes) -> tuple[int, ...]:
+    """The shape of declared axes, such as "B 4H", with these sizes."""
+    leading = sizes["..."] if axes.startswith("...") else ()
+    own = _AXIS.findall(axes)
+    return (*leading, *(int(n or 1) * sizes[letter] + int(less or 0) for n, letter, less in own))
+
+
+def _expected(axes: str, sizes: Sizes) -> str:
+    """Axes in words, such as "(B = 2, T > 0, 4H = 8)"."""
+    words = []
+    for axis in axes.split():
+        if axis == "...":
+            words += sizes.get("...", ["..."])
+            continue
+        [(factor, letter, less)] = _AXIS.findall(axis)
+        size = int(factor or 1) * sizes[letter] + int(less or 0) if letter in sizes else None
+        words.append(f"{axis} > 0" if size is None else f"{axis} = {size}")
+    return f"({', '.join(map(str, words))}{',' * (len(words) == 1 and axes == '...')})"
 
 
 def ids(
     op: str, name: str, array: NDArray, below: int, shape: tuple[int, ...] | None = None
 ) -> NDArray[np.int64]:
-    """An int64 copy of integers in 0..below-1, of the given shape if there is one.
+    """An int64 copy of integers in 0..below-1, of the given shape if there is one."""
+    require_array(op, name, array)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{op}: {name}: expected integers, found {array.dtype}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{op}: {name}: expected shape {shape}, found {array.shape}")
+    return _in_range(op, name, below, array)
+
+
+def _in_range(op: str, name: str, below: int, array: NDArray) -> NDArray[np.int64]:
+    """An int64 copy of integers in 0..below-1.
 
     It is a copy because a backward indexes with what its forward has checked: later writes
     into the caller's array must not reach it.
     """
-    require_array(op, name, array)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{op}: {name}: expected integers, found {array.dtype}")
-    _check_shape(op, name, array, shape)
     checked = np.array(array, np.int64, order="C", copy=True, subok=False)
-    # An unsigned integer that is too large for int64 has become a negative one.
-    if checked.size == 1:  # as in each step of generation, where NumPy's min and max take longer
-        fits = 0 <= checked.item() < below
-    else:
-        fits = checked.size == 0 or (checked.min() >= 0 and checked.max() < below)
-    if not fits:
+    # As unsigned integers, negative ones are larger than any limit.
+    if checked.size and np.maximum.reduce(checked.view(np.uint64), axis=None) >= below:
         raise ValueError(
             f"{op}: {name}: expected 0..{below - 1}, found {array.min()}..{array.max()}"
         )
     return checked
-
-
-def _check_shape(op: str, name: str, array: NDArray, shape: tuple[int, ...] | None) -> None:
-    if shape is not None and array.shape != shape:
-        raise ValueError(f"{op}: {name}: expected shape {shape}, found {array.shape}")
-
-
-def floats_or_ids(
-    op: str, x: NDArray, axes: str, **arguments: tuple[NDArray, str]
-) -> tuple[NDArray, dict[str, int]]:
-    """Check x, which may be ids in place of its last axis; return it with all sizes.
-
-    :func:`floats` checks the other arguments, :func:`ids` copies ids.
-    """
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
-        return x, floats(op, x=(x, axes), **arguments)
-    sizes = floats(op, **arguments).copy()
-    leading, width = axes.rsplit(maxsplit=1)
-    _fit(op, "x", x.shape, leading, sizes)
-    return ids(op, "x", x, sizes[width]), sizes
-
-
-def mask(op: str, name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A copy of booleans of the given shape."""
-    require_array(op, name, array)
-    if array.dtype != bool:
-        raise TypeError(f"{op}: {name}: expected booleans, found {array.dtype}")
-    _check_shape(op, name, array, shape)
-    return np.array(array, order="C", copy=True, subok=False)
 
 
 def sequence_lengths(op: str, lengths: NDArray | None, B: int, T: int) -> NDArray[np.int64]:
@@ -176,11 +372,28 @@ def fits_context(tokens: int, context: int) -> None:
         raise ValueError(f"expected at most {context} tokens, found {tokens}")
 
 
-def number(op: str, name: str, value: Any) -> float:
+def _number(op: str, name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
     """A real number as a float: a NumPy scalar would change the dtype of a product."""
-    if not isinstance(value, numbers.Real):
+    if type(value) is not float and not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {name}: expected a number, found {type(value).__name__}")
-    return float(value)
+    if not fits(number := float(value)):
+        raise ValueError(f"{op}: {name}: expected {expected}, found {value}")
+    return number
+
+
+def positive(op: str, name: str, value: Any) -> float:
+    """A number above 0 as a float."""
+    return _number(op, name, value, "above 0 and finite", lambda x: 0 < x < math.inf)
+
+
+def not_negative(op: str, name: str, value: Any) -> float:
+    """A number from 0 up as a float."""
+    return _number(op, name, value, "0 or more and finite", lambda x: 0 <= x < math.inf)
+
+
+def below_one(op: str, name: str, value: Any) -> float:
+    """A number in [0, 1) as a float."""
+    return _number(op, name, value, "at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
 def count(op: str, name: str, value: Any) -> int:
@@ -192,22 +405,6 @@ def count(op: str, name: str, value: Any) -> int:
     return int(value)
 
 
-def positive(op: str, name: str, value: Any) -> float:
-    """A number above 0 as a float."""
-    checked = number(op, name, value)
-    if not 0 < checked < math.inf:
-        raise ValueError(f"{op}: {name}: expected above 0 and finite, found {value}")
-    return checked
-
-
-def below_one(op: str, name: str, value: Any) -> float:
-    """A number in [0, 1) as a float."""
-    checked = number(op, name, value)
-    if not 0 <= checked < 1:
-        raise ValueError(f"{op}: {name}: expected at least 0 and below 1, found {value}")
-    return checked
-
-
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False; anything else is an error, even if it has a truth value."""
     if not isinstance(value, bool) and (
@@ -217,113 +414,13 @@ def flag(op: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
+def generator(op: str, name: str, value: Any) -> np.random.Generator:
+    """A generator of random numbers."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"{op}: {name}: expected a NumPy Generator, found {type(value).__name__}")
+    return value
+
+
 def contiguous(*arrays: NDArray | None) -> tuple[Any, ...]:
     """The arrays in C order, and None for None; only arrays in another order are copied."""
     return tuple([a if a is None or a.flags.c_contiguous else a.copy("C") for a in arrays])
-
-
-def strided(x: NDArray) -> NDArray:
-    """x with its strides; it is copied only if its last axis is not contiguous."""
-    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
-    return x if contiguous else np.ascontiguousarray(x)
-
-
-# --- the door of an op -------------------------------------------------------------------
-#
-# An op keeps arrays for its backward, and kernels trust their shapes.  So no array object is shared
-# with the caller, who may set its ``shape`` between the two passes: the op gets views of its
-# arguments, and the caller views of its outputs.  The pages need not think of it.
-
-
-def op(function: Op) -> Op:
-    """Mark an op.  Its backward gets gradients in C order, and zeros in place of None."""
-    return _with_door(function, "C")
-
-
-def op_of_strides(function: Op) -> Op:
-    """Mark an op that takes arrays and upstream gradients with any strides."""
-    return _with_door(function, "K")
-
-
-def _with_door(function: Any, order: Order) -> Any:
-    name = function.__name__
-
-    @functools.wraps(function)
-    def call(*args: Any, **named: Any) -> tuple[Any, Callable]:
-        own = [a.view() if isinstance(a, _Array) else a for a in args]
-        if named:
-            named = {key: a.view() if isinstance(a, _Array) else a for key, a in named.items()}
-        outputs, backward = function(*own, **named)
-        backward = guarded(name, outputs, backward, order)
-        if type(outputs) is tuple:
-            return tuple([y.view() for y in outputs]), backward
-        return outputs.view(), backward
-
-    return call
-
-
-def guarded(name: str, outputs: Any, backward: Any, order: Order = "C") -> Callable:
-    """A backward that checks its upstream gradients; a page's own takes one for each output.
-
-    With several outputs, None stands for zeros, and so does a gradient that is left out.  The
-    gradient of a scalar is 1 by default, and may be a Python number.
-
-    The check raises TypeError for anything but an array of the output's dtype, and ValueError for
-    an array of another shape; the message has the name of the backward's parameter.
-    """
-    if type(outputs) is tuple:
-        return _Guarded(_with_several, backward, name, order, [(y.shape, y.dtype) for y in outputs])
-    return _Guarded(_with_one, backward, name, order, outputs.shape, outputs.dtype)
-
-
-class _Guarded(functools.partial):
-    """A partial call, which takes a microsecond less to make than a closure with an attribute."""
-
-    @property
-    def __wrapped__(self) -> Callable:
-        """The page's own backward, for its signature."""
-        return self.args[0]
-
-
-def _with_several(backward: Any, name: str, order: Order, outputs: list, *dys: Any) -> Any:
-    defaults = backward.__defaults__ or ()
-    if 0 < (left_out := len(outputs) - len(dys)) <= len(defaults):
-        dys += defaults[-left_out:]
-    if len(dys) != len(outputs):
-        raise TypeError(f"{name}: expected {len(outputs)} gradients, found {len(dys)}")
-    given = [
-        np.zeros(shape, dtype) if dy is None else _given(name, backward, k, dy, shape, dtype, order)
-        for k, (dy, (shape, dtype)) in enumerate(zip(dys, outputs, strict=True))
-    ]
-    return backward(*given)
-
-
-def _with_one(
-    backward: Any, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, *dys: Any
-) -> Any:
-    dys = dys or backward.__defaults__ or (None,)
-    if len(dys) != 1:
-        raise TypeError(f"{name}: expected 1 gradient, found {len(dys)}")
-    return backward(_given(name, backward, 0, dys[0], shape, dtype, order))
-
-
-def _given(
-    name: str,
-    backward: Any,
-    number: int,
-    dy: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    order: Order,
-) -> NDArray:
-    """An upstream gradient, checked; a number for a scalar becomes an array."""
-    if type(dy) is not _Array or dy.dtype != dtype or dy.shape != shape:
-        if shape == () and type(dy) in (int, float):
-            return np.asarray(dy, dtype)
-        parameter = backward.__code__.co_varnames[number]
-        if not isinstance(dy, np.generic):  # NumPy's scalars are what arrays without axes become
-            require_array(name, parameter, dy)
-        if dy.dtype != dtype:
-            raise TypeError(f"{name}: {parameter}: expected {dtype}, found {dy.dtype}")
-        _check_shape(name, parameter, dy, shape)
-    return np.asarray(dy, order=order)

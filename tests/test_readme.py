@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from book.commands import arguments_of
-from other_programs import export_gpt2, import_gpt2
+from other_programs import export_folder, import_folder
 
 from minillm.cli.arguments import command_line
 from minillm.exercises import exercises
@@ -32,11 +32,11 @@ def test_the_files_that_are_downloaded_are_enough_to_import(tmp_path):
     (names,) = re.findall(r"^hf download gpt2 (.*) --local-dir gpt2$", text, re.MULTILINE)
     tokenizer = BytePairs([])
     config = GPTConfig(len(tokenizer), context=4, layers=1, heads=1, width=4)
-    export_gpt2(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "whole")
+    export_folder(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "whole")
     (tmp_path / "gpt2").mkdir()
     for name in names.split():
         shutil.copy(tmp_path / "whole" / name, tmp_path / "gpt2")
-    model, _ = import_gpt2(tmp_path / "gpt2")
+    model, _ = import_folder(tmp_path / "gpt2")
     assert model.config.width == 4
 
 

@@ -51,7 +51,7 @@ def rotary(x, positions, base, dy):
     return _run(forward, [x], [dy])
 
 
-def scaled_dot_product_attention(q, k, v, lengths, start, dy, window=None):
+def scaled_dot_product_attention(q, k, v, lengths, start, dy, window=None, sinks=0):
     """Causal, of grouped heads; each query has a key."""
     T, S, groups = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
     key, position = (
@@ -60,7 +60,7 @@ def scaled_dot_product_attention(q, k, v, lengths, start, dy, window=None):
     )
     allowed = (key < torch.tensor(lengths)[:, None, None, None]) & (key <= position)
     if window is not None:
-        allowed = allowed & (key > position - window)
+        allowed = allowed & ((key > position - window) | (key < sinks))
 
     def forward(q, k, v):
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))

@@ -92,11 +92,12 @@ DEFINE_ATTENTION(double, f64, log)
 #define APART static __attribute__((noinline))
 
 #define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
-    /* Query l sees the `window` keys up to position + l: its other scores become `filling` */     \
+    /* Query l sees the `window` keys up to position + l, and of the first `sinks` keys those up   \
+       to there: its other scores become `filling` */                                              \
     static inline void hide_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, ptrdiff_t position,                \
-                                     ptrdiff_t window, REAL filling, REAL *x)                      \
+                                     ptrdiff_t window, ptrdiff_t sinks, REAL filling, REAL *x)     \
     {                                                                                              \
-        for (ptrdiff_t s = 0; s < n && s < position - window + PER_VECTOR(REAL); s++) {            \
+        for (ptrdiff_t s = sinks; s < n && s < position - window + PER_VECTOR(REAL); s++) {            \
             const int seeing = (int)(s - position + window);                                       \
             EACH_QUERY(REAL)                                                                       \
                 x[s * ld + l] = l < seeing ? x[s * ld + l] : filling;                              \
@@ -180,8 +181,8 @@ DEFINE_ATTENTION(double, f64, log)
 
 DEFINE_COLUMNS(float, f32)
 DEFINE_COLUMNS(double, f64)
-#define hide(n, ld, position, window, filling, x)                                                  \
-    EITHER(hide, x)(n, ld, position, window, filling, x)
+#define hide(n, ld, position, window, sinks, filling, x)                                           \
+    EITHER(hide, x)(n, ld, position, window, sinks, filling, x)
 #define fill(n, ld, filling, x) EITHER(fill, x)(n, ld, filling, x)
 #define softmax_columns(n, ld, x, log_sums, sums)                                                  \
     EITHER(softmax_columns, x)(n, ld, x, log_sums, sums)

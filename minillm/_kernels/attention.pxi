@@ -9,7 +9,8 @@ cdef extern from "attention.h" nogil:
     void hidden_backward(
         Py_ssize_t n, double dscore, const void *query, const void *key, const void *v,
         void *dquery, void *dkey, void *dv)
-    void hide(Py_ssize_t n, Py_ssize_t ld, Py_ssize_t position, Py_ssize_t window, double filling, void *x)
+    void hide(Py_ssize_t n, Py_ssize_t ld, Py_ssize_t position, Py_ssize_t window, Py_ssize_t sinks,
+              double filling, void *x)
     void fill(Py_ssize_t n, Py_ssize_t ld, double filling, void *x)
     void softmax_columns(Py_ssize_t n, Py_ssize_t ld, void *x, void *log_sums, void *sums)
     void softmax_again_columns(Py_ssize_t n, Py_ssize_t ld, const void *log_sums, void *x)

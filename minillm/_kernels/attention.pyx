@@ -80,7 +80,7 @@ cdef Heads heads_of(
     if mask.causal:
         heads.start = &start[0]
         if mask.window is not None:
-            heads.window = mask.window
+            heads.window, heads.sinks = mask.window, mask.sinks
     heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
     return heads
 

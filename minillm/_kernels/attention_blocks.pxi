@@ -2,11 +2,12 @@
 #
 # Only one block of the weights exists at a time.
 
-cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
+cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t reach, Py_ssize_t itemsize) noexcept nogil:
+    """The bytes of memory for a head whose queries see `reach` keys."""
     cdef Py_ssize_t count = block_width(h, itemsize)
-    cdef Py_ssize_t size = 4 * h.reach * sizeof(void *) + TILE_SIZE + 16 * 64
-    size += packed_size(h.reach, max(h.D, h.E), itemsize)
-    size += count * (2 * h.D + h.E + 2 * lines_of_block(h, itemsize)) * itemsize
+    cdef Py_ssize_t size = 4 * reach * sizeof(void *) + TILE_SIZE + 16 * 64
+    size += packed_size(reach, max(h.D, h.E), itemsize)
+    size += count * (2 * h.D + h.E + 2 * lines_of_block(h, reach, itemsize)) * itemsize
     size += packed_size(count, h.D, itemsize) + packed_size(count, h.E, itemsize)
     return ceil_div(size, 64) * 64
 
@@ -37,31 +38,31 @@ cdef inline void softmax_block(
     cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, before, seen
     cdef Py_ssize_t place, position
     while i < block.count:
-        before = passed(h, block.first + i) - block.begin
-        seen = visible(h, block.first + min(i + lanes, block.count) - 1) - block.begin
+        before = 0 if h.sinks > 0 else passed(h, block.first + i) - block.skipped
+        seen = visible(h, block.first + min(i + lanes, block.count) - 1) - block.skipped
         place = before * block.width + i  # of the first score
-        position = block.position + i - block.begin - before  # of the first query among these keys
+        position = block.position + i - before  # of the first query among these keys
         if which == FORWARD:
-            hide(seen - before, block.width, position, h.window, <floating>-INFINITY, x + place)
+            hide(seen - before, block.width, position, h.window, h.sinks, <floating>-INFINITY, x + place)
             softmax_columns(seen - before, block.width, x + place, log_sums + i, sums + i)
         elif which == AGAIN:
             softmax_again_columns(seen - before, block.width, log_sums + i, x + place)
         else:
-            hide(seen - before, block.width, position, h.window, <floating>0, x + place)
+            hide(seen - before, block.width, position, h.window, h.sinks, <floating>0, x + place)
             softmax_backward_columns(seen - before, block.width, w + place, x + place, sums + i)
         if which != FORWARD:
-            hide(seen - before, block.width, position, h.window, <floating>0, x + place)
+            hide(seen - before, block.width, position, h.window, h.sinks, <floating>0, x + place)
         fill(before, block.width, <floating>0, x + i)
-        fill(block.last - block.begin - seen, block.width, <floating>0, x + seen * block.width + i)
+        fill(block.lines - seen, block.width, <floating>0, x + seen * block.width + i)
         i += lanes
 
 
 cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexcept nogil:
     cdef Py_ssize_t D = h.D, E = h.E, all_seen = visible(h, h.T - 1), i, t = 0
     cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
-    cdef Py_ssize_t lines = lines_of_block(h, size)
-    cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
-    cdef floating **v = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef Py_ssize_t lines = lines_of_block(h, all_seen, size)
+    cdef floating **k = <floating **>cut(&scratch, all_seen * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, all_seen * sizeof(void *))
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
     cdef floating *by_width = <floating *>cut(&scratch, most * D * size)
@@ -72,11 +73,11 @@ cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexc
     cdef floating sums[QUERIES]
     cdef Block block
     cdef Packed values
-    note_lines(h.keys, 0, all_seen, k)
-    note_lines(h.values, 0, all_seen, v)
+    note_keys(h, h.values, 0, all_seen, v)
     values = packed(v, True, all_seen, E, &scratch)
     while t < h.T:
         block = block_from(h, t, sizeof(floating))
+        note_keys(h, h.keys, block.skipped, block.lines, k)
         note_lines(h.query, t, block.count, q)
         scale_lines(block.count, D, <floating>h.scale, q, scaled)
         note_lines(h.context, t, block.count, c)
@@ -95,11 +96,11 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
     """Adds to dkeys and dvalues."""
     cdef Py_ssize_t D = h.D, E = h.E, all_seen = visible(h, h.T - 1), t = 0, i, j
     cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
-    cdef Py_ssize_t lines = lines_of_block(h, size)
-    cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
-    cdef floating **v = <floating **>cut(&scratch, h.reach * sizeof(void *))
-    cdef floating **dk = <floating **>cut(&scratch, h.reach * sizeof(void *))
-    cdef floating **dv = <floating **>cut(&scratch, h.reach * sizeof(void *))
+    cdef Py_ssize_t lines = lines_of_block(h, all_seen, size)
+    cdef floating **k = <floating **>cut(&scratch, all_seen * sizeof(void *))
+    cdef floating **v = <floating **>cut(&scratch, all_seen * sizeof(void *))
+    cdef floating **dk = <floating **>cut(&scratch, all_seen * sizeof(void *))
+    cdef floating **dv = <floating **>cut(&scratch, all_seen * sizeof(void *))
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
     cdef floating *by_width = <floating *>cut(&scratch, most * max(D, E) * size)
@@ -112,13 +113,14 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
     cdef Block block
     cdef Packed keys
     cdef char *rest
-    note_lines(h.keys, 0, all_seen, k)
-    note_lines(h.values, 0, all_seen, v)
-    note_lines(h.dkeys, 0, all_seen, dk)
-    note_lines(h.dvalues, 0, all_seen, dv)
+    note_keys(h, h.keys, 0, all_seen, k)
     keys = packed(k, True, all_seen, D, &scratch)
     while t < h.T:
         block = block_from(h, t, sizeof(floating))
+        note_keys(h, h.keys, block.skipped, block.lines, k)
+        note_keys(h, h.values, block.skipped, block.lines, v)
+        note_keys(h, h.dkeys, block.skipped, block.lines, dk)
+        note_keys(h, h.dvalues, block.skipped, block.lines, dv)
         note_lines(h.query, t, block.count, q)
         scale_lines(block.count, D, <floating>h.scale, q, scaled)
         note_lines(h.dcontext, t, block.count, dc)

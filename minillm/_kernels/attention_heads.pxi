@@ -18,9 +18,10 @@ cdef struct Heads:  # all heads of a batch, or one of them: then its arrays and 
     double scale
     const int64_t *lengths       # (B,) keys that exist
     const int64_t *start         # (B,) the position of the first query among the keys; NULL: not causal
-    Py_ssize_t window            # a query sees this many keys at most, the last of those up to its position
-    Py_ssize_t reach             # keys that the queries of one row may see
+    Py_ssize_t window            # of the keys up to its position, a query sees the last ones, so many,
+    Py_ssize_t sinks             # and the first ones
     Py_ssize_t length, position  # of one head: keys that exist, and the position of the first query
+    Py_ssize_t skipped           # keys behind the sinks that no query sees: they are not counted
     Operand query, keys, values
     Operand context              # of a forward
     Operand dcontext, dquery, dkeys, dvalues
@@ -29,19 +30,25 @@ cdef struct Heads:  # all heads of a batch, or one of them: then its arrays and 
     Py_ssize_t scratch_each      # bytes for each thread
 
 
-cdef inline Py_ssize_t first_position(const Heads *all, Py_ssize_t b) noexcept nogil:
-    """The position of the first query of row b; where all queries see all keys, it is behind them."""
-    return all.S if all.start == NULL else all.start[b]
-
-
 cdef inline Py_ssize_t visible(const Heads *h, Py_ssize_t t) noexcept nogil:
     """The number of keys up to the last one that query t of a head may see."""
     return max(0, min(h.length, h.position + t + 1))
 
 
 cdef inline Py_ssize_t passed(const Heads *h, Py_ssize_t t) noexcept nogil:
-    """The number of keys before the window of query t."""
-    return visible(h, t - h.window)
+    """The number of keys before the window of query t, with the sinks, which are not of the window."""
+    return max(h.sinks, visible(h, t - h.window))
+
+
+cdef inline Heads keys_of_row(const Heads *all, Py_ssize_t b) noexcept nogil:
+    """What the queries of row b see: the sinks, and the keys from the first window on."""
+    cdef Heads h = all[0]
+    # Where all queries see all keys, they are behind them.
+    h.length, h.position = h.lengths[b], h.S if h.start == NULL else h.start[b]
+    h.sinks = min(h.sinks, visible(&h, h.T - 1))
+    h.skipped = passed(&h, 0) - h.sinks
+    h.length, h.position = h.length - h.skipped, h.position - h.skipped
+    return h
 
 
 cdef inline Operand moved(Operand x, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
@@ -49,30 +56,17 @@ cdef inline Operand moved(Operand x, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
     return x
 
 
-cdef inline void begin_at(Py_ssize_t s, Operand *x) noexcept nogil:
-    if x.start != NULL:
-        x.start += s * x.step
-
-
 cdef Heads one_head(const Heads *all, Py_ssize_t b, Py_ssize_t n, floating *of_type) noexcept nogil:
-    """Head n of row b.  Its keys begin with the first one that any of its queries may see."""
-    cdef Heads h = all[0]
-    cdef Py_ssize_t m = n // (h.N // h.M), query = (b * h.N + n) * h.T  # its first one
-    cdef Py_ssize_t unseen
-    h.length, h.position = h.lengths[b], first_position(all, b)
+    """Head n of row b."""
+    cdef Heads h = keys_of_row(all, b)
+    cdef Py_ssize_t m = n // (h.N // h.M)
     h.query, h.keys, h.values = moved(h.query, b, n), moved(h.keys, b, m), moved(h.values, b, m)
     if h.context.start != NULL:
         h.context = moved(h.context, b, n)
     else:
         h.dcontext, h.dquery = moved(h.dcontext, b, n), moved(h.dquery, b, n)
         h.dkeys, h.dvalues = moved(h.dkeys, b, m), moved(h.dvalues, b, m)
-    h.log_sums = <floating *>h.log_sums + query
-    unseen = passed(&h, 0)
-    begin_at(unseen, &h.keys)
-    begin_at(unseen, &h.values)
-    begin_at(unseen, &h.dkeys)
-    begin_at(unseen, &h.dvalues)
-    h.length, h.position = h.length - unseen, h.position - unseen
+    h.log_sums = <floating *>h.log_sums + (b * h.N + n) * h.T
     return h
 
 
@@ -83,20 +77,28 @@ cdef inline void note_lines(Operand x, Py_ssize_t first, Py_ssize_t count, float
         lines[i] = <floating *>(x.start + (first + i) * x.step)
 
 
+cdef inline void note_keys(
+    const Heads *h, Operand x, Py_ssize_t skipped, Py_ssize_t count, floating **lines
+) noexcept nogil:
+    """The addresses of a head's sinks, and of the steps behind them without the first ones, `skipped`."""
+    cdef Py_ssize_t sinks = min(h.sinks, count)
+    note_lines(x, 0, sinks, lines)
+    note_lines(x, sinks + h.skipped + skipped, count - sinks, lines + sinks)
+
+
 include "attention_products.pxi"
 include "attention_blocks.pxi"
 
 
 cdef int run_heads(Heads *all, Body body, Py_ssize_t tasks, Py_ssize_t itemsize) except -1:
-    cdef Py_ssize_t b
-    cdef Heads h = all[0]
-    all.reach = 0
+    cdef Py_ssize_t b, reach = 0
+    cdef Heads h
     for b in range(all.B):
-        h.length, h.position = h.lengths[b], first_position(all, b)
-        all.reach = max(all.reach, visible(&h, h.T - 1) - passed(&h, 0))
-    cdef Py_ssize_t work = all.B * all.N * all.T * min(all.reach, all.window) * (all.D + all.E)
+        h = keys_of_row(all, b)
+        reach = max(reach, visible(&h, h.T - 1))
+    cdef Py_ssize_t work = all.B * all.N * all.T * min(reach, all.sinks + all.window) * (all.D + all.E)
     cdef int threads = <int>max(1, min(max_threads(), tasks)) if work > SMALL else 1
-    all.scratch_each = blocks_scratch(all, itemsize)
+    all.scratch_each = blocks_scratch(all, reach, itemsize)
     cdef Workspace memory = Workspace(threads * all.scratch_each)
     all.scratch = memory.take(threads * all.scratch_each)
     with nogil:

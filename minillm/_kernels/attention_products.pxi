@@ -9,7 +9,7 @@
 # A block of scores has a line for each key and a column for each query: so a softmax adds up
 # vectors, not what is within them, and no product needs the weights transposed, because a tile may take
 # its left matrix by rows or by columns.  The tiles of a causal head leave out nearly all masked keys, and
-# a block has no lines for the keys before the window of its first query.
+# a block has no lines for the keys between the sinks and the window of its first query.
 
 cdef enum:
     QUERIES = 64  # of a block at most: TILE_VECTORS vectors of the widest, in numbers of 4 bytes
@@ -75,8 +75,9 @@ cdef inline void times_packed(
 cdef struct Block:  # of queries
     Py_ssize_t first, count   # the first query
     Py_ssize_t width          # a whole number of vectors: from one line of the scores to the next
-    Py_ssize_t begin, last    # the keys that its queries see: lines of the scores
-    Py_ssize_t position       # of its first query
+    Py_ssize_t lines          # of the scores: the keys that its queries see
+    Py_ssize_t skipped        # keys between the sinks and the window of the first query
+    Py_ssize_t position       # the line of the first query's own key
 
 
 cdef inline Py_ssize_t block_width(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
@@ -85,22 +86,23 @@ cdef inline Py_ssize_t block_width(const Heads *h, Py_ssize_t itemsize) noexcept
     return ceil_div(vectors, ceil_div(vectors, 4)) * VECTOR_BYTES // itemsize
 
 
-cdef inline Py_ssize_t lines_of_block(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
-    """The keys that the queries of one block see, at most."""
-    return min(h.reach, h.window + block_width(h, itemsize))
+cdef inline Py_ssize_t lines_of_block(const Heads *h, Py_ssize_t reach, Py_ssize_t itemsize) noexcept nogil:
+    """The keys that the queries of one block see, at most, of those that a head sees."""
+    return min(reach, h.sinks + h.window + block_width(h, itemsize))
 
 
 cdef inline Block block_from(const Heads *h, Py_ssize_t t0, Py_ssize_t itemsize) noexcept nogil:
     cdef Block block
     block.first, block.width = t0, block_width(h, itemsize)
     block.count = min(block.width, h.T - t0)
-    block.begin, block.last = passed(h, t0), visible(h, t0 + block.count - 1)
-    block.position = h.position + t0
+    block.skipped = passed(h, t0) - h.sinks
+    block.lines = visible(h, t0 + block.count - 1) - block.skipped
+    block.position = h.position + t0 - block.skipped
     return block
 
 
 cdef inline Py_ssize_t first_to_see(Block block, Py_ssize_t s, Py_ssize_t lanes) noexcept nogil:
-    """The first query of the block that may see key s, down to a whole number of vectors."""
+    """The first query of the block that may see the key of line s, down to a whole number of vectors."""
     return max(0, s - block.position) // lanes * lanes
 
 
@@ -116,19 +118,17 @@ cdef inline void block_scores(
 ) noexcept nogil:
     """scores (seen, block.width) = keys (seen, width) q (width, block.width).
 
-    The keys seen by the block are k[begin] to k[last - 1].
-
     Vectors of queries that do not see a key are left out.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating)
-    cdef Py_ssize_t used = ceil_div(block.count, lanes), s = block.begin, first, vectors, rows, m
+    cdef Py_ssize_t used = ceil_div(block.count, lanes), s = 0, first, vectors, rows, m
     cdef floating *out[8]
-    while s < block.last:
+    while s < block.lines:
         first = first_to_see(block, s, lanes)
         vectors = used - first // lanes
-        rows = min(<Py_ssize_t>TILE_ROWS(vectors), block.last - s)
+        rows = min(<Py_ssize_t>TILE_ROWS(vectors), block.lines - s)
         for m in range(rows):
-            out[m] = scores + (s - block.begin + m) * block.width + first
+            out[m] = scores + (s + m) * block.width + first
         tile(<int>rows, <int>vectors, width, k + s, 1, q + first, block.width, <const floating **>NULL, out)
         s += rows
 
@@ -137,15 +137,19 @@ cdef inline void mix_block(
     const Heads *h, Block block, const floating *weights, Packed values, floating **out, floating *acc,
 ) noexcept nogil:
     """out (count, E) = weights^T (count, seen) values (seen, E)."""
-    cdef Py_ssize_t i = 0, begin, rows, m
+    cdef Py_ssize_t i = 0, begin, last, rows, m
     cdef const floating *a[8]
     while i < block.count:
         rows = min(<Py_ssize_t>TILE_ROWS(values.vectors), block.count - i)
-        begin = passed(h, block.first + i)
+        begin, last = passed(h, block.first + i), visible(h, block.first + i + rows - 1)
         for m in range(rows):
-            a[m] = weights + (begin - block.begin) * block.width + i + m
-        times_packed(rows, a, block.width, values, begin,
-                     visible(h, block.first + i + rows - 1) - begin, False, out + i, acc)
+            a[m] = weights + i + m
+        if h.sinks > 0:
+            times_packed(rows, a, block.width, values, 0, min(h.sinks, last), False, out + i, acc)
+        for m in range(rows):
+            a[m] += (begin - block.skipped) * block.width
+        if begin < last or h.sinks == 0:
+            times_packed(rows, a, block.width, values, begin, last - begin, h.sinks > 0, out + i, acc)
         i += rows
 
 
@@ -153,12 +157,12 @@ cdef inline void gather_block(
     Block block, const floating *weights, Packed x, floating **sums, floating *acc,
 ) noexcept nogil:
     """sums (seen, E) += weights (seen, count) x (count, E)."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), s = block.begin, rows, m, first
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), s = 0, rows, m, first
     cdef const floating *a[8]
-    while s < block.last:
-        rows = min(<Py_ssize_t>TILE_ROWS(x.vectors), block.last - s)
+    while s < block.lines:
+        rows = min(<Py_ssize_t>TILE_ROWS(x.vectors), block.lines - s)
         first = first_to_see(block, s, lanes)
         for m in range(rows):
-            a[m] = weights + (s - block.begin + m) * block.width + first
+            a[m] = weights + (s + m) * block.width + first
         times_packed(rows, a, 1, x, first, block.count - first, True, sums + s, acc)
         s += rows

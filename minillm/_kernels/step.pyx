@@ -135,6 +135,7 @@ cdef struct Step:
     const int64_t *lengths       # of the source
     Py_ssize_t shown             # the layer whose attention to the source is returned
     const int64_t *windows       # (L,) of each layer; 0: none
+    const int64_t *sinks         # (L,) first positions that a layer's queries see in front of the window
     const int64_t *tables        # (L,) which cos and sin a layer has; -1: none
     Input cos, sin               # (tables, Q, width / 2)
     Py_ssize_t angles            # of a table
@@ -168,7 +169,7 @@ cdef class Addresses:
     cdef object dtype
     cdef bint post_norm, relu, gelu
     cdef double eps
-    cdef const int64_t[::1] windows, tables  # of the layers
+    cdef const int64_t[::1] windows, sinks, tables  # of the layers
 
     def __cinit__(self, weights, dtype):
         self.arrays, self.parts, self.dtype = list(weights.arrays), [], dtype
@@ -178,12 +179,13 @@ cdef class Addresses:
         self.sizes.gated = weights.activation in ("silu gate", "gelu gate")
         self.relu, self.gelu = weights.activation == "relu", weights.activation == "gelu gate"
         self.post_norm, self.eps = weights.post_norm, weights.eps
-        self.windows, self.tables = weights.windows, weights.tables
+        self.windows, self.sinks, self.tables = weights.windows, weights.sinks, weights.tables
         if dtype == np.float32:
             find_weights[float](self, weights.tied, 0)
         else:
             find_weights[double](self, weights.tied, 0)
-        check(self.windows.shape[0] == self.sizes.L == self.tables.shape[0], "the layers")
+        for of_layers in (weights.windows, weights.sinks, weights.tables):
+            check(len(of_layers) == self.sizes.L, "the layers")
 
     def __dealloc__(self):
         free(self.weights)
@@ -423,19 +425,27 @@ cdef void note_lines(
 
 
 cdef void look(
-    Py_ssize_t n, Py_ssize_t width, const floating *query, const floating **keys, Py_ssize_t key_head,
-    const floating **values, Py_ssize_t value_head, floating *weights, floating *context,
+    Py_ssize_t n, Py_ssize_t sinks, Py_ssize_t skipped, Py_ssize_t width, const floating *query,
+    const floating **keys, Py_ssize_t key_head, const floating **values, Py_ssize_t value_head,
+    floating *weights, floating *context,
 ) noexcept nogil:
-    """The attention of one query of one head to n keys."""
-    cdef Py_ssize_t i, whole = whole_lanes(n)
+    """The attention of one query of one head to n keys: the sinks, and those behind the ones skipped."""
+    cdef Py_ssize_t i, whole = whole_lanes(n), rest = n - sinks
     cdef const floating *weights_ = weights
     cdef floating *out = context - value_head
-    dots(n, width, <floating>(<double>width ** -0.5), query, keys, key_head, weights)
+    cdef floating scale = <floating>(<double>width ** -0.5)
+    if sinks > 0:
+        dots(sinks, width, scale, query, keys, key_head, weights)
+    dots(rest, width, scale, query, keys + sinks + skipped, key_head, weights + sinks)
     for i in range(n, whole):
         weights[i] = <floating>-INFINITY
     softmax(whole, weights)
-    multiply_lines(n, 1, value_head, value_head + width, n, &weights_, values, <const floating *>NULL,
-                   False, &out)
+    if sinks > 0:
+        multiply_lines(sinks, 1, value_head, value_head + width, sinks, &weights_, values, <const floating *>NULL,
+                       False, &out)
+        weights_ += sinks
+    multiply_lines(rest, 1, value_head, value_head + width, rest, &weights_, values + sinks + skipped,
+                   <const floating *>NULL, sinks > 0, &out)
 
 
 cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_t last, floating *of_type,
@@ -450,7 +460,7 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
     cdef Py_ssize_t noted = -1, text = -1, of_past = 0, count = 0
     cdef const Kept *keys = step.past + 2 * layer
     cdef const Kept *values = keys + 1
-    cdef Py_ssize_t W = step.windows[layer], skipped
+    cdef Py_ssize_t W = step.windows[layer], sinks = step.sinks[layer], skipped
     cdef const int64_t *rows = NULL
     cdef const Weight *of_block = step.weights + OF_MODEL + layer * OF_BLOCK
     cdef floating *query = <floating *>cut(&own, w * sizeof(floating))
@@ -483,9 +493,9 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
             memcpy(<floating *>values.start + of_past * values.text + m * values.head + key * values.line,
                    value_lines[count + t] + m * values.head, w * sizeof(floating))
         prepared(step, layer, b * s.T + t, n, of_block + NORM_Q, spare, query)
-        skipped = max(0, count + t + 1 - W) if W > 0 else 0
-        look(count + t + 1 - skipped, w, <const floating *>query, key_lines + skipped, m * keys.head,
-             value_lines + skipped, m * values.head, weights,
+        skipped = max(0, count + t + 1 - W - sinks) if W > 0 else 0
+        look(count + t + 1 - skipped, sinks if skipped > 0 else 0, skipped, w, <const floating *>query, key_lines,
+             m * keys.head, value_lines, m * values.head, weights,
              <floating *>step.context + ((b * s.T + t) * s.N + n) * w)
 
 
@@ -502,7 +512,7 @@ cdef void look_back(const Step *step, Py_ssize_t layer, Py_ssize_t q, Py_ssize_t
     note_lines(count, NULL, keys, text, key_lines)
     note_lines(count, NULL, values, text, value_lines)
     for n in range(n0, n1):
-        look(count, s.width, <const floating *>step.qkv + q * s.A + n * s.width, key_lines, n * keys.head,
+        look(count, 0, 0, s.width, <const floating *>step.qkv + q * s.A + n * s.width, key_lines, n * keys.head,
              value_lines, n * values.head, weights, <floating *>step.context + q * s.A + n * s.width)
         if layer == step.shown:
             memcpy(<floating *>step.attention + ((step.first + q) * s.N + n) * step.source, weights,
@@ -786,7 +796,7 @@ cdef run(
         check(cos.shape[0] == sin.shape[0] and (cos.shape[0] == 0 or (
             cos.shape[1] == s.Q == sin.shape[1] and 2 * cos.shape[2] == s.width == 2 * sin.shape[2])), "the angles")
     for i in range(s.L):
-        check(found.windows[i] >= 0 and -1 <= found.tables[i] < cos.shape[0], "the layers")
+        check(found.windows[i] >= 0 and found.sinks[i] >= 0 and -1 <= found.tables[i] < cos.shape[0], "the layers")
     check(rows is None or (s.T == 1 and rows.shape[0] == s.Q), "the rows")
     step.rows, step.beams = NULL, 0
     if rows is not None:
@@ -809,7 +819,7 @@ cdef run(
         step.attention, step.shown = address(attention), shown
     step.start, step.first, step.eps = &start[0], 0, found.eps
     if s.L > 0:
-        step.windows, step.tables = &found.windows[0], &found.tables[0]
+        step.windows, step.sinks, step.tables = &found.windows[0], &found.sinks[0], &found.tables[0]
     step.cos = step.sin = NULL
     step.angles = s.Q * (s.width // 2)
     if cos.shape[0] > 0:

@@ -22,7 +22,6 @@ from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_argument, add_run, given_settings, open_run
-from minillm.data.files import is_stream
 from minillm.formats.format import formats
 from minillm.option import types_of
 
@@ -57,9 +56,7 @@ def run(args: argparse.Namespace) -> int:
     given: dict[str, Any] = {}
     for options in _options():
         given |= given_settings(args, options)
-    written = open_run(args).export(args.file, args.format, **given)
-    if not is_stream(str(written)):
-        print(written)
+    print(open_run(args).export(args.file, args.format, **given))
     return 0
 
 

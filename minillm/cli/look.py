@@ -20,7 +20,6 @@ import argparse
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_run, open_run
 from minillm.cli.process import say
-from minillm.data.files import is_stream
 from minillm.runs.load import load
 
 
@@ -44,6 +43,5 @@ def run(args: argparse.Namespace) -> int:
     page.save(path)
     for note in page.inside.notes:
         say(note)
-    if not is_stream(path):
-        print(path)
+    print(path)
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser, title_of
 from minillm.cli.options import add_option, add_run, integer, open_run
-from minillm.data.files import is_stream, write_file
+from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
@@ -143,8 +143,7 @@ def draw_attention(args: argparse.Namespace) -> None:
 
 
 def _write(args: argparse.Namespace, folder: str | Path, picture: bytes, *lines: str) -> None:
-    """Write the plot, and print its path and lines about it unless it is a stream."""
+    """Write the plot, and print its path and lines about it."""
     path: Any = Path(folder) / args.picture if args.to is None else args.to
     write_file(path, picture)
-    if not is_stream(path):
-        print(path, *lines, sep="\n")
+    print(path, *lines, sep="\n")

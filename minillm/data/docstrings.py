@@ -31,7 +31,7 @@ from importlib.util import decode_source, find_spec
 from pathlib import Path
 
 from minillm.data.pairs import Pair
-from minillm.data.splits import split_groups
+from minillm.data.splits import Split, split_groups
 from minillm.errors import InputError
 
 SHARE = 10  # a tenth of the modules is for validation, and a tenth for test
@@ -49,7 +49,7 @@ _APPARATUS = re.compile(r"^\s*(?:>>>|\.\. |\S.*\n\s*[-=~]{3,}\s*$)|::$", re.MULT
 _ENGLISH = re.compile(r"(?!.*(?:_|[a-z][A-Z]|\w\(| -|--| :|\.\.))[\w ,;:'\"()/.!?-]+")
 
 
-class Docstrings:
+def docstrings() -> Split[Pair]:
     """The source of a function or a class, as words, to the first sentence of its docstring.
 
     From the standard library and NumPy, without their tests; nothing is imported.  The summary is a
@@ -58,25 +58,17 @@ class Docstrings:
     a tenth of the modules to validation and a tenth to test.  The set differs from one version of
     Python or NumPy to the next.  InputError if there is no source.
     """
-
-    def __init__(self) -> None:
-        modules: dict[str, list[Pair]] = {}
-        seen: set[str] = set()
-        for name, source, tree in parsed_modules("numpy"):
-            for pair in summarised_definitions(source, tree):
-                letters = re.sub(r"\W+", " ", pair[1].lower())
-                if letters not in seen:
-                    seen.add(letters)
-                    modules.setdefault(name, []).append(pair)
-        if not modules:
-            raise InputError(
-                "docstrings: this Python has no source files: expected a FILE of pairs"
-            )
-        self.parts = split_groups(modules, SHARE)
-
-    def pairs(self, part: str) -> list[Pair]:
-        """(source, summary)."""
-        return self.parts[part]
+    modules: dict[str, list[Pair]] = {}
+    seen: set[str] = set()
+    for name, source, tree in parsed_modules("numpy"):
+        for pair in summarised_definitions(source, tree):
+            letters = re.sub(r"\W+", " ", pair[1].lower())
+            if letters not in seen:
+                seen.add(letters)
+                modules.setdefault(name, []).append(pair)
+    if not modules:
+        raise InputError("docstrings: this Python has no source files: expected a FILE of pairs")
+    return Split("docstrings", split_groups(modules, SHARE))
 
 
 # --- modules -------------------------------------------------------------------------

@@ -30,7 +30,6 @@ TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
-_OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # a file there is written on, not replaced
 
 
 def shown(path: str | Path) -> str:
@@ -175,17 +174,30 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces ``path`` when the block ends without an exception.
 
     It is written under a temporary name in the same folder, synced to disk, then renamed.  If
-    ``path`` is a symbolic link, its target is replaced.  A device, a pipe or an open stream
-    (``/dev/stdout``) is written directly.
+    ``path`` is a symbolic link, its target is replaced.
 
-    InputError for an empty name or a folder.  An OSError names ``path``.
+    InputError for an empty name, a folder, a pipe or a device.  An OSError names ``path``.
     """
     if not str(path):
         raise InputError("expected the name of a file to write, found an empty name")
-    if os.path.isdir(path):
-        raise InputError(f"{path}: expected a file, found a folder")
-    with naming(path), (_stream if is_stream(path) else _replacement)(path) as file:
-        yield file
+    if os.path.isdir(path) or is_stream(path):
+        kind = "folder" if os.path.isdir(path) else "pipe or a device"
+        raise InputError(f"{path}: expected a file, found a {kind}")
+    with naming(path):
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        temporary = _temporary_name(target)
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                with suppress(OSError):  # there is no file yet, or the file system has no modes
+                    os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -198,37 +210,12 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether ``path`` is a pipe, a device or an open stream, which cannot be replaced."""
+    """Whether ``path`` is a pipe or a device, which cannot be replaced."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # it does not exist
         return False
-    return str(path) in _OPEN or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-@contextmanager
-def _stream(path: str | Path) -> Iterator[BinaryIO]:
-    descriptor = _OPEN.get(str(path))
-    with open(path if descriptor is None else os.dup(descriptor), "wb") as file:
-        yield file
-
-
-@contextmanager
-def _replacement(path: str | Path) -> Iterator[BinaryIO]:
-    target = Path(os.path.realpath(path))
-    if target.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    temporary = _temporary_name(target)
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            with suppress(OSError):  # there is no file yet, or the file system has no modes
-                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-            os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _temporary_name(target: Path) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minillm.data.lines import read_lines, read_rows
+from minillm.data.splits import Split
 from minillm.errors import InputError
 
 Labelled = tuple[str, str]  # label, text
@@ -18,29 +19,18 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
     White space becomes single spaces.  Labels with an empty text, which most large sets have a few
     times, are left out.  InputError names a line without a label or text, or a file without any.
     """
-    empty = True
-    for label, text in labelled_lines(path):
-        if text:
-            empty = False
-            yield label, text
-    if empty:
-        raise InputError(f"{path}: expected a label with a text, found none")
-
-
-def labelled_lines(path: str | Path) -> Iterator[Labelled]:
-    """Like :func:`read_labelled`, including the labels with an empty text."""
     if Path(path).is_dir():
         yield from _read_folder(Path(path))
         return
+    empty = True
     for label, text, place in read_rows(path, ("label", "text")):
-        yield labelled_text(label, text, place)
-
-
-def labelled_text(label: str, text: str, place: str) -> Labelled:
-    """A text with single spaces and its label; InputError if the label is empty."""
-    if not label.strip():
-        raise InputError(f"{place}: expected a label and a text, found an empty label")
-    return label.strip(), " ".join(text.split())
+        if not label.strip():
+            raise InputError(f"{place}: expected a label and a text, found an empty label")
+        if text.strip():
+            empty = False
+            yield label.strip(), " ".join(text.split())
+    if empty:
+        raise InputError(f"{path}: expected a label with a text, found none")
 
 
 def _read_folder(path: Path) -> Iterator[Labelled]:
@@ -66,30 +56,23 @@ def with_held_out(labelled: Iterable[Labelled], every: int) -> Iterator[tuple[bo
         yield counts[label] % every == 0, (label, text)
 
 
-class LabelledData:
+def open_labelled(path: str | Path, validation: str | Path | None = None) -> Split[Labelled]:
     """Labelled texts; the validation texts come from another path, or are a tenth of each label."""
+    if validation:
+        training, held_out = list(read_labelled(path)), list(read_labelled(validation))
+    else:
+        rows = list(with_held_out(read_labelled(path), 10))
+        training, held_out = ([row for held, row in rows if held == part] for part in (False, True))
+    data = Split(path, {"training": training, "validation": held_out})
+    if len(labels_of(data)) < 2:
+        raise InputError(f"{path}: expected two labels or more, found {len(labels_of(data))}")
+    if not held_out:
+        raise InputError(
+            f"{path}: expected a label with ten texts or more, because a tenth is held out"
+        )
+    return data
 
-    def __init__(self, path: str | Path, validation_path: str | Path | None = None):
-        self.path, self.validation_path = path, validation_path
-        self.labels = sorted({label for label, _ in self.texts("training")})
-        if len(self.labels) < 2:
-            raise InputError(f"{path}: expected two labels or more, found {len(self.labels)}")
-        if not any(True for _ in self.texts("validation")):
-            raise InputError(
-                f"{path}: expected a label with ten texts or more, because a tenth is held out"
-            )
 
-    def notes(self) -> list[str]:
-        """A line about the labels that are left out, if there are any."""
-        paths = [self.path, self.validation_path] if self.validation_path else [self.path]
-        count = sum(not text for path in paths for _, text in labelled_lines(path))
-        return [f"labels without a text, which are left out: {count:,}"] if count else []
-
-    def texts(self, part: str) -> Iterator[Labelled]:
-        """(label, text) of "training" or "validation"."""
-        if self.validation_path:
-            yield from read_labelled(self.path if part == "training" else self.validation_path)
-            return
-        for held_out, row in with_held_out(read_labelled(self.path), 10):
-            if held_out == (part == "validation"):
-                yield row
+def labels_of(data: Split[Labelled]) -> list[str]:
+    """The labels of the training texts."""
+    return sorted({label for label, _ in data["training"]})

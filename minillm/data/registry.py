@@ -2,8 +2,8 @@
 
 A built-in set is opened by its name, other data by their path:
 
-    open_pairs("numbers-en-fr")
-    open_pairs("training.tsv", "validation.tsv")
+    open_data("pairs", "numbers-en-fr")
+    open_data("pairs", "training.tsv", "validation.tsv")
 
 A new set is a line in BUILT_IN.
 """
@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from minillm.data.cmudict import CMUDict
+from minillm.data.cmudict import cmudict
 from minillm.data.digits import Digits
-from minillm.data.docstrings import Docstrings
+from minillm.data.docstrings import docstrings
 from minillm.data.files import STANDARD_INPUT
-from minillm.data.labelled import LabelledData
-from minillm.data.numbers import Numbers
-from minillm.data.pairs import PairData, PairFile
-from minillm.data.python_texts import builtin_corpus, standard_library
-from minillm.data.squad import SquadFile
+from minillm.data.labelled import open_labelled
+from minillm.data.numbers import numbers
+from minillm.data.pairs import open_pairs
+from minillm.data.python_texts import TEXTS
+from minillm.data.splits import Split
+from minillm.data.squad import open_questions
 from minillm.errors import InputError
 
 
@@ -44,18 +45,10 @@ class BuiltIn:
 
 
 BUILT_IN = (
-    BuiltIn("python-docs", "text", builtin_corpus),
-    BuiltIn("python-source", "text", standard_library),
-    BuiltIn(
-        "cmudict",
-        "pairs",
-        lambda stress: CMUDict(stress=stress is not None),
-        pattern="cmudict(-stress)?",
-        units=("character", "token"),
-        task="pronunciation",
-    ),
-    BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
-    BuiltIn("docstrings", "pairs", cache(Docstrings), task="summary"),  # it takes seconds
+    *(BuiltIn(name, "text", read) for name, read in TEXTS.items()),
+    BuiltIn("cmudict", "pairs", cmudict, units=("character", "token"), task="pronunciation"),
+    BuiltIn("numbers-XX-YY", "pairs", cache(numbers), pattern=r"numbers-(\w+)-(\w+)"),
+    BuiltIn("docstrings", "pairs", cache(docstrings), task="summary"),  # it takes seconds
     BuiltIn("digits", "images", Digits),
 )
 
@@ -80,45 +73,34 @@ def names_of(kind: str) -> str:
 
 def set_of_pairs(name: str) -> BuiltIn:
     """The declaration of a set of pairs; of a file, words that are translated."""
-    return built_in(name) or BuiltIn(name, "pairs", PairFile)
+    return built_in(name) or BuiltIn(name, "pairs", open_pairs)
 
 
 # --- opening -------------------------------------------------------------------------
 
-
-def open_pairs(name: str, validation: str | None = None) -> PairData:
-    """Pairs of texts from a built-in set, or from a file and a file to validate on."""
-    return _open(name, "pairs", validation, PairFile)
-
-
-def open_labelled(name: str, validation: str | None = None) -> LabelledData:
-    """Labelled texts from a file or folder, and from one to validate on."""
-    return _open(name, "labelled", validation, LabelledData)
+FILES: dict[str, Callable[..., Split]] = {
+    "pairs": open_pairs,
+    "labelled": open_labelled,
+    "questions": open_questions,
+}
 
 
-def open_questions(name: str, validation: str | None = None) -> SquadFile:
-    """Questions from a file of SQuAD, and from one to validate on."""
-    return _open(name, "questions", validation, SquadFile)
+def open_data(kind: str, name: str, validation: str | None = None) -> Any:
+    """The built-in set of this name, or the data of a file and of one to validate on.
 
-
-def open_images(name: str) -> Digits:
-    """A built-in set of images."""
-    return _open(name, "images", None, None)
-
-
-def _open(name: str, kind: str, validation: str | None, file: Callable[..., Any] | None) -> Any:
-    """The built-in set of this name, or the result of ``file`` for the paths."""
+    kind: "pairs", "labelled", "questions" or "images".
+    """
     entry = built_in(name)
     if entry is None:
-        if file is None:
+        if kind not in FILES:
             raise InputError(f"expected a set of {kind} ({names_of(kind)}), found {name}")
         if name == STANDARD_INPUT:
             raise InputError(f"standard input: expected a file, because {kind} are read repeatedly")
-        return file(name, validation)
+        return FILES[kind](name, validation)
     if entry.kind != kind:
         raise InputError(f"{name}: expected {kind}, found a built-in set of kind {entry.kind!r}")
     if validation:
-        raise InputError(f"expected none, as {name} has its own, found {validation}", "validation")
+        raise InputError(f"validation: expected none, as {name} has its own, found {validation}")
     match = entry.match(name)
     assert match is not None
     return entry.open(*match.groups())

@@ -1,10 +1,24 @@
-"""Splits that never change, because they use hashes, not random numbers."""
+"""The parts of a data set; splits into parts never change, because they use hashes."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+from minillm.errors import InputError
+
 Item = TypeVar("Item")
+
+
+class Split(dict[str, list[Item]]):
+    """The items of "training", "validation" and, in a built-in set, "test"."""
+
+    def __init__(self, name: str | Path, parts: Mapping[str, list[Item]]):
+        super().__init__(parts)
+        self.name = name
+
+    def __missing__(self, part: str) -> list[Item]:
+        raise InputError(f"{self.name}: it has no {part} part: give the file to measure on")
 
 
 def split_by_hash(

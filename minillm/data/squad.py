@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from minillm.data.entries import entry
 from minillm.data.files import read_json
+from minillm.data.splits import Split
 from minillm.errors import InputError, short
 
 
@@ -39,31 +40,22 @@ class Question(NamedTuple):
     answers: tuple[Answer, ...]
 
 
-class SquadFile:
+def open_questions(path: str | Path, validation: str | Path | None = None) -> Split[Question]:
     """Questions of a file; the validation questions come from another, or are a tenth of it."""
-
-    def __init__(self, path: str | Path, validation_path: str | Path | None = None):
-        self.path = path
-        questions = read_squad(path)
-        if validation_path:
-            self.parts = {"training": questions, "validation": read_squad(validation_path)}
-            return
-        contexts = {text: at for at, text in enumerate(dict.fromkeys(q.context for q in questions))}
-        if len(contexts) < 10:
-            raise InputError(
-                f"{path}: expected 10 contexts or more, because a tenth is held out, found "
-                f"{len(contexts)}"
-            )
-        self.parts = {"training": [], "validation": []}
-        for question in questions:
-            held_out = contexts[question.context] % 10 == 9
-            self.parts["validation" if held_out else "training"].append(question)
-
-    def questions(self, part: str) -> list[Question]:
-        """The questions of "training" or "validation"; a file has no "test"."""
-        if part not in self.parts:
-            raise InputError(f"{self.path}: it has no {part} part: give the file to measure on")
-        return self.parts[part]
+    questions = read_squad(path)
+    if validation:
+        return Split(path, {"training": questions, "validation": read_squad(validation)})
+    contexts = {text: at for at, text in enumerate(dict.fromkeys(q.context for q in questions))}
+    if len(contexts) < 10:
+        raise InputError(
+            f"{path}: expected 10 contexts or more, because a tenth is held out, found "
+            f"{len(contexts)}"
+        )
+    parts: Split[Question] = Split(path, {"training": [], "validation": []})
+    for question in questions:
+        held_out = contexts[question.context] % 10 == 9
+        parts["validation" if held_out else "training"].append(question)
+    return parts
 
 
 def read_squad(path: str | Path) -> list[Question]:

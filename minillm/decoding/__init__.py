@@ -1,7 +1,7 @@
 """Decoding: reading on with a model, from its logits to tokens, and to texts."""
 
 from minillm.decoding.batch import write
-from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
+from minillm.decoding.beam import Hypothesis, beam_search
 from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Chat, ChatSampling
 from minillm.decoding.continuation import Continuation
@@ -33,6 +33,5 @@ __all__ = [
     "beam_search",
     "next_probabilities",
     "sample",
-    "sample_outputs",
     "write",
 ]

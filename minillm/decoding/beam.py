@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,31 +35,10 @@ class Hypothesis:
     ended: bool  # by EOS, not by the limit
 
 
-class _Step(NamedTuple):
-    """The last tokens of the K hypotheses of each of B sources, most probable first."""
-
-    ids: NDArray[np.integer]  # (B, K)
-    parents: NDArray[np.integer]  # (B, K) the hypotheses of the step before that they continue
-    totals: NDArray[np.float64]  # (B, K) log P less the penalty; minus infinity if absent
-    penalties: NDArray[np.float64]  # (B, K) for coverage
-    weights: NDArray | None  # (B, K, S) the attention for each id
-
-    def at(self, index: Any) -> "_Step":
-        """Select with an index: field[index] of every field."""
-        return _Step(
-            self.ids[index],
-            self.parents[index],
-            self.totals[index],
-            self.penalties[index],
-            None if self.weights is None else self.weights[index],
-        )
-
-    def penalised(self, penalties: NDArray) -> "_Step":
-        """Subtract a further penalty (B, K) from each hypothesis."""
-        return self._replace(totals=self.totals - penalties, penalties=self.penalties + penalties)
-
-
-# --- beam search ---------------------------------------------------------------------
+# The sums of log p (B, K), logits (B, K, V), and a mask of the forbidden tokens, or None ->
+# extensions of the hypotheses, the most probable first: their last ids (B, M), the hypotheses that
+# they continue, and their sums, minus infinity for those that are absent.
+Extend = Callable[[NDArray, NDArray, NDArray | None], tuple[NDArray, NDArray, NDArray]]
 
 
 def beam_search(
@@ -71,7 +50,7 @@ def beam_search(
     length_exponent: float = 1.0,
     keep_weights: bool = False,
     coverage: float = 0.0,
-    extend: Callable[..., _Step] | None = None,
+    extend: Extend | None = None,
     **rules: Any,
 ) -> list[list[Hypothesis]]:
     """The best outputs for each source (B, S), best first, at most ``beam`` of each.
@@ -96,7 +75,7 @@ def beam_search(
 
         c sum over t and j of min(w_tj, c_tj)      c_tj = sum over s < t of w_sj
 
-    ``extend`` chooses the extensions otherwise, as :func:`sample_outputs` does.
+    ``extend`` chooses the extensions otherwise, as :func:`drawing` does.
 
     ValueError with ``coverage`` if the model has no attention weights.  InputError if its logits
     are NaN.
@@ -116,84 +95,81 @@ def beam_search(
     extend = extend or partial(_extend, count=2 * beam)
     B = len(source)
     finished: list[list[Hypothesis]] = [[] for _ in range(B)]
-    sources = np.arange(B)  # which source each row of the arrays below is
     decoder = Decoder(model)
-    of_outputs = Rules(decoder.config.eos, **rules)
+    eos, of_outputs = decoder.config.eos, Rules(decoder.config.eos, **rules)
     state = decoder.start(source, lengths)
-    past: State = {"written": np.zeros((B, 1, 0), np.int64), "coverage": np.zeros((B, 1, 1))}
-    zero = np.zeros((B, 1))
-    last = _Step(np.full((B, 1), decoder.config.bos), zero.astype(np.int64), zero, zero, None)
-    history: list[_Step] = []
+    sources = np.arange(B)  # the source of each row of the arrays below
+    ids, totals = np.full((B, 1), decoder.config.bos), np.zeros((B, 1))  # (B, K)
+    past: State = {
+        "written": np.zeros((B, 1, 0), np.int64),  # (B, K, t)
+        "penalty": np.zeros((B, 1)),  # (B, K) for coverage, which the totals lack
+        "seen": np.zeros((B, 1, 1)),  # (B, K, S) the sum of the attention
+    }
 
-    for _ in range(limit):
-        if history:
-            rows = _unfinished(history, [finished[k] for k in sources], beam, length_exponent)
-            if len(rows) == 0:
-                break
-            if len(rows) < len(sources):
-                sources, history = sources[rows], [step.at(rows) for step in history]
-            last = history[-1]
-            state, past = (select(entries, rows, last.parents) for entries in (state, past))
-            past["written"] = np.concatenate([past["written"], last.ids[..., None]], axis=2)
-        logits, weights, state = decoder.step(last.ids, state)
+    for length in range(1, limit + 1):
+        logits, weights, state = decoder.step(ids, state)
         if coverage:
             if weights is None:
                 raise ValueError("coverage: expected a model with attention weights, found none")
-            penalties = coverage * np.minimum(weights, past["coverage"]).sum(axis=-1)
-            last = last.penalised(penalties)
-            past["coverage"] = past["coverage"] + weights  # (B, K, S)
+            penalty = coverage * np.minimum(weights, past["seen"]).sum(axis=-1)
+            totals, past["penalty"] = totals - penalty, past["penalty"] + penalty
+            past["seen"] = past["seen"] + weights
+        if keep_weights and weights is not None:
+            of_ids = [past["weights"]] if length > 1 else []
+            past["weights"] = np.concatenate([*of_ids, weights[:, :, None]], axis=2)  # (B, K, t, S)
         forbidden = of_outputs.forbidden(logits, past["written"])
-        kept = weights if keep_weights else None
-        extensions = extend(last, logits, kept, forbidden)
-        ended = (extensions.ids == decoder.config.eos) & np.isfinite(extensions.totals)
+        ids, parents, totals = extend(totals, logits, forbidden)  # (B, M)
+        ended = (ids == eos) & np.isfinite(totals)
         for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
-            hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
-            finished[sources[row]].append(hypothesis)
-        history.append(_best(extensions, ~ended, beam))
-    else:  # the limit cuts off unfinished hypotheses
-        for row, k in zip(*np.nonzero(np.isfinite(history[-1].totals)), strict=True):
-            hypothesis = _hypothesis(history, row, k, length_exponent, ended=False)
-            finished[sources[row]].append(hypothesis)
+            total, of_length = float(totals[row, k]), length**length_exponent
+            whole = _hypothesis(past, row, parents[row, k], total, of_length, ended=True)
+            finished[sources[row]].append(whole)
+
+        # Of 2 beam extensions at most beam can end, so at least beam are left to continue.
+        totals = np.where(ended, -np.inf, totals)
+        order = np.argsort(np.isneginf(totals), axis=1, kind="stable")[:, :beam]
+        ids, parents, totals = (
+            np.take_along_axis(a, order, axis=1) for a in (ids, parents, totals)
+        )
+        best = totals.max(axis=1) / length**length_exponent
+        rows = np.flatnonzero((best > _bars(finished, sources, beam)) | (length == limit))
+        sources, ids, parents, totals = sources[rows], ids[rows], parents[rows], totals[rows]
+        state, past = (select(entries, rows, parents) for entries in (state, past))
+        past["written"] = np.concatenate([past["written"], ids[..., None]], axis=2)
+        if len(rows) == 0:
+            break
+    for row, k in zip(*np.nonzero(np.isfinite(totals)), strict=True):  # the limit cuts these off
+        total, of_length = float(totals[row, k]), length**length_exponent
+        cut = _hypothesis(past, row, k, total, of_length, ended=False)
+        finished[sources[row]].append(cut)
     return [sorted(of_one, key=lambda h: -h.score)[:beam] for of_one in finished]
 
 
-def sample_outputs(
-    model: Any,
-    source: NDArray,
-    lengths: NDArray[np.integer],
-    rng: np.random.Generator,
-    limit: int = 100,
-    temperature: float = 1.0,
-    **rules: Any,
-) -> list[Hypothesis]:
-    """One output for each source (B, S), drawn token by token from the model's probabilities.
-
-    It is a search with a beam of 1, whose only extension is drawn.  For the temperature see
-    :func:`~minillm.decoding.sampling.next_probabilities`; the log probability is measured at
-    temperature 1.  For ``rules`` see :class:`minillm.decoding.rules.Rules`.  InputError if the
-    model's logits are NaN.
-    """
-    draw = drawing(temperature, rng)
-    drawn = beam_search(model, source, lengths, 1, limit, extend=draw, **rules)
-    return [hypothesis for (hypothesis,) in drawn]
+def _bars(
+    finished: Sequence[Sequence[Hypothesis]], sources: NDArray[np.intp], beam: int
+) -> list[float]:
+    """The score that an unfinished output of each source must beat: the best finished one's."""
+    of_sources = [finished[source] for source in sources]
+    return [max(h.score for h in one) if len(one) >= beam else -np.inf for one in of_sources]
 
 
-def _unfinished(
-    history: Sequence[_Step], finished: Sequence[Sequence[Hypothesis]], beam: int, exponent: float
-) -> NDArray[np.intp]:
-    """A mask of the rows with unfinished outputs that may still beat the best finished one."""
-    bars = [max(h.score for h in of_row) if len(of_row) >= beam else -np.inf for of_row in finished]
-    return np.flatnonzero(history[-1].totals.max(axis=1) / len(history) ** exponent > bars)
+def _hypothesis(
+    past: State, row: int, k: int, total: float, of_length: float, ended: bool
+) -> Hypothesis:
+    """Hypothesis k of a row, with its sum of log p less the penalty."""
+    return Hypothesis(
+        past["written"][row, k].tolist(),
+        total + float(past["penalty"][row, k]),
+        total / of_length,
+        past["weights"][row, k].copy() if "weights" in past else None,
+        ended,
+    )
 
 
 def _extend(
-    last: _Step,
-    logits: NDArray,
-    weights: NDArray | None,
-    forbidden: NDArray[np.bool_] | None,
-    count: int,
-) -> _Step:
-    """The ``count`` most probable one-token extensions of each row's hypotheses."""
+    totals: NDArray, logits: NDArray, forbidden: NDArray | None, count: int
+) -> tuple[NDArray, NDArray, NDArray]:
+    """The ``count`` most probable one-token extensions of each row's hypotheses: see Extend."""
     B, K, V = logits.shape
     ranked = count  # so many that ``count`` of them are allowed
     if forbidden is not None:
@@ -204,63 +180,28 @@ def _extend(
     if forbidden is not None:
         log_p[np.take_along_axis(forbidden.reshape(B * K, V), ids, axis=1)] = -np.inf
     # The most probable extensions are among the most probable ones of each hypothesis.
-    candidates = last.totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
+    candidates = totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
     chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :count]  # (B, count)
-    rows, parents = np.arange(B)[:, None], chosen // log_p.shape[1]
-    if weights is not None:
-        weights = weights[rows, parents]  # (B, count, S)
-    return _Step(
-        ids.reshape(B, -1)[rows, chosen],
-        parents,
-        candidates[rows, chosen],
-        last.penalties[rows, parents],
-        weights,
-    )
+    rows = np.arange(B)[:, None]
+    return ids.reshape(B, -1)[rows, chosen], chosen // log_p.shape[1], candidates[rows, chosen]
 
 
-def drawing(temperature: float, rng: np.random.Generator) -> Callable[..., _Step]:
-    """The function that draws one extension of each row's only hypothesis."""
+def drawing(temperature: float, rng: np.random.Generator) -> Extend:
+    """The function ``extend`` that samples: it draws one extension of each row's only hypothesis.
+
+    With it, a search with a beam of 1 draws an output token by token.  The log-probability of an
+    output is measured at temperature 1.
+    """
 
     def draw(
-        last: _Step, logits: NDArray, weights: NDArray | None, forbidden: NDArray[np.bool_] | None
-    ) -> _Step:
+        totals: NDArray, logits: NDArray, forbidden: NDArray | None
+    ) -> tuple[NDArray, NDArray, NDArray]:
         allowed = logits if forbidden is None else np.where(forbidden, -np.inf, logits)
         ids = sample(next_probabilities(allowed, temperature), rng)  # (B, 1)
         log_p = np.take_along_axis(_log_probabilities(logits), ids[..., None], axis=-1)[..., 0]
-        return _Step(ids, np.zeros_like(ids), last.totals + log_p, last.penalties, weights)
+        return ids, np.zeros_like(ids), totals + log_p
 
     return draw
-
-
-def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
-    """The ``beam`` most probable extensions of each row among the allowed ones.
-
-    Of 2 beam extensions at most beam can end, so at least beam are left to continue.
-    """
-    totals = np.where(allowed, extensions.totals, -np.inf)
-    order = np.argsort(np.isneginf(totals), axis=1, kind="stable")[:, :beam]
-    rows = np.arange(len(order))[:, None]
-    return extensions._replace(totals=totals).at((rows, order))
-
-
-def _hypothesis(
-    history: Sequence[_Step], row: int, k: int, exponent: float, ended: bool
-) -> Hypothesis:
-    """Trace hypothesis k of a row back from the last step to the first."""
-    total, penalty = (float(a[row, k]) for a in (history[-1].totals, history[-1].penalties))
-    ids, weights = [], []
-    for step in reversed(history):
-        ids.append(int(step.ids[row, k]))
-        if step.weights is not None:
-            weights.append(step.weights[row, k])
-        k = step.parents[row, k]
-    return Hypothesis(
-        ids[:0:-1] if ended else ids[::-1],  # EOS is the first of them
-        total + penalty,
-        total / len(history) ** exponent,
-        np.array(weights[::-1]) if weights else None,
-        ended,
-    )
 
 
 @twinned

@@ -35,7 +35,6 @@ from minillm.layers.norms import EPS
 from minillm.layers.types import Ids, Params
 from minillm.ops import Mask
 from minillm.ops.rotary import cos_and_sin
-from minillm.ops.rotary_scaling import LongRope
 
 Past = list[NDArray]  # keys and values of each layer, (B, M, S, w) each
 Rotation = tuple[float, Any]  # the base of the angles, and their scaling
@@ -87,8 +86,8 @@ class StepWeights(FoundWeights):
     norm of a branch is the one that follows the branch before.
 
     ``activation`` is "relu" or "gelu", or "silu gate" or "gelu gate".  Of each layer, ``windows``
-    (L,) has the window of its mask, 0 for none, and ``tables`` (L,) the number of its angles in
-    ``rotations``, -1 for none.
+    and ``sinks`` (L,) have what its mask says, 0 for none, and ``tables`` (L,) the number of its
+    angles in ``rotations``, -1 for none.
     """
 
     def __init__(
@@ -111,6 +110,7 @@ class StepWeights(FoundWeights):
         angles = angles or [None] * len(blocks)
         self.masks = masks or [CAUSAL] * len(blocks)
         self.windows = np.array([mask.window or 0 for mask in self.masks], np.int64)
+        self.sinks = np.array([mask.sinks for mask in self.masks], np.int64)
         self.rotations = list(dict.fromkeys(one for one in angles if one is not None))
         numbers = {one: number for number, one in enumerate(self.rotations)}
         self.tables = np.array([-1 if one is None else numbers[one] for one in angles], np.int64)
@@ -134,8 +134,6 @@ class StepWeights(FoundWeights):
         """The cosines and sines at positions (B, T) for each of ``rotations``: (A, B T, w/2)."""
         if not self.rotations:
             return (np.zeros((0, 0, 0), dtype),) * 2
-        if any(isinstance(scaling, LongRope) for _, scaling in self.rotations):
-            return self._computed(positions, dtype)  # the angles change with the length of a text
         known, places = self._known, positions.ravel()
         if known is None or places.max() >= known[0].shape[1]:
             several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long

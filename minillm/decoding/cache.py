@@ -44,14 +44,13 @@ class Cache:
     written: Counts  # (B,) positions written in these arrays, by any cache that shares them
     keys: tuple[NDArray, ...]  # of each layer, (B, M, S, w)
     values: tuple[NDArray, ...]
-    rotated: Counts  # (B,) tokens of the text whose angles the keys have
 
     @classmethod
     def empty(cls, B: int, C: int, layers: int, M: int, w: int, dtype: Any) -> "Cache":
         """The cache of B rows before their first token; it has no room."""
         nothing = tuple(np.zeros((B, M, 0, w), dtype) for _ in range(layers))
         none = np.zeros(B, np.int64)
-        return cls(np.zeros((B, C), np.int64), none, none, none.copy(), nothing, nothing, none)
+        return cls(np.zeros((B, C), np.int64), none, none, none.copy(), nothing, nothing)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -84,14 +83,14 @@ class Cache:
             if free:
                 self.written[:] = lengths
         if free:
-            new = Cache(self.ids, lengths, start, self.written, self.keys, self.values, lengths)
+            new = Cache(self.ids, lengths, start, self.written, self.keys, self.values)
         else:
             room = max(self.room, -(-(used + ids.shape[1]) // BLOCK) * BLOCK)
             keys, values = (
                 tuple(_copy(array, used, room) for array in arrays)
                 for arrays in (self.keys, self.values)
             )
-            new = Cache(self.ids.copy(), lengths, start, lengths.copy(), keys, values, lengths)
+            new = Cache(self.ids.copy(), lengths, start, lengths.copy(), keys, values)
         for row, (first, last) in enumerate(zip(start.tolist(), lengths.tolist(), strict=True)):
             new.ids[row, first:last] = ids[row, : last - first]
         return new
@@ -156,7 +155,6 @@ def gathered(rows: Sequence[tuple[Cache, int]]) -> Cache:
         lengths.copy(),
         gather([cache.keys for cache, _ in rows]),
         gather([cache.values for cache, _ in rows]),
-        np.array([cache.rotated[row] for cache, row in rows]),
     )
 
 

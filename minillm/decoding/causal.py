@@ -23,28 +23,19 @@ from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
 from minillm.decoding.holder import Holder
 from minillm.layers import stack
+from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
-from minillm.ops.rotary_scaling import LongRope
 
 
 class CausalReader(Holder):
     """The reader of a :class:`minillm.models.base.CausalModel`: see the module."""
 
-    most_steps = 17  # tokens of a step: for 16 guesses; more take longer to compute than to fetch
     _weights: StepWeights | None = None  # at the last step
 
-    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
-        """Whether LongRoPE has other angles in texts of these lengths (B,) than in this cache.
-
-        Such texts are read again from their first token.
-        """
-        scaling = (self.model.rotation(0) or (0, None))[1]
-        if not isinstance(scaling, LongRope):
-            return False
-        is_long = scaling.is_long(lengths)
-        return any(
-            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
-        )
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        # The tokens of a step: for 16 guesses; more take longer to compute than to fetch.
+        self.most_steps = 0 if model.activation is None else 17
 
     def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
         """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
@@ -63,11 +54,11 @@ class CausalReader(Holder):
         # A row's last position is its last token: padding stays there.
         after = cache.start[:, None] + np.arange(ids.shape[1])
         positions = np.minimum(after, cache.lengths[:, None] - 1)
-        x = self.embed(ids, positions, cache)
-        return stack.read(
-            *(self.model, x, positions),
-            lambda layer: cache.attend(layer, self.model.mask(layer)),
-        )
+
+        def attend(layer: int) -> Attend:
+            return cache.attend(layer, self.model.mask(layer))
+
+        return stack.read(self.model, self.embed(ids, positions, cache), positions, attend)
 
     def predict(self, y: NDArray) -> NDArray:
         """The logits of the next token: y (..., D) -> (..., V)."""
@@ -91,12 +82,11 @@ class CausalReader(Holder):
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
         weights, (B, T) = self._weights, ids.shape
-        checked = checks.ids("read", "ids", ids, self.config.vocabulary)
         if weights is None or not weights.are_in(self.model.params):
             weights = self._weights = self.new_weights()
         start = cache.start.copy()  # another thread may write into it
         positions = start[:, None] + np.arange(T) if T > 1 else start[:, None]
-        x = self.embed(checked, positions, cache)
+        x = self.embed(ids, positions, cache)
         cos, sin = weights.cos_and_sin(positions, x.dtype)
         logits, _ = block_step(weights, x.reshape(B * T, -1), cos, sin, cache.past(), start)
         return logits.reshape(B, T, -1)
@@ -119,11 +109,11 @@ class CausalReader(Holder):
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
         total = state.lengths + counts
-        if max(total.tolist()) > self.config.context or self.has_other_angles(state, total):
+        if max(total.tolist()) > self.config.context:
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
-        if ids.shape[1] == 1 and state.room > 0:
+        if ids.shape[1] == 1 <= self.most_steps and state.room > 0:
             return self.step(ids, after)[:, 0], after
         y = self.hidden(ids, after)
         return self.predict(y[np.arange(len(ids)), counts - 1]), after
@@ -134,19 +124,12 @@ class CausalReader(Holder):
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
         self._require_own(state, len(ids))
-        counts, T = _counts(ids, None), ids.shape[1]
-        total = state.lengths + counts
-        checks.fits_context(int(total.max()), self.config.context)
-        if self.has_other_angles(state, total):
-            ids, counts = self._window(ids, state, counts)
-            state = self.zero_state(len(ids))
+        counts = _counts(ids, None)
+        checks.fits_context(int((state.lengths + counts).max()), self.config.context)
         after = state.extended(ids, counts)
         if ids.shape[1] <= self.most_steps and state.room > 0:
             return self.step(ids, after), after
-        y = self.hidden(ids, after)
-        if ids.shape[1] > T:  # all of each text was read
-            y = np.stack([row[n - T : n] for row, n in zip(y, counts, strict=True)])
-        return self.predict(y), after
+        return self.predict(self.hidden(ids, after)), after
 
     def cut(self, ids: Ids, state: Cache, *, last: bool = False) -> tuple[int, Cache]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).

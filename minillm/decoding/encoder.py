@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm.layers.heads import to_all
+from minillm.layers.norms import norm_if_any
 from minillm.layers.types import Ids
 from minillm.models.transformer import Transformer
 
@@ -44,6 +45,6 @@ def read_sources(model: Transformer, source: Ids, lengths: Ids) -> tuple[NDArray
     x, _ = model.embed(model.source_E, source)
     x = x[tokens.places][None]  # (1, R, D)
     for layer in range(model.config.layers):
-        x, _ = model.encoder_block(f"encoder.{layer}", x, tokens.attend)
-    memory, _ = model.last_norm("encoder.norm", x)
+        x, _ = model.block(f"encoder.{layer}", x, tokens.attend)
+    memory, _ = norm_if_any(model.params, "encoder.norm", x)
     return memory, tokens

@@ -21,6 +21,7 @@ from minillm.decoding.cache import CLAIM
 from minillm.decoding.encoder import read_sources
 from minillm.decoding.holder import Holder
 from minillm.layers import dense, embedding, heads
+from minillm.layers.norms import norm_if_any
 from minillm.layers.stack import AttendIn
 from minillm.layers.types import Ids, Params, State
 from minillm.models.teacher_forcing import teacher_forcing
@@ -160,9 +161,9 @@ class TransformerDecoder(Holder):
             prefix, (k, v) = f"decoder.{layer}", memory[2 * layer : 2 * layer + 2]
             seen: list[NDArray] = []
             cross = partial(_attend_to_source, p, f"{prefix}.cross", k, v, lengths, seen)
-            x, _ = self.model.decoder_block(prefix, x, None, lengths, None, attend(layer), cross)
+            x, _ = self.model.block(prefix, x, attend(layer), cross=cross)
             noted = seen[0] if layer == shown else noted
-        return self.model.last_norm("decoder.norm", x)[0], noted
+        return norm_if_any(p, "decoder.norm", x)[0], noted
 
     def predict(self, y: NDArray) -> NDArray:
         """The logits of the next token: y (..., D) -> (..., V + 1)."""

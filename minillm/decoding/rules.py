@@ -21,8 +21,8 @@ class Rules:
     """The rules for the outputs of a model.
 
     banned: ids that are never written.  no_repeat: n, if no n-gram may occur twice in an output; 0:
-    any may.  apart: the number of last tokens that must not be written again at once.  least: the
-    number of tokens before which EOS is not written.
+    any may.  no_repeat_window: the number of last tokens that must not be written again at once.
+    least: the number of tokens before which EOS is not written.
 
     Source: Paulus, Xiong and Socher (2018), "A deep reinforced model for abstractive
     summarization", section 2.5, for no_repeat.
@@ -31,12 +31,12 @@ class Rules:
     eos: int
     banned: Sequence[int] = ()
     no_repeat: int = 0
-    apart: int = 0
+    no_repeat_window: int = 0
     least: int = 0
 
     def __post_init__(self) -> None:
         require_whole("no_repeat", self.no_repeat, least=0)
-        require_whole("apart", self.apart, least=0)
+        require_whole("no_repeat_window", self.no_repeat_window, least=0)
         require_whole("least", self.least, least=0)
         for number in self.banned:
             if not 0 <= number < self.eos:
@@ -49,7 +49,7 @@ class Rules:
         continue ends with EOS, however short it is.
         """
         t = written.shape[-1]
-        if not (self.banned or self.no_repeat or self.apart or t < self.least):
+        if not (self.banned or self.no_repeat or self.no_repeat_window or t < self.least):
             return None
         mask = np.zeros(logits.shape, bool)
         # An absent hypothesis may have the word of a source that has left the batch.
@@ -57,8 +57,8 @@ class Rules:
         mask[..., list(self.banned)] = True
         if self.no_repeat:
             mask[repetitions(written, self.no_repeat)] = True
-        if self.apart:
-            np.put_along_axis(mask, written[..., -self.apart :], True, axis=-1)
+        if self.no_repeat_window:
+            np.put_along_axis(mask, written[..., -self.no_repeat_window :], True, axis=-1)
         mask[..., self.eos] = False
         if t < self.least:
             possible = ~mask & (logits > -np.inf)

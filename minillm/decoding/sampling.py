@@ -1,4 +1,4 @@
-"""From a model's logits to the next token: penalty, temperature, top-k, top-p, min-p and the draw.
+"""From a model's logits to the next token: penalty, temperature, rules such as top-p, the draw.
 
 A rule is a function that decides which tokens may be drawn.  It is registered by its name, which
 is also the name of its value in :func:`next_probabilities` and of its field in :class:`Sampling`.
@@ -19,8 +19,7 @@ from minillm.decoding.penalties import penalised
 from minillm.errors import InputError
 from minillm.option import checked, option
 
-# Probabilities (..., n) of the most probable tokens in descending order, and the rule's value ->
-# a mask of those kept.  It keeps the most probable one, and none that follows one that it drops.
+# Probabilities (..., n) in descending order, and the rule's value -> a mask of those kept.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
@@ -63,6 +62,26 @@ def min_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
     LLM outputs", section 4.
     """
     return ranked >= p * ranked[..., :1]
+
+
+@rule
+def typical_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
+    """Keep the tokens whose information is nearest to the entropy, until they sum to at least p.
+
+    -log p_i is the information of token i, and the entropy is its mean.  People seldom write what
+    is much more predictable than that, so the most probable token may be dropped, too.
+
+    Source: Meister et al. (2023), "Locally typical sampling", equation 9.
+    """
+    information = -np.log(np.maximum(ranked, np.finfo(np.float64).tiny))
+    entropy = (ranked * information).sum(axis=-1, keepdims=True)
+    order = np.argsort(np.abs(information - entropy), axis=-1, kind="stable")
+    kept = np.empty(ranked.shape, bool)
+    np.put_along_axis(kept, order, top_p(np.take_along_axis(ranked, order, axis=-1), p), axis=-1)
+    return kept
+
+
+BY_RANK = (top_k, top_p, min_p)  # each keeps the first ones of the ranking, and no others
 
 
 def next_probabilities(
@@ -133,11 +152,11 @@ def next_probabilities_fast(
 ) -> NDArray[np.float64]:
     """Like :func:`next_probabilities`, for one row of logits (V,).
 
-    Only the most probable tokens are ranked.  That is enough if the first rule drops the last of
-    them, because then it drops all others, too.
+    Only the most probable tokens are ranked.  That is enough if the first rule goes by rank and
+    drops the last of them, because then it drops all others, too.
     """
     logits, rules = np.asarray(logits, np.float64), _rules_with_values(values)
-    if rules:
+    if rules and rules[0][0] in BY_RANK:
         first, value = rules[0]
         p, order = tempered(logits, temperature), rank(logits, LIKELY)
         if not first(p[order], value)[-1]:
@@ -202,6 +221,14 @@ class Sampling:
         "P",
         least=0,
         most=1,
+    )
+    typical_p: float | None = _option(
+        None,
+        "sample from the smallest set of tokens with about the expected information",
+        "P",
+        above=0,
+        most=1,
+        rare=True,
     )
     repetition_penalty: float = _option(
         1.0, "above 1, tokens of the text so far are less probable", "R", above=0, most=1e6

@@ -26,7 +26,7 @@ def _queries_and_keys(rng):
     level=1,
     minutes=15,
     reference=_dot_scores,
-    solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
+    solution="minillm/ops/multiplicative_attention.py: multiplicative_attention",
     cases=_queries_and_keys,
     outputs=("scores",),
     gradients=("dquery", "dkeys"),

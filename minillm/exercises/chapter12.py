@@ -67,7 +67,7 @@ def _ids(rng):
     level=2,
     minutes=15,
     reference=_tied,
-    solution="minillm/models/gpt.py: GPT.forward",
+    solution="minillm/layers/stack.py: forward",
     cases=_ids,
     gradients=("dE",),
     hints={

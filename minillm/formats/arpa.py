@@ -267,35 +267,37 @@ def _longer(
         params[f"backoff.{n}"] = backoff[order].astype(np.float32)
 
 
-class Arpa(Format):
-    """ARPA files of n-gram models, compressed or not."""
-
-    name = "arpa"
-    models = (NGram,)
-    default = "model.arpa"
-    signature = "an ARPA file, which begins with \\data\\"
-
-    def recognises(self, path: Path, head: bytes) -> bool:
-        """See :meth:`minillm.formats.format.Format.recognises`."""
-        begins = head.startswith(b"\\data\\")
-        return begins or (".arpa" in path.name and path.is_file())
-
-    def read(self, path: str, baseline: Any = None) -> Contents:
-        """See :func:`read_arpa`."""
-        tokenizer, params = read_arpa(path)
-        order = sum(name.startswith("word.") for name in params)
-        config = NGramConfig(
-            vocabulary=len(tokenizer),
-            order=order,
-            line_end=tokenizer.sentence_end,
-            unknown=tokenizer.unknown,
-            sizes=tuple(len(params[f"word.{n}"]) for n in range(1, order + 1)),
-        )
-        return Contents(NGram(config, params), tokenizer)
-
-    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
-        """See :func:`write_arpa`."""
-        write_arpa(path, contents.tokenizer, contents.model.params)
+def read(path: str | Path) -> Contents:
+    """The model in a file, and its vocabulary: see :func:`read_arpa`."""
+    tokenizer, params = read_arpa(path)
+    order = sum(name.startswith("word.") for name in params)
+    config = NGramConfig(
+        vocabulary=len(tokenizer),
+        order=order,
+        line_end=tokenizer.sentence_end,
+        unknown=tokenizer.unknown,
+        sizes=tuple(len(params[f"word.{n}"]) for n in range(1, order + 1)),
+    )
+    return Contents(NGram(config, params), tokenizer)
 
 
-FORMATS = (Arpa(),)
+def write(contents: Contents, path: str | Path, options: Any = None) -> None:
+    """See :func:`write_arpa`."""
+    write_arpa(path, contents.tokenizer, contents.model.params)
+
+
+def _recognises(path: Path, head: bytes) -> bool:
+    return head.startswith(b"\\data\\") or (".arpa" in path.name and path.is_file())
+
+
+FORMATS = (
+    Format(
+        name="arpa",
+        models=(NGram,),
+        read=read,
+        write=write,
+        recognises=_recognises,
+        default="model.arpa",
+        signature="an ARPA file, which begins with \\data\\",
+    ),
+)

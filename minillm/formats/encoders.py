@@ -1,130 +1,249 @@
-"""Encoders after BERT as transformers stores them: DistilBERT, RoBERTa, XLM-R, MPNet, ELECTRA.
+"""Encoders as transformers stores them: BERT, DistilBERT, RoBERTa, XLM-R, MPNet, ELECTRA.
 
-    RobertaModel                      the blocks, and perhaps the pooler
-    RobertaForMaskedLM                with the head that predicts masked words
-    RobertaForSequenceClassification  a classifier: :mod:`minillm.formats.classification`
+    BertModel                       the blocks, and perhaps the pooler
+    BertForMaskedLM                 with the head that predicts masked words
+    BertForNextSentencePrediction   with the head that predicts whether a second part follows
+    BertForPreTraining              with both heads
+    BertForSequenceClassification   a classifier of texts, with its labels
 
-:mod:`minillm.formats.bert` explains the layout.  A row says where the files of a family differ from
-BERT's; :mod:`minillm.models.encoders` has the changes of the model.  An ELECTRA's folder may hold
-the output of its pre-training, which tells replaced tokens: it is left out.
+Linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
+matrices; ours is one, with the three side by side.  As in ours, the output for masked words is tied
+to the token embedding: it has a bias, but no weight.  :mod:`minillm.models.encoders` has the
+changes of BERT's relatives.  An ELECTRA's folder may hold the output of its pre-training, which
+tells replaced tokens: it is left out.
+
+The vector of a text's first token goes through a classifier's hidden layer and output, as in
+:mod:`minillm.models.fine_tuned`.  A BERT's hidden layer is its pooler.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from minillm.formats.bert import BERT_FOLDER, EncoderFolder, attention, classes_of, masked_words
-from minillm.formats.classification import Classifier
+from minillm.data.entries import Entries, in_file
+from minillm.errors import InputError, short
+from minillm.formats.layout import Classifier, Layout, Tensors
 from minillm.formats.weights import Names
+from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
-from minillm.models.fine_tuned import FineTuned
+from minillm.models.fine_tuned import FineTunedConfig
+
+LABELS = "ForSequenceClassification"  # the end of the names of classifiers
+
+# The end of the name of a class, by its heads: for masked words, and for the next sentence.
+_ENDS = {
+    (False, False): "Model",
+    (True, False): "ForMaskedLM",
+    (False, True): "ForNextSentencePrediction",
+    (True, True): "ForPreTraining",
+}
+_HEADS = {"masked_words": "mask.W", "pooler": "pooler.W", "next_sentence": "next.W"}
 
 
-def family(
-    name: str,
-    classes: str,
-    hidden: str,
-    activation: str,
-    names: Names,
-    ignored: str = r"pooler\..*",
-    sizes: dict[str, str] | None = None,
-    labels: str = "classifier.out_proj",
-    dropout: str = "classifier_dropout",
-    **options: Any,
-) -> EncoderFolder:
-    """The folders of a family.
+def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
+    """The heads that have weights, and the numbers that the family's changes need.
 
-    ``hidden``, ``labels``, ``activation`` and ``dropout`` are a classifier's.  ``names`` and
-    ``sizes`` take the place of BERT's.  ``ignored`` is a pattern of names of tensors without use.
+    Sentence encoders name architectures with heads that they lack.
     """
-    sizes = {**BERT_FOLDER.sizes, **(sizes or {})}
-    if not FAMILIES[name].segments:
-        del sizes["segments"]
-    architectures = classes_of(classes)
-    given: dict[str, Any] = {
-        "prefix": f"{name}.",
-        "heads": ("lm_head.",),
+    names = {**layout.names, **layout.heads}
+    found: dict[str, Any] = {head: names.get(W) in tensors for head, W in _HEADS.items()}
+    found["pooler"] |= found["next_sentence"]
+    changes, unread = FAMILIES.get(layout.family), 0
+    if "type_vocab_size" not in layout.entries.values():
+        found["segments"] = 1
+    if changes and file.values.get("pad_token_id") is not None:
+        found["padding"] = file.size("pad_token_id", 0)
+    if changes and changes.after_padding:
+        unread = found.get("padding", EncoderConfig.padding) + 1
+    found["context"] = file.size("max_position_embeddings", unread + 2) - unread
+    if changes and changes.narrow:
+        width = file.size("embedding_size")
+        found["embedding"] = None if width == file.size("hidden_size") else width
+    return found
+
+
+def _entries(layout: Layout, config: Any) -> dict[str, Any]:
+    """The inverse of :func:`_fields`."""
+    end = _ENDS[config.masked_words, config.next_sentence]
+    entries: dict[str, Any] = {
+        "architectures": [layout.classes[0].removesuffix("Model") + end],
+        "max_position_embeddings": config.context + getattr(config, "unread", 0),
+        layout.entries["inner"]: config.inner or 4 * config.width,
+    }
+    changes = FAMILIES.get(layout.family)
+    if changes:
+        entries["pad_token_id"] = config.padding
+    if changes and changes.narrow:
+        entries["embedding_size"] = config.embedding or config.width
+    return entries
+
+
+def _classes(beginning: str) -> tuple[str, ...]:
+    return tuple(beginning + end for end in (*_ENDS.values(), LABELS))
+
+
+def _attention(layer: str, parts: tuple[str, str, str], output: str) -> Names:
+    """The names of the four matrices of attention and their biases."""
+    return {
+        "blocks.*.attention.W_qkv": tuple(f"{layer}.{part}.weight" for part in parts),
+        "blocks.*.attention.b_qkv": tuple(f"{layer}.{part}.bias" for part in parts),
+        "blocks.*.attention.W_o": f"{layer}.{output}.weight",
+        "blocks.*.attention.b_o": f"{layer}.{output}.bias",
+    }
+
+
+def _masked_words(dense: str, norm: str, bias: str) -> dict[str, str]:
+    """The names of the head for masked words."""
+    return {
+        "mask.W": f"{dense}.weight",
+        "mask.b": f"{dense}.bias",
+        "mask.norm.gain": f"{norm}.weight",
+        "mask.norm.bias": f"{norm}.bias",
+        "mask.output_b": bias,
+    }
+
+
+_LAYER = "encoder.layer.*"
+BERT_LAYOUT = Layout(
+    model_type="bert",
+    classes=_classes("Bert"),
+    model=BERT,
+    config=BERTConfig,
+    causal=False,
+    entries={
+        "vocabulary": "vocab_size",
+        "layers": "num_hidden_layers",
+        "heads": "num_attention_heads",
+        "width": "hidden_size",
+        "inner": "intermediate_size",
+        "segments": "type_vocab_size",
+        "dropout": "hidden_dropout_prob",
+        "eps": "layer_norm_eps",
+    },
+    defaults={"hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12},
+    fixed={
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute",),
+        "is_decoder": (False,),
+        "add_cross_attention": (False,),
+    },
+    written={"attention_probs_dropout_prob": 0.0},
+    more=_fields,
+    more_entries=_entries,
+    names={
+        "embedding.E": "embeddings.word_embeddings.weight",
+        "positions.E": "embeddings.position_embeddings.weight",
+        "segments.E": "embeddings.token_type_embeddings.weight",
+        "embedding.norm.gain": "embeddings.LayerNorm.weight",
+        "embedding.norm.bias": "embeddings.LayerNorm.bias",
+        **_attention(
+            f"{_LAYER}.attention", ("self.query", "self.key", "self.value"), "output.dense"
+        ),
+        "blocks.*.norm_1.gain": f"{_LAYER}.attention.output.LayerNorm.weight",
+        "blocks.*.norm_1.bias": f"{_LAYER}.attention.output.LayerNorm.bias",
+        "blocks.*.feed_forward.W_1": f"{_LAYER}.intermediate.dense.weight",
+        "blocks.*.feed_forward.b_1": f"{_LAYER}.intermediate.dense.bias",
+        "blocks.*.feed_forward.W_2": f"{_LAYER}.output.dense.weight",
+        "blocks.*.feed_forward.b_2": f"{_LAYER}.output.dense.bias",
+        "blocks.*.norm_2.gain": f"{_LAYER}.output.LayerNorm.weight",
+        "blocks.*.norm_2.bias": f"{_LAYER}.output.LayerNorm.bias",
+        "pooler.W": "pooler.dense.weight",
+        "pooler.b": "pooler.dense.bias",
+    },
+    prefix="bert.",
+    heads={
+        **_masked_words(
+            "cls.predictions.transform.dense",
+            "cls.predictions.transform.LayerNorm",
+            "cls.predictions.bias",
+        ),
+        "next.W": "cls.seq_relationship.weight",
+        "next.b": "cls.seq_relationship.bias",
+    },
+    output="cls.predictions.decoder.weight",
+    ignored=r"embeddings\.(position_ids|token_type_ids)",  # 0, 1, 2, ...
+    older=((r"LayerNorm\.gamma", "LayerNorm.weight"), (r"LayerNorm\.beta", "LayerNorm.bias")),
+    classifier=Classifier("pooler.dense", "classifier", "tanh"),
+)
+_LM_HEAD = _masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")
+
+
+def relative(
+    family: str,
+    classes: str,
+    names: Names | None = None,
+    entries: Mapping[str, str] | None = None,
+    ignored: str = r"pooler\..*",
+    **options: Any,
+) -> Layout:
+    """The layout of a relative of BERT: what differs from a BERT's, or from a RoBERTa's head."""
+    of_bert = {**BERT_LAYOUT.entries, **(entries or {})}
+    if not FAMILIES[family].segments:
+        del of_bert["segments"]
+    roberta: dict[str, Any] = {
+        "prefix": f"{family}.",
+        "heads": _LM_HEAD,
         "output": "lm_head.decoder.weight",
-        **options,
+        "classifier": Classifier("classifier.dense", "classifier.out_proj", "tanh"),
     }
     return replace(
-        BERT_FOLDER,
-        signature=None,
-        models=(Encoder, FineTuned),
-        config_type=EncoderConfig,
-        kind="encoder",
-        family=name,
-        model_type=name,
-        classes=classes,
-        architectures=architectures,
-        classifier=Classifier(architectures[-1], hidden, labels, activation, dropout),
-        sizes=sizes,
-        names={**BERT_FOLDER.names, **names},
-        roles=("bos", "eos"),
-        buffers=f"{BERT_FOLDER.buffers}|{ignored}",
-        **given | {"heads": (*given["heads"], f"{hidden.split('.')[0]}.", "classifier.")},
+        BERT_LAYOUT,
+        model_type=family,
+        classes=_classes(classes),
+        model=Encoder,
+        config=EncoderConfig,
+        family=family,
+        entries=of_bert,
+        names={**BERT_LAYOUT.names, **(names or {})},
+        ignored=f"{BERT_LAYOUT.ignored}|{ignored}",
+        **roberta | options,
     )
 
 
-_LM_HEAD = masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")
-_PADDING = {"pad_token_id": 1}
-_BLOCK, _DISTIL = "blocks.*", "transformer.layer.*"
+_PADDING = {**BERT_LAYOUT.defaults, "pad_token_id": 1}
+_DISTIL = "transformer.layer.*"
 
-FORMATS = (
-    family(
+LAYOUTS = (
+    BERT_LAYOUT,
+    relative(
         "distilbert",
         "DistilBert",
-        hidden="pre_classifier",
-        activation="relu",
         names={
-            **attention(f"{_DISTIL}.attention", ("q_lin", "k_lin", "v_lin"), "out_lin"),
-            f"{_BLOCK}.norm_1.gain": f"{_DISTIL}.sa_layer_norm.weight",
-            f"{_BLOCK}.norm_1.bias": f"{_DISTIL}.sa_layer_norm.bias",
-            f"{_BLOCK}.feed_forward.W_1": f"{_DISTIL}.ffn.lin1.weight",
-            f"{_BLOCK}.feed_forward.b_1": f"{_DISTIL}.ffn.lin1.bias",
-            f"{_BLOCK}.feed_forward.W_2": f"{_DISTIL}.ffn.lin2.weight",
-            f"{_BLOCK}.feed_forward.b_2": f"{_DISTIL}.ffn.lin2.bias",
-            f"{_BLOCK}.norm_2.gain": f"{_DISTIL}.output_layer_norm.weight",
-            f"{_BLOCK}.norm_2.bias": f"{_DISTIL}.output_layer_norm.bias",
-            **masked_words("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+            **_attention(f"{_DISTIL}.attention", ("q_lin", "k_lin", "v_lin"), "out_lin"),
+            "blocks.*.norm_1.gain": f"{_DISTIL}.sa_layer_norm.weight",
+            "blocks.*.norm_1.bias": f"{_DISTIL}.sa_layer_norm.bias",
+            "blocks.*.feed_forward.W_1": f"{_DISTIL}.ffn.lin1.weight",
+            "blocks.*.feed_forward.b_1": f"{_DISTIL}.ffn.lin1.bias",
+            "blocks.*.feed_forward.W_2": f"{_DISTIL}.ffn.lin2.weight",
+            "blocks.*.feed_forward.b_2": f"{_DISTIL}.ffn.lin2.bias",
+            "blocks.*.norm_2.gain": f"{_DISTIL}.output_layer_norm.weight",
+            "blocks.*.norm_2.bias": f"{_DISTIL}.output_layer_norm.bias",
         },
-        ignored="(?!)",
-        heads=("vocab_",),
-        labels="classifier",
+        heads=_masked_words("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
         output="vocab_projector.weight",
-        dropout="seq_classif_dropout",
-        sizes={"layers": "n_layers", "heads": "n_heads", "width": "dim", "inner": "hidden_dim"},
-        numbers={"dropout": (0.1, "dropout"), "eps": (1e-12, "layer_norm_eps")},
+        ignored="(?!)",
+        classifier=Classifier("pre_classifier", "classifier", "relu", "seq_classif_dropout"),
+        entries={
+            "layers": "n_layers",
+            "heads": "n_heads",
+            "width": "dim",
+            "inner": "hidden_dim",
+            "dropout": "dropout",
+        },
+        defaults={"dropout": 0.1, "layer_norm_eps": 1e-12},
         fixed={"activation": ("gelu",), "layer_norm_eps": (1e-12,)},
         written={"attention_dropout": 0.0},
     ),
-    family(
-        "roberta",
-        "Roberta",
-        hidden="classifier.dense",
-        activation="tanh",
-        names=_LM_HEAD,
-        defaults=_PADDING,
-    ),
-    family(
-        "xlm-roberta",
-        "XLMRoberta",
-        hidden="classifier.dense",
-        activation="tanh",
-        names=_LM_HEAD,
-        prefix="roberta.",
-        defaults=_PADDING,
-    ),
-    family(
+    relative("roberta", "Roberta", defaults=_PADDING),
+    relative("xlm-roberta", "XLMRoberta", prefix="roberta.", defaults=_PADDING),
+    relative(
         "mpnet",
         "MPNet",
-        hidden="classifier.dense",
-        activation="tanh",
         names={
-            **attention("encoder.layer.*.attention.attn", ("q", "k", "v"), "o"),
-            f"{_BLOCK}.norm_1.gain": "encoder.layer.*.attention.LayerNorm.weight",
-            f"{_BLOCK}.norm_1.bias": "encoder.layer.*.attention.LayerNorm.bias",
+            **_attention("encoder.layer.*.attention.attn", ("q", "k", "v"), "o"),
+            "blocks.*.norm_1.gain": "encoder.layer.*.attention.LayerNorm.weight",
+            "blocks.*.norm_1.bias": "encoder.layer.*.attention.LayerNorm.bias",
             "relative.E": "encoder.relative_attention_bias.weight",
-            **_LM_HEAD,
         },
         fixed={
             "hidden_act": ("gelu",),
@@ -133,16 +252,66 @@ FORMATS = (
         },
         defaults=_PADDING,
     ),
-    family(
+    relative(
         "electra",
         "Electra",
-        hidden="classifier.dense",
-        activation="gelu",
         names={
             "project.W": "embeddings_project.weight",
             "project.b": "embeddings_project.bias",
         },
+        heads={},
         ignored=r"discriminator_predictions\..*",
-        heads=("discriminator_predictions.",),
+        classifier=Classifier("classifier.dense", "classifier.out_proj", "gelu"),
     ),
 )
+
+
+# --- classifiers ---------------------------------------------------------------------------------
+
+
+def fits(layout: Layout, config: FineTunedConfig) -> bool:
+    """Whether theirs has the classifier's hidden layer, on its first token."""
+    own = layout.classifier
+    return own is not None and (config.pooling, config.head) == ("first", own.activation)
+
+
+def classifier_of(layout: Layout, encoder: Any, file: Entries) -> FineTunedConfig:
+    """The config of a classifier with this encoder, which has no heads."""
+    own = layout.classifier
+    assert own is not None
+    given = file.values.get(own.dropout) is not None
+    dropout = file.number(own.dropout) if given else encoder.dropout
+    kind = "encoder" if layout.family else "bert"
+    classes = len(labels_of(file))
+    with in_file(file.path):
+        return FineTunedConfig(kind, encoder, classes, "first", own.activation, dropout)
+
+
+def classifier_entries(layout: Layout, config: FineTunedConfig, labels: Any) -> dict[str, Any]:
+    """The entries of a classifier in config.json."""
+    assert layout.classifier is not None
+    return {
+        "architectures": [layout.classes[-1]],
+        layout.classifier.dropout: config.dropout,
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
+
+
+def labels_of(file: Entries) -> tuple[str, ...]:
+    """The labels in config.json, in the order of the classes.
+
+    InputError unless they are two or more, with different names, and one of them is right.
+    """
+    file.check("problem_type", (None, "single_label_classification"))
+    values = file.values.get("id2label")
+    if values is None:
+        count = 2 if file.values.get("num_labels") is None else file.size("num_labels")
+        values = {str(number): f"LABEL_{number}" for number in range(count)}
+    expected = "a name for each number from 0 up, two or more, all different"
+    if not isinstance(values, dict) or {*values} != {str(n) for n in range(len(values))}:
+        raise file.wrong("id2label", expected)
+    labels = tuple(values[str(number)] for number in range(len(values)))
+    if not all(isinstance(n, str) for n in labels) or len({*labels}) < max(2, len(labels)):
+        raise InputError(f"{file.path}: id2label: expected {expected}, found {short([*labels])}")
+    return labels

@@ -1,13 +1,12 @@
-"""A file format of another program is one declaration, an object in the ``FORMATS`` of a module.
+"""A file format of another program: what it is called, and how its files are read and written.
 
-It declares the name of the format, the models that a file can hold, how a file is recognised, read
-and written, and the options of writing.  A new format is ``formats/x.py`` and its test; no verb,
-kind of model or list names it.
+A format is a row of ``FORMATS`` in a module of this folder: plain data and three functions.  A new
+format is ``formats/x.py`` and its test; no verb, kind of model or list names it.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,35 +46,30 @@ class NoOptions:
     """No options."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Format:
-    """One format.  Formats of different models may share a name, like folders of transformers."""
+    """One format.
+
+    ``read(path)`` returns the Contents of a file or folder, or ``read(path, model)`` the Updates to
+    a model.  InputError names the file, and the part that is missing, damaged or not supported.
+    ``write(contents, path, options)`` writes them, whole or not at all.
+    """
 
     name: str  # the value of ``export --format``
-    models: tuple[type, ...]  # the classes of models that it holds
+    models: tuple[type, ...]  # the classes of models that are read from it
+    read: Callable[..., Any]
+    write: Callable[..., None]
+    recognises: Callable[[Path, bytes], bool]  # a folder, or a file that begins with these bytes
     default: str  # the file or folder to write in the folder of a run
+    signature: str  # for messages: a description of files to read
     suffix: str | None = None  # of files that have this format without ``--format``
-    signature: str | None = None  # for messages: a description of files to read
+    fits: Callable[[Any], bool] | None = None  # whether it holds a model; None: those it reads
     updates: bool = False  # whether it holds LoRA's updates to a model instead of one
     options: type = NoOptions  # of writing: a dataclass, see minillm.option
 
     def holds(self, model: Any) -> bool:
         """Whether a file can hold this model."""
-        return type(model) in self.models
-
-    def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether ``read`` reads this folder, or this file, which begins with ``head``."""
-        return False
-
-    def read(self, path: str, baseline: Any = None) -> Any:
-        """The Contents of a file, or the Updates in it for the model ``baseline``.
-
-        InputError names the file, and the part that is missing, damaged or not supported.
-        """
-        raise NotImplementedError
-
-    def write(self, contents: Any, path: str | Path, options: Any) -> None:
-        """Write Contents or Updates, whole or not at all.  InputError if the format lacks a way."""
-        raise NotImplementedError
+        return self.fits(model) if self.fits else type(model) in self.models
 
 
 def formats() -> list[Format]:

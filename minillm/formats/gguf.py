@@ -9,7 +9,8 @@ two rows, so rows of quantised weights can change places without being decoded.
 
 :mod:`minillm.formats.gguf_config` has the sizes, and what a variant has under other names.
 
-Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
+Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.  A file
+is opened once, and its weights are read straight into their places, so it may be used as a run.
 """
 
 import re
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import copy_file
 from minillm.errors import InputError
-from minillm.formats.angles import ANGLE_TENSORS, single
+from minillm.formats.angles import DIVISORS, single
+from minillm.formats.decoders import check_others_have_it
 from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
     EMBEDDING,
@@ -71,6 +73,7 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
+SUFFIX = ".gguf"
 _FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama.cpp has them
     "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
     "IQ4_XS": "IQ4_NL",
@@ -85,14 +88,7 @@ def _model(config: LlamaConfig) -> Any:
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
     """Our parameters, and their tensors."""
     names = {**_NAMES, **row_of(config).names}
-    return weights_of(_model(config).shapes(config), names, True, widths_of(config))
-
-
-def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """The columns of query, key and value, by the name of the parameter."""
-    keys = config.key_heads * config.head_width
-    columns = (config.heads * config.head_width, keys, keys)
-    return {"W_qkv": columns, "b_qkv": columns}
+    return weights_of(_model(config).shapes(config), names, config)
 
 
 def _heads(tensor: str, config: LlamaConfig) -> int:
@@ -143,7 +139,7 @@ def _params_of(
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
     weights = list(_weights(config))
-    check_tensors(path, tensors, weights, "|".join(map(re.escape, ANGLE_TENSORS)))
+    check_tensors(path, tensors, weights, re.escape(DIVISORS))
     for name in [name for weight in weights if len(weight.shape) == 1 for name in weight.columns]:
         if tensors[name].type not in FLOATS:
             raise InputError(f"{path}: {name}: expected floats, found {tensors[name].type}")
@@ -227,15 +223,6 @@ def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
     return {**metadata, **padded}
 
 
-def check_has_no_ngrams(config: LlamaConfig) -> None:
-    """InputError for a model with hashed n-grams, which no other program has."""
-    if ngrams := getattr(config, "ngrams", None):
-        raise InputError(
-            "expected a model without n-grams, which other programs lack (train with --ngrams 1), "
-            f"found n-grams of up to {ngrams} tokens"
-        )
-
-
 def export_gguf(
     model: Llama | Variant,
     tokenizer: Vocabulary,
@@ -251,10 +238,10 @@ def export_gguf(
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
-    InputError for weights that the type cannot hold, and for a model with n-grams.
+    InputError for weights that the type cannot hold, and for a model with n-grams or sinks.
     """
     c = model.config
-    check_has_no_ngrams(c)
+    check_others_have_it(c)
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")
@@ -310,46 +297,46 @@ class Options:
     )
 
 
-class GGUF(Format):
-    """GGUF files of a Llama, or of a variant."""
-
-    name = "gguf"
-    models = (Llama, Variant)
-    default = "llama.gguf"
-    suffix = ".gguf"
-    signature = "a GGUF file"
-    options = Options
-
-    def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether a file begins as one of this format."""
-        return head.startswith(MAGIC)
-
-    def read(self, path: str | Path, baseline: Any = None) -> Contents:
-        """The model in a file, its tokenizer, and its chat template if there is one."""
-        metadata, tensors = open_gguf(path)
-        entries = Entries(Path(path), _without_padding(metadata))
-        config = config_of(entries, tensors)
-        tokenizer = tokenizer_of(entries)
-        if len(tokenizer) > config.vocabulary:
-            raise InputError(
-                f"{path}: {EMBEDDING} has {config.vocabulary:,} rows, "
-                f"but the tokenizer has {len(tokenizer):,} tokens"
-            )
-        template = entries.text("tokenizer.chat_template", "")
-        others = other_tokens_of(entries)
-        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
-        params = _params_of(Path(path), config, tensors)
-        return Contents(_model(config)(config, params=params), tokenizer, chat)
-
-    def write(self, contents: Contents, path: str | Path, options: Options) -> None:
-        """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
-        stored = contents.weights
-        check_for_llama_cpp(path, contents.model.config)
-        if options.quantise is None and stored and stored.suffix == self.suffix:
-            copy_file(stored, path)
-        else:
-            kind = type_of(options.quantise or "F32")
-            export_gguf(contents.model, contents.tokenizer, path, kind, contents.chat)
+def read(path: str | Path) -> Contents:
+    """The model in a file, its tokenizer, and its chat template if there is one."""
+    metadata, tensors = open_gguf(path)
+    entries = Entries(Path(path), _without_padding(metadata))
+    config = config_of(entries, tensors)
+    tokenizer = tokenizer_of(entries)
+    if len(tokenizer) > config.vocabulary:
+        raise InputError(
+            f"{path}: {EMBEDDING} has {config.vocabulary:,} rows, "
+            f"but the tokenizer has {len(tokenizer):,} tokens"
+        )
+    template = entries.text("tokenizer.chat_template", "")
+    others = other_tokens_of(entries)
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+    params = _params_of(Path(path), config, tensors)
+    model = _model(config)(config, params=params)
+    return Contents(model, tokenizer, chat, weights=Path(path))
 
 
-FORMATS = (GGUF(),)
+def write(contents: Contents, path: str | Path, options: Options) -> None:
+    """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
+    stored = contents.weights
+    check_for_llama_cpp(path, contents.model.config)
+    if options.quantise is None and stored and stored.suffix == SUFFIX:
+        copy_file(stored, path)
+    else:
+        kind = type_of(options.quantise or "F32")
+        export_gguf(contents.model, contents.tokenizer, path, kind, contents.chat)
+
+
+FORMATS = (
+    Format(
+        name="gguf",
+        models=(Llama, Variant),
+        read=read,
+        write=write,
+        recognises=lambda path, head: head.startswith(MAGIC),
+        default="llama.gguf",
+        suffix=SUFFIX,
+        signature="a GGUF file",
+        options=Options,
+    ),
+)

@@ -17,13 +17,8 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, InputWarning
-from minillm.formats.angles import (
-    ANGLE_TENSORS,
-    gguf_angles,
-    read_gguf_angles,
-    single,
-)
-from minillm.formats.weights import Names, every, tensor_of
+from minillm.formats.angles import DIVISORS, gguf_angles, read_gguf_angles, single
+from minillm.formats.weights import Names, tensor_of
 from minillm.models.llama import LlamaConfig
 from minillm.models.variants import FAMILIES, VariantConfig
 from minillm.quantised.gguf import GGUFTensor
@@ -38,6 +33,7 @@ _SIZES = {
     "feed_forward": "feed_forward_length",
     "head_width": "attention.key_length",
 }
+_PATTERN = "attention.sliding_window_pattern"
 _OPTIONAL = ("key_heads", "head_width")
 # Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
 _FIXED: dict[str, tuple[Any, str]] = {
@@ -118,11 +114,9 @@ def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfi
         raise entries.wrong(
             names["layers"], "another number: llama.cpp scales the scores of 62 layers otherwise"
         )
-    divisors = {
-        name: tensor_of(path, tensors, name, (width // 2,)).read()
-        for name in ANGLE_TENSORS
-        if name in tensors
-    }
+    divisors = None
+    if DIVISORS in tensors:
+        divisors = tensor_of(path, tensors, DIVISORS, (width // 2,)).read()
     return replace(config, rope_scaling=read_gguf_angles(entries, arch, config, divisors))
 
 
@@ -142,22 +136,11 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
         window = entries.size(name, 0)
         given["window"] = window if 0 < window < config.context else None
     if changes.global_every:
-        given["global_every"] = _global_every(entries, arch, config) if window else 0
+        usual = entries.values.get(pattern := f"{arch}.{_PATTERN}") is None
+        given["global_every"] = 1 if not window else 6 if usual else entries.size(pattern)
         given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
     with in_file(entries.path):
         return VariantConfig(**vars(config), family=family, **given)
-
-
-def _global_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
-    """n, if every n-th layer sees all tokens; a list says which layers do not."""
-    name, default = f"{arch}.attention.sliding_window_pattern", 6
-    value = entries.values.get(name, default)
-    if not isinstance(value, np.ndarray):
-        return entries.size(name, 0) if name in entries.values else default
-    n = every((value[: config.layers] == 0).tolist(), default)
-    if n is None or len(value) < config.layers:
-        raise entries.wrong(name, "every n-th layer to differ from the others, for one n")
-    return n
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -190,8 +173,9 @@ def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
     if changes.windows and (config.window or arch != "llama"):
         found[name] = config.window or 0
     if changes.global_every:
-        found[name] = config.window or (config.context if config.global_every else 0)
-        found[f"{arch}.attention.sliding_window_pattern"] = config.global_every
+        every = config.global_every or (config.layers + 1 if config.window else 1)
+        found[name] = config.window or config.context
+        found[f"{arch}.{_PATTERN}"] = every
         local = config.local_base if config.global_every else config.rotary_base
         found[f"{arch}.rope.freq_base_swa"] = float(local)
     return found
@@ -201,10 +185,8 @@ def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
     """InputError where llama.cpp rotates other layers; a warning of a window that it ignores."""
     if not isinstance(config, VariantConfig):
         return
-    fixed = config.changes.unrotated_every
-    marked = [config.rotation_of(layer) is None for layer in range(config.layers)]
-    if fixed and every(marked, fixed) != fixed:
-        found = config.unrotated_every
+    fixed, found = config.changes.unrotated_every, config.unrotated_every
+    if fixed and found != fixed:
         raise InputError(
             f"{path}: unrotated_every: expected {fixed}, as in llama.cpp, found {found}"
         )

@@ -6,7 +6,6 @@ for them, which stands for expressions in the program.
 """
 
 import warnings
-from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +33,8 @@ from minillm.text.tokenizer_json import (
 )
 
 _PREFIX = "tokenizer.ggml."
-_NAME, _TAKING = "general.name", "Phi-3"  # of a model whose special tokens take white space
-_TAKING_NONE = ("<unk>", "<s>", "<|endoftext|>")  # although they are special there
+_TAKING = "phi-3"  # in the name of a model whose special tokens take white space, except for these
+_TAKING_NONE = ("<unk>", "<s>", "<|endoftext|>")
 
 # Endings in either case; letters, with any sign before them; others with the ends of their line.
 _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -111,15 +110,13 @@ def _expressions(step: Any) -> tuple[str, ...]:
 def tokenizer_of(entries: Entries) -> PublishedTokenizer:
     """The tokenizer; InputError for one of another kind."""
     kind = entries.text(f"{_PREFIX}model", "none")
-    if kind not in ("gpt2", "llama", "t5"):
-        raise entries.wrong(
-            f"{_PREFIX}model", "'gpt2', byte pairs, or 'llama' or 't5', SentencePiece"
-        )
+    if kind not in ("gpt2", "llama"):
+        raise entries.wrong(f"{_PREFIX}model", "'gpt2', byte pairs, or 'llama', SentencePiece's")
     tokens = _texts(entries, "tokens")
     types = _numbers(entries, "token_type", tokens, np.full(len(tokens), NORMAL)).tolist()
     ends = {name: _token(entries, f"{name}_token_id", tokens) for name in ("bos", "eos")}
     words = _words_of(entries) if kind == "gpt2" else None
-    default = {"bos": words.add_bos if words else kind == "llama", "eos": kind == "t5"}
+    default = {"bos": words.add_bos if words else True, "eos": False}
     adds = {n: end is not None and entries.flag(f"{_PREFIX}add_{n}_token", default[n])
             for n, end in ends.items()}  # fmt: skip
     ids = {token: at for at, token in enumerate(tokens)}
@@ -128,10 +125,16 @@ def tokenizer_of(entries: Entries) -> PublishedTokenizer:
         if words:
             values = _byte_pairs(entries, words, ids, types, frame)
         else:
-            kinds = [
-                CONTROL if t in ends.values() else k for t, k in zip(tokens, types, strict=True)
-            ]
-            values = _pieces(entries, tokens, kinds, frame)
+            taking = _TAKING in entries.text("general.name", "").lower().replace("phi3", "phi-3")
+            values = sentence_pieces(
+                tokens,
+                _numbers(entries, "scores", tokens).tolist(),
+                [CONTROL if t in ends.values() else k for t, k in zip(tokens, types, strict=True)],
+                prefix=entries.flag(f"{_PREFIX}add_space_prefix", True),
+                unknown=_token(entries, "unknown_token_id", tokens) or "<unk>",
+                flags={t: {"rstrip": True} for t in tokens if taking and t not in _TAKING_NONE},
+                template=frame,
+            )
         return PublishedTokenizer(values, ends["bos"], ends["eos"])
 
 
@@ -155,30 +158,6 @@ def _byte_pairs(
         words=_pre_tokenizer(words.expressions),
         whole=words.whole,
         nfc=words.nfc,
-        template=frame,
-    )
-
-
-def _pieces(entries: Entries, tokens: list[str], types: list[int], frame: Any) -> dict[str, Any]:
-    """SentencePiece's tokens: byte pairs by score, or a unigram model ("t5").
-
-    llama.cpp lets the special tokens of Phi-3 take the white space after them, by the model's name.
-    """
-    unigram = entries.values[f"{_PREFIX}model"] == "t5"
-    table = entries.values.get(f"{_PREFIX}precompiled_charsmap", np.zeros(0, np.uint8))
-    if not isinstance(table, np.ndarray):
-        raise entries.wrong(f"{_PREFIX}precompiled_charsmap", "bytes")
-    taking = _TAKING.lower() in entries.text(_NAME, "").lower().replace("phi3", "phi-3")
-    return sentence_pieces(
-        tokens,
-        _numbers(entries, "scores", tokens).tolist(),
-        types,
-        unigram=unigram,
-        table=table.astype(np.uint8).tobytes() if unigram else b"",
-        squeeze=unigram and entries.flag(f"{_PREFIX}remove_extra_whitespaces", False),
-        prefix=entries.flag(f"{_PREFIX}add_space_prefix", not unigram),
-        unknown=_token(entries, "unknown_token_id", tokens) or "<unk>",
-        flags={t: {"rstrip": True} for t in tokens if taking and t not in _TAKING_NONE},
         template=frame,
     )
 
@@ -228,7 +207,6 @@ def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
     if not isinstance(tokenizer, PublishedTokenizer) or tokenizer.unit == "wordpiece":
         return {f"{_PREFIX}model": "none"}
     values, shown = tokenizer.values, set(tokenizer.shown)
-    taking = {token["content"] for token in values["added_tokens"] if token["rstrip"]}
     types = np.full(len(tokenizer), NORMAL, np.int32)
     for text, at in tokenizer.special.ids.items():
         types[at] = DEFINED if text in shown else CONTROL
@@ -242,47 +220,33 @@ def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
         metadata |= {"model": "gpt2", "merges": merges, "pre": _name_of_words(values)}
     else:
         metadata |= _of_pieces(tokenizer, values, types)
+    taking = {token["content"] for token in values["added_tokens"] if token["rstrip"]}
     phi3 = taking == {*tokenizer.special.ids} - {*_TAKING_NONE}
     _warn_of({"tokens that take white space": taking and not phi3})
-    named = {_NAME: _TAKING} if taking and phi3 else {}
+    named = {"general.name": "Phi-3"} if taking and phi3 else {}
     return named | {_PREFIX + name: value for name, value in metadata.items()}
 
 
 def _of_pieces(
     tokenizer: PublishedTokenizer, values: dict[str, Any], types: NDArray
 ) -> dict[str, Any]:
-    """The metadata of SentencePiece's tokens; a token's score is minus the rank of its merge."""
+    """The metadata of SentencePiece's byte pairs; a score is minus the rank of a token's merge."""
     model, texts, shown = values["model"], list(tokenizer.texts), set(tokenizer.shown)
+    if model["type"] != "BPE":
+        raise InputError("expected a tokenizer of byte pairs in a GGUF file, found a unigram model")
     for at, text in enumerate(texts):
         if text in shown:
             texts[at] = text.replace(SPACE, " ")
         elif types[at] == NORMAL and model.get("byte_fallback") and BYTE_TEXT.fullmatch(text):
             types[at] = BYTE
-    normalizer, words = values["normalizer"] or {}, str(values["pre_tokenizer"])
-    steps = normalizer.get("normalizers", [normalizer])
-    tables = [step["precompiled_charsmap"] for step in steps if "precompiled_charsmap" in step]
-    squeezes = "WhitespaceSplit" in words or " {2,}" in str(steps)
+    ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(model["merges"])])}
+    scores = [-float(ranks.get(text, len(model["merges"]))) for text in tokenizer.texts]
     metadata: dict[str, Any] = {"model": "llama", "pre": "default", "tokens": texts}
-    metadata["add_space_prefix"] = tokenizer.opens
+    metadata |= {"add_space_prefix": tokenizer.opens, "scores": np.array(scores, np.float32)}
     if tokenizer.unknown is not None:
         types[tokenizer.unknown] = UNKNOWN_TYPE
         metadata["unknown_token_id"] = tokenizer.unknown
-    if unigram := model["type"] == "Unigram":
-        scores = [score for _, score in model["vocab"]]
-        scores += [0.0] * (len(texts) - len(scores))
-        metadata |= {"model": "t5", "remove_extra_whitespaces": squeezes}
-        if tables:
-            metadata["precompiled_charsmap"] = np.frombuffer(b64decode(tables[0]), np.uint8)
-    else:
-        ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(model["merges"])])}
-        scores = [-float(ranks.get(text, len(model["merges"]))) for text in tokenizer.texts]
-    _warn_of(
-        {
-            "texts that begin with a space": "'always'" in words or "'first'" in words,
-            "its normalisation": not unigram and bool(tables or squeezes),
-        }
-    )
-    return metadata | {"scores": np.array(scores, np.float32)}
+    return metadata
 
 
 def _warn_of(reasons: dict[str, Any]) -> None:
@@ -304,10 +268,6 @@ def _name_of_words(values: dict[str, Any]) -> str:
         raise InputError(f"expected words that llama.cpp has, found {short(expressions)}")
     whole = bool(values["model"].get("ignore_merges"))
     best = min(fitting, key=lambda words: (words.whole != whole) + (words.nfc != nfc))
-    _warn_of(
-        {
-            "tokens that merges do not make": whole and not best.whole,
-            "composed characters": nfc != best.nfc,
-        }
-    )
+    reasons = {"tokens that merges do not make": whole and not best.whole}
+    _warn_of(reasons | {"composed characters": nfc != best.nfc})
     return best.names[0]

@@ -2,9 +2,9 @@
 
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
-                                .lora_B.weight (O, r): the transposes of ours; of a table
-                                .lora_embedding_A (r, V) and .lora_embedding_B (D, r)
-                                and whole tensors, which replace others of the model
+                                .lora_B.weight (O, r): the transposes of ours
+                                and whole tensors, which replace others of the model: biases, and
+                                those of modules_to_save
 
 Their weight gets (lora_alpha / r) B A added, with rsLoRA (lora_alpha / sqrt(r)) B A, ours s A B
 with s = alpha / r.  In GPT-2, query, key and value are one module, as in ours.  In BERT and Llama
@@ -35,8 +35,10 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import read_json
 from minillm.errors import InputError, short
-from minillm.formats.format import Format, Updates, formats
-from minillm.formats.huggingface import Transformers, json_file, read_finite, write_folder
+from minillm.formats.folder import json_file, read_finite, write_folder
+from minillm.formats.format import Format, Updates
+from minillm.formats.huggingface import layout_of
+from minillm.formats.layout import plain, stored, tied, weights
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.formats.weights import tensor_of
 from minillm.models.bert import BERT
@@ -49,7 +51,7 @@ from minillm.quantised.matrix import dense
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_ADDITION = re.compile(r"(.*)\.lora_(?:([AB])\.weight|embedding_([AB]))")  # of a layer, of a table
+_ADDITION = re.compile(r"(.*)\.lora_([AB])\.weight")
 _INNER = ".base_layer."  # in the names of a module's own tensors, if it has an addition
 _SAVED = ".modules_to_save."  # in some names of tensors that replace others
 _UNUSED = ".original_module."  # in the names of those that are replaced, which may be stored, too
@@ -63,31 +65,35 @@ _REFUSED = (
 _INITIAL = (True, "gaussian", "eva", "orthogonal", False, None)
 _CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
 
-Adapted = GPT | Llama | Variant | BERT | Encoder
+ADAPTED = (GPT, Llama, Variant, BERT, Encoder)
 
 
 class _Baseline:
     """A model that has adapters, with the names of its modules and tensors in transformers."""
 
-    def __init__(self, model: Adapted):
+    def __init__(self, model: Any):
         self.model = model
-        folders = [one for one in formats() if isinstance(one, Transformers)]
-        self.folder = next(one for one in folders if one.holds(model))
+        layout = layout_of(model)
+        if layout is None or not isinstance(model, ADAPTED):
+            raise InputError(
+                "expected additions to a gpt, a llama, a variant, a bert or an encoder, "
+                f"found {type(model).__name__}"
+            )
+        self.layout = layout
         # Without a table that is the output, too, because PEFT would change only one of the two;
         # without the gains of a Gemma, which differ from ours.
-        tied = self.folder.tied(model.config).items()
-        tables = {ours for _, (_, ours) in tied if ours.endswith(".E")}
-        self.first = {second: first for second, (first, ours) in tied if ours not in tables}
+        names = tied(layout, model.config).items()
+        left_out = {ours for _, (_, ours) in names if ours.endswith(".E")}
+        self.first = {second: first for second, (first, ours) in names if ours not in left_out}
         self.weights = [
             weight
-            for weight in self.folder.weights(model.config)
-            if weight.name not in tables
-            and not (self.folder.gain and weight.name.endswith(".gain"))
+            for weight in weights(layout, model.config)
+            if weight.name not in left_out and not (layout.gain and weight.name.endswith(".gain"))
         ]
         self.modules: dict[str, tuple[str, slice]] = {  # our weight, and its columns
             name.removesuffix(".weight"): (weight.name, columns)
             for weight in self.weights
-            if len(weight.shape) == 2
+            if len(weight.shape) == 2 and not weight.name.endswith(".E")
             for name, columns in weight.columns.items()
         }
 
@@ -110,7 +116,7 @@ class _Scales(NamedTuple):
         return next(found, self.alpha) / (sqrt(rank) if self.root else rank)
 
 
-def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray], int, float]:
+def read_adapter(folder: str | Path, model: Any) -> tuple[dict[str, NDArray], int, float]:
     """The additions to a model's weights, named as in minillm/training/lora.py; r and alpha.
 
     Among them are the weights that replace others.  InputError names the file, and the entries or
@@ -122,21 +128,16 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     additions: dict[str, NDArray] = {}
     for module, (ours, columns) in known.modules.items():
         if module in full:
-            W = model.params[ours]
-            A, B = _read_pair(path, sides, module, W, columns, scales)
+            A, B = _read_pair(path, sides, module, model.params[ours].shape, columns, scales)
             B *= np.float32(scales.of(A.shape[1], full[module]) / scales.of(scales.rank))
             for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
                 parts = [additions[name], part] if name in additions else [part]
                 additions[name] = np.concatenate(parts, axis)
     if not additions:
         raise InputError(f"{path}: expected the tensors of additions, found none")
-    replaced = _read_replaced(path, whole, known)
-    scale = scales.of(scales.rank)
-    for name in [name for name in replaced if f"{name}.A" in additions]:
-        A, B = additions.pop(f"{name}.A"), additions.pop(f"{name}.B")
-        replaced[name] += np.float32(scale) * (A @ B)  # they are added to other weights
-    arrays = {name: np.ascontiguousarray(array) for name, array in (additions | replaced).items()}
-    return arrays, scales.rank, scale * scales.rank
+    arrays = additions | _read_replaced(path, whole, known)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return arrays, scales.rank, scales.of(scales.rank) * scales.rank
 
 
 def _sorted(
@@ -149,22 +150,19 @@ def _sorted(
         if _UNUSED in name:
             continue
         inner = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""
-        own = known.folder.plain(inner.replace(_INNER, ".").replace(_SAVED, "."))
+        own = plain(known.layout, inner.replace(_INNER, ".").replace(_SAVED, "."))
         own = known.first.get(own, own)
         found = _ADDITION.fullmatch(inner)
-        if found and (module := known.folder.plain(found[1])) in known.modules:
+        if found and (module := plain(known.layout, found[1])) in known.modules:
             full[module] = found[1]
-            sides[f"{module}.lora_{found[2] or found[3]}"] = tensor
+            sides[f"{module}.lora_{found[2]}"] = tensor
         elif own in names:
             whole[own] = tensor
         else:
-            example = next(
-                module for module, (ours, _) in known.modules.items() if ours[-2:] != ".E"
-            )
             raise InputError(
                 f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
-                f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors, "
-                "found it"
+                f"baseline, such as {_PREFIX}{next(iter(known.modules))}.lora_A.weight, or one of "
+                "its tensors, found it"
             )
     return sides, whole, full
 
@@ -209,21 +207,21 @@ def _read_pair(
     path: Path,
     tensors: Mapping[str, Tensor],
     module: str,
-    W: NDArray,
+    shape: tuple[int, int],
     columns: slice,
     scales: _Scales,
 ) -> tuple[NDArray, NDArray]:
-    """A (I, r) and B (r, O) of a module, as an addition to our weight W, without its scale."""
-    if not isinstance(W, np.ndarray) and W.transposed:
-        raise InputError(f"{path}: {module}: expected a table of floats, found a quantised one")
+    """A (I, r) and B (r, O) of a module, as an addition to our weight, without its scale."""
+    I, O = shape
     first: Any = tensor_of(path, tensors, f"{module}.lora_A")
     rank = first.shape[0] if scales.ranks and first.shape else scales.rank
     arrays = {}
-    for side, shape in (("A", (rank, W.shape[0])), ("B", (columns.stop - columns.start, rank))):
+    for side, size in (("A", (rank, I)), ("B", (columns.stop - columns.start, rank))):
         name = f"{module}.lora_{side}"
-        arrays[side] = np.empty(shape, np.float32)
-        read_finite(tensor_of(path, tensors, name, shape), name, arrays[side])
-    B = np.zeros((rank, W.shape[1]), np.float32)
+        tensor = tensor_of(path, tensors, name, size)
+        arrays[side] = np.empty(size, np.float32)
+        read_finite(tensor, name, arrays[side])
+    B = np.zeros((rank, O), np.float32)
     B[:, columns] = arrays["B"].T
     return arrays["A"].T, B
 
@@ -251,7 +249,7 @@ def _read_replaced(
 
 def write_adapter(
     folder: str | Path,
-    model: Adapted,
+    model: Any,
     additions: Mapping[str, NDArray],
     scale: float,
     baseline: str,
@@ -269,12 +267,11 @@ def write_adapter(
     for name in additions:
         if name not in supported:
             raise InputError(
-                f"{name}: expected an addition to a linear layer, or to a table that is not the "
-                "output, too, found one to another weight"
+                f"{name}: expected an addition to a linear layer, found one to another weight"
             )
 
-    def stored(plain: str) -> str:
-        return known.folder.stored(plain, model.config) if whole else plain
+    def theirs(name: str) -> str:
+        return stored(known.layout, name, model.config) if whole else name
 
     parts: dict[str, tuple[NDArray, NDArray]] = {}
     for module, (ours, columns) in known.modules.items():
@@ -292,22 +289,19 @@ def write_adapter(
     rank, tensors = max(A.shape[1] for A, _ in parts.values()), dict[str, NDArray]()
     for module, (A, B) in parts.items():
         missing = ((0, rank - A.shape[1]), (0, 0))
-        ends = (".lora_A.weight", ".lora_B.weight")
-        if known.modules[module][0].endswith(".E"):
-            ends = (".lora_embedding_A", ".lora_embedding_B")
-        tensors[_PREFIX + stored(module) + ends[0]] = np.pad(A.T, missing)
-        tensors[_PREFIX + stored(module) + ends[1]] = np.pad(B, missing).T
+        tensors[f"{_PREFIX}{theirs(module)}.lora_A.weight"] = np.pad(A.T, missing)
+        tensors[f"{_PREFIX}{theirs(module)}.lora_B.weight"] = np.pad(B, missing).T
     replaced, saved = _replaced(known, additions), set()
     for name, array in replaced.items():
         module, _, last = name.rpartition(".")
         if module in parts:
             name = f"{module}{_INNER}{last}"
         elif f"{module}.weight" in replaced:
-            saved.add(stored(module))
-        tensors[_PREFIX + stored(name)] = array
+            saved.add(theirs(module))
+        tensors[_PREFIX + theirs(name)] = array
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM" if whole and not isinstance(model, BERT | Encoder) else None,
+        "task_type": "CAUSAL_LM" if whole and known.layout.causal else None,
         "base_model_name_or_path": baseline,
         "r": rank,
         "lora_alpha": scale * rank,
@@ -337,41 +331,32 @@ def _replaced(baseline: _Baseline, arrays: Mapping[str, NDArray]) -> dict[str, N
     return tensors
 
 
-class PEFT(Format):
-    """Folders of additions, also those to the encoder of a fine-tuned model."""
-
-    name = "peft"
-    models = (GPT, Llama, Variant, BERT, Encoder)
-    default = "peft"
-    signature = f"a folder with {CONFIG}"
-    updates = True
-
-    def holds(self, model: Any) -> bool:
-        """Whether it is one of these, or a classifier with one."""
-        return isinstance(model, (*self.models, FineTuned))
-
-    def recognises(self, path: Path, head: bytes) -> bool:
-        """See :meth:`minillm.formats.format.Format.recognises`."""
-        return (path / CONFIG).is_file()
-
-    def read(self, path: str, baseline: Any = None) -> Updates:
-        """See :func:`read_adapter`."""
-        return Updates(baseline, *read_adapter(path, baseline))
-
-    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
-        """See :func:`write_adapter`."""
-        model, arrays = contents.model, contents.arrays
-        whole = not isinstance(model, FineTuned)
-        if not whole:
-            model = encoder_of(model)
-            arrays = {n.removeprefix(PREFIX): a for n, a in arrays.items() if n.startswith(PREFIX)}
-        if not isinstance(model, Adapted):
-            raise InputError(
-                f"{path}: expected additions to a gpt, a llama, a variant, a bert or an encoder, "
-                f"found {type(model).__name__}"
-            )
-        scale = contents.alpha / contents.rank
-        write_adapter(path, model, arrays, scale, contents.baseline, whole)
+def read(path: str | Path, model: Any) -> Updates:
+    """The updates to a model: see :func:`read_adapter`."""
+    return Updates(model, *read_adapter(path, model))
 
 
-FORMATS = (PEFT(),)
+def write(updates: Updates, path: str | Path, options: Any = None) -> None:
+    """See :func:`write_adapter`; of a fine-tuned model, those to its encoder are written."""
+    model, arrays = updates.model, updates.arrays
+    whole = not isinstance(model, FineTuned)
+    if not whole:
+        model = encoder_of(model)
+        arrays = {n.removeprefix(PREFIX): a for n, a in arrays.items() if n.startswith(PREFIX)}
+    scale = updates.alpha / updates.rank
+    write_adapter(path, model, arrays, scale, updates.baseline, whole)
+
+
+FORMATS = (
+    Format(
+        name="peft",
+        models=ADAPTED,
+        read=read,
+        write=write,
+        recognises=lambda path, head: (path / CONFIG).is_file(),
+        default="peft",
+        signature=f"a folder with {CONFIG}",
+        fits=lambda model: isinstance(model, (*ADAPTED, FineTuned)),
+        updates=True,
+    ),
+)

@@ -7,8 +7,7 @@
     1_Pooling/config.json       the pooling of the tokens' vectors to one
     2_Normalize                 a step without files, which scales the vector to the length 1
 
-The first step is a model of transformers.  It is next to modules.json or, in older folders, in
-0_Transformer.
+The first step is a model of transformers, next to modules.json.
 
 Source: Reimers and Gurevych (2019), "Sentence-BERT: sentence embeddings using siamese
 BERT-networks", section 3, for the kinds of pooling.
@@ -22,7 +21,7 @@ from typing import Any
 from minillm.data.entries import Entries
 from minillm.data.files import read_json
 from minillm.errors import InputError, short
-from minillm.formats.huggingface import entries_of, is_name, json_file
+from minillm.formats.folder import entries_of, is_name, json_file
 
 _POOLINGS = {  # our name, their name, and the entry that most files have in place of a name
     "mean": ("mean", "pooling_mode_mean_tokens"),
@@ -50,54 +49,52 @@ class Sentences:
         return cls(**{name: facts[name] for name in names})
 
 
-def read_modules(folder: Path) -> dict[str, Path]:
-    """The folder of each step; a folder without modules.json has only its model.
+def read_sentences(folder: Path, width: int, context: int) -> Sentences:
+    """The settings in the files of a folder, which may lack all of them.
 
-    InputError for steps that are not supported, or for a prompt before each text.
+    InputError for steps and poolings that are not supported, or for a prompt before each text.
     """
-    path = folder / "modules.json"
-    if not path.exists():
-        return {"Transformer": folder}
-    _read_config(folder)
-    steps = []
-    for entry in read_json(path, kind=list):
+    longest = _read_longest(folder, context)
+    modules = folder / "modules.json"
+    if not modules.exists():
+        return Sentences(longest=longest)
+    entries = entries_of(folder / _CONFIG)
+    if entries.values.get("default_prompt_name") is not None:
+        raise entries.wrong("default_prompt_name", "null: texts are read without a prompt")
+    cut = entries.values.get("truncate_dim") is not None
+    dimension = entries.size("truncate_dim") if cut else None
+    places = {}
+    for entry in read_json(modules, kind=list):
         match entry:
             case {"type": str(name), "path": str(place)} if not place or is_name(place):
-                steps.append((name.rpartition(".")[2], folder / place))
+                places[name.rpartition(".")[2]] = folder / place
             case _:
-                raise InputError(f"{path}: expected steps with type and path, found {short(entry)}")
-    names = [name for name, _ in steps]
-    if names not in (list(_STEPS), list(_STEPS[:2])):
+                expected = "expected steps with type and path"
+                raise InputError(f"{modules}: {expected}, found {short(entry)}")
+    if [*places] not in ([*_STEPS], [*_STEPS[:2]]) or places["Transformer"] != folder:
         raise InputError(
-            f"{path}: expected the steps {', '.join(_STEPS[:2])} and perhaps {_STEPS[2]}, "
-            f"found {short(', '.join(names))}"
+            f"{modules}: expected the steps {', '.join(_STEPS[:2])} and perhaps {_STEPS[2]}, "
+            f"the first one in the same folder, found {short(', '.join(places))}"
         )
-    return dict(steps)
+    pooling = _read_pooling(places["Pooling"] / "config.json", width)
+    return Sentences(pooling, "Normalize" in places, longest, dimension)
 
 
-def read_sentences(
-    folder: Path, modules: Mapping[str, Path], width: int, context: int
-) -> Sentences:
-    """The settings in the files; InputError for a pooling that is not supported."""
-    longest = _read_longest(modules["Transformer"], context)
-    if "Pooling" not in modules:
-        return Sentences(longest=longest)
-    path = modules["Pooling"] / "config.json"
+def _read_pooling(path: Path, width: int) -> str:
+    """Our name of the pooling."""
     values = read_json(path)
     for name in ("embedding_dimension", "word_embedding_dimension"):
         Entries(path, values).check(name, (width,), f"{width}, the width of the model")
-    pooling = values.get("pooling_mode")
-    if pooling is None:
-        names = {flag: name for name, flag in _POOLINGS.values()}
-        set_flags = [key for key, on in values.items() if key.startswith("pooling_mode_") and on]
-        pooling = [names.get(flag, flag) for flag in set_flags] or "mean"
-    if isinstance(pooling, list) and len(pooling) == 1:
-        pooling = pooling[0]
+    names = {flag: name for name, flag in _POOLINGS.values()}
+    flags = [key for key, on in values.items() if key.startswith("pooling_mode_") and on]
+    found = values.get("pooling_mode") or [names.get(flag, flag) for flag in flags] or "mean"
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
     for ours, (theirs, _) in _POOLINGS.items():
-        if theirs == pooling:
-            return Sentences(ours, "Normalize" in modules, longest, _read_config(folder))
+        if theirs == found:
+            return ours
     expected = ", ".join(theirs for theirs, _ in _POOLINGS.values())
-    raise InputError(f"{path}: pooling_mode: expected one of {expected}, found {short(pooling)}")
+    raise InputError(f"{path}: pooling_mode: expected one of {expected}, found {short(found)}")
 
 
 def _read_longest(folder: Path, context: int) -> int | None:
@@ -113,14 +110,6 @@ def _read_longest(folder: Path, context: int) -> int | None:
             longest = entries.size(name, LEAST_TOKENS)
             return longest if longest < context else None
     return None
-
-
-def _read_config(folder: Path) -> int | None:
-    """The number of kept entries of a vector; None: all.  InputError for a prompt before texts."""
-    entries = entries_of(folder / _CONFIG)
-    if entries.values.get("default_prompt_name") is not None:
-        raise entries.wrong("default_prompt_name", "null: texts are read without a prompt")
-    return None if entries.values.get("truncate_dim") is None else entries.size("truncate_dim")
 
 
 def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:

@@ -5,18 +5,19 @@ by side, along the last axis.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
 
 _LAYER = re.compile(r"\.(\d+)\.")
-Names = Mapping[str, str | tuple[str, ...]]  # of tensors: ours, theirs
+Names = Mapping[str, str | tuple[str, ...]]  # ours, theirs; * is the number of a layer
+TABLES = (".E",)
 
 
 @dataclass(frozen=True)
@@ -27,41 +28,45 @@ class Weight:
     shape: tuple[int, ...]
     columns: Mapping[str, slice]  # of our parameter, by the name of the tensor
     transposed: bool = False  # our parameter contains the transpose of each tensor
+    filters: bool = False  # theirs are (E, 1, K), as PyTorch has them; ours are (K, E)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor."""
-        shapes = {n: (*self.shape[:-1], c.stop - c.start) for n, c in self.columns.items()}
-        return {n: shape[::-1] if self.transposed else shape for n, shape in shapes.items()}
+        sizes = {name: columns.stop - columns.start for name, columns in self.columns.items()}
+        shapes = {name: (*self.shape[:-1], size) for name, size in sizes.items()}
+        turned = {n: shape[::-1] if self.transposed else shape for n, shape in shapes.items()}
+        return {n: (s[0], 1, *s[1:]) if self.filters else s for n, s in turned.items()}
 
     def views(self, array: NDArray) -> dict[str, NDArray]:
         """The tensors as views of our parameter."""
         views = {name: array[..., columns] for name, columns in self.columns.items()}
-        return {name: view.T if self.transposed else view for name, view in views.items()}
+        turned = {name: view.T if self.transposed else view for name, view in views.items()}
+        return {name: view[:, None] if self.filters else view for name, view in turned.items()}
 
 
 def weights_of(
     shapes: Mapping[str, tuple[int, ...]],
     names: Names,
-    transposed: bool,
-    widths: Mapping[str, tuple[int, ...]] | None = None,
+    config: Any,
+    as_theirs: tuple[str, ...] = TABLES,
+    filters: tuple[str, ...] = (),
 ) -> Iterator[Weight]:
-    """Yield the parameters of a model, with their tensors by ``names``: ours, theirs.
+    """Yield the parameters of a model, each with its tensors.
 
-    In the names, * is the number of a layer.  ``widths`` has the number of columns of each tensor,
-    by the last part of our name, if there are several; other tensors share the columns equally.
-    With ``transposed``, all matrices except tables are transposed.
+    All are transposed, except for names with an ending of ``as_theirs``; vectors have no second
+    axis.  ``filters`` has the endings of names of convolutions.  Three tensors side by side are
+    queries, keys and values, and keys may have fewer heads.
     """
+    keys = getattr(config, "key_heads", 0)
     for name, shape in shapes.items():
         layer = _LAYER.search(name)
         theirs = names[_LAYER.sub(".*.", name)]
         theirs = (theirs,) if isinstance(theirs, str) else theirs
-        sizes = (shape[-1] // len(theirs),) * len(theirs)
-        if widths and len(theirs) > 1:
-            sizes = widths.get(name.split(".")[-1], sizes)
-        ends = np.cumsum([0, *sizes]).tolist()
+        shares = (config.heads, keys, keys) if keys and len(theirs) == 3 else (1,) * len(theirs)
+        ends = [shape[-1] // sum(shares) * n for n in accumulate(shares, initial=0)]
         tensors = [tensor.replace("*", layer[1] if layer else "") for tensor in theirs]
         columns = dict(zip(tensors, map(slice, ends, ends[1:]), strict=True))
-        yield Weight(name, shape, columns, transposed and not name.endswith(".E"))
+        yield Weight(name, shape, columns, not name.endswith(as_theirs), name.endswith(filters))
 
 
 def tensor_of(
@@ -89,16 +94,3 @@ def check_tensors(
     for name, tensor in tensors.items():
         if name not in known and not re.fullmatch(others, name):
             raise InputError(f"{tensor.path}: {short(name)}: the model has no tensor of this name")
-
-
-def every(marked: Sequence[bool], expected: int) -> int | None:
-    """n, if exactly every n-th layer is marked: ``expected``, if that is true of it.
-
-    None if there is no such n.  Where no layer is marked, n is above the number of layers.
-    """
-    layers = len(marked)
-    first = marked.index(True) if True in marked else layers
-    for n in (expected, first + 1):
-        if n > 0 and list(marked) == [(layer + 1) % n == 0 for layer in range(layers)]:
-            return n
-    return None

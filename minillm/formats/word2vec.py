@@ -153,39 +153,43 @@ class Options:
     binary: bool = option(False, "word vectors in the binary format, not as text")
 
 
-class WordVectors(Format):
-    """Word vectors, as text or binary."""
-
-    name = "word2vec"
-    models = (Word2Vec,)
-    default = "vectors.txt"
-    signature = "word vectors of word2vec or GloVe"
-    options = Options
-
-    def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether the first line is two numbers, or a word and several numbers."""
-        line, end, _ = head.partition(b"\n")
-        fields = line.split()
-        if len(fields) == 2:
-            return all(field.isdigit() for field in fields)
-        whole = fields if end else fields[:-1]
-        return len(whole) > 2 and _is_text(b" ".join(whole))
-
-    def read(self, path: str, baseline: Any = None) -> Contents:
-        """See :func:`read_vectors`.  The tokenizer is the words with their counts."""
-        words, vectors = read_vectors(path)
-        if len(words) < 2:
-            raise InputError(f"{path}: expected 2 words or more, found {len(words)}")
-        counts = np.arange(len(words), 0, -1)  # unknown: but the most frequent come first
-        config = Word2VecConfig(vocabulary=len(words), dimension=vectors.shape[1])
-        model = Word2Vec(config, counts)
-        model.params["vectors"][:] = vectors
-        return Contents(model, dict(zip(words, counts, strict=True)))
-
-    def write(self, contents: Contents, path: str | Path, options: Options) -> None:
-        """See :func:`write_vectors`."""
-        vectors = contents.model.params["vectors"]
-        write_vectors(path, contents.tokenizer.words, vectors, options.binary)
+def read(path: str | Path) -> Contents:
+    """See :func:`read_vectors`.  The tokenizer is the words with their counts."""
+    words, vectors = read_vectors(path)
+    if len(words) < 2:
+        raise InputError(f"{path}: expected 2 words or more, found {len(words)}")
+    counts = np.arange(len(words), 0, -1)  # unknown: but the most frequent come first
+    config = Word2VecConfig(vocabulary=len(words), dimension=vectors.shape[1])
+    model = Word2Vec(config, counts)
+    model.params["vectors"][:] = vectors
+    return Contents(model, dict(zip(words, counts, strict=True)))
 
 
-FORMATS = (WordVectors(),)
+def write(contents: Contents, path: str | Path, options: Options) -> None:
+    """See :func:`write_vectors`."""
+    vectors = contents.model.params["vectors"]
+    write_vectors(path, contents.tokenizer.words, vectors, options.binary)
+
+
+def _recognises(path: Path, head: bytes) -> bool:
+    """Whether the first line is two numbers, or a word and several numbers."""
+    line, end, _ = head.partition(b"\n")
+    fields = line.split()
+    if len(fields) == 2:
+        return all(field.isdigit() for field in fields)
+    whole = fields if end else fields[:-1]
+    return len(whole) > 2 and _is_text(b" ".join(whole))
+
+
+FORMATS = (
+    Format(
+        name="word2vec",
+        models=(Word2Vec,),
+        read=read,
+        write=write,
+        recognises=_recognises,
+        default="vectors.txt",
+        signature="word vectors of word2vec or GloVe",
+        options=Options,
+    ),
+)

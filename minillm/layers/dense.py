@@ -24,7 +24,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
+from minillm import ops
+from minillm.checks import op
 from minillm.layers.fresh import Draw, Fresh, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Gradients, Ids, Op, Params
@@ -142,7 +143,10 @@ def affine(
 
         return y, backward
     if isinstance(weight, np.ndarray):
-        y, weight_backward = _constant(weight, x, bias)
+        y, constant_backward = constant_linear(x, weight, bias)
+
+        def weight_backward(dy):
+            return constant_backward(dy), {}
     else:
         y, weight_backward = weight.linear(x, bias)
     biases = [] if b is None or bias is None or not is_trained(params, b) else [b]
@@ -155,8 +159,13 @@ def affine(
     return y, backward_of_others
 
 
-def _constant(W: NDArray, x: NDArray, b: NDArray | None) -> Product:
-    """y = x W + b of a constant W.  ``backward(dy)`` -> dx, no gradients.  Keeps W."""
+@op("x: ... I, W: I O constant, b: O constant? -> y: ... O", order="any")
+def constant_linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
+    """y = x W + b of a W and b that are not trained.  ``backward(dy)`` -> dx.  Keeps W."""
     y, _ = ops.linear(x, W, b)
     transpose = W.T
-    return y, checks.guarded("dense", y, lambda dy: (ops.linear(dy, transpose)[0], {}))
+
+    def backward(dy):
+        return ops.linear(dy, transpose)[0]
+
+    return y, backward

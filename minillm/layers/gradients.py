@@ -12,8 +12,9 @@ def merge_gradients(*parts: Mapping[str, NDArray]) -> Gradients:
     """All gradients in one dictionary; several of one name (a weight with two uses) are added."""
     total: Gradients = {}
     for gradients in parts:
-        for name, gradient in gradients.items():
-            total[name] = total[name] + gradient if name in total else gradient
+        if shared := total.keys() & gradients.keys():
+            gradients = {**gradients, **{name: total[name] + gradients[name] for name in shared}}
+        total |= gradients
     return total
 
 

@@ -13,9 +13,9 @@ The page of a model has three functions, each with its backward under it:
     predict(y)                                  y (..., D) -> logits (..., V); dy, gradients
 
 ``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
-prefixes of the weights that ``embed`` uses.  Here the functions are called in turn, and their
-backwards in reverse.  Whoever uses a model in another way than its page hands over something else,
-and knows no model by name:
+prefixes of the weights that ``embed`` uses.  The functions are called in turn, and their backwards
+in reverse, by :func:`hidden` and :func:`forward`, which the models have as methods.  Whoever uses a
+model in another way than its page hands over something else, and knows no model by name:
 
 - other positions, and another attention for each layer, ``attend(layer)``: several texts in one row
   (:mod:`minillm.training.packed`), or a text that goes on from a cache
@@ -26,7 +26,7 @@ and knows no model by name:
 Legend: B batch, T time, D width, V vocabulary, L layers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.heads import Attend, attend_by
-from minillm.layers.norms import norm_if_any
+from minillm.layers.norms import EPS, norm_if_any
 from minillm.layers.types import Backward, Gradients, Ids, Op, Params, Rng
 
 AttendIn = Callable[[int], Attend]  # the attention of each layer
@@ -50,7 +50,8 @@ def through(
 
     ``blocks`` maps the prefix of a block's weights to the block; ``below`` lists the prefixes of
     the weights below all blocks.  ``backward(dy)`` -> dx, or None if nothing below is trained;
-    gradients.
+    gradients.  If the blocks share another input, which their backwards return after dx, its
+    gradient is the sum of theirs, under the name ``shared``.
     """
     backwards = []
     for block in blocks.values():
@@ -62,11 +63,37 @@ def through(
         for number in reversed(range(len(prefixes))):
             if not is_trained(params, *below, *prefixes[: number + 1]):
                 return None, merge_gradients(*parts)
-            dx, gradients = backwards[number](dx)
-            parts.append(gradients)
+            dx, *shared, gradients = backwards[number](dx)
+            parts += [gradients, *({"shared": d} for d in shared)]
         return dx if is_trained(params, *below) else None, merge_gradients(*parts)
 
     return x, backward
+
+
+def stacked(
+    params: Params,
+    embedded: tuple[NDArray, Backward],
+    blocks: Mapping[str, Op],
+    below: Sequence[str],
+    norm: str = "norm",
+    eps: float = EPS,
+) -> tuple[NDArray, Backward]:
+    """Embedded tokens through the blocks and the norm with this prefix, if there is one.
+
+    ``embedded`` is x (B, T, D) and its backward -> y (B, T, D).  ``backward(dy)`` -> gradients.
+    For blocks and below see :func:`through`.
+    """
+    x, embed_backward = embedded
+    x, blocks_backward = through(params, blocks, x, *below)
+    y, norm_backward = norm_if_any(params, norm, x, eps)
+
+    def backward(dy):
+        dx, of_norm = norm_backward(dy)
+        dx, of_blocks = blocks_backward(dx)
+        of_tables = {} if dx is None else embed_backward(dx)
+        return merge_gradients(of_norm, of_blocks, of_tables)
+
+    return y, backward
 
 
 def hidden(
@@ -85,26 +112,17 @@ def hidden(
 
     Raises ValueError for rows longer than the context.
     """
-    c, p = model.config, model.params
+    c, blocks = model.config, {}
     if positions is None:
         checks.fits_context(ids.shape[1], c.context)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    x, embed_backward = model.embed(ids, positions, rng, **more)  # (B, T, D)
-    blocks = {}
+        positions = np.empty(ids.shape, np.int64)
+        positions[:] = np.arange(ids.shape[1])
     for layer in range(c.layers):
         own = attend(layer) if attend else attend_by(model.mask(layer))
         block = partial(model.block, layer, positions=positions, attend=own, rng=rng)
         blocks[f"blocks.{layer}"] = block
-    x, blocks_backward = through(p, blocks, x, *model.below)
-    y, norm_backward = norm_if_any(p, "norm", x, c.eps)
-
-    def backward(dy):
-        dx, of_norm = norm_backward(dy)
-        dx, of_blocks = blocks_backward(dx)
-        of_tables = {} if dx is None else embed_backward(dx)
-        return merge_gradients(of_norm, of_blocks, of_tables)
-
-    return y, backward
+    embedded = model.embed(ids, positions, rng, **more)  # (B, T, D)
+    return stacked(model.params, embedded, blocks, model.below, eps=c.eps)
 
 
 def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.layers.heads import Attend, causal, to_all
+from minillm.layers.heads import Attend
 from minillm.layers.stack import with_block
 from minillm.layers.types import Ids
 from minillm.models.transformer import Transformer
@@ -38,19 +38,17 @@ def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None =
     With ``inputs`` (B, T), BOS and the target without its last token: the weights of the decoder,
     (L, B, N, T, T).  source (B, S) has no padding.
     """
-    layers, lengths = range(model.config.layers), np.full(len(source), source.shape[1])
     noted: list[NDArray] = []
-    attend = partial(noting, noted, to_all() if inputs is None else causal)
-    if inputs is None:
-        x, _ = model.embed(model.source_E, source)
-        for layer in layers:
-            x, _ = model.encoder_block(f"encoder.{layer}", x, attend)
-        return np.stack(noted)
-    memory, _ = model.encode(source, lengths)
-    x, _ = model.embed(model.target_E, inputs)
-    for layer in layers:
-        prefix = f"decoder.{layer}"
-        x, _ = model.decoder_block(prefix, x, memory, lengths, attend=attend)[:2]
+    side = "encoder" if inputs is None else "decoder"
+
+    def block(name: str, x: NDArray, attend: Attend, **more: Any) -> tuple[NDArray, None]:
+        seen = partial(noting, noted, attend) if name.startswith(side) else attend
+        return model.block(name, x, attend=seen, **more)[0], None
+
+    lengths, noter = np.full(len(source), source.shape[1]), with_block(model, block)
+    memory, _ = noter.encode(source, lengths)
+    if inputs is not None:
+        noter.decode(inputs, memory, lengths)
     return np.stack(noted)
 
 

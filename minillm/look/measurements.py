@@ -20,7 +20,7 @@ from minillm import ops
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
-from minillm.layers import dense, embedding, recurrent
+from minillm.layers import dense, embedding
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
@@ -49,17 +49,6 @@ def with_rows(model: Any, rows: Mapping[str, Ids]) -> Any:
     return changed
 
 
-def with_vectors(model: Any, ids: Ids) -> Any:
-    """The model with a row of E for each token (T,): E[id], and the n-grams that end there."""
-    if getattr(model.config, "ngrams", None) is None:
-        return with_rows(model, {"embedding.E": ids})
-    rows = model.vectors(ids[None])[0][0]
-    changed = copy(model)
-    changed.config = replace(model.config, ngrams=None)
-    changed.params = PartlyTrained(model.params | {"embedding.E": rows}, ["embedding.E"])
-    return changed
-
-
 def slopes(logits: Logits, targets: Ids) -> Logits:
     """p - y: the gradient of each row's own loss by its logits, (T, V)."""
     _, backward = ops.cross_entropy(logits, targets)
@@ -84,33 +73,35 @@ def norms_by_place(dys: NDArray, places: int, backward: Callable[[NDArray], NDAr
 # --- models that predict the next token -----------------------------------------------------------
 
 
-def next_slopes(logits: Logits, ids: Ids) -> Logits:
-    """The slopes of the losses of the next tokens, (T, V): zeros in the last row."""
+def next_token(
+    ids: Ids, predicted: tuple[Logits, Callable], backward: Callable[[NDArray], NDArray]
+) -> dict[str, Any]:
+    """The logits and the gradients, each in the row of the token that is predicted, (T + 1) and T.
+
+    ``predicted`` is the result of a model's ``predict``, of logits (T, V); ``backward(dy)`` -> the
+    gradients with respect to the inputs, (T, D).  Position t predicts token t + 1, nothing
+    predicts the first token, and what follows the last one has no loss.
+    """
+    logits, predict_backward = predicted
     dlogits = np.zeros_like(logits)
     if len(ids) > 1:
         dlogits[:-1] = slopes(logits[:-1], ids[1:])
-    return dlogits
-
-
-def of_next(logits: Logits, norms: Norms) -> dict[str, Any]:
-    """Move each row to the token that it predicts: position t predicts token t + 1.
-
-    Logits (T, V) -> (T + 1, V), because nothing predicts the first token, and norms (T, T).
-    """
+    norms = norms_by_place(predict_backward(dlogits)[0], len(ids), backward)
     logits = np.concatenate([np.full_like(logits[:1], np.nan), logits]).astype(np.float64)
     return {"logits": logits, "gradient": np.concatenate([np.zeros_like(norms[:1]), norms[:-1]])}
 
 
 def read_gpt(model: Any, ids: Ids) -> dict[str, Any]:
     """Read a text from position 0: ids (T,) -> logits, gradients, and the attention."""
-    T, E = len(ids), "embedding.E"
-    y, hidden_backward = with_vectors(model, ids).hidden(np.arange(T)[None])
-    logits, predict_backward = model.predict(y[0])
-    dys, _ = predict_backward(next_slopes(logits, ids))
-    norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
+    x, _ = model.embed(ids[None], np.arange(len(ids))[None])
+    own = copy(model)
+    own.embed = lambda *_: (x, lambda dx: {"x": dx[0]})
+    own.params = PartlyTrained(model.params, model.below)  # no gradient in the blocks is needed
+    y, backward = own.hidden(ids[None])
     weights = attention_weights(model, ids[None])[:, 0]
     attention = AttentionWeights("self-attention", "text", "text", weights, causal=True)
-    return of_next(logits, norms) | {"attention": [attention]}
+    measured = next_token(ids, model.predict(y[0]), lambda dy: backward(dy)["x"])
+    return measured | {"attention": [attention]}
 
 
 def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:
@@ -118,17 +109,10 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:
 
     With one-hot input, the input vector of a token is its row of W_x.
     """
-    c, T = model.config, len(ids)
-    E = "embedding.E" if c.embedding else None
-    table = E or "layers.0.W_x"
-    own = with_rows(model, {table: ids}).params
-    (hs, _), backward = recurrent.stack_over_ids(
-        own, "layers", E, np.arange(T)[None], state, c.cell, c.layers
-    )
-    logits, predict_backward = model.predict(hs[0])
-    dys, _ = predict_backward(next_slopes(logits, ids))
-    norms = norms_by_place(dys, T, lambda dhs: backward(dhs)[1][table])
-    return of_next(logits, norms) | {"activity": _activity(model, ids, state)}
+    table = "embedding.E" if model.config.embedding else "layers.0.W_x"
+    (hs, _), backward = with_rows(model, {table: ids}).recurrence(np.arange(len(ids))[None], state)
+    measured = next_token(ids, model.predict(hs[0]), lambda dhs: backward(dhs)[1][table])
+    return measured | {"activity": _activity(model, ids, state)}
 
 
 def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
@@ -161,11 +145,9 @@ def read_mamba(model: Any, ids: Ids, state: State) -> dict[str, Any]:
     ``f``: the share of the state that a column keeps, the mean over its N numbers, (T, E)
     ``y``: the column's output, gated, as tanh(y), (T, E)
     """
-    T, E = len(ids), "embedding.E"
-    (y, _), hidden_backward = with_rows(model, {E: ids}).hidden(np.arange(T)[None], state)
-    logits, predict_backward = model.predict(y[0])
-    dys, _ = predict_backward(next_slopes(logits, ids))
-    norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
+    E, places = "embedding.E", np.arange(len(ids))[None]
+    (y, _), backward = with_rows(model, {E: ids}).hidden(places, state)
+    measured = next_token(ids, model.predict(y[0]), lambda dy: backward(dy)[E])
     reader: Any = Reader(model)
     steps = list[Any]()
     for token in ids:
@@ -178,19 +160,20 @@ def read_mamba(model: Any, ids: Ids, state: State) -> dict[str, Any]:
         kept = np.exp(delta[:, :, None] * A).mean(axis=-1)
         outputs = np.tanh(np.concatenate([step.gated for step in own]))
         activity.append(Activity({"f": kept, "y": outputs}))
-    return of_next(logits, norms) | {"activity": activity}
+    return measured | {"activity": activity}
 
 
 def read_windows(model: Any, ids: Ids, state: State) -> dict[str, Any]:
     """Read on from the context of a neural n-gram: ids (T,) -> logits and gradients."""
-    E, before, T = "embedding.E", state["context"][0], len(ids)
-    n = len(before)
-    own = with_rows(model, {"embedding.E": np.concatenate([before, ids])})
-    places = np.arange(n + T)[None]
+    E, text = "embedding.E", np.concatenate([state["context"][0], ids])
+    n, places = len(text) - len(ids), np.arange(len(text))[None]
+    own = with_rows(model, {E: text})
     (logits, _), backward = own.forward(places[:, n:], {"context": places[:, :n]})
-    dlogits = next_slopes(logits[0], ids)
-    norms = norms_by_place(dlogits, T, lambda dy: backward(dy)[E][n:])
-    return of_next(logits[0], norms)
+
+    def predict_backward(dlogits: NDArray) -> tuple[NDArray, dict]:
+        return dlogits, {}
+
+    return next_token(ids, (logits[0], predict_backward), lambda dy: backward(dy)[E][n:])
 
 
 def read_counted(model: Any, ids: Ids, state: State) -> dict[str, Any]:
@@ -279,25 +262,19 @@ def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
             return gradients["embedding.E"]
         return np.concatenate([gradients["source.E"], gradients["target.E"]])
 
-    norms = norms_by_place(dys, S + T, by_place)
-    attention = _attention_of_transformer(model, source, target)
+    norms, cross = norms_by_place(dys, S + T, by_place), TransformerDecoder(model)
+    to_source = [
+        cross.attention_weights(source[None], lengths, target[None], layer)[0]
+        for layer in range(c.layers)
+    ]
+    within_source = self_attention_weights(model, source[None])[:, 0]
+    within_target = self_attention_weights(model, source[None], inputs[None])[:, 0]
+    attention = [
+        AttentionWeights("from the target to the source", "text", "source", np.stack(to_source)),
+        AttentionWeights("within the source", "source", "source", within_source),
+        AttentionWeights("within the target", "text", "inputs", within_target, causal=True),
+    ]
     return logits, norms[:, :S], _by_target(norms[:, S:]), attention
-
-
-def _attention_of_transformer(model: Any, source: Ids, target: Ids) -> list[AttentionWeights]:
-    inputs = teacher_forcing(target[None], model.config.bos)[0]
-    cross = TransformerDecoder(model)
-    of_layers = [
-        cross.attention_weights(source[None], np.array([len(source)]), target[None], layer)[0]
-        for layer in range(model.config.layers)
-    ]
-    encoder = self_attention_weights(model, source[None])[:, 0]
-    decoder = self_attention_weights(model, source[None], inputs[None])[:, 0]
-    return [
-        AttentionWeights("from the target to the source", "text", "source", np.stack(of_layers)),
-        AttentionWeights("within the source", "source", "source", encoder),
-        AttentionWeights("within the target", "text", "inputs", decoder, causal=True),
-    ]
 
 
 def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:

@@ -87,21 +87,27 @@ class CausalModel(Model[Config]):
     """A stack of blocks that predicts the next token.
 
     A model of this kind defines ``embed``, ``block`` and ``predict``, which
-    :mod:`minillm.layers.stack` calls in turn, and ``hidden`` and ``forward``, which call it.  Its
-    other users, such as a reader with a cache, need to know no more of it than stands here.
+    :mod:`minillm.layers.stack` calls in turn, and ``mask``, which says who sees whom in a layer.
+    Its other users, such as a reader with a cache, need to know no more of it than stands here.
     """
 
     below: tuple[str, ...] = ("embedding",)  # the prefixes of the weights below all blocks
-    activation = ""  # of a block that :mod:`minillm.decoding.block_step` knows
+    # The activation of a block that minillm.decoding.block_step computes, too; None: it does not.
+    activation: Any = None
     lookback = 0  # tokens before the first one that ``embed`` reads: its argument ``before``
 
     embed: Callable[..., tuple[NDArray, Backward]]
     block: Callable[..., tuple[NDArray, Callable]]
     predict: Callable[[NDArray], tuple[NDArray, Callable]]
-    hidden: Callable[..., tuple[NDArray, Backward]]
     mask: Callable[[int], ops.Mask]  # of each layer
+    hidden: Callable[..., tuple[NDArray, Backward]]
 
-    def rotation(self, layer: int) -> tuple[float, Any] | None:
+    def __init_subclass__(cls) -> None:
+        """A class with a block of its own says anew which activation it has."""
+        if "block" in vars(cls) and "activation" not in vars(cls):
+            cls.activation = None
+
+    def rotation(self, layer: int) -> Any:
         """The base of a layer's angles and their scaling; None: it rotates nothing."""
         return None
 

@@ -63,7 +63,6 @@ understanding", section 3, and its code for the bias; the buckets, Raffel et al.
 the limits of transfer learning with a unified text-to-text Transformer", section 2.1.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -74,7 +73,6 @@ from minillm import ops
 from minillm.layers import dense, embedding, stack
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import Attend
 from minillm.layers.norms import new_norm, norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import sizes
@@ -210,7 +208,7 @@ class Encoder(BERT):
 
         def backward(dx):
             gradients = stack_backward(dx)
-            dbias = gradients.pop(_BIAS, None)  # the sum over all blocks
+            dbias = gradients.pop("shared", None)  # the sum over all blocks
             return gradients if dbias is None else gradients | bias_backward(dbias)
 
         return x, backward
@@ -248,18 +246,3 @@ class Encoder(BERT):
             return positions
         real = ids != self.config.padding
         return np.where(real, np.cumsum(real, axis=1), 0) + self.config.padding
-
-    def block(
-        self, layer: int, x: NDArray, positions: Ids, attend: Attend, rng: Rng = None
-    ) -> tuple[NDArray, Callable]:
-        """A BERT's block; the gradient of a bias of its attention is among its gradients."""
-        y, block_backward = super().block(layer, x, positions, attend, rng)
-
-        def backward(dy):
-            dx, *dbias, gradients = block_backward(dy)
-            return dx, gradients | {_BIAS: dbias[0]} if dbias else gradients
-
-        return y, backward
-
-
-_BIAS = "bias"  # the name of its gradient among a block's gradients, so that all are added

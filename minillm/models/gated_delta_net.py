@@ -209,14 +209,6 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
 
         return pre_norm(p, {f"{b}.norm_1": mix, f"{b}.norm_2": transform}, x, eps=c.eps)
 
-    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
-
-        ``backward(dy)`` -> gradients keyed as ``params``.  Raises ValueError for rows longer than
-        the context.
-        """
-        return stack.hidden(self, ids)
-
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T (..., V).
 
@@ -224,18 +216,12 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
         """
         return embedding.output(self.params, "embedding.E", y)
 
-    def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
-
-        There is no dropout; rng is not used.  ``backward(dlogits)`` -> gradients keyed as
-        ``params``.
-        """
-        return stack.forward(self, ids)
+    hidden, forward = stack.hidden, stack.forward  # through embed, the layers, the norm, predict
 
     def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
 
-        ``backward()`` -> gradients keyed as ``params``.
+        There is no dropout; rng is not used.  ``backward()`` -> gradients keyed as ``params``.
         """
         inputs, targets = batch
         logits, logits_backward = self.forward(inputs, rng)

@@ -203,28 +203,7 @@ class Llama(base.CausalModel[LlamaConfig]):
         """Whom a token sees in a layer: those before it."""
         return CAUSAL
 
-    def hidden(
-        self,
-        ids: Ids,
-        rng: Rng = None,
-        positions: Ids | None = None,
-        attend: stack.AttendIn | None = None,
-    ) -> tuple[NDArray, Backward]:
-        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
-
-        With rng there is dropout.  Positions (B, T), None: from 0 on; ``attend(layer)``, None: the
-        model's.  ``backward(dy)`` -> gradients keyed as ``params``.
-
-        Raises ValueError for rows longer than the context.
-        """
-        return stack.hidden(self, ids, rng, positions, attend)
-
-    def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
-
-        With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
-        """
-        return stack.forward(self, ids, rng)
+    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
 
     def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
@@ -245,7 +224,7 @@ def _scaling(config: LlamaConfig) -> Scaling:
             if not isinstance(scaling, tuple | list) or len(scaling) != 4:
                 raise ValueError(f"expected the four numbers of Llama 3, found {scaling}")
             scaling = Llama3(*scaling)
-        scaling.frequencies(config.head_width, config.rotary_base, config.context)
+        scaling.frequencies(config.head_width, config.rotary_base)
     except ValueError as error:
         raise InputError(str(error), "rope_scaling") from None
     return scaling

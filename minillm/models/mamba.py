@@ -178,23 +178,15 @@ class Mamba(base.WindowModel[MambaConfig]):
         ids (B, T) -> y (B, T, D), state.  With rng there is dropout.
         ``backward(dy)`` -> gradients keyed as ``params``.
         """
-        c, p = self.config, self.params
-        last: State = {}
-        x, embed_backward = embedding.layer(p, {"embedding.E": ids})  # (B, T, D)
+        c, last = self.config, State()
+        x, table_backward = embedding.layer(self.params, {"embedding.E": ids})  # (B, T, D)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         layers = {
             f"layers.{layer}": partial(self._layer, f"layers.{layer}", state, last, rng)
             for layer in range(c.layers)
         }
-        x, layers_backward = stack.through(p, layers, x, "embedding")
-        y, norm_backward = norm(p, "norm", x, c.eps)
-
-        def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dx, of_layers = layers_backward(dx)
-            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
-            return merge_gradients(of_norm, of_layers, of_table)
-
+        embedded = x, lambda dx: table_backward(dropout_backward(dx))
+        y, backward = stack.stacked(self.params, embedded, layers, ["embedding"], eps=c.eps)
         return (y, last), backward
 
     def _layer(

@@ -494,12 +494,11 @@ class NGram:
         return context
 
 
-def check_params(config: NGramConfig, params: dict[str, NDArray], piece: int = 1 << 20) -> None:
+def check_params(config: NGramConfig, params: dict[str, NDArray]) -> None:
     """Raise ValueError, with the array's name, unless params are as `NGram` describes.
 
     Compiled look-ups index with these arrays without checks.  So arrays from a file are
-    checked once, before the first look-up.  They may be larger than memory: ``piece``
-    contexts are checked at a time.
+    checked once, before the first look-up.
     """
     ids, contexts = config.start + 1, 1
     for n in range(1, config.order + 1):
@@ -518,19 +517,14 @@ def check_params(config: NGramConfig, params: dict[str, NDArray], piece: int = 1
                     f"{name}: expected {np.dtype(dtype)} {shape}, found {array.dtype} {array.shape}"
                 )
         first, word = params[f"first.{n}"], params[f"word.{n}"]
-        pieces = [slice(at, at + piece + 1) for at in range(0, contexts, piece)]
-        falls = any((first[part][1:] < first[part][:-1]).any() for part in pieces)
-        if first[0] != 0 or first[-1] != M or falls:
+        if first[0] != 0 or first[-1] != M or (first[1:] < first[:-1]).any():
             raise ValueError(f"first.{n}: expected offsets that ascend from 0 to {M}")
-        for offsets in (first[part] for part in pieces):
-            words = word[offsets[0] : offsets[-1]]
-            if len(words) and not 0 <= words.min() <= words.max() < ids:
-                raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
-            ascends = words[1:] > words[:-1]
-            starts = offsets[1:-1] - offsets[0]
-            ascends[starts[(starts > 0) & (starts < len(words))] - 1] = True  # another context
-            if not ascends.all() or (n == 1 and ids != M):
-                raise ValueError(f"word.{n}: expected the words of each context, ascending")
+        if M and not 0 <= word.min() <= word.max() < ids:
+            raise ValueError(f"word.{n}: expected ids from 0 to {ids - 1}")
+        ascends = word[1:] > word[:-1]
+        ascends[first[(first > 0) & (first < M)] - 1] = True  # another context
+        if not ascends.all() or (n == 1 and ids != M):
+            raise ValueError(f"word.{n}: expected the words of each context, ascending")
         contexts = M
 
 

@@ -41,9 +41,9 @@ from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, glorot, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, causal, cross_attention, self_attention, to_all
-from minillm.layers.norms import new_norm, norm_if_any
+from minillm.layers.norms import new_norm
 from minillm.layers.positions import sinusoids
-from minillm.layers.types import Backward, Ids, Rng
+from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
 from minillm.models.encoder_decoder import Batch
 from minillm.models.teacher_forcing import target_loss, teacher_forcing
@@ -139,7 +139,7 @@ class Transformer(base.Model[TransformerConfig]):
         def backward():
             dy, of_output = loss_backward()
             dmemory, of_decoder = decode_backward(dy)
-            of_encoder = encode_backward(dmemory)
+            of_encoder = {} if dmemory is None else encode_backward(dmemory)
             if self._tied:
                 of_output = {self.target_E: of_output["output.W"].T}
             return merge_gradients(of_decoder, of_output, of_encoder)  # E has up to three uses
@@ -155,21 +155,12 @@ class Transformer(base.Model[TransformerConfig]):
 
         ``backward(dmemory)`` -> gradients.
         """
-        x, embed_backward = self.embed(self.source_E, source, rng)
+        embedded, attend, p = self.embed(self.source_E, source, rng), to_all(lengths), self.params
         blocks = {
-            block: partial(self.encoder_block, block, attend=to_all(lengths), rng=rng)
-            for block in (f"encoder.{layer}" for layer in range(self.config.layers))
+            name: partial(self.block, name, attend=attend, rng=rng)
+            for name in (f"encoder.{layer}" for layer in range(self.config.layers))
         }
-        x, blocks_backward = stack.through(self.params, blocks, x, self.source_E)
-        memory, norm_backward = self.last_norm("encoder.norm", x)
-
-        def backward(dmemory):
-            dx, of_norm = norm_backward(dmemory)
-            dx, of_blocks = blocks_backward(dx)
-            of_embedding = {} if dx is None else embed_backward(dx)
-            return merge_gradients(of_norm, of_blocks, of_embedding)
-
-        return memory, backward
+        return stack.stacked(p, embedded, blocks, [self.source_E], "encoder.norm")
 
     def decode(
         self, inputs: NDArray, memory: NDArray, lengths: NDArray, rng: Rng = None
@@ -178,21 +169,20 @@ class Transformer(base.Model[TransformerConfig]):
 
         ``backward(dy)`` -> dmemory, gradients.
         """
-        x, embed_backward = self.embed(self.target_E, inputs, rng)
-        backwards = []
-        for layer in range(self.config.layers):
-            x, block_backward = self.decoder_block(f"decoder.{layer}", x, memory, lengths, rng)
-            backwards.append(block_backward)
-        y, norm_backward = self.last_norm("decoder.norm", x)
+        embedded, p, blocks = self.embed(self.target_E, inputs, rng), self.params, {}
+
+        def to_memory(name, x):
+            return cross_attention(p, f"{name}.cross", x, memory, lengths, self.config.heads)
+
+        for name in (f"decoder.{layer}" for layer in range(self.config.layers)):
+            cross = partial(to_memory, name)
+            blocks[name] = partial(self.block, name, attend=causal, rng=rng, cross=cross)
+        below = self.target_E, self.source_E, "encoder"
+        y, stack_backward = stack.stacked(p, embedded, blocks, below, "decoder.norm")
 
         def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dmemory, of_blocks = np.zeros_like(memory), []
-            for block_backward in reversed(backwards):
-                dx, dmemory_here, of_block = block_backward(dx)
-                dmemory += dmemory_here  # every layer attends to the memory
-                of_blocks.append(of_block)
-            return dmemory, merge_gradients(of_norm, *of_blocks, embed_backward(dx))
+            gradients = stack_backward(dy)
+            return gradients.pop("shared", None), gradients  # every layer attends to the memory
 
         return y, backward
 
@@ -211,63 +201,25 @@ class Transformer(base.Model[TransformerConfig]):
 
         return x, backward
 
-    def encoder_block(
-        self, prefix: str, x: NDArray, attend: Attend, rng: Rng = None
+    def block(
+        self, prefix: str, x: NDArray, attend: Attend, rng: Rng = None, cross: Branch | None = None
     ) -> tuple[NDArray, Callable]:
-        """Self-attention, feed-forward: x (B, S, D) -> (B, S, D).
+        """Self-attention, in a decoder attention to the memory, feed-forward: x (B, T, D) -> same.
 
-        ``backward(dy)`` -> dx, gradients.
+        ``backward(dy)`` -> dx, in a decoder dmemory, gradients.
         """
-        branches = {
-            f"{prefix}.norm_1": self._attention(prefix, attend),
-            f"{prefix}.norm_2": self._feed_forward(prefix),
-        }
-        return self._residual(branches, x, rng)
+        p, c = self.params, self.config
 
-    def decoder_block(
-        self,
-        prefix: str,
-        x: NDArray,
-        memory: NDArray | None,
-        lengths: Ids,
-        rng: Rng = None,
-        attend: Attend = causal,
-        cross: Branch | None = None,
-    ) -> tuple[NDArray, Callable]:
-        """Self-attention to no later token, cross-attention to the memory, feed-forward.
+        def attention(x):
+            return self_attention(p, f"{prefix}.attention", x, c.heads, attend)
 
-        x (B, T, D), memory (B, S, D), lengths (B,) -> (B, T, D).  ``cross`` takes the place of
-        attention to the memory.  ``backward(dy)`` -> dx, dmemory, gradients.
-        """
+        def transform(x):
+            return feed_forward(p, f"{prefix}.feed_forward", x, ops.relu)
 
-        def to_memory(x):
-            name, N = f"{prefix}.cross", self.config.heads
-            return cross_attention(self.params, name, x, memory, lengths, N)
-
-        branches = {
-            f"{prefix}.norm_1": self._attention(prefix, attend),
-            f"{prefix}.norm_2": cross or to_memory,
-            f"{prefix}.norm_3": self._feed_forward(prefix),
-        }
-        return self._residual(branches, x, rng)
-
-    def _attention(self, prefix: str, attend: Attend) -> Branch:
-        p, name, N = self.params, f"{prefix}.attention", self.config.heads
-        return lambda x: self_attention(p, name, x, N, attend)
-
-    def _feed_forward(self, prefix: str) -> Branch:
-        p, name = self.params, f"{prefix}.feed_forward"
-        return lambda x: feed_forward(p, name, x, ops.relu)
-
-    def _residual(
-        self, branches: dict[str, Branch], x: NDArray, rng: Rng
-    ) -> tuple[NDArray, Callable]:
-        residual = post_norm if self.config.post_norm else pre_norm
-        return residual(self.params, branches, x, self.config.dropout, rng)
-
-    def last_norm(self, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
-        """The norm that pre-norm needs after a stack.  ``backward(dy)`` -> dx, gradients."""
-        return norm_if_any(self.params, prefix, x)
+        each = [attention, transform] if cross is None else [attention, cross, transform]
+        branches = {f"{prefix}.norm_{number}": branch for number, branch in enumerate(each, 1)}
+        residual = post_norm if c.post_norm else pre_norm
+        return residual(p, branches, x, c.dropout, rng)
 
     def output(self) -> dict[str, NDArray]:
         """The weights of the output layer; tied, they are the transposed embeddings."""

@@ -23,9 +23,10 @@ training until the softmax has one weight of 1, and no gradient (Henry et al. 20
 **Windows**, or "sliding-window attention" (Mistral, Gemma 3, the small Phi 3).  A token attends to
 the last W tokens only, itself included.  A layer's work and cache are then bounded by W rather than
 by the text.  Information still travels further: one layer passes it on by W - 1 tokens, L layers by
-L (W - 1).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is *global*: its tokens
-attend to all earlier ones.  The *local* layers have a smaller base of their angles, ``local_base``,
-because their distances are short.
+L (W - 1).  With ``sinks``, which no family was trained with, the first tokens stay in sight, too
+(:mod:`minillm.ops.mask`).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is
+*global*: its tokens attend to all earlier ones.  The *local* layers have a smaller base of their
+angles, ``local_base``, because their distances are short.
 
 **Layers without rotation**, or "NoPE" (SmolLM 3: every fourth).  A causal model without any
 position learns distances from the mask, because a later token attends to more keys, and it does
@@ -124,6 +125,7 @@ class VariantConfig(LlamaConfig):
 
     family: str = "qwen3"
     window: int | None = None  # W; None: a token attends to all before it
+    sinks: int = 0  # first tokens that stay in sight of every window
     global_every: int | None = None  # None: the family's; 0: no layer
     unrotated_every: int | None = None  # None: the family's; 0: no layer
     local_base: float = 10000.0  # of the angles in local layers, if others are global
@@ -145,6 +147,9 @@ class VariantConfig(LlamaConfig):
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
                 raise sizes.wrong(self, "window", f"None for {self.family}")
+        sizes.check_at_least(self, 0, "sinks")
+        if self.sinks > 0 and self.window is None:
+            raise sizes.wrong(self, "sinks", "0 without a window")
 
     @property
     def changes(self) -> Changes:
@@ -156,8 +161,10 @@ class VariantConfig(LlamaConfig):
         return _every(self.global_every, layer)
 
     def mask_of(self, layer: int) -> Mask:
-        """Whom a token sees in a layer: all tokens before, or those in its window."""
-        return CAUSAL if self.is_global(layer) else Mask(causal=True, window=self.window)
+        """Whom a token sees in a layer: all tokens before, or its window and the sinks."""
+        if self.is_global(layer):
+            return CAUSAL
+        return Mask(causal=True, window=self.window, sinks=self.sinks)
 
     def rotation_of(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""

@@ -119,11 +119,6 @@ class Word2Vec:
         D = self.config.dimension
         return MappingProxyType({"vectors": self._W_in[:, :D], "outputs": self._W_out[:, :D]})
 
-    @property
-    def matrices(self) -> tuple[Floats, Floats]:
-        """Both matrices as they are in memory, with padded rows; replicas exchange these."""
-        return self._W_in, self._W_out
-
     def learn(
         self,
         words: Ids,

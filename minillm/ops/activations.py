@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 
 
 def logistic(x: NDArray) -> NDArray:
@@ -14,13 +14,12 @@ def logistic(x: NDArray) -> NDArray:
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
-@checks.op
+@op("x: ... -> y: ...")
 def tanh(x: NDArray) -> tuple[NDArray, Callable]:
     """The hyperbolic tangent: y = tanh(x), of any shape.
 
     ``backward(dy)`` -> dx = dy (1 - y^2).  Keeps y.
     """
-    checks.floats("tanh", x=(x, "..."))
     y = np.tanh(x)
 
     def backward(dy):
@@ -29,13 +28,12 @@ def tanh(x: NDArray) -> tuple[NDArray, Callable]:
     return y, backward
 
 
-@checks.op
+@op("x: ... -> y: ...")
 def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
     """The logistic function: y = 1 / (1 + exp(-x)), of any shape.
 
     ``backward(dy)`` -> dx = dy y (1 - y).  Keeps y.
     """
-    checks.floats("sigmoid", x=(x, "..."))
     y = logistic(x)
 
     def backward(dy):
@@ -44,7 +42,7 @@ def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
     return y, backward
 
 
-@checks.op
+@op("x: ... -> y: ...")
 def relu(x: NDArray) -> tuple[NDArray, Callable]:
     """The rectifier: y = max(x, 0), of any shape.
 
@@ -54,7 +52,6 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
     Source: Nair and Hinton (2010), "Rectified linear units improve restricted
     Boltzmann machines".
     """
-    checks.floats("relu", x=(x, "..."))
     y = np.maximum(x, 0)
 
     def backward(dy):
@@ -63,7 +60,7 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
     return y, backward
 
 
-@checks.op
+@op("x: ... -> y: ...")
 def silu(x: NDArray) -> tuple[NDArray, Callable]:
     """The sigmoid-weighted linear unit: y = x s with s = sigmoid(x), of any shape.
 
@@ -73,7 +70,6 @@ def silu(x: NDArray) -> tuple[NDArray, Callable]:
     neural network function approximation in reinforcement learning", equation 5;
     it is the "swish" of Ramachandran, Zoph and Le (2017).
     """
-    checks.floats("silu", x=(x, "..."))
     flat = x.ravel()
     y = silu_forward(flat).reshape(x.shape)
 
@@ -97,7 +93,7 @@ def silu_backward(dy: NDArray, x: NDArray) -> NDArray:
     return dy * s * (1 + x * (1 - s))
 
 
-@checks.op
+@op("x: ... -> y: ...")
 def softplus(x: NDArray) -> tuple[NDArray, Callable]:
     """A smooth ReLU, which is always positive: y = log(1 + exp(x)), of any shape.
 
@@ -106,7 +102,6 @@ def softplus(x: NDArray) -> tuple[NDArray, Callable]:
     Source: Dugas, Bengio, Bélisle, Nadeau and Garcia (2000), "Incorporating second-order
     functional knowledge for better option pricing", equation 2.
     """
-    checks.floats("softplus", x=(x, "..."))
     flat = x.ravel()
     y = softplus_forward(flat).reshape(x.shape)
 

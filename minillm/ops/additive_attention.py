@@ -5,14 +5,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending
 from minillm.ops.linear import linear
-from minillm.ops.padding import length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
 
 
-@checks.op
+@op(
+    "query: B T D, keys: B S C, values: B S E, W_q: D A, W_k: C A or C=A, v: A, "
+    "lengths: B <= S or S -> context: B T E, weights: B T S"
+)
 def additive_attention(
     query: NDArray,
     keys: NDArray,
@@ -20,7 +23,7 @@ def additive_attention(
     W_q: NDArray,
     W_k: NDArray | None,
     v: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """Attention that scores with a small network of one hidden layer.
 
@@ -42,17 +45,10 @@ def additive_attention(
     Source: Bahdanau, Cho and Bengio (2015), "Neural machine translation by jointly
     learning to align and translate", appendix A.1.2 (without a bias, as there).
     """
-    shapes = {"query": (query, "B T D"), "W_q": (W_q, "D A"), "keys": (keys, "B S A")}
-    if W_k is not None:
-        shapes |= {"keys": (keys, "B S C"), "W_k": (W_k, "C A")}
-    sizes = checks.floats("additive_attention", **shapes, values=(values, "B S E"), v=(v, "A"))
-    steps = checks.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
-
     q, q_backward = linear(query, W_q)
-    present = keys if lengths is None else zero_padding(keys, steps)  # dW_k multiplies all of them
+    present = zero_padding(keys, lengths)  # dW_k multiplies all of them
     k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
-    q, k, values, v = checks.contiguous(q, k, values, v)
-    context, weights = additive_attention_forward(q, k, values, v, steps)
+    context, weights = additive_attention_forward(q, k, values, v, lengths)
 
     def backward(dcontext, dweights=None):
         dq, dk, dvalues, dv = additive_attention_backward(
@@ -62,7 +58,7 @@ def additive_attention(
             keys=k,
             values=values,
             v=v,
-            lengths=steps,
+            lengths=lengths,
             weights=weights,
         )
         dquery, dW_q = q_backward(dq)

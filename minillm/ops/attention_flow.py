@@ -5,21 +5,24 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.attention import transposed
-from minillm.ops.padding import length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
 from minillm.ops.softmax import masked_softmax
 
 
-@checks.op
+@op(
+    "h: B T D, u: B J D, w_h: D, w_u: D, w_hu: D, lengths: B <= T or T, "
+    "question_lengths: B <= J or J -> g: B T 4D"
+)
 def attention_flow(
     h: NDArray,
     u: NDArray,
     w_h: NDArray,
     w_u: NDArray,
     w_hu: NDArray,
-    lengths: NDArray[np.integer] | None = None,
-    question_lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
+    question_lengths: OptionalLengths = None,
 ) -> tuple[NDArray, Callable]:
     """Describe each word of a text by its relation to a question about the text.
 
@@ -48,14 +51,8 @@ def attention_flow(
     Source: Seo, Kembhavi, Farhadi and Hajishirzi (2017), "Bidirectional attention flow for
     machine comprehension", equations 1 and 2.
     """
-    op, shapes = "attention_flow", {"h": (h, "B T D"), "u": (u, "B J D")}
-    sizes = checks.floats(op, **shapes, w_h=(w_h, "D"), w_u=(w_u, "D"), w_hu=(w_hu, "D"))
-    B, T, J = (sizes[letter] for letter in "BTJ")
-    steps = checks.sequence_lengths(op, lengths, B, T)
-    question_steps = np.full(B, J) if question_lengths is None else question_lengths
-    question_steps = checks.ids(op, "question_lengths", question_steps, J + 1, (B,))
-    h, u = zero_padding(h, steps), zero_padding(u, question_steps)
-    question_mask = length_mask(question_steps, J)[:, None]  # (B, 1, J)
+    h, u = zero_padding(h, lengths), zero_padding(u, question_lengths)
+    question_mask = length_mask(question_lengths, u.shape[1])[:, None]  # (B, 1, J)
 
     # s_tj - w_h . h_t, which is the same for all j: (h_t * w_hu + w_u) . u_j
     q = h * w_hu + w_u  # (B, T, D)
@@ -66,14 +63,14 @@ def attention_flow(
     scores = np.where(question_mask, scores, -np.inf)
     closest = scores.argmax(axis=2)[..., None]  # (B, T, 1)
     best = np.take_along_axis(scores, closest, axis=2)[..., 0] + h @ w_h  # (B, T)
-    b = masked_softmax(best, length_mask(steps, T))[0][:, None]  # (B, 1, T)
+    b = masked_softmax(best, length_mask(lengths, h.shape[1]))[0][:, None]  # (B, 1, T)
     c = b @ h  # (B, 1, D)
 
-    g = zero_padding(np.concatenate([h, v, h * v, h * c], axis=2), steps)
+    g = zero_padding(np.concatenate([h, v, h * v, h * c], axis=2), lengths)
 
     def backward(dg):
         # g = [h, v, h v, h c]
-        dh, dv, dhv, dhc = np.split(zero_padding(dg, steps), 4, axis=2)
+        dh, dv, dhv, dhc = np.split(zero_padding(dg, lengths), 4, axis=2)
         dh = dh + dhv * v + dhc * c
         dv = dv + dhv * h
         dc = (dhc * h).sum(axis=1, keepdims=True)  # (B, 1, D)
@@ -96,6 +93,6 @@ def attention_flow(
         # q = h w_hu + w_u
         dh = dh + dq * w_hu
         dw_u, dw_hu = dq.sum(axis=(0, 1)), (dq * h).sum(axis=(0, 1))
-        return zero_padding(dh, steps), zero_padding(du, question_steps), dw_h, dw_u, dw_hu
+        return zero_padding(dh, lengths), zero_padding(du, question_lengths), dw_h, dw_u, dw_hu
 
     return g, backward

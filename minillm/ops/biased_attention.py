@@ -5,18 +5,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.attention import attend, attend_backward, attending
-from minillm.ops.padding import length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
 
 
-@checks.op
+@op("q: B N T D, k: B N S D, v: B N S E, bias: N T S, lengths: B <= S or S -> y: B N T E")
 def biased_attention(
     q: NDArray,
     k: NDArray,
     v: NDArray,
     bias: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[NDArray, Callable]:
     """Attention whose scores get a bias that depends on the positions alone.
 
@@ -35,13 +35,9 @@ def biased_attention(
     representations"; a bias in place of vectors, Raffel et al. (2020), "Exploring the limits of
     transfer learning with a unified text-to-text Transformer", section 2.1.
     """
-    op = "biased_attention"
-    shapes = {"q": (q, "B N T D"), "k": (k, "B N S D"), "v": (v, "B N S E")}
-    sizes = checks.floats(op, **shapes, bias=(bias, "N T S"))
-    steps = checks.sequence_lengths(op, lengths, sizes["B"], sizes["S"])
-    k, v = zero_padding(k, steps), zero_padding(v, steps)
-    scale = q.dtype.type(sizes["D"] ** -0.5)
-    allowed = length_mask(steps, sizes["S"])[:, None, None]  # (B, 1, 1, S)
+    k, v = zero_padding(k, lengths), zero_padding(v, lengths)
+    scale = q.dtype.type(q.shape[-1] ** -0.5)
+    allowed = length_mask(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
     y, weights = attend(q @ k.mT * scale + bias, v, allowed)
 
     def backward(dy):
@@ -51,6 +47,6 @@ def biased_attention(
         attends = attending(weights)
         dq = np.where(attends, dscores @ k, 0) * scale
         dk = dscores.mT @ np.where(attends, q, 0) * scale
-        return dq, zero_padding(dk, steps), zero_padding(dv, steps), dscores.sum(axis=0)
+        return dq, zero_padding(dk, lengths), zero_padding(dv, lengths), dscores.sum(axis=0)
 
     return y, backward

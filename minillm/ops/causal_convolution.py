@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 
 
-@checks.op
+@op("x: B T D, W: K D, b: D, before: B K-1 D -> y: B T D, tail: B K-1 D")
 def causal_convolution(
     x: NDArray, W: NDArray, b: NDArray, before: NDArray
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -25,7 +25,7 @@ def causal_convolution(
     x (B, T, D), W (K, D) with K > 1, b (D,), before (B, K - 1, D) -> y (B, T, D), and the last
     K - 1 inputs, which come before the next window: tail (B, K - 1, D).
     ``backward(dy, dtail=None)`` -> dx, dW, db, dbefore.  None as a gradient means zero.
-    Keeps x, W and before.
+    Keeps W and u.
 
     Let u be ``before`` and x in a row, so that y_t = b + sum of W_j * u_{t+j}.  Then
 
@@ -35,41 +35,20 @@ def causal_convolution(
     Source: Gu and Dao (2023), "Mamba: linear-time sequence modeling with selective state spaces",
     figure 3; its kernels are PyTorch's ``conv1d`` with groups = D, transposed.
     """
-    arrays = {"x": (x, "B T D"), "W": (W, "K D"), "b": (b, "D"), "before": (before, "B P D")}
-    sizes = checks.floats("causal_convolution", **arrays)
-    K, T = sizes["K"], sizes["T"]
-    if before.shape[1] != K - 1:
-        raise ValueError(
-            f"causal_convolution: before: expected {K - 1} steps, one fewer than W, "
-            f"found {before.shape[1]}"
-        )
-    x, W, b, before = checks.contiguous(x, W, b, before)
-    y = causal_convolution_forward(x, W, b, before)
-    tail = np.concatenate([before[:, T:], x[:, max(0, T - K + 1) :]], axis=1)
-
-    def backward(dy, dtail=None):
-        return causal_convolution_backward(dy, dtail, x, W, before)
-
-    return (y, tail), backward
-
-
-def causal_convolution_forward(x: NDArray, W: NDArray, b: NDArray, before: NDArray) -> NDArray:
-    """-> y (B, T, D)."""
-    T, u = x.shape[1], np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
+    K, T = len(W), x.shape[1]
+    u = np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
     y = np.broadcast_to(b, x.shape).copy()
     for j, W_j in enumerate(W):
         y += W_j * u[:, j : j + T]
-    return y
 
+    def backward(dy, dtail=None):
+        du, dW = np.zeros_like(u), np.zeros_like(W)
+        # tail is the end of u
+        du[:, T:] = dtail
+        # y = b + W_0 u_t + W_1 u_{t+1} + ...
+        for j, W_j in enumerate(W):
+            du[:, j : j + T] += W_j * dy
+            dW[j] = (u[:, j : j + T] * dy).sum(axis=(0, 1))
+        return du[:, K - 1 :].copy(), dW, dy.sum(axis=(0, 1)), du[:, : K - 1].copy()
 
-def causal_convolution_backward(
-    dy: NDArray, dtail: NDArray, x: NDArray, W: NDArray, before: NDArray
-) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """-> dx, dW, db, dbefore."""
-    P, T, u = before.shape[1], x.shape[1], np.concatenate([before, x], axis=1)
-    du, dW = np.zeros_like(u), np.zeros_like(W)
-    du[:, T:] = dtail  # the last P inputs
-    for j, W_j in enumerate(W):
-        du[:, j : j + T] += W_j * dy
-        dW[j] = (u[:, j : j + T] * dy).sum(axis=(0, 1))
-    return du[:, P:].copy(), dW, dy.sum(axis=(0, 1)), du[:, :P].copy()
+    return (y, u[:, T:].copy()), backward

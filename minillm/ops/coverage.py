@@ -5,14 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
-from minillm.ops.padding import length_mask
+from minillm.checks import op
+from minillm.ops.padding import OptionalLengths, length_mask
 
 
-@checks.op
-def coverage(
-    weights: NDArray, lengths: NDArray[np.integer] | None = None
-) -> tuple[np.floating, Callable]:
+@op("weights: B T S, lengths: B <= T or T -> loss:")
+def coverage(weights: NDArray, lengths: OptionalLengths = None) -> tuple[np.floating, Callable]:
     """The mean attention per step to positions that earlier steps have attended to.
 
         c_t = w_1 + ... + w_{t-1}                      the coverage before step t
@@ -35,9 +33,7 @@ def coverage(
     networks", equations 10 and 12.  Their attention also reads c_t, which makes it a recurrence
     over t; here it does not.
     """
-    B, T, _ = checks.floats("coverage", weights=(weights, "B T S")).values()
-    lengths = checks.sequence_lengths("coverage", lengths, B, T)
-    real = length_mask(lengths, T)[:, :, None]  # (B, T, 1)
+    real = length_mask(lengths, weights.shape[1])[:, :, None]  # (B, T, 1)
     count = int(lengths.sum())
     if count == 0:
         raise ValueError("coverage: lengths: expected one above 0, found none")

@@ -5,12 +5,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.softmax import exponentials
 
 
-@checks.op
+@op(
+    "logits: ... V, targets: ... < V, mask: ... bool?, label_smoothing: below_one, "
+    "class_weights: V constant? -> loss:"
+)
 def cross_entropy(
     logits: NDArray,
     targets: NDArray[np.integer],
@@ -47,27 +50,22 @@ def cross_entropy(
     Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
     computer vision", section 7, for the smoothing.
     """
-    smoothing = checks.below_one("cross_entropy", "label_smoothing", label_smoothing)
-    arrays = {"logits": (logits, "... V"), "class_weights": (class_weights, "V?")}
-    V = checks.floats("cross_entropy", **arrays)["V"]
-    shape, dtype = logits.shape, logits.dtype
-    kept_targets = checks.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()
-    rows = checks.contiguous(logits)[0].reshape(-1, V)  # (N, V)
-    keep = None
-    if mask is not None:
-        keep = checks.mask("cross_entropy", "mask", mask, shape[:-1]).ravel()  # (N,)
-        rows, kept_targets = rows[keep], kept_targets[keep]
+    shape, dtype, V = logits.shape, logits.dtype, logits.shape[-1]
+    rows, counted = logits.reshape(-1, V), targets.ravel()  # (N, V), (N,)
+    keep = None if mask is None else mask.ravel()  # (N,)
+    if keep is not None:
+        rows, counted = rows[keep], counted[keep]
     count = len(rows)
     if count == 0:
         raise ValueError("cross_entropy: mask: expected a True, found False everywhere")
 
-    nats, p = cross_entropy_forward(rows, kept_targets, smoothing)  # (count,), (count, V)
-    factors = np.ones(count, dtype) if class_weights is None else class_weights[kept_targets]
+    nats, p = cross_entropy_forward(rows, counted, label_smoothing)  # (count,), (count, V)
+    factors = np.ones(count, dtype) if class_weights is None else class_weights[counted]
     loss = (factors * nats).sum() / dtype.type(count)
 
     def backward(dloss=1.0):
         share = dtype.type(dloss / count)
-        drows = cross_entropy_backward(p, kept_targets, share * factors, smoothing)
+        drows = cross_entropy_backward(p, counted, share * factors, label_smoothing)
         if keep is None:
             return drows.reshape(shape)
         dlogits = np.zeros((len(keep), V), dtype)
@@ -79,7 +77,7 @@ def cross_entropy(
 
 @twinned
 def cross_entropy_forward(
-    logits: NDArray, targets: NDArray[np.int64], smoothing: float
+    logits: NDArray, targets: NDArray[np.integer], smoothing: float
 ) -> tuple[NDArray, NDArray]:
     """logits (N, V), targets (N,) -> nats (N,), p (N, V)."""
     z, exp_z, total = exponentials(logits)
@@ -92,7 +90,7 @@ def cross_entropy_forward(
 
 @twinned
 def cross_entropy_backward(
-    p: NDArray, targets: NDArray[np.int64], weights: NDArray, smoothing: float
+    p: NDArray, targets: NDArray[np.integer], weights: NDArray, smoothing: float
 ) -> NDArray:
     """p (N, V), targets, weights (N,) -> dlogits (N, V), for the loss sum of weights nats."""
     N, V = p.shape

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 
 
 def dropout(
@@ -24,12 +24,13 @@ def dropout(
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),
     "Dropout: a simple way to prevent neural networks from overfitting".
     """
-    rate = checks.below_one("dropout", "rate", rate)
     if rng is None or rate == 0:
         return x, lambda dy: dy
-    checks.floats("dropout", x=(x, "..."))
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"dropout: rng: expected a NumPy Generator, found {type(rng).__name__}")
+    return _dropout(x, rate, rng)
+
+
+@op("x: ..., rate: below_one, rng: generator -> y: ...")
+def _dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray, Callable]:
     mask = rng.random(x.shape, dtype=x.dtype.type) >= rate
     scale = x.dtype.type(1 / (1 - rate))
     y = x * mask * scale
@@ -37,4 +38,4 @@ def dropout(
     def backward(dy):
         return dy * mask * scale
 
-    return y, checks.guarded("dropout", y, backward)
+    return y, backward

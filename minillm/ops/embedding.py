@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 
 
-@checks.op
+@op("ids: ... < V, E: V D -> y: ... D")
 def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     """Look up the row of E of each id: y = E[ids].
 
@@ -23,11 +23,8 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
     language model", the matrix C of section 2.
     """
-    V, D = checks.floats("embedding", E=(E, "V D")).values()
-    checked = checks.ids("embedding", "ids", ids, V)
-    (table,) = checks.contiguous(E)
-    places = checked.ravel()  # (N,)
-    y = table[places].reshape(*checked.shape, D)
+    (V, D), places = E.shape, ids.ravel()  # (N,)
+    y = E[places].reshape(*ids.shape, D)
 
     def backward(dy):
         return embedding_backward(dy.reshape(-1, D), places, V)

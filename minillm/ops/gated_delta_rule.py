@@ -21,12 +21,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.recurrence import Array
 
 
-@checks.op
+@op(
+    "q: B N T K, k: B N T K, v: B N T V, alpha: B N T, beta: B N T, "
+    "S0: B N K V -> o: B N T V, S_last: B N K V"
+)
 def gated_delta_rule(
     q: NDArray, k: NDArray, v: NDArray, alpha: NDArray, beta: NDArray, S0: NDArray
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -51,16 +54,6 @@ def gated_delta_rule(
     rule", equation 10; Schlag, Irie and Schmidhuber (2021), "Linear transformers are secretly fast
     weight programmers", for the delta rule; Widrow and Hoff (1960), "Adaptive switching circuits".
     """
-    checks.floats(
-        "gated_delta_rule",
-        q=(q, "B N T K"),
-        k=(k, "B N T K"),
-        v=(v, "B N T V"),
-        alpha=(alpha, "B N T"),
-        beta=(beta, "B N T"),
-        S0=(S0, "B N K V"),
-    )
-    q, k, v, alpha, beta, S0 = checks.contiguous(q, k, v, alpha, beta, S0)
     o, S_last = gated_delta_rule_forward(q, k, v, alpha, beta, S0)
 
     def backward(do, dS_last=None):

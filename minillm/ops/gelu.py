@@ -6,14 +6,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 
 _SCALE = float(np.sqrt(2 / np.pi))
 _DENSITY_AT_ZERO = float(np.sqrt(1 / (2 * np.pi)))  # of the standard normal distribution
 
 
-@checks.op
+@op("x: ..., approximate: flag -> y: ...")
 def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
     """The Gaussian error linear unit: x times the probability that a standard normal is below x.
 
@@ -34,13 +34,11 @@ def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
     Raises TypeError where ``approximate`` is not True or False.
     Source: Hendrycks and Gimpel (2016), "Gaussian error linear units", section 2.
     """
-    checks.floats("gelu", x=(x, "..."))
-    tanh_form = checks.flag("gelu", "approximate", approximate)
     flat = x.ravel()
-    y = gelu_forward(flat) if tanh_form else exact_gelu_forward(flat)
+    y = gelu_forward(flat) if approximate else exact_gelu_forward(flat)
 
     def backward(dy):
-        of_form = gelu_backward if tanh_form else exact_gelu_backward
+        of_form = gelu_backward if approximate else exact_gelu_backward
         return of_form(dy.ravel(), flat).reshape(x.shape)
 
     return y.reshape(x.shape), backward

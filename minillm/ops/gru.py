@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.activations import logistic
 from minillm.ops.linear import product
-from minillm.ops.padding import zero_padding
+from minillm.ops.padding import OptionalLengths, zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -25,7 +25,10 @@ from minillm.ops.recurrence import (
 )
 
 
-@checks.op
+@op(
+    "x: B T I | B T < I, h0: B H, W_x: I 3H, W_h: H 3H, b_x: 3H, b_h: 3H, "
+    "lengths: B <= T or T -> hs: B T H, h_last: B H"
+)
 def gru(
     x: NDArray,
     h0: NDArray,
@@ -33,7 +36,7 @@ def gru(
     W_h: NDArray,
     b_x: NDArray,
     b_h: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """The gated recurrent unit: a state that moves part of the way to a candidate n.
 
@@ -61,12 +64,7 @@ def gru(
     encoder-decoder", equations 5 to 8, with the reset applied after the recurrent
     product, as in the paper's first version, cuDNN and PyTorch.
     """
-    states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
-    biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
-    x, sizes = checks.floats_or_ids("gru", x, "B T I", **states_and_weights, **biases)
-    steps = checks.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
-    x, h0, W_x, W_h, b_x, b_h = checks.contiguous(x, h0, W_x, W_h, b_x, b_h)
-    hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
+    hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, lengths)
 
     def backward(dhs, dh_last=None):
         gradients = gru_backward(
@@ -76,7 +74,7 @@ def gru(
             h0=h0,
             W_x=W_x,
             W_h=W_h,
-            lengths=steps,
+            lengths=lengths,
             hs=hs,
             gates=gates,
             h_n=h_n,
@@ -155,22 +153,12 @@ def gru_backward(
     return dx, dh, dW_x, dW_h, db_x, db_h
 
 
+@op("x: B I | B < I, h: B H, W_x: I 3H, W_h: H 3H, b_x: 3H, b_h: 3H")
 @twinned
-def _gru_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
-    """x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+def gru_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array) -> Array:
+    """One step of ``gru`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     h_new, _, _ = _cell(input_term(x, W_x, b_x), h @ W_h + b_h, h)
     return h_new
-
-
-def gru_step(
-    x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b_x: NDArray, b_h: NDArray
-) -> NDArray:
-    """One step of ``gru`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
-    biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
-    x, _ = checks.floats_or_ids("gru_step", x, "B I", **states_and_weights, **biases)
-    x, h, W_x, W_h, b_x, b_h = checks.contiguous(x, h, W_x, W_h, b_x, b_h)
-    return _gru_step(x, h, W_x, W_h, b_x, b_h)
 
 
 CELLS["gru"] = Cell(gru, gru_step, state=("h",), weights=("W_x", "W_h", "b_x", "b_h"), gates=3)

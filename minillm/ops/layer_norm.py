@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.rms_norm import rms_norm_backward, rms_norm_forward
 
 
-@checks.op
+@op("x: ... D, gain: D, bias: D, eps: positive -> y: ... D")
 def layer_norm(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[NDArray, Callable]:
@@ -37,9 +37,6 @@ def layer_norm(
     not positive.
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
-    checks.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
-    eps = checks.positive("layer_norm", "eps", eps)
-    x, gain, bias = checks.contiguous(x, gain, bias)
     rows = x.reshape(-1, len(gain))
     y, mean, inverse_std = layer_norm_forward(rows, gain, bias, eps)
 
@@ -79,7 +76,7 @@ def layer_norm_backward(
     return dx, dgain, dbias
 
 
-@checks.op
+@op("x: ... D, h: ... D?, gain: D, bias: D?, eps: positive -> total: ... D, y: ... D")
 def add_norm(
     x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray | None, eps: float = 1e-5
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -99,61 +96,21 @@ def add_norm(
     Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
     section 2, for the sum that bypasses every branch.
     """
-    checks.floats("add_norm", x=(x, "... D"), h=(h, "... D?"), gain=(gain, "D"), bias=(bias, "D?"))
-    if h is not None and h.shape != x.shape:
-        raise ValueError(f"add_norm: h: expected {x.shape}, the shape of x, found {h.shape}")
-    eps = checks.positive("add_norm", "eps", eps)
-    shape, terms, plain = x.shape, 1 if h is None else 2, bias is None
-    gain, (x, h, bias) = np.ascontiguousarray(gain), checks.contiguous(x, h, bias)
-    rows = x.reshape(-1, len(gain))
-    if h is None:
-        total, (y, *kept) = rows, _norm_forward(rows, gain, bias, eps)
+    shape, h_is_none = x.shape, h is None
+    total = (x if h is None else x + h).reshape(-1, len(gain))
+    norm_backward: Callable = layer_norm_backward
+    if bias is None:
+        y, *kept = rms_norm_forward(total, gain, eps)
+        norm_backward = rms_norm_backward
     else:
-        total, y, *kept = add_norm_forward(rows, h.reshape(rows.shape), gain, bias, eps)
+        y, *kept = layer_norm_forward(total, gain, bias, eps)
 
     def backward(dtotal, dy):  # keeps neither x, h nor bias
         dtotal, dy = dtotal.reshape(total.shape), dy.reshape(total.shape)
-        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain, *kept)
-        gradients = (dx.reshape(shape),) * terms + (dgain, dbias)
-        return gradients[:-1] if plain else gradients
+        # y = norm(total)
+        dx, *others = norm_backward(dy, total, gain, *kept)
+        # total = x + h is an output as well
+        dx = (dtotal + dx).reshape(shape)
+        return (dx, *others) if h_is_none else (dx, dx, *others)
 
     return (total.reshape(shape), y.reshape(shape)), backward
-
-
-def _norm_forward(
-    x: NDArray, gain: NDArray, bias: NDArray | None, eps: float
-) -> tuple[NDArray, NDArray | None, NDArray]:
-    """x (N, D), gain, bias (D,) or None -> y (N, D), mean (N,) or None, inverse_std (N,)."""
-    if bias is not None:
-        return layer_norm_forward(x, gain, bias, eps)
-    y, inverse_rms = rms_norm_forward(x, gain, eps)
-    return y, None, inverse_rms
-
-
-def add_norm_forward(
-    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray | None, eps: float
-) -> tuple[NDArray, NDArray, NDArray | None, NDArray]:
-    """x, h (N, D), gain, bias (D,) or None -> total, y (N, D), mean (or None), inverse_std (N,)."""
-    total = x + h
-    return total, *_norm_forward(total, gain, bias, eps)
-
-
-def add_norm_backward(
-    dtotal: NDArray,
-    dy: NDArray,
-    total: NDArray,
-    gain: NDArray,
-    mean: NDArray | None,
-    inverse_std: NDArray,
-) -> tuple[NDArray, NDArray, NDArray | None]:
-    """dtotal, dy, total (N, D), gain (D,), mean (or None), inverse_std (N,)
-    -> dx (N, D), dgain (D,), dbias (D,) or None."""
-    dbias = None
-    if mean is None:
-        # y = rms_norm(total)
-        dx, dgain = rms_norm_backward(dy, total, gain, inverse_std)
-    else:
-        # y = layer_norm(total)
-        dx, dgain, dbias = layer_norm_backward(dy, total, gain, mean, inverse_std)
-    # total is an output as well
-    return dtotal + dx, dgain, dbias

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import rounds_to_bfloat16, twinned
+from minillm.checks import op
 from minillm.ops.bfloat16 import round_to_bfloat16
 
 
-@checks.op
+@op("x: ... I, W: I O, b: O? -> y: ... O", order="any")
 def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
     """An affine map, y = x W + b; without b, the linear map y = x W.
 
@@ -24,17 +24,16 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
-    checks.floats("linear", x=(x, "... I"), W=(W, "I O"), b=(b, "O?"))
-    (I, O), (bias,) = W.shape, checks.contiguous(b)
+    I, O = W.shape
     rows = x.reshape(-1, I)
-    y = matmul(rows, W, bias).reshape(*x.shape[:-1], O)
+    y = matmul(rows, W, b).reshape(*x.shape[:-1], O)
 
     def backward(dy):
         drows = dy.reshape(-1, O)
         # y = x W + b
         dx = matmul(drows, W.T).reshape(x.shape)
         dW = matmul(rows.T, drows)
-        return (dx, dW) if bias is None else (dx, dW, drows.sum(axis=0))
+        return (dx, dW) if b is None else (dx, dW, drows.sum(axis=0))
 
     return y, backward
 

@@ -26,15 +26,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops.padding import zero_padding
+from minillm.checks import op
+from minillm.ops.padding import OptionalLengths, zero_padding
 from minillm.ops.recurrence import Array, Lengths, sequence
 
 
-@checks.op
+@op("a: B T D, b: B T D, h0: B D, lengths: B <= T or T -> hs: B T D, h_last: B D")
 def linear_recurrence(
-    a: NDArray, b: NDArray, h0: NDArray, lengths: NDArray[np.integer] | None = None
+    a: NDArray, b: NDArray, h0: NDArray, lengths: OptionalLengths = None
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """The states of h_t = a_t * h_{t-1} + b_t.
 
@@ -52,13 +52,10 @@ def linear_recurrence(
     Martin and Cundy (2018), "Parallelizing linear recurrent neural nets over sequence length",
     for the backward.
     """
-    sizes = checks.floats("linear_recurrence", a=(a, "B T D"), b=(b, "B T D"), h0=(h0, "B D"))
-    steps = checks.sequence_lengths("linear_recurrence", lengths, sizes["B"], sizes["T"])
-    a, b, h0 = checks.contiguous(a, b, h0)
-    hs, h_last = linear_recurrence_forward(a, b, h0, steps)
+    hs, h_last = linear_recurrence_forward(a, b, h0, lengths)
 
     def backward(dhs, dh_last=None):
-        return linear_recurrence_backward(dhs, dh_last, a, h0, hs, steps)
+        return linear_recurrence_backward(dhs, dh_last, a, h0, hs, lengths)
 
     return (hs, h_last), backward
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 
 
-@checks.op
+@op("logits: ... V, targets: ... < V -> log_p: ...")
 def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArray, Callable]:
     """log p[target] of each place in nats, where p is the softmax of the logits.
 
@@ -26,16 +26,12 @@ def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArr
     Source: Bridle (1990), "Probabilistic interpretation of feedforward classification network
     outputs", section 4.
     """
-    V = checks.floats("log_likelihood", logits=(logits, "... V"))["V"]
-    shape = logits.shape
-    kept_targets = checks.ids("log_likelihood", "targets", targets, V, shape[:-1]).ravel()
-    rows = checks.contiguous(logits)[0].reshape(-1, V)
-    nats, p = cross_entropy_forward(rows, kept_targets, 0.0)
+    shape, flat_targets = logits.shape, targets.ravel()
+    nats, p = cross_entropy_forward(logits.reshape(-1, shape[-1]), flat_targets, 0.0)
     log_p = -nats.reshape(shape[:-1])
 
     def backward(dlog_p):
         # -log p has the slope p - one_hot(target)
-        weights = -np.asarray(dlog_p).ravel()
-        return cross_entropy_backward(p, kept_targets, weights, 0.0).reshape(shape)
+        return cross_entropy_backward(p, flat_targets, -dlog_p.ravel(), 0.0).reshape(shape)
 
     return log_p, backward

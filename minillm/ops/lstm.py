@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.activations import logistic
 from minillm.ops.linear import product
-from minillm.ops.padding import zero_padding
+from minillm.ops.padding import OptionalLengths, zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -24,7 +24,10 @@ from minillm.ops.recurrence import (
 )
 
 
-@checks.op
+@op(
+    "x: B T I | B T < I, h0: B H, c0: B H, W_x: I 4H, W_h: H 4H, b: 4H, "
+    "lengths: B <= T or T -> hs: B T H, h_last: B H, c_last: B H"
+)
 def lstm(
     x: NDArray,
     h0: NDArray,
@@ -32,7 +35,7 @@ def lstm(
     W_x: NDArray,
     W_h: NDArray,
     b: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray, NDArray], Callable]:
     """Long short-term memory: a cell c, and gates that control how it is written, kept and read.
 
@@ -57,12 +60,7 @@ def lstm(
     Source: Hochreiter and Schmidhuber (1997), "Long short-term memory", with the
     forget gate of Gers, Schmidhuber and Cummins (2000), "Learning to forget".
     """
-    states = {"h0": (h0, "B H"), "c0": (c0, "B H")}
-    weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
-    x, sizes = checks.floats_or_ids("lstm", x, "B T I", **states, **weights)
-    steps = checks.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
-    x, h0, c0, W_x, W_h, b = checks.contiguous(x, h0, c0, W_x, W_h, b)
-    hs, h_last, c_last, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, steps)
+    hs, h_last, c_last, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, lengths)
 
     def backward(dhs, dh_last=None, dc_last=None):
         gradients = lstm_backward(
@@ -74,7 +72,7 @@ def lstm(
             c0=c0,
             W_x=W_x,
             W_h=W_h,
-            lengths=steps,
+            lengths=lengths,
             hs=hs,
             gates=gates,
             cs=cs,
@@ -155,24 +153,14 @@ def lstm_backward(
     return dx, dh, dc, dW_x, dW_h, db
 
 
+@op("x: B I | B < I, h: B H, c: B H, W_x: I 4H, W_h: H 4H, b: 4H")
 @twinned
-def _lstm_step(
+def lstm_step(
     x: Inputs, h: Array, c: Array, W_x: Array, W_h: Array, b: Array
 ) -> tuple[Array, Array]:
-    """x (B, I) or ids (B,), h and c (B, H) -> h, c (B, H)."""
+    """One step of ``lstm`` without a backward: x (B, I) or ids (B,), h and c (B, H) -> h, c."""
     h_new, c_new, _ = _cell(input_term(x, W_x, b) + h @ W_h, c)
     return h_new, c_new
-
-
-def lstm_step(
-    x: NDArray, h: NDArray, c: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
-) -> tuple[NDArray, NDArray]:
-    """One step of ``lstm`` without a backward: x (B, I) or ids (B,), h and c (B, H) -> h, c."""
-    states = {"h": (h, "B H"), "c": (c, "B H")}
-    weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
-    x, _ = checks.floats_or_ids("lstm_step", x, "B I", **states, **weights)
-    x, h, c, W_x, W_h, b = checks.contiguous(x, h, c, W_x, W_h, b)
-    return _lstm_step(x, h, c, W_x, W_h, b)
 
 
 # With an open forget gate, an untrained cell remembers (Gers et al. 2000; Jozefowicz, Zaremba

@@ -3,8 +3,8 @@
 A query at position i sees the key at position j of its row b if
 
     j < lengths[b]                          the key is no padding,
-    j <= i                                  causal: it is not later,
-    j > i - window                          and it is in the window of the query.
+    j <= i                                  causal: it is not later, and
+    j > i - window  or  j < sinks           it is in the query's window, or one of the first keys.
 
 Every model says once whom its tokens see.  Training, reading on with a cache, packed rows and the
 kernels pass that object on, each with the lengths or the start of its own arrays.
@@ -13,10 +13,20 @@ kernels pass that object on, each with the lengths or the start of its own array
 cache needs no older keys.  L layers still reach L (W - 1) positions back, because a key of the
 second layer has attended to a window of its own.
 
+**Sinks.**  The weights of a softmax sum to 1, so a query that finds nothing must put its weight
+somewhere: in trained models, on the first tokens, which every query sees.  A window that leaves
+them behind takes the largest terms out of the sum, and the model fails.  Four first tokens that
+stay in sight, the *attention sinks*, are enough.  Here they keep their own positions, 0 to 3, in
+training and with a cache alike, so their distance from the query grows with the text.  Xiao et al.
+count positions within the cache instead, because their models were trained on shorter texts,
+without a window.
+
 Legend: B batch, T queries, S positions of keys.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.3; windows, Beltagy, Peters
-and Cohan (2020), "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2.
+and Cohan (2020), "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2;
+sinks, Xiao, Tian, Chen, Han and Lewis (2023), "Efficient streaming language models with attention
+sinks", sections 3.1 and 3.2.
 """
 
 from dataclasses import dataclass
@@ -34,13 +44,14 @@ class Mask:
 
     ``start`` (B,) is the position of each row's first query among the keys.  None means S - T: the
     queries are the last T of the S positions.  Only a causal mask has a window, which counts the
-    position of the query, too.
+    position of the query, too; and only a window has ``sinks``.
     """
 
     causal: bool = False
     lengths: NDArray[np.integer] | None = None
     start: NDArray[np.integer] | None = None
     window: int | None = None
+    sinks: int = 0
 
     def allowed(self, T: int, S: int) -> NDArray[np.bool_]:
         """The definition: True where a query sees a key.
@@ -56,7 +67,7 @@ class Mask:
             position = start + np.arange(T)[:, None]  # (B, 1, T, 1)
             allowed = allowed & (key <= position)
             if self.window is not None:
-                allowed = allowed & (key > position - self.window)
+                allowed = allowed & ((key > position - self.window) | (key < self.sinks))
         return allowed
 
     def without_padding(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -80,4 +91,7 @@ class Mask:
             window = min(checks.count(op, "window", window), S + T)  # as good as any larger one
             if not causal:
                 raise ValueError(f"{op}: window: expected None without causal, found {window}")
-        return Mask(causal, lengths, start, window)
+        sinks = 0 if self.sinks == 0 else min(checks.count(op, "sinks", self.sinks), S)
+        if sinks > 0 and window is None:
+            raise ValueError(f"{op}: sinks: expected 0 without a window, found {sinks}")
+        return Mask(causal, lengths, start, window, sinks)

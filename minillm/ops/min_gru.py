@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.activations import logistic
 from minillm.ops.linear_recurrence import linear_recurrence_backward, linear_recurrence_forward
+from minillm.ops.padding import OptionalLengths
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -18,13 +19,13 @@ from minillm.ops.recurrence import (
 )
 
 
-@checks.op
+@op("x: B T I | B T < I, h0: B H, W_x: I 2H, b: 2H, lengths: B <= T or T -> hs: B T H, h_last: B H")
 def min_gru(
     x: NDArray,
     h0: NDArray,
     W_x: NDArray,
     b: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """The minimal GRU: a state that moves part of the way to a candidate n, as the input says.
 
@@ -47,23 +48,18 @@ def min_gru(
     Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
     Source: Feng et al. (2024), "Were RNNs all we needed?", section 3.1.
     """
-    x, sizes = checks.floats_or_ids(
-        "min_gru", x, "B T I", h0=(h0, "B H"), W_x=(W_x, "I 2H"), b=(b, "2H")
-    )
-    steps = checks.sequence_lengths("min_gru", lengths, sizes["B"], sizes["T"])
-    x, h0, W_x, b = checks.contiguous(x, h0, W_x, b)
-    z, n = _gates(input_term(x, W_x, b, steps))
+    z, n = _gates(input_term(x, W_x, b, lengths))
     kept = 1 - z
-    hs, h_last = linear_recurrence_forward(kept, z * n, h0, steps)
+    hs, h_last = linear_recurrence_forward(kept, z * n, h0, lengths)
 
     def backward(dhs, dh_last=None):
         # h = (1 - z) h_prev + z n
-        dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, kept, h0, hs, steps)
+        dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, kept, h0, hs, lengths)
         # z = sigmoid(a_z); n = a_n
         da_z = (dnew * n - dkept) * z * kept
         da = np.concatenate([da_z, dnew * z], axis=-1)
         # a = x W_x + b
-        dx, dW_x, db = input_term_backward(da, x, W_x, steps)
+        dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
         return without_ids(dx, dh0, dW_x, db)
 
     return (hs, h_last), backward
@@ -75,11 +71,9 @@ def _gates(a: Array) -> tuple[Array, Array]:
     return logistic(a_z), n
 
 
+@op("x: B I | B < I, h: B H, W_x: I 2H, b: 2H")
 def min_gru_step(x: NDArray, h: NDArray, W_x: NDArray, b: NDArray) -> NDArray:
     """One step of ``min_gru`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    x, _ = checks.floats_or_ids(
-        "min_gru_step", x, "B I", h=(h, "B H"), W_x=(W_x, "I 2H"), b=(b, "2H")
-    )
     z, n = _gates(input_term(x, W_x, b))
     return (1 - z) * h + z * n
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.activations import logistic
 from minillm.ops.linear_recurrence import linear_recurrence_backward, linear_recurrence_forward
+from minillm.ops.padding import OptionalLengths
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -18,13 +19,13 @@ from minillm.ops.recurrence import (
 )
 
 
-@checks.op
+@op("x: B T I | B T < I, h0: B H, W_x: I 3H, b: 3H, lengths: B <= T or T -> hs: B T H, h_last: B H")
 def min_lstm(
     x: NDArray,
     h0: NDArray,
     W_x: NDArray,
     b: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """The minimal LSTM: it keeps a part of its state, and takes up the rest from a candidate n.
 
@@ -51,22 +52,17 @@ def min_lstm(
     Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
     Source: Feng et al. (2024), "Were RNNs all we needed?", section 3.2.
     """
-    x, sizes = checks.floats_or_ids(
-        "min_lstm", x, "B T I", h0=(h0, "B H"), W_x=(W_x, "I 3H"), b=(b, "3H")
-    )
-    steps = checks.sequence_lengths("min_lstm", lengths, sizes["B"], sizes["T"])
-    x, h0, W_x, b = checks.contiguous(x, h0, W_x, b)
-    f, i, n, k = _gates(input_term(x, W_x, b, steps))
-    hs, h_last = linear_recurrence_forward(k, (1 - k) * n, h0, steps)
+    f, i, n, k = _gates(input_term(x, W_x, b, lengths))
+    hs, h_last = linear_recurrence_forward(k, (1 - k) * n, h0, lengths)
 
     def backward(dhs, dh_last=None):
         # h = k h_prev + (1 - k) n
-        dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, k, h0, hs, steps)
+        dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, k, h0, hs, lengths)
         # k = f / (f + i); f, i = sigmoid(a); n = a_n
         slope = (dkept - dnew * n) * k * (1 - k)
         da = np.concatenate([slope * (1 - f), -slope * (1 - i), dnew * (1 - k)], axis=-1)
         # a = x W_x + b
-        dx, dW_x, db = input_term_backward(da, x, W_x, steps)
+        dx, dW_x, db = input_term_backward(da, x, W_x, lengths)
         return without_ids(dx, dh0, dW_x, db)
 
     return (hs, h_last), backward
@@ -80,11 +76,9 @@ def _gates(a: Array) -> tuple[Array, Array, Array, Array]:
     return logistic(a_f), logistic(a_i), n, k
 
 
+@op("x: B I | B < I, h: B H, W_x: I 3H, b: 3H")
 def min_lstm_step(x: NDArray, h: NDArray, W_x: NDArray, b: NDArray) -> NDArray:
     """One step of ``min_lstm`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    x, _ = checks.floats_or_ids(
-        "min_lstm_step", x, "B I", h=(h, "B H"), W_x=(W_x, "I 3H"), b=(b, "3H")
-    )
     _, _, n, k = _gates(input_term(x, W_x, b))
     return k * h + (1 - k) * n
 

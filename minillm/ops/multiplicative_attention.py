@@ -5,19 +5,22 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
-from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
+from minillm.checks import op
+from minillm.ops.attention import attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
-from minillm.ops.padding import length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
 
 
-@checks.op
+@op(
+    "query: B T D, keys: B S C, values: B S E, W: D C or C=D, "
+    "lengths: B <= S or S -> context: B T E, weights: B T S"
+)
 def multiplicative_attention(
     query: NDArray,
     keys: NDArray,
     values: NDArray,
     W: NDArray | None = None,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """Attention that scores with a product: "general" with a matrix W, "dot" without.
 
@@ -34,58 +37,23 @@ def multiplicative_attention(
     Source: Luong, Pham and Manning (2015), "Effective approaches to attention-based
     neural machine translation", equation 8.
     """
-    shapes = {"query": (query, "B T D"), "keys": (keys, "B S D")}
-    if W is not None:
-        shapes |= {"W": (W, "D C"), "keys": (keys, "B S C")}
-    sizes = checks.floats("multiplicative_attention", **shapes, values=(values, "B S E"))
-    steps = checks.sequence_lengths("multiplicative_attention", lengths, sizes["B"], sizes["S"])
-
     q, q_backward = (query, None) if W is None else linear(query, W)
-    q, keys, values = checks.contiguous(q, keys, values)
-    context, weights = multiplicative_attention_forward(q, keys, values, steps)
+    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    allowed = length_mask(lengths, keys.shape[1])[:, None]  # (B, 1, S)
+    scores = q @ transposed(keys)  # (B, T, S)
+    context, weights = attend(scores, values, allowed)
 
     def backward(dcontext, dweights=None):
-        dq, dkeys, dvalues = multiplicative_attention_backward(
-            dcontext=dcontext,
-            dweights=dweights,
-            query=q,
-            keys=keys,
-            values=values,
-            lengths=steps,
-            weights=weights,
-        )
+        attends = attending(weights)
+        dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
+        # scores = q keys^T
+        dq = np.where(attends, dscores @ keys, 0)
+        dkeys = transposed(dscores) @ np.where(attends, q, 0)
+        dkeys, dvalues = zero_padding(dkeys, lengths), zero_padding(dvalues, lengths)
         if q_backward is None:
             return dq, dkeys, dvalues
+        # q = query W
         dquery, dW = q_backward(dq)
         return dquery, dkeys, dvalues, dW
 
     return (context, weights), backward
-
-
-def multiplicative_attention_forward(
-    query: Array, keys: Array, values: Array, lengths: Lengths
-) -> tuple[Array, Array]:
-    """query (B, T, D), projected where there is a W; keys (B, S, D), values (B, S, E)
-    -> context (B, T, E), weights (B, T, S)."""
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
-    scores = query @ transposed(keys)  # (B, T, S)
-    return attend(scores, values, length_mask(lengths, keys.shape[1])[:, None])
-
-
-def multiplicative_attention_backward(
-    dcontext: Array,
-    dweights: Array,
-    query: Array,
-    keys: Array,
-    values: Array,
-    lengths: Lengths,
-    weights: Array,
-) -> tuple[Array, Array, Array]:
-    """-> dquery (B, T, D), dkeys (B, S, D), dvalues (B, S, E)."""
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
-    allowed, attends = length_mask(lengths, keys.shape[1])[:, None], attending(weights)
-    dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
-    # scores = query keys^T
-    dquery = np.where(attends, dscores @ keys, 0)
-    dkeys = transposed(dscores) @ np.where(attends, query, 0)
-    return dquery, zero_padding(dkeys, lengths), zero_padding(dvalues, lengths)

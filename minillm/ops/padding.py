@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Integers (B,), or None: all steps.  In the op itself it is an array, as declared.
+OptionalLengths = Any
+
 
 def length_mask(lengths: NDArray[np.integer], T: int) -> NDArray[np.bool_]:
     """A mask (B, T) that is True at the steps before each row's length."""

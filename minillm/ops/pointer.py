@@ -5,13 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 
-_LARGEST = 2**31  # ids are only compared, so none is too large for a table
 
-
-@checks.op
+@op("weights: B T S, source: B S >= 0, targets: B T >= 0 -> m: B T")
 def copied_probability(
     weights: NDArray, source: NDArray[np.integer], targets: NDArray[np.integer]
 ) -> tuple[NDArray, Callable]:
@@ -33,10 +31,6 @@ def copied_probability(
     that points; See, Liu and Manning (2017), "Get to the point: summarization with
     pointer-generator networks", the sum in equation 9.
     """
-    B, T, S = checks.floats("copied_probability", weights=(weights, "B T S")).values()
-    source = checks.ids("copied_probability", "source", source, _LARGEST, (B, S))
-    targets = checks.ids("copied_probability", "targets", targets, _LARGEST, (B, T))
-    (weights,) = checks.contiguous(weights)
     m = copied_probability_forward(weights, source, targets)
 
     def backward(dm):
@@ -46,7 +40,7 @@ def copied_probability(
 
 
 def copied_probability_forward(
-    weights: NDArray, source: NDArray[np.int64], targets: NDArray[np.int64]
+    weights: NDArray, source: NDArray[np.integer], targets: NDArray[np.integer]
 ) -> NDArray:
     """weights (B, T, S), source (B, S), targets (B, T) -> m (B, T)."""
     same = source[:, None, :] == targets[:, :, None]  # (B, T, S)
@@ -54,14 +48,14 @@ def copied_probability_forward(
 
 
 def copied_probability_backward(
-    dm: NDArray, source: NDArray[np.int64], targets: NDArray[np.int64]
+    dm: NDArray, source: NDArray[np.integer], targets: NDArray[np.integer]
 ) -> NDArray:
     """dm (B, T), source (B, S), targets (B, T) -> dweights (B, T, S)."""
     same = source[:, None, :] == targets[:, :, None]  # (B, T, S)
     return np.where(same, dm[:, :, None], 0)
 
 
-@checks.op
+@op("logits: ... V, gates: ..., copied: ..., targets: ... >= 0 -> loss:")
 def pointer_cross_entropy(
     logits: NDArray, gates: NDArray, copied: NDArray, targets: NDArray[np.integer]
 ) -> tuple[np.floating, Callable]:
@@ -73,8 +67,8 @@ def pointer_cross_entropy(
 
     where m is the probability of the target if a word is copied (:func:`copied_probability`).
 
-    logits (..., V), gates z (...), copied m (...), targets (...) from 0; p[target] = 0 for a target
-    from V up, which is outside of the vocabulary and can only be copied -> loss, a scalar.
+    logits (..., V), gates (...) for z, copied (...) for m, targets (...) from 0; p[target] = 0 for
+    a target from V up, which is outside of the vocabulary and can only be copied -> loss, a scalar.
     ``backward(dloss=1.0)`` -> dlogits, dgates, dcopied.  Keeps p, g, P and r.
 
     Let r = g p[target] / P: the probability that the target, as it was observed, came from the
@@ -94,15 +88,8 @@ def pointer_cross_entropy(
     Sources: See, Liu and Manning (2017), equation 9; Gulcehre, Ahn, Nallapati, Zhou and Bengio
     (2016), "Pointing the unknown words", for the switch between two softmax layers.
     """
-    arrays = {"logits": (logits, "... V"), "gates": (gates, "..."), "copied": (copied, "...")}
-    V = checks.floats("pointer_cross_entropy", **arrays)["V"]
-    shape, dtype = logits.shape, logits.dtype
-    for name, array in (("gates", gates), ("copied", copied)):
-        if array.shape != shape[:-1]:
-            raise ValueError(
-                f"pointer_cross_entropy: {name}: expected shape {shape[:-1]}, found {array.shape}"
-            )
-    targets = checks.ids("pointer_cross_entropy", "targets", targets, _LARGEST, shape[:-1]).ravel()
+    shape, dtype, V = logits.shape, logits.dtype, logits.shape[-1]
+    targets = targets.ravel()
     count = len(targets)
     if count == 0:
         raise ValueError("pointer_cross_entropy: targets: expected one or more, found none")
@@ -110,7 +97,7 @@ def pointer_cross_entropy(
     inside = targets < V
     known = np.where(inside, targets, 0)
 
-    nats, p = cross_entropy_forward(checks.contiguous(logits)[0].reshape(-1, V), known, 0.0)
+    nats, p = cross_entropy_forward(logits.reshape(-1, V), known, 0.0)
     log_g, log_rest = -np.logaddexp(0, -z), -np.logaddexp(0, z)  # log g and log(1 - g)
     written = np.where(inside, log_g - nats, -np.inf)  # log(g p[target])
     with np.errstate(divide="ignore"):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 
 
-@checks.op
+@op("log_p: N, reference: N constant, advantage: N constant, beta: not_negative -> loss:")
 def policy_loss(
     log_p: NDArray, reference: NDArray, advantage: NDArray, beta: float = 0.04
 ) -> tuple[np.floating, Callable]:
@@ -44,13 +44,7 @@ def policy_loss(
     Source: Shao et al. (2024), "DeepSeekMath: pushing the limits of mathematical reasoning in open
     language models", equations 3, 4 and 20.
     """
-    beta = checks.number("policy_loss", "beta", beta)
-    if not 0 <= beta < np.inf:
-        raise ValueError(f"policy_loss: beta: expected 0 or more and finite, found {beta}")
-    N = checks.floats(
-        "policy_loss", log_p=(log_p, "N"), reference=(reference, "N"), advantage=(advantage, "N")
-    )["N"]
-    dtype = log_p.dtype
+    N, dtype = len(log_p), log_p.dtype
     toward, kept_advantage = np.exp(reference - log_p), advantage.copy()
     distance = toward - (reference - log_p) - 1
     loss = (dtype.type(beta) * distance - advantage * log_p).sum() / dtype.type(N)

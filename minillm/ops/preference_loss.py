@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.activations import logistic
 
 
-@checks.op
+@op(
+    "chosen: P, rejected: P, reference_chosen: P constant, reference_rejected: P constant, "
+    "beta: positive -> loss:"
+)
 def preference_loss(
     chosen: NDArray,
     rejected: NDArray,
@@ -23,7 +26,8 @@ def preference_loss(
         loss = mean of -log sigmoid(beta margin)
 
     chosen and rejected (P,) are the log-probabilities of whole answers, the sums over their tokens;
-    the references (P,) are the same by the model before the training, which is constant.
+    reference_chosen and reference_rejected (P,) are the same by the model before the training,
+    which is constant.
     -> loss, a scalar.  ``backward(dloss=1.0)`` -> dchosen, drejected (P,).  Keeps the margins.
 
     Where it comes from.  In reinforcement learning from preferences, a reward R(x, y) is learned
@@ -46,15 +50,7 @@ def preference_loss(
     Source: Rafailov, Sharma, Mitchell, Ermon, Manning and Finn (2023), "Direct preference
     optimization: your language model is secretly a reward model", equations 4 to 7.
     """
-    beta = checks.positive("preference_loss", "beta", beta)
-    P = checks.floats(
-        "preference_loss",
-        chosen=(chosen, "P"),
-        rejected=(rejected, "P"),
-        reference_chosen=(reference_chosen, "P"),
-        reference_rejected=(reference_rejected, "P"),
-    )["P"]
-    dtype = chosen.dtype
+    P, dtype = len(chosen), chosen.dtype
     z = dtype.type(beta) * ((chosen - reference_chosen) - (rejected - reference_rejected))
     loss = np.logaddexp(dtype.type(0), -z).sum() / dtype.type(P)  # -log sigmoid(z) = log(1 + e^-z)
 

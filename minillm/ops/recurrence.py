@@ -35,9 +35,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 from minillm.ops.linear import product
-from minillm.ops.padding import zero_padding
+from minillm.ops.padding import OptionalLengths, zero_padding
 
 Array = NDArray[np.floating]
 Inputs = NDArray[Any]  # floats (B, T, I), or ids (B, T) as int64
@@ -106,8 +106,8 @@ def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:
     return gradients if dx is None else (dx, *gradients)
 
 
-@checks.op
-def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
+@op("x: B T D, lengths: B <= T or T -> y: B T D")
+def reverse(x: NDArray, lengths: OptionalLengths = None) -> tuple[NDArray, Callable]:
     """Reverse the order of each row's valid steps; the padding stays in place, as zeros.
 
     x (B, T, D), lengths (B,) or None -> y (B, T, D), y[b, t] = x[b, lengths[b] - 1 - t].
@@ -120,9 +120,8 @@ def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDA
     Raises TypeError or ValueError where the dtype, the shape or lengths do not fit.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".
     """
-    B, T, _ = checks.floats("reverse", x=(x, "B T D")).values()
-    steps = checks.sequence_lengths("reverse", lengths, B, T)
-    source = steps[:, None] - 1 - np.arange(T)  # (B, T), negative in the padding
+    B, T, _ = x.shape
+    source = lengths[:, None] - 1 - np.arange(T)  # (B, T), negative in the padding
 
     def reversed_rows(a):
         y = a[np.arange(B)[:, None], source]  # whole rows at a time

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 
 
-@checks.op
+@op("x: ... D, gain: D, eps: positive -> y: ... D")
 def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Callable]:
     """Normalise each row to a mean square of 1, then apply a learned gain.
 
@@ -29,9 +29,6 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     Source: Zhang and Sennrich (2019), "Root mean square layer normalization",
     equation 4; eps is added as in Llama.
     """
-    checks.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
-    eps = checks.positive("rms_norm", "eps", eps)
-    x, gain = checks.contiguous(x, gain)
     rows = x.reshape(-1, len(gain))
     y, inverse_rms = rms_norm_forward(rows, gain, eps)
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.linear import product
-from minillm.ops.padding import zero_padding
+from minillm.ops.padding import OptionalLengths, zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -23,14 +23,17 @@ from minillm.ops.recurrence import (
 )
 
 
-@checks.op
+@op(
+    "x: B T I | B T < I, h0: B H, W_x: I H, W_h: H H, b: H, "
+    "lengths: B <= T or T -> hs: B T H, h_last: B H"
+)
 def rnn(
     x: NDArray,
     h0: NDArray,
     W_x: NDArray,
     W_h: NDArray,
     b: NDArray,
-    lengths: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """The simple recurrent network.
 
@@ -49,15 +52,11 @@ def rnn(
     Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
     Source: Elman (1990), "Finding structure in time".
     """
-    states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
-    x, sizes = checks.floats_or_ids("rnn", x, "B T I", **states_and_weights, b=(b, "H"))
-    steps = checks.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
-    x, h0, W_x, W_h, b = checks.contiguous(x, h0, W_x, W_h, b)
-    hs, h_last = rnn_forward(x, h0, W_x, W_h, b, steps)
+    hs, h_last = rnn_forward(x, h0, W_x, W_h, b, lengths)
 
     def backward(dhs, dh_last=None):
         gradients = rnn_backward(
-            dhs=dhs, dh_last=dh_last, x=x, h0=h0, W_x=W_x, W_h=W_h, lengths=steps, hs=hs
+            dhs=dhs, dh_last=dh_last, x=x, h0=h0, W_x=W_x, W_h=W_h, lengths=lengths, hs=hs
         )
         return without_ids(*gradients)
 
@@ -105,18 +104,11 @@ def rnn_backward(
     return dx, dh, dW_x, dW_h, db
 
 
+@op("x: B I | B < I, h: B H, W_x: I H, W_h: H H, b: H")
 @twinned
-def _rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
-    """x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    return np.tanh(input_term(x, W_x, b) + h @ W_h)
-
-
-def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> NDArray:
+def rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
     """One step of ``rnn`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
-    states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
-    x, _ = checks.floats_or_ids("rnn_step", x, "B I", **states_and_weights, b=(b, "H"))
-    x, h, W_x, W_h, b = checks.contiguous(x, h, W_x, W_h, b)
-    return _rnn_step(x, h, W_x, W_h, b)
+    return np.tanh(input_term(x, W_x, b) + h @ W_h)
 
 
 CELLS["rnn"] = Cell(rnn, rnn_step, state=("h",), weights=("W_x", "W_h", "b"), gates=1)

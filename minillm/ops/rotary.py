@@ -7,31 +7,28 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 
 
 @runtime_checkable
 class Scaling(Protocol):
     """A change of the angles for texts that are longer than in training.
 
-    :mod:`minillm.ops.rotary_scaling` has four of them.
+    :mod:`minillm.ops.rotary_scaling` has three of them.
     """
 
     @property
     def attention_factor(self) -> float:
         """A factor of all cosines and sines."""
 
-    def frequencies(self, D: int, base: float, tokens: int | NDArray[np.integer]) -> NDArray:
-        """The angle by which each pair turns from one position to the next: (D/2,).
-
-        For texts of ``tokens`` (B,), these may be (B, D/2).
-        """
+    def frequencies(self, D: int, base: float) -> NDArray:
+        """The angle by which each pair turns from one position to the next: (D/2,)."""
 
     def __hash__(self) -> int: ...
 
 
-@checks.op_of_strides
+@op("x: B N T 2P, positions: B T >= 0, base: positive, scaling: any -> y: B N T 2P", order="rows")
 def rotary(
     x: NDArray,
     positions: NDArray[np.integer],
@@ -44,12 +41,11 @@ def rotary(
         y_i         = x_i cos(angle_i) - x_{i + D/2} sin(angle_i)
         y_{i + D/2} = x_i sin(angle_i) + x_{i + D/2} cos(angle_i)
 
-    x (B, N, T, D) with an even D, positions (B, T) from 0 up -> y (B, N, T, D).
+    x (B, N, T, 2P), positions (B, T) from 0 up -> y (B, N, T, 2P), with D = 2P.
     ``backward(dy)`` -> dx.  Keeps the cosines and sines, (B, T, D/2).
 
     ``scaling`` changes the theta_i for texts that are longer than in training, and may multiply
-    cos and sin by a factor: see :mod:`minillm.ops.rotary_scaling`.  Where the angles depend on the
-    number of tokens of a text, the last position of a row is its last token.
+    cos and sin by a factor: see :mod:`minillm.ops.rotary_scaling`.
 
     The product of a rotated query and a rotated key depends only on the distance between
     their positions.  The backward of a rotation is the rotation by the opposite angle.
@@ -61,19 +57,12 @@ def rotary(
     published, a pair is x_{2i}, x_{2i + 1}.  Here it is x_i, x_{i + D/2}, as in GPT-NeoX
     and in Hugging Face's Llamas, whose converter permutes the columns of W_q and W_k.
     """
-    B, _, T, D = checks.floats("rotary", x=(x, "B N T D")).values()
-    if D % 2 == 1:
-        raise ValueError(f"rotary: x: expected an even D, found shape {x.shape}")
-    base = checks.positive("rotary", "base", base)
-    places = checks.ids("rotary", "positions", positions, 2**53, (B, T))
-    if scaling is not None and not isinstance(scaling, Scaling):
-        found = type(scaling).__name__
-        raise TypeError(f"rotary: scaling: expected a scaling of the angles, found {found}")
-    cos, sin = _of_all_layers(places.tobytes(), (B, T), D, base, scaling, x.dtype)
-    y = rotary_rotation(checks.strided(x), cos, sin)
+    D, shape = x.shape[-1], positions.shape
+    cos, sin = _of_all_layers(positions.tobytes(), shape, D, base, scaling, x.dtype)
+    y = rotary_rotation(x, cos, sin)
 
     def backward(dy):
-        return rotary_rotation(checks.strided(dy), cos, -sin)
+        return rotary_rotation(dy, cos, -sin)
 
     return y, backward
 
@@ -90,9 +79,8 @@ def cos_and_sin(
     if scaling is None:
         theta, factor = frequencies(D, base), 1.0
     else:
-        tokens = positions.max(axis=1, initial=-1) + 1  # (B,)
-        theta, factor = scaling.frequencies(D, base, tokens), scaling.attention_factor
-    angles = positions[:, :, None] * theta[..., None, :]
+        theta, factor = scaling.frequencies(D, base), scaling.attention_factor
+    angles = positions[:, :, None] * theta
     return (factor * np.cos(angles)).astype(dtype), (factor * np.sin(angles)).astype(dtype)
 
 

@@ -14,7 +14,6 @@ change:
     linear     theta_i / s                           every pair
     Llama 3    theta_i to theta_i / s                by the number of turns
     YaRN       theta_i to theta_i / s                by i, and larger scores
-    LongRoPE   theta_i / lambda_i                    by factors found by search, and larger scores
 
 **Larger scores.**  A softmax over more keys is flatter, because there are more keys among which the
 weights are shared.  A factor for the scores takes this back.  A score is the product of a rotated
@@ -25,7 +24,7 @@ neither the attention nor its gradient changes: the rotation y = m R x has dx = 
 base from the L-th token on.  In transformers it changes nothing in a text that fits the context,
 and our models read no longer ones, so it has no class.
 
-Legend: D width of a head, s ``factor``, L ``original_context``, m ``attention_factor``, B texts.
+Legend: D width of a head, s ``factor``, L ``original_context``, m ``attention_factor``.
 """
 
 import math
@@ -39,8 +38,6 @@ from numpy.typing import NDArray
 from minillm.ops.rotary import frequencies
 
 LARGEST = 1e9  # of the numbers of a scaling; the least is 1 / LARGEST
-
-Tokens = int | NDArray[np.integer]  # of a text, or of each of B texts
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Linear:
     def __post_init__(self) -> None:
         _check(self, "factor")
 
-    def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
+    def frequencies(self, D: int, base: float) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
         return frequencies(D, base) / self.factor
 
@@ -95,7 +92,7 @@ class Llama3:
         if low >= high:
             raise ValueError(f"high_frequency_factor: expected more than {low}, found {high}")
 
-    def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
+    def frequencies(self, D: int, base: float) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
         theta, low = frequencies(D, base), self.low_frequency_factor
         turns = self.original_context * theta / (2 * np.pi)
@@ -140,7 +137,7 @@ class Yarn:
             object.__setattr__(self, "attention_factor", yarn_attention_factor(self.factor))
         _check(self, "attention_factor")
 
-    def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
+    def frequencies(self, D: int, base: float) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
         if base <= 1:
             raise ValueError(f"base: expected above 1 with YaRN, found {base}")
@@ -158,65 +155,12 @@ class Yarn:
         return (1 - r) * theta + r * theta / self.factor
 
 
-def yarn_attention_factor(factor: float, mscale: float = 1.0) -> float:
-    """YaRN's factor of cos and sin: 1 + 0.1 mscale ln(factor), and 1 for shorter texts.
-
-    Some models give two ``mscale``; theirs is the quotient of two such factors.
-    """
-    return 1 + 0.1 * mscale * math.log(factor) if factor > 1 else 1.0
+def yarn_attention_factor(factor: float) -> float:
+    """YaRN's factor of cos and sin: 1 + 0.1 ln(factor), and 1 for shorter texts."""
+    return 1 + 0.1 * math.log(factor) if factor > 1 else 1.0
 
 
-@dataclass(frozen=True)
-class LongRope:
-    """LongRoPE: a divisor for each pair, found by search, and larger scores.
-
-        theta_i = theta_i / lambda_i
-
-    The divisors are the result of an evolutionary search: those with the lowest perplexity on long
-    texts.  They grow with i, but neither linearly nor at the same i for all models.  A text of more
-    than L tokens is read with ``long``, another with ``short``, so that short texts are read as
-    well as before.  All keys of a text must have the same angles: what is kept of its keys is
-    computed anew when its length passes L.
-
-    Source: Ding et al. (2024), "LongRoPE: extending LLM context window beyond 2 million tokens",
-    sections 3.2 and 3.3.
-    """
-
-    short: tuple[float, ...]  # lambda, (D/2,)
-    long: tuple[float, ...]  # (D/2,)
-    original_context: float
-    attention_factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("short", "long"):
-            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
-        _check(self, "short", "long", "original_context", "attention_factor")
-
-    def is_long(self, tokens: Tokens) -> NDArray[np.bool_]:
-        """Whether texts of these lengths are read with ``long``."""
-        return np.asarray(tokens) > self.original_context
-
-    def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
-        """The angle by which each pair turns from one position to the next: (D/2,), or (B, D/2)."""
-        for name in ("short", "long"):
-            if len(getattr(self, name)) != D // 2:
-                found = len(getattr(self, name))
-                raise ValueError(f"{name}: expected {D // 2} factors, found {found}")
-        divisors = np.where(self.is_long(tokens)[..., None], self.long, self.short)
-        return frequencies(D, base) / divisors
-
-
-def longrope_attention_factor(factor: float, original_context: float) -> float:
-    """LongRoPE's factor of cos and sin: sqrt(1 + ln(factor) / ln(L)), and 1 for shorter texts.
-
-    It is the authors' choice for Phi-3.
-    """
-    if factor <= 1 or original_context <= 1:
-        return 1.0
-    return math.sqrt(1 + math.log(factor) / math.log(original_context))
-
-
-SCALINGS: tuple[type[Any], ...] = (Linear, Llama3, Yarn, LongRope)
+SCALINGS: tuple[type[Any], ...] = (Linear, Llama3, Yarn)
 
 
 def class_of(values: Mapping[str, object]) -> type:
@@ -230,7 +174,6 @@ def class_of(values: Mapping[str, object]) -> type:
 def _check(scaling: object, *names: str) -> None:
     """ValueError for a number with which angles could overflow, or be NaN."""
     for name in names:
-        value = getattr(scaling, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if not 1 / LARGEST <= number <= LARGEST:
-                raise ValueError(f"{name}: expected a number from 1e-9 to 1e9, found {number}")
+        number = getattr(scaling, name)
+        if not 1 / LARGEST <= number <= LARGEST:
+            raise ValueError(f"{name}: expected a number from 1e-9 to 1e9, found {number}")

@@ -10,28 +10,33 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.attention import Array, attending
 from minillm.ops.mask import Mask
+from minillm.ops.padding import OptionalLengths
 from minillm.ops.softmax import masked_softmax, softmax_backward
 
 
-@checks.op_of_strides
+@op(
+    "q: B N T D, k: B M S D, v: B M S E, causal: flag, lengths: B <= S?, start: B <= S?, "
+    "mask: any -> y: B N T E",
+    order="rows",
+)
 def scaled_dot_product_attention(
     q: NDArray,
     k: NDArray,
     v: NDArray,
     causal: bool = False,
-    lengths: NDArray[np.integer] | None = None,
-    start: NDArray[np.integer] | None = None,
+    lengths: OptionalLengths = None,
+    start: OptionalLengths = None,
     mask: Mask | None = None,
 ) -> tuple[NDArray, Callable]:
     """The attention of the Transformer, all heads at once.
 
         y = softmax(q k^T / sqrt(D)) v
 
-    q (B, N, T, D), k (B, M, S, D), v (B, M, S, E), lengths (B,) or None
+    q (B, N, T, D), k (B, M, S, D), v (B, M, S, E), lengths and start (B,) or None
     -> y (B, N, T, E).  ``backward(dy)`` -> dq, dk, dv.
     Keeps the arguments and, for each query, the logarithm of its softmax's sum.
 
@@ -57,19 +62,18 @@ def scaled_dot_product_attention(
     queries, Ainslie et al. (2023), "GQA".
     """
     op = "scaled_dot_product_attention"
-    sizes = checks.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
-    B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
+    (B, N, T, _), (_, M, S, _) = q.shape, k.shape
     if N % M:
         raise ValueError(f"{op}: k: expected heads that divide the {N} of q, found {M}")
     if mask is None:
         mask = Mask(causal, lengths, start)
     elif causal or lengths is not None or start is not None:
         raise ValueError(f"{op}: mask: expected None with causal, lengths or start")
-    inputs = checks.strided(q), checks.strided(k), checks.strided(v), mask.fitted(op, B, T, S)
+    inputs = q, k, v, mask.fitted(op, B, T, S)
     y, log_sums = scaled_attention_forward(*inputs)
 
     def backward(dy):
-        return scaled_attention_backward(checks.strided(dy), *inputs, log_sums)
+        return scaled_attention_backward(dy, *inputs, log_sums)
 
     return y, backward
 

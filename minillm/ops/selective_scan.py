@@ -21,12 +21,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.recurrence import Array
 
 
-@checks.op
+@op(
+    "x: B T D, delta: B T D, A: D N, b: B T N, c: B T N, skip: D, h0: B D N -> y: B T D, "
+    "h_last: B D N"
+)
 def selective_scan(
     x: NDArray, delta: NDArray, A: NDArray, b: NDArray, c: NDArray, skip: NDArray, h0: NDArray
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -50,17 +53,6 @@ def selective_scan(
     equations 2 and 4, algorithm 2; with delta b in place of the exact (e - 1) / A b, as its
     published code does.
     """
-    checks.floats(
-        "selective_scan",
-        x=(x, "B T D"),
-        delta=(delta, "B T D"),
-        A=(A, "D N"),
-        b=(b, "B T N"),
-        c=(c, "B T N"),
-        skip=(skip, "D"),
-        h0=(h0, "B D N"),
-    )
-    x, delta, A, b, c, skip, h0 = checks.contiguous(x, delta, A, b, c, skip, h0)
     y, h_last = selective_scan_forward(x, delta, A, b, c, skip, h0)
 
     def backward(dy, dh_last=None):

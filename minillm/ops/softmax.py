@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm.checks import op
 
 
-@checks.op
+@op("x: ... D -> y: ... D")
 def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     """Positive weights that sum to one over the last axis: y_i = exp(x_i) / sum_j exp(x_j).
 
@@ -29,7 +29,6 @@ def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     Source: Bridle (1990), "Probabilistic interpretation of feedforward
     classification network outputs".
     """
-    checks.floats("softmax", x=(x, "... D"))
     y = softmax_forward(x)
 
     def backward(dy):

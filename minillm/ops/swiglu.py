@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.activations import logistic
 
 
-@checks.op
+@op("x: ... 2F -> y: ... F")
 def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
     """One half of each row gates the other.
 
@@ -25,15 +25,12 @@ def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
     Raises TypeError or ValueError where the dtype does not fit or the rows of x have no halves.
     Source: Shazeer (2020), "GLU variants improve Transformer", equation 6.
     """
-    checks.floats("swiglu", x=(x, "... D"))
-    shape, D = x.shape, x.shape[-1]
-    if D % 2 == 1:
-        raise ValueError(f"swiglu: x: expected an even number of columns, found shape {shape}")
-    rows = checks.contiguous(x)[0].reshape(-1, D)
-    y = swiglu_forward(rows).reshape(*shape[:-1], D // 2)
+    shape, F = x.shape, x.shape[-1] // 2
+    rows = x.reshape(-1, 2 * F)
+    y = swiglu_forward(rows).reshape(*shape[:-1], F)
 
     def backward(dy):
-        return swiglu_backward(dy.reshape(-1, D // 2), rows).reshape(shape)
+        return swiglu_backward(dy.reshape(-1, F), rows).reshape(shape)
 
     return y, backward
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
-from minillm import checks, ops
+from minillm import ops
+from minillm.checks import op
 from minillm.layers.types import Gradients
-from minillm.ops.linear import matmul
 from minillm.quantised.matrix import Quantised
 
 
@@ -48,20 +48,25 @@ class QuantisedLowRank:
 
         Keeps x, x A, W, A and B.
         """
-        A, B = self.A.view(), self.B.view()
-        y, linear_backward = self.W.linear(x, b)
-        shapes = {"x": (x, "... I"), "y": (y, "... O"), "A": (A, "I R"), "B": (B, "R O")}
-        checks.floats("QuantisedLowRank", **shapes)
-        rows = x.reshape(-1, len(A))
-        h = matmul(rows, A)
-        y += matmul(h, B).reshape(y.shape)
+        xW, W_backward = self.W.linear(x, b)
+        y, low_rank_backward = add_low_rank(x, xW, self.A, self.B)
 
         def backward(dy):
-            dx, _ = linear_backward(dy)
-            # y = x W + (x A) B
-            drows = dy.reshape(-1, B.shape[1])
-            dh = matmul(drows, B.T)
-            dx += matmul(dh, A.T).reshape(dx.shape)
-            return dx, {".A": matmul(rows.T, dh), ".B": matmul(h.T, drows)}
+            dx, dA, dB = low_rank_backward(dy)
+            return dx + W_backward(dy)[0], {".A": dA, ".B": dB}
 
         return y, backward
+
+
+@op("x: ... I, xW: ... O constant, A: I R, B: R O -> y: ... O")
+def add_low_rank(x: NDArray, xW: NDArray, A: NDArray, B: NDArray) -> tuple[NDArray, Callable]:
+    """y = x W + (x A) B, where x W is computed already.  ``backward(dy)`` -> dx of x A, dA, dB."""
+    h, A_backward = ops.linear(x, A)
+    addition, B_backward = ops.linear(h, B)
+
+    def backward(dy):
+        dh, dB = B_backward(dy)
+        dx, dA = A_backward(dh)
+        return dx, dA, dB
+
+    return xW + addition, backward

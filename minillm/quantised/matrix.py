@@ -78,10 +78,7 @@ class Quantised:
         self, x: NDArray, b: NDArray | None = None
     ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, dict[str, NDArray]]]]:
         """y = x W + b for a layer: ``backward(dy)`` -> dx, no gradients."""
-        y, linear_backward = quantised_linear(x, self)
-        if b is not None:
-            checks.floats("quantised_linear", y=(y, "... O"), b=(b, "O"))
-            y += b
+        y, linear_backward = quantised_linear(x, self, b)
         return y, lambda dy: (linear_backward(dy), {})
 
     def rows(self, outputs: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -121,26 +118,33 @@ def dense(weight: Any) -> NDArray:
     return weight if isinstance(weight, np.ndarray) else weight.dense()
 
 
-@checks.op
-def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
-    """A linear map with a quantised matrix, y = x W, where an x of float32 is rounded.
+@checks.op("x: ... I, W: any, b: O constant? -> y: ... O")
+def quantised_linear(
+    x: NDArray, W: Quantised, b: NDArray | None = None
+) -> tuple[NDArray, Callable]:
+    """An affine map with a quantised matrix, y = x W + b, where an x of float32 is rounded.
 
-    x (..., I), W (I, O) -> y (..., O).  ``backward(dy)`` -> dx; W is constant.  Keeps W.
+    x (..., I), W (I, O), b (O,) or None -> y (..., O).  ``backward(dy)`` -> dx; W and b are
+    constant.  Keeps W.
 
     The backward decodes the weights of some outputs at a time, so a large matrix is never in memory
     as floats.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
-    (I,) = checks.floats("quantised_linear", x=(x, "... I")).values()
+    shape, I, O = x.shape, x.shape[-1], W.shape[1]
     if W.transposed or W.shape[0] != I:
         raise ValueError(f"quantised_linear: W: expected shape ({I}, O), found {W.shape}")
-    rows, shape, O = np.ascontiguousarray(x.reshape(-1, I)), x.shape, W.shape[1]
+    if b is not None and len(b) != O:
+        raise ValueError(f"quantised_linear: b: expected shape ({O},), found {b.shape}")
+    rows = x.reshape(-1, I)
     step = max(1, AT_ONCE // I)
     if x.dtype == np.float32:
         y = _quantised_product(rows, W.parts)
     else:
         y = matmul(rows, W.dense().astype(x.dtype))
+    if b is not None:
+        y += b
 
     def backward(dy):
         drows = dy.reshape(-1, O)

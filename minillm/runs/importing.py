@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from minillm.data.compressed import decompressed
-from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.data.registry import absolute
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, formats
-from minillm.formats.huggingface import Transformers
-from minillm.formats.sentences import read_modules
 from minillm.option import make, types_of
 from minillm.runs.kind import Data, Kind, RunConfig, kind_of, kinds
 from minillm.runs.run import Run
@@ -66,9 +63,7 @@ def is_foreign(path: str | Path) -> bool:
     values = read_json(config) if config.is_file() else {}
     if "kind" in values:
         return False
-    if "model_type" in values or (folder / "modules.json").is_file():
-        return True
-    return any(one.recognises(folder, b"") for one in formats())
+    return "model_type" in values or any(one.recognises(folder, b"") for one in formats())
 
 
 def format_of(path: str | Path) -> Format:
@@ -82,11 +77,7 @@ def format_of(path: str | Path) -> Format:
     for one in formats():
         if one.recognises(path, head):
             return one
-    if path.is_dir():
-        config = read_modules(path)["Transformer"] / "config.json"
-        types = [one.model_type for one in formats() if isinstance(one, Transformers)]
-        raise Entries(config, read_json(config)).wrong("model_type", " or ".join(map(repr, types)))
-    known = [one.signature for one in formats() if one.signature and not one.updates]
+    known = [one.signature for one in formats() if not one.updates]
     raise InputError(
         f"{path}: expected a run, which is a folder, or a model of another program: "
         f"{', '.join(known[:-1])}, or {known[-1]}; found {head[:40].decode('utf-8', 'replace')!r}"

@@ -38,6 +38,7 @@ SIZES = {
     "window": Option(
         "tokens that a token of mistral, gemma3 or phi3 attends to", "W", least=1, most=1 << 20
     ),
+    "sinks": Option("first tokens in sight of all windows", "N", least=0),
     "ngrams": Option(
         "tokens of the longest n-grams with a vector of their own; 1: none",
         "N",
@@ -398,7 +399,7 @@ class Search:
         most=1000,
         default_help="2 of a model that copies, otherwise 0",
     )
-    apart: int | None = option(
+    no_repeat_window: int | None = option(
         None,
         "write none of the last N tokens again",
         "N",
@@ -429,7 +430,7 @@ class SummarySearch(Search):
     beam: int = with_default(Search, "beam", 4)
     length_exponent: float | None = with_default(Search, "length_exponent", 1.5)
     no_repeat: int | None = with_default(Search, "no_repeat", 2)
-    apart: int | None = with_default(Search, "apart", 4)
+    no_repeat_window: int | None = with_default(Search, "no_repeat_window", 4)
     least: int | None = with_default(Search, "least", 1)
 
 

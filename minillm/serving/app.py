@@ -13,7 +13,6 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 import asyncio
 import contextlib
 import sys
-import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -46,7 +45,6 @@ from minillm.serving.tools import CLOSING, OPENING, Answer, call_rules, takes_to
 T = TypeVar("T")
 
 LARGEST_BODY = 4 << 20  # bytes
-SLOWEST_BODY = 30  # seconds
 WAITING = 256  # requests
 ENCODED = 4  # requests whose texts are encoded at a time
 LOOK = 0.5  # seconds between looks at whether a client that waits is still there
@@ -99,7 +97,7 @@ class EmbeddingServer:
     async def embeddings(self, request: Request) -> Response:
         """The vectors of texts."""
         work = partial(answered, await _body(request), self.name, self.embedder)
-        return JSONResponse(await _worked(request, self._embedding, work))
+        return JSONResponse(await _in_thread(work, self._embedding))
 
 
 class Server(EmbeddingServer):
@@ -133,11 +131,11 @@ class Server(EmbeddingServer):
         """Answer a chat, or continue a text or several."""
         body = await _body(request)
 
-        def work(check: Callable[[], None]) -> tuple[Wanted, list[Prompt]]:
+        def work() -> tuple[Wanted, list[Prompt]]:
             wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
-            return wanted, [self._talk(wanted, check)] if chat else self._prompts(wanted, check)
+            return wanted, [self._talk(wanted)] if chat else self._prompts(wanted)
 
-        wanted, prompts = await _worked(request, self._encoding, work)
+        wanted, prompts = await _in_thread(work, self._encoding)
         form = Form(chat, self.name, self.chat.tokenizer, prompts, wanted)
         events = self._events(request, prompts, wanted)
         if wanted.fields.stream:
@@ -146,7 +144,7 @@ class Server(EmbeddingServer):
             return StreamingResponse(stream, media_type="text/event-stream")
         return JSONResponse(form.whole([event async for event in events]))
 
-    def _talk(self, wanted: Wanted, check: Callable[[], None]) -> Prompt:
+    def _talk(self, wanted: Wanted) -> Prompt:
         """The messages as a prompt, with the grammar of the answer and its opening."""
         tools, form = wanted.tools, wanted.fields.response_format
         forced, grammar, schema = tools.forced if tools else {}, None, ANY_OBJECT
@@ -163,23 +161,18 @@ class Server(EmbeddingServer):
                     schema = form.json_schema and form.json_schema.schema
                 grammar = self.chat.grammar(schema, "response_format.json_schema.schema")
 
-        def watch(tokens: int) -> None:
-            check()
-            self._check_fits("messages", tokens, " or more")
-
         described = tools.described if tools else None
         with refusing("messages"):
-            ids = self.chat.encode(wanted.messages, watch=watch, tools=described).tolist()
+            ids = self.chat.encode(wanted.messages, tools=described).tolist()
         if forced:
             ids += self.chat.tokenizer.encode_known(OPENING).tolist()
         self._check_fits("messages", len(ids))
         return Prompt(ids, "", grammar)
 
-    def _prompts(self, wanted: Wanted, check: Callable[[], None]) -> list[Prompt]:
+    def _prompts(self, wanted: Wanted) -> list[Prompt]:
         """The prompts of a completion, and their ids."""
         tokenizer, prompts = self.chat.tokenizer, []
         for number, prompt in enumerate(wanted.prompts):
-            check()
             name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
             if isinstance(prompt, str):
                 with refusing("prompt"):
@@ -191,7 +184,7 @@ class Server(EmbeddingServer):
             prompts.append(read)
         return prompts
 
-    def _check_fits(self, name: str, tokens: int, more: str = "", room: int = 0) -> None:
+    def _check_fits(self, name: str, tokens: int, room: int = 0) -> None:
         """RequestError unless so many tokens leave room in the context for another.
 
         A ``room`` of 1: they may fill the context, because they are scored only.
@@ -199,7 +192,7 @@ class Server(EmbeddingServer):
         most = self.chat.reader.config.context + room
         if tokens >= most:
             where = "" if name in ("messages", "prompt") else f"{name}: "
-            message = f"{where}expected less than {most:,} tokens, found {tokens:,}{more}"
+            message = f"{where}expected less than {most:,} tokens, found {tokens:,}"
             raise RequestError(message, name.partition("[")[0], "context_length_exceeded")
 
     async def _events(
@@ -259,41 +252,24 @@ async def _present(request: Request, awaited: Awaitable[T]) -> T:
         task.cancel()
 
 
-async def _worked(
-    request: Request, most: anyio.CapacityLimiter, work: Callable[[Callable[[], None]], T]
-) -> T:
-    """The result of some work in a thread.  What it receives raises an error if the client left."""
-    gone = threading.Event()
-
-    def check() -> None:
-        if gone.is_set():
-            raise ClientDisconnect
-
-    running = anyio.to_thread.run_sync(work, check, limiter=most, abandon_on_cancel=True)
-    try:
-        return await _present(request, running)
-    finally:
-        gone.set()
+async def _in_thread(work: Callable[[], T], most: anyio.CapacityLimiter) -> T:
+    """The result of some work in a thread; the signal that ends the server does not wait for it."""
+    return await anyio.to_thread.run_sync(work, limiter=most, abandon_on_cancel=True)
 
 
 async def _body(request: Request) -> bytes:
-    """The body of a request.  RequestError for one that is too large, too slow or no JSON."""
+    """The body of a request.  RequestError for one that is too large or no JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # a page of another site can send others unasked
         message = f"Content-Type: expected application/json, found {kind[:60] or 'none'}"
         raise RequestError(message, status=415)
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(SLOWEST_BODY):
-            async for part in request.stream():
-                size += len(part)
-                if size > LARGEST_BODY:
-                    message = f"expected a body of at most {LARGEST_BODY:,} bytes"
-                    raise RequestError(message, status=413)
-                parts.append(part)
-    except TimeoutError:
-        raise RequestError(f"the body took more than {SLOWEST_BODY} s", status=408) from None
-    return b"".join(parts)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            message = f"expected a body of at most {LARGEST_BODY:,} bytes"
+            raise RequestError(message, status=413)
+    return bytes(body)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -320,12 +296,11 @@ def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str]
             bound, port = listening.getsockname()[:2]
             config = uvicorn.Config(
                 server.application(connections.allowed_hosts(host, bound)),
-                http=connections.Connection,
+                http="h11",
                 ws="none",
                 lifespan="off",
                 log_level="critical",  # failures are printed above, and ended streams are none
                 limit_concurrency=connections.MOST,
-                timeout_keep_alive=connections.LONGEST_HEADER,
                 timeout_graceful_shutdown=2,
                 server_header=False,
             )

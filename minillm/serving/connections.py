@@ -1,16 +1,11 @@
-"""The address that a server listens on, and its connections."""
+"""The address that a server listens on, and the names by which requests may call it."""
 
-import asyncio
 import socket
 from ipaddress import ip_address
-
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from minillm.errors import InputError, one_line
 
 MOST = 512  # connections; further ones get status 503
-LONGEST_HEADER = 10  # seconds
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -37,25 +32,3 @@ def allowed_hosts(name: str, address: str) -> list[str]:
     if not ip_address(address).is_loopback:
         return ["*"]
     return ["localhost", "127.0.0.1", "[::1]", f"[{name}]" if ":" in name else name]
-
-
-class Connection(H11Protocol):
-    """A connection that is closed if the header of its next request is not complete in time.
-
-    uvicorn itself waits without a limit for the first request, and for the rest of a header.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the header of a request."""
-        super().connection_made(transport)
-        close = self.timeout_keep_alive_handler
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, close)
-
-    def data_received(self, data: bytes) -> None:
-        """Read a part of a request."""
-        super().data_received(data)
-        self._unset_keepalive_if_required()
-
-    def _unset_keepalive_if_required(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            super()._unset_keepalive_if_required()

@@ -16,7 +16,7 @@ from minillm.serving.requests import RequestError, converted, fields_of, refusin
 from minillm.text import Vocabulary
 
 MOST = 2048  # texts of a request
-AT_ONCE = 32  # texts, between looks at whether the client is still there
+AT_ONCE = 32  # texts
 TINY = 1e-12  # shorter vectors are not normalised
 
 
@@ -37,10 +37,8 @@ class EmbeddingFields(Struct):
     dimensions: Annotated[int, Meta(ge=1)] | None = None
 
 
-def answered(
-    body: bytes, name: str, embedder: Embedder, check: Callable[[], None]
-) -> dict[str, Any]:
-    """The answer to the body of a request; ``check`` is called now and then, and may raise."""
+def answered(body: bytes, name: str, embedder: Embedder) -> dict[str, Any]:
+    """The answer to the body of a request."""
     given: EmbeddingFields = converted(fields_of(body, name), EmbeddingFields)
     if given.dimensions is not None and given.dimensions > embedder.width:
         message = f"dimensions: expected at most {embedder.width}, found {given.dimensions}"
@@ -49,7 +47,6 @@ def answered(
     tokens = 0
     vectors: list[NDArray] = []
     for start in range(0, len(texts), AT_ONCE):
-        check()
         with refusing("input"):
             ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
         tokens += sum(map(len, ids))

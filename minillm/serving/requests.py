@@ -47,7 +47,6 @@ NEUTRAL: dict[str, Any] = {
     "repeat_penalty": 1,
     "stop_token_ids": [],
     "suffix": "",
-    "typical_p": 1,
     "use_beam_search": False,
     "xtc_probability": 0,
 }

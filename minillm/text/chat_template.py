@@ -27,7 +27,7 @@ Source: the interface follows ``apply_chat_template`` of Hugging Face's transfor
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -126,18 +126,14 @@ class ChatTemplate:
         tokenizer: ByteTokens,
         messages: Sequence[Message],
         prompt: bool = True,
-        watch: Callable[[int], None] = lambda n: None,
         tools: Tools | None = None,
         **values: Any,
     ) -> NDArray[np.int32]:
-        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
-
-        ``watch`` is called now and then with the number of ids so far, and may raise an exception.
-        """
+        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token."""
         check_messages(messages)
         hidden = _Hidden(tokenizer, self.source, [messages, tools, values])
         messages, tools, values = map(hidden.hide, (messages, tools, values))
-        return hidden.encode(self.text(messages, prompt, tools, **values), watch)
+        return hidden.encode(self.text(messages, prompt, tools, **values))
 
     def encode_answers(
         self,
@@ -285,17 +281,15 @@ class _Hidden:
             return {self.hide(name): self.hide(entry) for name, entry in value.items()}
         return list(map(self.hide, value)) if isinstance(value, list | tuple) else value
 
-    def encode(self, text: str, watch: Callable[[int], None] = lambda n: None) -> NDArray[np.int32]:
+    def encode(self, text: str) -> NDArray[np.int32]:
         """The ids of a text that the template made of hidden messages."""
-        pieces, n = [_NONE], 0
+        pieces = [_NONE]
         for part, start in self.special.places(text):
-            watch(n)
             if part in self.special.ids:
                 pieces.append(np.array([self.special.ids[part]], np.int32))
             else:
                 part = part.translate(self._back)
                 pieces.append(self.tokenizer.encode_ordinary(part, first=start == 0))
-            n += len(pieces[-1])
         return np.concatenate(pieces)
 
 

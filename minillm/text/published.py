@@ -15,7 +15,6 @@ token, and a token may be a part of a character.  Files spell them in three ways
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -128,13 +127,12 @@ class PublishedTokenizer(ByteTokens):
 
         ValueError for a tokenizer of another kind.
         """
-        _check_tables(values)
         self._library = in_library(json.dumps(values))
         self._library.no_padding()
         self._library.no_truncation()
         whole = self.values
         model, added = whole["model"], whole["added_tokens"]
-        self._unigram, self.spelling = model["type"] == "Unigram", _spelling(whole)
+        self.spelling = _spelling(whole)
         self.unit = "wordpiece" if self.spelling == PREFIX else "bpe"
         self.texts = _texts(self._library)
         self.tokens = [self._bytes(text) for text in self.texts]
@@ -235,8 +233,7 @@ class PublishedTokenizer(ByteTokens):
     def encode_ordinary(self, text: str, first: bool = True) -> NDArray[np.int32]:
         """Like :meth:`encode_known`, but the text of a special token is split like any other."""
         check_encodable(text, "text")
-        text = text.replace(_TAKEN, "\ufffd") if self._unigram else text
-        return _ids(self._ordinary[first], [text])[0]
+        return _ids(self._ordinary[first], [text.replace(_TAKEN, "\ufffd")])[0]
 
     @cached_property
     def _ordinary(self) -> tuple[Any, Any]:
@@ -245,12 +242,10 @@ class PublishedTokenizer(ByteTokens):
         Some put a space before a first text only.  A unigram model, which would still find special
         tokens, has them under names that no text contains.
         """
-        values, model = self.values, self._library.model
-        if self._unigram:
-            entries, special = values["model"]["vocab"], {*self.special.ids}
-            vocab = [(_TAKEN * (text in special) + text, score) for text, score in entries]
-            options = {name: values["model"][name] for name in ("unk_id", "byte_fallback")}
-            model = type(model)(vocab, **options)
+        values, model, special = self.values, self._library.model, self.special.ids
+        if (stored := values["model"])["type"] == "Unigram":
+            vocab = [(_TAKEN * (text in special) + text, p) for text, p in stored["vocab"]]
+            model = type(model)(vocab, stored["unk_id"], stored["byte_fallback"])
         first = json.dumps(values | {"added_tokens": [], "model": _NOTHING})
         later = first.replace('"prepend_scheme": "first"', '"prepend_scheme": "never"')
         libraries = in_library(later), in_library(first)
@@ -289,12 +284,10 @@ class PublishedTokenizer(ByteTokens):
         stored, rest = self.to_dict(), {*range(size, len(self))}
         if not rest <= {*self.special.ids.values()} - {self.bos, self.eos}:
             raise ValueError(f"expected {size:,} tokens, found {len(self):,}")
-        values, gone = stored["tokenizer"], {self.texts[number] for number in rest}
-        vocab = values["model"]["vocab"]
-        values["added_tokens"] = [t for t in values["added_tokens"] if t["content"] not in gone]
-        values["model"]["vocab"] = (
-            vocab[:size] if self._unigram else {t: vocab[t] for t in vocab if t not in gone}
-        )
+        values = stored["tokenizer"]
+        values["added_tokens"] = [t for t in values["added_tokens"] if t["id"] < size]
+        if isinstance(vocab := values["model"]["vocab"], dict):
+            values["model"]["vocab"] = {text: at for text, at in vocab.items() if at < size}
         return self.from_dict(stored)
 
     def to_dict(self) -> dict:
@@ -350,30 +343,3 @@ def _texts(library: Any) -> list[str]:
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(f"expected as ids each number from 0 to {len(ids) - 1} once, found others")
     return sorted(ids, key=ids.__getitem__)
-
-
-def _check_tables(part: Any) -> None:
-    """ValueError for tables of replaced characters that point outside of themselves.
-
-    The package would panic, and print where.  A table is a trie of units of 32 bits in front of the
-    replacements: a unit leads to the block of units where those of the next byte are, and a leaf
-    to the beginning of a replacement.
-    """
-    if isinstance(part, list):
-        for step in part:
-            _check_tables(step)
-    if not isinstance(part, dict):
-        return
-    for name in ("normalizer", "normalizers"):
-        _check_tables(part.get(name))
-    if isinstance(text := part.get("precompiled_charsmap"), str):
-        data = b64decode(text)
-        units = np.frombuffer(data[4 : len(data) // 4 * 4], "<u4")
-        units = units[: int.from_bytes(data[:4], "little") // 4]
-        replacements = data[4 + units.nbytes :]
-        replacements.decode()
-        blocks = np.arange(len(units)) ^ ((units >> 10) << ((units >> 6) & 8))
-        inside = (blocks | 255) < len(units)
-        leaf, start = units >> 31 == 1, units & 0x7FFFFFFF
-        if not len(units) or not np.all(np.where(leaf, start < len(replacements), inside)):
-            raise ValueError(f"expected a table of characters, found {len(data):,} bytes of others")

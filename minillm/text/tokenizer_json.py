@@ -4,7 +4,6 @@ The file is Hugging Face's.  Its parts are objects with a "type", and several of
 steps of a "Sequence".
 """
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,21 +46,18 @@ def sentence_pieces(
     scores: Sequence[float],
     types: Sequence[int],
     *,
-    unigram: bool,
-    table: bytes = b"",
-    squeeze: bool = False,
     prefix: bool = True,
     unknown: str = "<unk>",
     flags: Mapping[str, dict[str, bool]] | None = None,
     template: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """SentencePiece's tokens: pairs of the best score are merged first, or a unigram model.
+    """SentencePiece's byte pairs: pairs of the best score are merged first.
 
     A pair has no rank there: two neighbours are merged if together they are a token.  So all pairs
     that make a token are merges here, in the order of its score.
 
-    types: NORMAL and so on, of each token.  table: the replacements of the normaliser.  squeeze:
-    several spaces are one.  prefix: a space is put before a text.  flags: more of added tokens.
+    types: NORMAL and so on, of each token.  prefix: a space is put before a text.  flags: more of
+    added tokens.
 
     Source: Kudo and Richardson (2018), "SentencePiece: a simple and language independent subword
     tokenizer and detokenizer for neural text processing".
@@ -79,40 +75,32 @@ def sentence_pieces(
         }
         for token in added_tokens(special)
     ]
-    model: dict[str, Any] = {"byte_fallback": BYTE in types}
-    if unigram:
-        vocab = list(zip(texts, scores, strict=True))
-        model |= {"type": "Unigram", "unk_id": ids.get(unknown), "vocab": vocab}
-    else:
-        pieces = {text: at for text, at in ids.items() if types[at] in (NORMAL, DEFINED)}
-        pairs = [
-            (-scores[at], pieces[text[:n]], pieces[text[n:]])
-            for text, at in pieces.items()
-            for n in range(1, len(text))
-            if text[:n] in pieces and text[n:] in pieces
-        ]
-        merges = [[texts[a], texts[b]] for _, a, b in sorted(pairs)]
-        model |= {"type": "BPE", "unk_token": unknown if unknown in ids else None}
-        model |= {"fuse_unk": True, "vocab": ids, "merges": merges}
-    steps: list[dict[str, Any]] = []
-    if table:
-        steps.append({"type": "Precompiled", "precompiled_charsmap": b64encode(table).decode()})
-    if squeeze:
-        steps += [_replace({"Regex": r"\A +| +\z"}, ""), _replace({"Regex": " {2,}"}, " ")]
-    if prefix:
-        steps.append({"type": "Prepend", "prepend": SPACE})
-    steps.append(_replace({"String": " "}, SPACE))
-    decoders = [_replace({"String": SPACE}, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
+    pieces = {text: at for text, at in ids.items() if types[at] in (NORMAL, DEFINED)}
+    pairs = [
+        (-scores[at], pieces[text[:n]], pieces[text[n:]])
+        for text, at in pieces.items()
+        for n in range(1, len(text))
+        if text[:n] in pieces and text[n:] in pieces
+    ]
+    steps = [{"type": "Prepend", "prepend": SPACE}] if prefix else []
+    decoders = [_replace(SPACE, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
     decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
     # Words are remembered; they may be cut where no token reaches across the beginning of one.
     reaching = any(SPACE in text.lstrip(SPACE) for text, at in ids.items() if types[at] == NORMAL)
     return {
         "added_tokens": added,
-        "normalizer": {"type": "Sequence", "normalizers": steps},
+        "normalizer": {"type": "Sequence", "normalizers": [*steps, _replace(" ", SPACE)]},
         "pre_tokenizer": None if reaching else split(f"{SPACE}+[^{SPACE}]*|[^{SPACE}]+"),
         "post_processor": template,
         "decoder": {"type": "Sequence", "decoders": decoders[: 3 + prefix]},
-        "model": model,
+        "model": {
+            "type": "BPE",
+            "unk_token": unknown if unknown in ids else None,
+            "byte_fallback": BYTE in types,
+            "fuse_unk": True,
+            "vocab": ids,
+            "merges": [[texts[a], texts[b]] for _, a, b in sorted(pairs)],
+        },
     }
 
 
@@ -199,5 +187,5 @@ def template(ids: Mapping[str, int], first: str | None, last: str | None) -> dic
     }
 
 
-def _replace(pattern: Mapping[str, str], content: str) -> dict[str, Any]:
-    return {"type": "Replace", "pattern": pattern, "content": content}
+def _replace(text: str, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": text}, "content": content}

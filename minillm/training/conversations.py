@@ -90,8 +90,8 @@ class BatchesInEpochs(Task):
 
     def next_batch(self) -> list[int]:
         """The indices of the items in the next batch."""
-        epoch, place = divmod(self.position, self.batches_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.batches_per_epoch)
+        epoch, place = divmod(self.position, len(self.batches))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.batches))
         self.position += 1
         return self.batches[order[place]]
 

@@ -58,8 +58,8 @@ class Layout:
             raise ValueError(
                 f"{argument}: expected the keys of the parameters, found a difference in {odd}"
             )
-        for name, array in arrays.items():
-            shape, dtype = self.expected[name]
+        for name, (shape, dtype) in self.expected.items():
+            array = arrays[name]
             if type(array) not in _ARRAYS or array.dtype != dtype:
                 require_floats(argument, {name: array})
                 raise TypeError(f"{argument}[{name!r}]: expected {dtype}, found {array.dtype}")
@@ -67,7 +67,7 @@ class Layout:
                 raise ValueError(
                     f"{argument}[{name!r}]: expected shape {shape}, found {array.shape}"
                 )
-            if changed and not ((flags := array.flags).c_contiguous and flags.writeable):
+            if changed and not array.flags.carray:  # also aligned
                 raise ValueError(
                     f"{argument}[{name!r}]: expected a C-contiguous array that can be changed"
                 )

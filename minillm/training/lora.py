@@ -40,7 +40,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
+from minillm import ops
+from minillm.checks import op
 from minillm.layers.types import Gradients
 from minillm.quantised import QuantisedLowRank
 from minillm.training.layout import Arrays
@@ -77,7 +78,7 @@ class LowRank:
         return y, backward
 
 
-@checks.op
+@op("x: ... I, W: I O constant, A: I R, B: R O, b: O constant? -> y: ... O", order="any")
 def low_rank_linear(
     x: NDArray, W: NDArray, A: NDArray, B: NDArray, b: NDArray | None = None
 ) -> tuple[NDArray, Callable]:
@@ -85,7 +86,6 @@ def low_rank_linear(
 
     ``backward(dy)`` -> dx, dA, dB, by the products at the top of this page.  Keeps x, W, A and B.
     """
-    checks.floats("LowRank", W=(W, "I O"), A=(A, "I R"), B=(B, "R O"))
     y, _ = ops.linear(x, W, b)
     rows = x.reshape(-1, len(W))
 

@@ -201,7 +201,8 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
                 f"grads[{name!r}]: expected an array that can be changed, found a read-only one"
             )
     with np.errstate(over="ignore"):  # the norm is infinite then
-        norm = math.sqrt(sum(float((g**2).sum()) for g in grads.values()))
+        # The sum of a ufunc takes half the time of the method's, which counts for small arrays.
+        norm = math.sqrt(sum([float(np.add.reduce(g**2, axis=None)) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
         for g in {id(g): g for g in grads.values()}.values():
             g *= maximum / norm

@@ -1,8 +1,7 @@
 """Learning-rate schedules: the rate over a run, as a fraction of its peak.
 
 A schedule is a function of three numbers: the progress of the run, from 0 to 1, the fraction of the
-run that is warm-up, and the rate at its end.  A schedule is registered under a name, by which the
-settings of a run choose it.
+run that is warm-up, and the rate at its end.  The settings of a run choose one of ``SCHEDULES``.
 """
 
 import math
@@ -10,20 +9,7 @@ from collections.abc import Callable
 
 Schedule = Callable[[float, float, float], float]  # progress, warmup, final -> rate
 
-SCHEDULES: dict[str, Schedule] = {}
 
-
-def schedule(name: str) -> Callable[[Schedule], Schedule]:
-    """Register a schedule under a name."""
-
-    def register(function: Schedule) -> Schedule:
-        SCHEDULES[name] = function
-        return function
-
-    return register
-
-
-@schedule("cosine")
 def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) -> float:
     """A linear rise from ``final`` to 1 at ``warmup``, then half a cosine down to ``final``.
 
@@ -36,7 +22,6 @@ def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) ->
     return final + (1 - final) * (1 + math.cos(math.pi * falling)) / 2
 
 
-@schedule("inverse-sqrt")
 def inverse_square_root(progress: float, warmup: float = 0.02, final: float = 0.0) -> float:
     """A linear rise from 0 to 1 at ``warmup``, then 1 / sqrt(t); ``final`` is not used.
 
@@ -46,3 +31,9 @@ def inverse_square_root(progress: float, warmup: float = 0.02, final: float = 0.
     if progress < warmup:
         return progress / warmup
     return math.sqrt(warmup / progress) if warmup > 0 else 1.0
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "cosine": warmup_cosine,
+    "inverse-sqrt": inverse_square_root,
+}

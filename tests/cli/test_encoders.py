@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import tiny
-from other_programs import family_folder
 from published import of_pairs
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.formats import huggingface
 from minillm.formats.format import Contents
 from minillm.models.encoders import Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
@@ -39,7 +39,7 @@ def imported(tmp_path_factory):
     config = EncoderConfig(len(tokenizer), **SIZES, **given)
     folder = tmp_path_factory.mktemp("imported")
     contents = Contents(Encoder(config, np.random.default_rng(0)), tokenizer)
-    family_folder("roberta").write(contents, folder / "theirs")
+    huggingface.write(contents, folder / "theirs")
     assert main(["import", str(folder / "theirs"), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
@@ -61,7 +61,7 @@ def test_trained_here(files, tmp_path, family, capsys):
             run.export(tmp_path / "out")
         return
     run.export(tmp_path / "out")
-    again = family_folder(family).read(tmp_path / "out").model
+    again = huggingface.read(tmp_path / "out").model
     for name, array in run.model.params.items():
         np.testing.assert_array_equal(again.params[name], array)
 
@@ -116,7 +116,7 @@ def test_a_classifier_of_theirs_is_trained_further(imported, files, tmp_path):
     config = FineTunedConfig("encoder", encoder, 3, pooling="first", head="tanh")
     model = FineTuned(config, np.random.default_rng(0))
     contents = Contents(model, before.tokenizer, facts={"labels": ["a", "b", "c"]})
-    family_folder("roberta").write(contents, tmp_path / "theirs")
+    huggingface.write(contents, tmp_path / "theirs")
     classifier, out = str(tmp_path / "classifier"), str(tmp_path / "out")
     assert main(["import", str(tmp_path / "theirs"), "--out", classifier]) == 0
     data = str(files / "labelled.tsv")

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from other_programs import export_bert, export_gpt2
+from other_programs import export_bert, export_folder
 
 import minillm
 from minillm.cli import main
@@ -24,7 +24,7 @@ def gpt2(tmp_path):
     """A folder as transformers has it."""
     tokenizer = train([TEXT], 262)
     config = GPTConfig(len(tokenizer), context=8, layers=2, heads=3, width=6, dropout=0.1)
-    export_gpt2(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "gpt2")
+    export_folder(GPT(config, np.random.default_rng(0)), tokenizer, tmp_path / "gpt2")
     return tmp_path / "gpt2"
 
 
@@ -56,7 +56,7 @@ def test_bad_input(tmp_path, gpt2, fails):
     run = tmp_path / "run"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "config.json: there is no such file" in fails("import", empty, "--out", run)
+    assert "expected a run, which is a folder, or a" in fails("import", empty, "--out", run)
     whole = (gpt2 / "model.safetensors").read_bytes()
     (gpt2 / "model.safetensors").write_bytes(whole[:-1])
     assert "damaged" in fails("import", gpt2, "--out", run)

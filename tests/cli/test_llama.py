@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
-from other_programs import export_llama
+from other_programs import export_folder
 from published import of_pairs
 
 import minillm
@@ -93,7 +93,7 @@ def test_additions_there_and_back_and_a_classifier(llama, text_file, tmp_path):
 def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
     tokenizer = of_pairs([], ["<s>"], bos="<s>", framed=["bos"])
     model = Llama(LlamaConfig(257, 16, 1, 2, width=8), np.random.default_rng(0))
-    export_llama(model, tokenizer, tmp_path / "theirs")
+    export_folder(model, tokenizer, tmp_path / "theirs")
     assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 0
     run, read = minillm.load(tmp_path / "run"), []
     original = CausalReader.read
@@ -128,7 +128,7 @@ def test_an_adapter_with_weights_that_replace_others(tmp_path, fails, form):
     """Of a run of floats, or a quantised one: in a run, in an export, and merged."""
     base, back, again = tmp_path / "base", tmp_path / "back", tmp_path / "again"
     source = Llama(LlamaConfig(257, 16, 2, 2, width=32), np.random.default_rng(0))
-    export_llama(source, BytePairs([]), tmp_path / "llama")
+    export_folder(source, BytePairs([]), tmp_path / "llama")
     assert main(["import", str(tmp_path / "llama"), "--out", str(tmp_path / "floats")]) == 0
     quantise(tmp_path / "floats", form.upper(), base)
     model = minillm.load(base).model

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 import unicodedata
 
 import pytest
@@ -14,6 +13,7 @@ from tiny import LM
 import minillm
 from minillm.cli import main
 from minillm.errors import escaped
+from minillm.training import Task
 from minillm.training.progress import ProgressDisplay
 
 
@@ -26,14 +26,13 @@ def run():
 
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["info"], ["generate", "LM", "--length", "20"], ["export", "NGRAM", "/dev/full"]],
+    [["--help"], ["info"], ["generate", "LM", "--length", "20"]],
 )
-def test_output_that_cannot_be_written_is_one_line(run, lm, ngram, tmp_path, command):
-    words = [{"LM": lm, "NGRAM": ngram}.get(word, word) for word in command]
+def test_output_that_cannot_be_written_is_one_line(run, lm, tmp_path, command):
+    words = [lm if word == "LM" else word for word in command]
     status, _, error = run(tmp_path, *words, stdout="/dev/full")
-    place = "/dev/full: " if "/dev/full" in command else ""
     assert status == 2
-    assert error.startswith(f"minillm: {place}No space left on device")
+    assert error.startswith("minillm: No space left on device")
     assert error.count("\n") == 1
 
 
@@ -54,13 +53,6 @@ def test_standard_input_that_is_closed(run, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-def test_an_export_to_standard_output_is_the_file_alone(run, ngram, tmp_path):
-    run(tmp_path, "export", ngram, tmp_path / "model.arpa")
-    status, out, error = run(tmp_path, "export", ngram, "/dev/stdout")
-    assert (status, error) == (0, "")
-    assert out == (tmp_path / "model.arpa").read_text()
-
-
 @pytest.mark.parametrize("stderr", [None, "closed"])
 def test_a_display_without_standard_error_shows_nothing(monkeypatch, stderr):
     with open("/dev/null", "w") as file:
@@ -69,7 +61,7 @@ def test_a_display_without_standard_error_shows_nothing(monkeypatch, stderr):
         for step in range(3):
             display.shown = 0.0
             display.update(0.1 * step, step, 1.0, step, float(step))
-            display.validated(step, 1.0)
+            display.validated(step, 1.0, Task())
 
 
 CONTROLS = "\x1b[2J\x07\x9b\x7f"
@@ -116,9 +108,10 @@ def test_what_a_model_writes_cannot_command_a_terminal(rude):
 
 
 def test_the_samples_of_a_training_cannot_either(capsys):
-    task = types.SimpleNamespace(sample=lambda: CONTROLS)
+    task = Task()
+    task.sample = lambda: CONTROLS
     with ProgressDisplay(0.0, quiet=False) as display:
-        display.sampled(task)
+        display.validated(1, 1.0, task)
     assert escaped(CONTROLS) in capsys.readouterr().err
     every = "".join(map(chr, range(0x110000)))
     kept = [c for c in every if unicodedata.category(c) == "Cc" and escaped(c) == c]

@@ -65,12 +65,3 @@ def test_references_may_be_repeated_lines_or_lists(run_folder, files):
     assert of_lines == of_lists
     assert of_lists["sources"] == 60
     assert not any(name.startswith(("lead", "textrank", "oracle")) for name in of_lists)
-
-
-def test_any_kind_of_pairs_measures_summaries(files):
-    out = files / "seq2seq"
-    assert main(["train", "seq2seq", str(files / "pairs.tsv"), "--out", str(out), *TINY]) == 0
-    results = minillm.load(out).evaluate(beam=1)
-    assert "new_words" in results
-    short = [("one two", "two one"), ("two three", "three two")]
-    assert "new_words" not in minillm.load(out).evaluate(pairs=short, beam=1)

@@ -172,7 +172,7 @@ def test_what_cannot_summarise(chat, fails, gpt, lm, files):
 def test_a_run_of_pairs(trained, printed, tmp_path):
     run = minillm.load(trained)
     texts = ["the cat saw the log on the mat", "the dog sat", "the mat " * 9]
-    options = {"length_exponent": 1.5, "no_repeat": 2, "apart": 4, "least": 1}
+    options = {"length_exponent": 1.5, "no_repeat": 2, "no_repeat_window": 4, "least": 1}
     known = [best[0].text for best in run.hypotheses(texts, beam=4, **options)]
     assert run.summarise(texts, report=lambda line: None) == known
     assert run.summarise(texts[:1], beam=1) == [run.translate(texts[0], beam=1, **options)]

@@ -1,12 +1,13 @@
 """Functions and their summaries: what is taken from a source, and how it is split."""
 
 import ast
+import sysconfig
 from textwrap import dedent
 
 import pytest
 
-from minillm.data import docstrings, registry
-from minillm.data.docstrings import Docstrings, parsed_modules, summarised_definitions
+from minillm.data import registry
+from minillm.data.docstrings import docstrings, parsed_modules, summarised_definitions
 from minillm.errors import InputError
 
 EXAMPLE = '''
@@ -117,14 +118,14 @@ def library(tmp_path, monkeypatch):
     (tmp_path / "unreadable.py").write_bytes(b"# \xe9\n")
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "test_f.py").write_text(EXAMPLE)
-    monkeypatch.setattr(docstrings.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    monkeypatch.setattr(docstrings, "find_spec", lambda name: None)
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    monkeypatch.setattr("minillm.data.docstrings.find_spec", lambda name: None)
     return tmp_path
 
 
 def test_a_module_is_in_one_part_and_no_summary_comes_twice(library):
-    data = Docstrings()
-    parts = {part: data.pairs(part) for part in ("training", "validation", "test")}
+    data = docstrings()
+    parts = {part: data[part] for part in ("training", "validation", "test")}
     assert len(parts["validation"]) in (6, 7)
     assert len(parts["test"]) in (6, 7)
     modules = [{source.split()[-1] for source, _ in pairs} for pairs in parts.values()]
@@ -141,20 +142,20 @@ def test_modules_that_cannot_be_read_are_left_out(library):
 
 
 def test_a_python_without_sources_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(docstrings.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    monkeypatch.setattr(docstrings, "find_spec", lambda name: None)
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    monkeypatch.setattr("minillm.data.docstrings.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"^docstrings: this Python has no source files: expected"):
-        Docstrings()
+        docstrings()
 
 
 @pytest.mark.deep
 def test_the_set_of_this_machine():
-    data = registry.open_pairs("docstrings")
-    assert registry.open_pairs("docstrings") is data
-    sizes = {part: len(data.pairs(part)) for part in ("training", "validation", "test")}
+    data = registry.open_data("pairs", "docstrings")
+    assert registry.open_data("pairs", "docstrings") is data
+    sizes = {part: len(data[part]) for part in ("training", "validation", "test")}
     assert sizes["training"] > 3000
     assert min(sizes.values()) > sum(sizes.values()) / 30
-    for source, summary in data.pairs("test"):
+    for source, summary in data["test"]:
         assert 8 <= len(source.split()) <= 100
         assert 3 <= len(summary.split()) <= 30
         assert summary.endswith(".")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minillm.data.labelled import LabelledData, labelled_lines, read_labelled
+from minillm.data.labelled import labels_of, open_labelled, read_labelled
 from minillm.errors import InputError
 
 
@@ -38,7 +38,6 @@ def test_malformed_lines_are_named(tmp_path, data, message):
 def test_json_lines_are_read(tmp_path):
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "a fine\\nday", "label": " good"}\n{"label": "bad", "text": ""}\n')
-    assert list(labelled_lines(file)) == [("good", "a fine day"), ("bad", "")]
     assert list(read_labelled(file)) == [("good", "a fine day")]
 
 
@@ -46,10 +45,8 @@ def test_a_label_without_a_text_is_left_out(tmp_path):
     file = tmp_path / "texts.tsv"
     file.write_text("a\tone\nb\t \nb\ttwo\n")
     assert list(read_labelled(file)) == [("a", "one"), ("b", "two")]
-    assert list(labelled_lines(file)) == [("a", "one"), ("b", ""), ("b", "two")]
     file.write_text(file.read_text() + "a\tthree\n" * 9)
-    assert LabelledData(file).notes() == ["labels without a text, which are left out: 1"]
-    assert LabelledData(file).labels == ["a", "b"]
+    assert labels_of(open_labelled(file)) == ["a", "b"]
 
 
 def test_folders_without_labels_or_texts(tmp_path):
@@ -63,13 +60,13 @@ def test_folders_without_labels_or_texts(tmp_path):
 def test_every_tenth_of_each_label_is_held_out(tmp_path):
     file = tmp_path / "texts.tsv"
     file.write_text("".join(f"{'ab'[k % 3 == 0]}\ttext {k}\n" for k in range(60)))
-    data = LabelledData(file)
-    assert data.labels == ["a", "b"]
-    held_out = list(data.texts("validation"))
+    data = open_labelled(file)
+    assert labels_of(data) == ["a", "b"]
+    held_out = data["validation"]
     assert [label for label, _ in held_out].count("a") == 4
     assert [label for label, _ in held_out].count("b") == 2
-    assert sorted([*data.texts("training"), *held_out]) == sorted(read_labelled(file))
+    assert sorted([*data["training"], *held_out]) == sorted(read_labelled(file))
     one = tmp_path / "one.tsv"
     one.write_text("a\tb\n" * 20)
     with pytest.raises(InputError, match="two labels or more, found 1"):
-        LabelledData(one)
+        open_labelled(one)

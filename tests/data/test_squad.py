@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minillm.data.squad import Answer, SquadFile, read_squad
+from minillm.data.squad import Answer, open_questions, read_squad
 from minillm.errors import InputError
 
 # A combining accent, an emoji beyond the first plane, one of four code points, a line's end as
@@ -117,15 +117,15 @@ def test_every_tenth_context_is_held_out(tmp_path):
     values = squad(*(f"context number {number}" for number in range(25)))
     first = values["data"][0]["paragraphs"][9]
     first["qas"].append(first["qas"][0] | {"id": "again"})
-    data = SquadFile(write(tmp_path / "squad.json", values))
-    validation = data.questions("validation")
+    data = open_questions(write(tmp_path / "squad.json", values))
+    validation = data["validation"]
     assert [question.id for question in validation] == ["q9", "again", "q19"]
-    training = data.questions("training")
+    training = data["training"]
     assert len(training) == 23
     assert not {q.context for q in training} & {q.context for q in validation}
     with pytest.raises(InputError, match="it has no test part"):
-        data.questions("test")
+        data["test"]
     few = write(tmp_path / "few.json", squad("one two", "three four"))
-    assert len(SquadFile(few, few).questions("validation")) == 2
+    assert len(open_questions(few, few)["validation"]) == 2
     with pytest.raises(InputError, match=r"expected 10 contexts or more, .* found 2"):
-        SquadFile(few)
+        open_questions(few)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import use_kernels
-from minillm.decoding import beam_search, sample_outputs
-from minillm.decoding.beam import _most_probable
+from minillm.decoding import beam_search
+from minillm.decoding.beam import _most_probable, drawing
 from minillm.decoding.rules import Rules
 from minillm.errors import InputError
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -39,11 +39,11 @@ def greedy(model, source, lengths, limit):
     return outputs
 
 
-def breaks(ids, ended, banned=(), no_repeat=0, apart=0, least=0):
+def breaks(ids, ended, banned=(), no_repeat=0, no_repeat_window=0, least=0):
     """The plain definition of the rules, for one output."""
     grams = [tuple(ids[k : k + no_repeat]) for k in range(len(ids) - no_repeat + 1)]
     again = no_repeat > 0 and len(set(grams)) < len(grams)
-    again = again or any(id in ids[max(0, t - apart) : t] for t, id in enumerate(ids))
+    again = again or any(id in ids[max(0, t - no_repeat_window) : t] for t, id in enumerate(ids))
     return again or not set(ids).isdisjoint(banned) or (ended and len(ids) < least)
 
 
@@ -69,7 +69,7 @@ def rules(V=4):
         {
             "banned": st.lists(st.integers(0, V - 1), max_size=V),
             "no_repeat": st.integers(0, 3),
-            "apart": st.integers(0, 3),
+            "no_repeat_window": st.integers(0, 3),
             "least": st.integers(0, 5),
         }
     )
@@ -145,13 +145,19 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
 @pytest.mark.parametrize("coverage", [0.0, 0.7])
 @pytest.mark.parametrize("no_repeat", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("banned", "apart", "least"), [([], 0, 0), ([1], 0, 0), ([], 1, 2), ([], 2, 0), ([0, 2], 0, 3)]
+    ("banned", "no_repeat_window", "least"),
+    [([], 0, 0), ([1], 0, 0), ([], 1, 2), ([], 2, 0), ([0, 2], 0, 3)],
 )
 def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(
-    banned, apart, least, no_repeat, coverage
+    banned, no_repeat_window, least, no_repeat, coverage
 ):
     limit, V = 4, 3
-    values = {"banned": banned, "no_repeat": no_repeat, "apart": apart, "least": least}
+    values = {
+        "banned": banned,
+        "no_repeat": no_repeat,
+        "no_repeat_window": no_repeat_window,
+        "least": least,
+    }
     model = TinyDecoder(V, seed=3, scale=2.0)
     source, lengths = sources(np.random.default_rng(3), B=2)
     outputs = possible_outputs(V, limit, **values)
@@ -188,13 +194,19 @@ def test_outputs_keep_the_rules_and_have_the_models_own_probability(seed, beam, 
             assert h.score == pytest.approx(score)
 
 
+def sampled(model, source, lengths, rng, limit=100, temperature=1.0, **rules):
+    extend = drawing(temperature, rng)
+    outputs = beam_search(model, source, lengths, 1, limit, extend=extend, **rules)
+    return [h for (h,) in outputs]
+
+
 @given(SEEDS, rules())
 def test_samples_keep_the_rules_too_and_are_greedy_at_temperature_zero(seed, values):
     model = TinyDecoder(seed=seed, scale=1.0)
     source, lengths = sources(np.random.default_rng(seed), B=3)
     for temperature in (0, 1):
         rng = np.random.default_rng(seed)
-        drawn = sample_outputs(model, source, lengths, rng, 9, temperature, **values)
+        drawn = sampled(model, source, lengths, rng, 9, temperature, **values)
         for b, h in enumerate(drawn):
             stuck = all(breaks([*h.ids, more], False, **values) for more in range(4))
             assert not breaks(h.ids, h.ended and not stuck, **values)
@@ -224,7 +236,7 @@ def test_an_output_ends_if_no_token_is_left(beam):
         (Silent(3), {"banned": [1], "least": 2}, 0),
     ):
         results = beam_search(model, source, lengths, beam, limit=20, **values)
-        drawn = sample_outputs(model, source, lengths, np.random.default_rng(0), 20, **values)
+        drawn = sampled(model, source, lengths, np.random.default_rng(0), 20, **values)
         for h in [h for hypotheses in (*results, drawn) for h in hypotheses]:
             assert (len(h.ids), h.ended) == (T, True)
 
@@ -249,7 +261,7 @@ def test_rows_may_be_wider_than_the_vocabulary(seed, beam, no_repeat, least):
     rng = np.random.default_rng(seed)
     source, lengths = rng.integers(0, 6, (2, 4)), np.array([4, 2])
     results = beam_search(model, source, lengths, beam, limit=6, banned=[0], **values)
-    drawn = sample_outputs(model, source, lengths, rng, 6, banned=[0], **values)
+    drawn = sampled(model, source, lengths, rng, 6, banned=[0], **values)
     for b in range(2):
         for h in (*results[b], drawn[b]):
             assert set(h.ids) <= ({1, 3, 4} if b == 0 else {1, 3})
@@ -265,7 +277,7 @@ def test_a_sample_that_has_ended_needs_no_more_tokens():
     rng, ended = np.random.default_rng(0), []
     for seed in range(20):
         model = Wide(2, seed=seed, scale=0.1)
-        drawn = sample_outputs(model, source, lengths, rng, 6, banned=[0], no_repeat=1)
+        drawn = sampled(model, source, lengths, rng, 6, banned=[0], no_repeat=1)
         ended.append(tuple(len(h.ids) for h in drawn))
     assert (3, 0) in ended
 
@@ -302,19 +314,19 @@ def test_a_real_model_scores_as_its_loss_does():
 def test_sampling_at_temperature_zero_is_greedy_and_seeded_otherwise():
     model = TinyDecoder()
     source, lengths = sources(np.random.default_rng(4))
-    cold = sample_outputs(model, source, lengths, np.random.default_rng(0), 9, temperature=0)
+    cold = sampled(model, source, lengths, np.random.default_rng(0), 9, temperature=0)
     assert [h.ids for h in cold] == greedy(model, source, lengths, 9)
     for h, row, n in zip(cold, source, lengths, strict=True):
         expected, _ = log_probability(model, row[:n], h.ids, h.ended)
         assert h.log_probability == pytest.approx(expected, rel=1e-10)
-    warm = [sample_outputs(model, source, lengths, np.random.default_rng(7)) for _ in range(2)]
+    warm = [sampled(model, source, lengths, np.random.default_rng(7)) for _ in range(2)]
     assert [h.ids for h in warm[0]] == [h.ids for h in warm[1]]
 
 
 def test_samples_have_the_models_probabilities():
     model = TinyDecoder(2, scale=1.0)
     source, lengths = np.tile([[1, 2, 3]], (4000, 1)), np.full(4000, 3)
-    drawn = sample_outputs(model, source, lengths, np.random.default_rng(5), limit=4)
+    drawn = sampled(model, source, lengths, np.random.default_rng(5), limit=4)
     for ids in ([], [0], [1, 1]):
         p = np.exp(log_probability(model, source[0], ids)[0])
         share = np.mean([h.ids == ids and h.ended for h in drawn])
@@ -367,8 +379,8 @@ def test_nonsense_is_refused():
         with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
             beam_search(model, *nothing, limit=limit)
         with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
-            sample_outputs(model, *nothing, np.random.default_rng(0), limit=limit)
-    for name in ("no_repeat", "apart", "least"):
+            sampled(model, *nothing, np.random.default_rng(0), limit=limit)
+    for name in ("no_repeat", "no_repeat_window", "least"):
         message = rf"^{name}: expected a whole number from 0 up, found"
         for value in (-1, 1.5, True):
             with pytest.raises(ValueError, match=message):
@@ -382,15 +394,14 @@ def test_nonsense_is_refused():
     with pytest.raises(ValueError, match=r"^coverage: expected a model with attention weights"):
         beam_search(TinyDecoder(attention=False), *nothing, coverage=1.0)
     with pytest.raises(ValueError, match=r"^temperature: expected a number at least 0, found"):
-        sample_outputs(model, *nothing, np.random.default_rng(0), temperature=np.inf)
+        sampled(model, *nothing, np.random.default_rng(0), temperature=np.inf)
 
 
 def test_a_limit_that_no_memory_could_hold_is_not_reserved():
     model = TinyDecoder()
     source, lengths = sources(np.random.default_rng(0), B=2)
     (one, other), (same, too) = (
-        sample_outputs(model, source, lengths, np.random.default_rng(0), limit)
-        for limit in (200, 2**62)
+        sampled(model, source, lengths, np.random.default_rng(0), limit) for limit in (200, 2**62)
     )
     assert one.ended
     assert (one.ids, other.ids) == (same.ids, too.ids)
@@ -421,8 +432,8 @@ def test_logits_that_are_nan_are_an_error(kind):
     for decode in (
         lambda: beam_search(model, source, lengths),
         lambda: beam_search(model, source, lengths, beam=1),
-        lambda: sample_outputs(model, source, lengths, np.random.default_rng(0)),
-        lambda: sample_outputs(model, source, lengths, np.random.default_rng(0), temperature=0),
+        lambda: sampled(model, source, lengths, np.random.default_rng(0)),
+        lambda: sampled(model, source, lengths, np.random.default_rng(0), temperature=0),
     ):
         with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
             decode()
@@ -446,5 +457,5 @@ def test_impossible_tokens_are_no_error():
 def test_an_absent_hypothesis_may_end_with_a_word_of_a_source_that_has_left_the_batch():
     """The rows are as wide as the sources that are left need."""
     written = np.array([[[7], [1]]])
-    mask = Rules(3, no_repeat=1, apart=1).forbidden(np.zeros((1, 2, 5)), written)
+    mask = Rules(3, no_repeat=1, no_repeat_window=1).forbidden(np.zeros((1, 2, 5)), written)
     assert mask[0, 1].tolist() == [False, True, False, False, False]

@@ -10,16 +10,16 @@ from minillm.decoding import Reader
 from minillm.decoding.cache import Cache
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
-from minillm.ops.rotary_scaling import LongRope
+from minillm.ops.rotary_scaling import Yarn
 from minillm.testing import strategies
 
 
-@pytest.mark.parametrize("window", [None, 1, 5])
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (1, 0), (5, 0), (1, 4), (3, 2)])
 @given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 11)))
-def test_parts_of_a_text_attend_as_the_whole_text(kernels, rng, window, cuts):
+def test_parts_of_a_text_attend_as_the_whole_text(kernels, rng, window, sinks, cuts):
     q = rng.standard_normal((2, 4, 12, 6))
     k, v = rng.standard_normal((2, 2, 2, 12, 6))
-    mask = ops.Mask(True, window=window)
+    mask = ops.Mask(True, window=window, sinks=sinks)
     cache, ends = Cache.empty(2, 12, 1, 2, 6, np.float64), [*sorted(cuts), 12]
     with use_kernels(kernels):
         whole, _ = ops.scaled_dot_product_attention(q, k, v, mask=mask)
@@ -30,33 +30,26 @@ def test_parts_of_a_text_attend_as_the_whole_text(kernels, rng, window, cuts):
             np.testing.assert_allclose(y, whole[part], 1e-12, 1e-12)
 
 
-ORIGINAL = 9  # tokens up to which a text has the short factors
 SIZES = {"context": 24, "layers": 2, "heads": 2, "width": 8, "feed_forward": 9}
-LONG = {"rope_scaling": LongRope((1.0, 1.5), (1.5, 5.0), ORIGINAL, 1.2)}
+SCALED = {"rope_scaling": Yarn(4.0, 9)}
 
 
 @pytest.fixture(scope="module", params=["llama", "smollm3"])
 def model(request):
     rng = np.random.default_rng(0)
     if request.param == "llama":
-        model = Llama(LlamaConfig(20, **SIZES, **LONG), rng, dtype=np.float64)
+        model = Llama(LlamaConfig(20, **SIZES, **SCALED), rng, dtype=np.float64)
     else:
-        config = VariantConfig(20, **SIZES, **LONG, family=request.param, unrotated_every=2)
+        config = VariantConfig(20, **SIZES, **SCALED, family=request.param, unrotated_every=2)
         model = Variant(config, rng, dtype=np.float64)
     for array in model.params.values():
         array += 0.3 * rng.standard_normal(array.shape)
     return model
 
 
-def test_a_longer_text_has_other_angles(model):
-    ids = np.arange(12)[None]
-    short, long = model.forward(ids[:, :ORIGINAL])[0], model.forward(ids)[0]
-    assert np.abs(long[:, :ORIGINAL] - short).max() > 0.01
-
-
 @given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 19)), all_of_them=st.booleans())
-def test_a_text_in_parts_has_the_angles_of_its_length(kernels, model, rng, cuts, all_of_them):
-    """Its keys are computed anew when it gets longer than the original context."""
+def test_a_text_in_parts(kernels, model, rng, cuts, all_of_them):
+    """Also where it gets longer than the original context of its angles."""
     ids = rng.integers(0, 20, (2, 20))
     reader, ends = Reader(model), [*sorted(cuts), 20]
     state = reader.zero_state(2)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from model_checks import pairs_to_copy
 
-from minillm.decoding import Decoder, beam_search, sample_outputs
+from minillm.decoding import Decoder, beam_search
+from minillm.decoding.beam import drawing
 from minillm.decoding.decoder import select
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 
@@ -127,5 +128,6 @@ def test_a_state_can_be_continued_by_another_decoder():
 def test_samples_have_new_words():
     model = small()
     source, lengths = np.tile([[1, V + 1, V + 2]], (20, 1)), np.full(20, 3)
-    outputs = sample_outputs(model, source, lengths, np.random.default_rng(0), 40)
-    assert {V + 1, V + 2} < {id for drawn in outputs for id in drawn.ids} <= {*range(V + 3)}
+    draw = drawing(1.0, np.random.default_rng(0))
+    outputs = beam_search(model, source, lengths, 1, 40, extend=draw)
+    assert {V + 1, V + 2} < {id for (drawn,) in outputs for id in drawn.ids} <= {*range(V + 3)}

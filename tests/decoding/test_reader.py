@@ -33,6 +33,10 @@ OF_TEXT = {
     "llama": (Llama, LlamaConfig(V, **SIZES), CausalReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), CausalReader),
     "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), CausalReader),
+    "mistral, sinks": (
+        *(Variant, VariantConfig(V, **SIZES, family="mistral", window=3, sinks=4)),
+        CausalReader,
+    ),
     "gemma": (
         *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
         CausalReader,

@@ -6,7 +6,7 @@ from other_programs import import_gguf
 
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.text.byte_pairs import train
 
 llama_cpp = pytest.importorskip("llama_cpp")
@@ -14,7 +14,6 @@ llama_cpp = pytest.importorskip("llama_cpp")
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
 SIZES = {"context": 1024, "layers": 2, "heads": 4, "key_heads": 2, "width": 64, "feed_forward": 96}
 W = 32  # width of a head
-LONG = LongRope(*(tuple(x ** np.arange(W // 2)) for x in (1.02, 1.2)), 256, 1.2)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +24,6 @@ LONG = LongRope(*(tuple(x ** np.arange(W // 2)) for x in (1.02, 1.2)), 256, 1.2)
         (Linear(4.0), 200, 256),
         (Yarn(4.0, 64), 200, 256),
         (Yarn(4.0, 64, attention_factor=1.4), 200, 256),
-        (LONG, 200, 256),  # llama.cpp has the short factors in a context up to the original one
-        (LONG, 400, 512),  # and the long ones in a longer one
     ],
 )
 def test_logits(tmp_path, scaling, tokens, context):

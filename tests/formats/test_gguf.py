@@ -16,7 +16,7 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.gguf import export_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary_scaling import Linear, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.blocks import TYPES
 from minillm.quantised.gguf import open_gguf, write_gguf
@@ -55,7 +55,6 @@ def path(tmp_path):
         {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
         {"rope_scaling": Linear(2.5)},
         {"rope_scaling": Yarn(4.0, 9.0)},
-        {"rope_scaling": LongRope((1.0, 1.5, 2.0, 3.25), (1.0, 8.0, 9.5, 40.0), 9.0, 1.19)},
     ],
 )
 def test_there_and_back(path, changes):
@@ -209,8 +208,7 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
         ({"llama.rope.scaling.type": "x"}, "llama.rope.scaling.type: expected 'linear' or 'none'"),
         ({"llama.rope.scaling.factor": -2.0}, "factor: expected a number from 1e-9 to 1e9, fo"),
-        ({"llama.rope.scaling.yarn_beta_slow": 2.0}, "scaling.yarn_beta_slow: expected 1, fo"),
-        ({"llama.rope.scaling.yarn_ext_factor": 0.5}, "yarn_ext_factor: expected 1 or -1, found"),
+        ({"llama.rope.scaling.yarn_beta_slow": 2.0}, "scaling.yarn_beta_slow: expected none"),
         ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
         ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
         ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the width"),
@@ -270,7 +268,7 @@ def test_the_attention_factor_of_yarn_is_in_addition_to_the_default(path):
 
 def test_one_scaling_only(path):
     export_gguf(new(rope_scaling=SCALING, rotary_base=5e5), TOKENIZER, path)
-    with pytest.raises(InputError, match="expected one scaling of the angles, found Linear and Ll"):
+    with pytest.raises(InputError, match="one scaling of the angles, found rope_freqs"):
         changed(path, **{"llama.rope.scaling.factor": 4.0})
     export_gguf(new(rope_scaling=Linear(2.0)), TOKENIZER, path)
     with pytest.raises(InputError, match="attn_factor: expected 1: scaled attention cannot be"):
@@ -449,20 +447,13 @@ TAKING = {text: {"rstrip": True} for text in ("</s>", "<|end|>", "▁▁")}
 
 
 @pytest.mark.parametrize(
-    ("options", "kind"),
-    [
-        ({}, "llama"),
-        ({"prefix": False, "framed": ["bos", "eos"]}, "llama"),
-        ({"flags": TAKING}, "llama"),
-        ({"unigram": True}, "t5"),
-        ({"unigram": True, "squeeze": True}, "t5"),
-    ],
+    "options", [{}, {"prefix": False, "framed": ["bos", "eos"]}, {"flags": TAKING}]
 )
-def test_sentencepieces_tokens_are_written_and_read_back(path, options, kind):
+def test_sentencepieces_tokens_are_written_and_read_back(path, options):
     tokenizer = pieces(**options)
     export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     again, metadata = import_gguf(path)[1], open_gguf(path)[0]
-    assert metadata["tokenizer.ggml.model"] == kind
+    assert metadata["tokenizer.ggml.model"] == "llama"
     types = metadata["tokenizer.ggml.token_type"].tolist()
     assert types == [2, 3, 3, *[6] * 256, *[1] * 6, 3, 3, 4]
     assert again.texts == [text.replace("▁▁", "  ") for text in tokenizer.texts]
@@ -471,17 +462,12 @@ def test_sentencepieces_tokens_are_written_and_read_back(path, options, kind):
         assert again.encode(text).tolist() == tokenizer.encode(text).tolist(), text
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"squeeze": True}, "its normalisation"),
-        ({"flags": {"<|end|>": {"rstrip": True}}}, "tokens that take white space"),
-    ],
-)
-def test_a_tokenizer_that_a_file_cannot_describe(path, options, reason):
-    tokenizer = pieces(**options)
-    with pytest.warns(InputWarning, match=f"no entries for {reason}: a few texts"):
+def test_a_tokenizer_that_a_file_cannot_describe(path):
+    tokenizer = pieces(flags={"<|end|>": {"rstrip": True}})
+    with pytest.warns(InputWarning, match="no entries for tokens that take white space: a few tex"):
         export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    with pytest.raises(InputError, match="byte pairs in a GGUF file, found a unigram model"):
+        export_gguf(new(vocabulary=len(tokenizer)), pieces(unigram=True), path)
 
 
 @pytest.mark.parametrize(
@@ -489,14 +475,11 @@ def test_a_tokenizer_that_a_file_cannot_describe(path, options, reason):
     [
         ("scores", np.zeros(3, np.float32), "scores: expected 268 numbers"),
         ("scores", None, "scores: expected 268 numbers, found None"),
-        ("scores", np.full(268, np.nan, np.float32), "found by tokenizers: "),
-        ("precompiled_charsmap", 3, "precompiled_charsmap: expected bytes"),
-        ("precompiled_charsmap", np.zeros(9, np.uint8), "expected a table of characters"),
         ("bos_token_id", 999, "bos_token_id: expected 0 to 267"),
     ],
 )
 def test_sentencepieces_tokens_that_are_refused(path, entry, value, complaint):
-    tokenizer = pieces(unigram=True)
+    tokenizer = pieces()
     export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     metadata, tensors = open_gguf(path)
     arrays = {name: (tensor.read(), tensor.type) for name, tensor in tensors.items()}

@@ -1,7 +1,6 @@
 """Ids of llama.cpp for the tokenizers in our GGUF files."""
 
 import json
-from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ from published import WORDS, of_pairs
 
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.text import load_tokenizer
+from minillm.text import PublishedTokenizer
 from minillm.text.byte_pairs import train
+from minillm.text.tokenizer_json import sentence_pieces
 
 llama_cpp = pytest.importorskip("llama_cpp")
 
@@ -33,10 +33,11 @@ def theirs(tokenizer, folder):
     return lambda text: library.tokenize(text.encode(), add_bos=False, special=True)
 
 
-@pytest.mark.parametrize("name", ["pairs", "pairs without a prefix", "unigram"])
+@pytest.mark.parametrize("name", VECTORS["models"])
 def test_sentencepieces_tokens(name, tmp_path):
-    (tmp_path / "tokenizer.model").write_bytes(b64decode(VECTORS["models"][name]["model"]))
-    tokenizer = load_tokenizer(tmp_path)
+    model = VECTORS["models"][name]
+    tokens = (model[part] for part in ("texts", "scores", "types"))
+    tokenizer = PublishedTokenizer(sentence_pieces(*tokens, prefix=model["prefix"]))
     encode = theirs(tokenizer, tmp_path)
     for text in TEXTS:
         assert tokenizer.encode_known(text).tolist() == encode(text)

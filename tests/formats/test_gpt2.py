@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from other_programs import export_gpt2, import_gpt2
+from other_programs import export_folder, import_folder
 from published import old_files
 from safetensors.numpy import save_file
 
@@ -68,7 +68,7 @@ def weights(prefix="transformer."):
 
 def make(path, tensors=None, config=CONFIG, **changes):
     """A folder as transformers writes it, with a tokenizer of byte pairs."""
-    export_gpt2(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), TOKENIZER, path)
+    export_folder(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), TOKENIZER, path)
     (path / "config.json").write_text(json.dumps(config | changes))
     save_file(weights() if tensors is None else tensors, path / "model.safetensors")
     return path
@@ -101,7 +101,7 @@ def save_bfloat16(path, tensors):
 
 def check(path):
     """That each weight is in its place."""
-    model, tokenizer = import_gpt2(path)
+    model, tokenizer = import_folder(path)
     assert model.config == GPTConfig(V, C, LAYERS, 3, D, dropout=0.25)
     assert tokenizer.tokens == TOKENIZER.tokens
     expected = weights("")
@@ -143,7 +143,7 @@ def test_several_files(tmp_path):
 
 def test_unknown_entries_are_ignored(tmp_path):
     """Names of GPT-2, and of transformers 5."""
-    import_gpt2(make(tmp_path / "a", n_ctx=8, summary_type="cls_index", dtype="float32", more=3))
+    import_folder(make(tmp_path / "a", n_ctx=8, summary_type="cls_index", dtype="float32", more=3))
 
 
 def test_an_older_config(tmp_path):
@@ -159,7 +159,7 @@ def test_an_older_config(tmp_path):
 def refusal(path):
     """The message, which names the folder in each line."""
     with pytest.raises(InputError) as caught:
-        import_gpt2(path)
+        import_folder(path)
     message = str(caught.value)
     assert all(str(path) in reason and "\n" not in reason for reason in caught.value.args)
     return message
@@ -168,7 +168,7 @@ def refusal(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "llama"}, "model_type: expected 'gpt2', found 'llama'"),
+        ({"model_type": "t5"}, "model_type: expected 'gpt2' or 'llama' or 'mistral' or"),
         ({"architectures": ["GPT2ForSequenceClassification"]}, "architectures: expected GPT2LM"),
         ({"architectures": 3}, "architectures: expected GPT2LM"),
         ({"is_causal": False}, "is_causal: expected True, found False"),
@@ -201,7 +201,7 @@ def test_another_model(tmp_path, changes, message):
         (b'{"a": "\xff"}', "config.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, "config.json: expected JSON, but it is damaged"),
         (b"[1]", "config.json: expected a JSON object, found list"),
-        (b"{}", "config.json: model_type: expected 'gpt2', found None"),
+        (b"{}", "config.json: model_type: expected 'gpt2' or 'llama' or"),
     ],
 )
 def test_a_damaged_config(tmp_path, content, message):
@@ -299,8 +299,8 @@ def new(**sizes):
 def test_written_and_read_back(tmp_path):
     model, path = new(), tmp_path / "out"
     path.mkdir()  # an empty folder may be there
-    export_gpt2(model, TOKENIZER, path)
-    again, tokenizer = import_gpt2(path)
+    export_folder(model, TOKENIZER, path)
+    again, tokenizer = import_folder(path)
     assert again.config == model.config
     assert tokenizer.tokens == TOKENIZER.tokens
     assert again.params.keys() == model.params.keys()
@@ -317,12 +317,12 @@ def test_byte_pairs(tmp_path, name):
     """Each form of their files is enough."""
     model = GPT(GPTConfig(V, C, 1, 2, D), np.random.default_rng(0))
     path = tmp_path / "out"
-    export_gpt2(model, TOKENIZER, path)
+    export_folder(model, TOKENIZER, path)
     if name == "vocab.json":
         (path / "tokenizer.json").unlink()
         for file, content in old_files(TOKENIZER).items():
             (path / file).write_bytes(content)
-    again, read = import_gpt2(path)
+    again, read = import_folder(path)
     assert (read.tokens, read.bos) == (TOKENIZER.tokens, 261)
     assert read.encode("she sells").tolist() == TOKENIZER.encode("she sells").tolist()
     assert again.config == model.config
@@ -336,13 +336,13 @@ def test_byte_pairs(tmp_path, name):
 
 def test_a_template_that_adds_nothing_or_a_token(tmp_path):
     """The first is what transformers 5 writes for a GPT-2."""
-    export_gpt2(new(), TOKENIZER, tmp_path / "out")
+    export_folder(new(), TOKENIZER, tmp_path / "out")
     file = tmp_path / "out" / "tokenizer.json"
     values = json.loads(file.read_text())
     single = [{"Sequence": {"id": "A", "type_id": 0}}]
     template = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}}
     file.write_text(json.dumps(values | {"post_processor": template}))
-    assert import_gpt2(tmp_path / "out")[1].tokens == TOKENIZER.tokens
+    assert import_folder(tmp_path / "out")[1].tokens == TOKENIZER.tokens
     cls = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
     template["single"] = [cls, cls, *single]
     template["special_tokens"] = {"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}
@@ -351,7 +351,7 @@ def test_a_template_that_adds_nothing_or_a_token(tmp_path):
 
 
 def test_the_config_that_is_written(tmp_path):
-    export_gpt2(new(), TOKENIZER, tmp_path / "out")
+    export_folder(new(), TOKENIZER, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
@@ -371,6 +371,7 @@ def test_the_config_that_is_written(tmp_path):
         "attn_pdrop": 0.0,
         "bos_token_id": 261,
         "eos_token_id": 261,
+        "pad_token_id": None,
     }
 
 
@@ -379,9 +380,9 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "out"
-    monkeypatch.setattr("minillm.formats.huggingface.write_tensors", full)
+    monkeypatch.setattr("minillm.formats.folder.write_tensors", full)
     with pytest.raises(OSError, match="No space") as caught:
-        export_gpt2(new(), TOKENIZER, path)
+        export_folder(new(), TOKENIZER, path)
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
 
@@ -389,15 +390,15 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_nothing_is_replaced(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
-        export_gpt2(new(), TOKENIZER, tmp_path)
+        export_folder(new(), TOKENIZER, tmp_path)
     with pytest.raises(InputError, match="expected the name of a new folder, but it exists"):
-        export_gpt2(new(), TOKENIZER, tmp_path / "file")
+        export_folder(new(), TOKENIZER, tmp_path / "file")
     with pytest.raises(InputError, match="expected the name of a folder, found an empty one"):
-        export_gpt2(new(), TOKENIZER, "")
+        export_folder(new(), TOKENIZER, "")
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_vocabulary_that_transformers_lacks(tmp_path):
     with pytest.raises(InputError, match="transformers has no tokenizer that splits a text into c"):
-        export_gpt2(new(), Characters(["a", "b"]), tmp_path / "out")
+        export_folder(new(), Characters(["a", "b"]), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

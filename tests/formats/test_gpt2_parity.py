@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from other_programs import export_gpt2, import_gpt2
+from other_programs import export_folder, import_folder
 from safetensors.numpy import save_file
 
 from minillm.formats import huggingface
@@ -37,7 +37,7 @@ def converted(model, dtype):
 
 def save_tokenizer(path):
     """A folder with the tokenizer alone."""
-    export_gpt2(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), TOKENIZER, path)
+    export_folder(GPT(GPTConfig(V, C, 1, 1, 2), np.random.default_rng(0)), TOKENIZER, path)
     (path / "config.json").unlink()
     (path / "model.safetensors").unlink()
 
@@ -60,7 +60,7 @@ def test_frozen(tmp_path, monkeypatch, dtype, tolerance):
     path.mkdir()
     (path / "config.json").write_text(json.dumps(CONFIG | {"vocab_size": FROZEN_V}))
     save_file(groups["weight"], path / "model.safetensors")
-    model = converted(import_gpt2(path)[0], dtype)
+    model = converted(import_folder(path)[0], dtype)
     ids = frozen["ids"]
     logits, _ = model.forward(ids[:, :-1])
     assert_close(logits, frozen["logits"], tolerance)
@@ -68,7 +68,7 @@ def test_frozen(tmp_path, monkeypatch, dtype, tolerance):
     assert float(loss) == pytest.approx(float(frozen["loss"]), rel=tolerance)
     # The gradients have names and layout of the weights: they go the same way.
     save_file(groups["gradient"], path / "model.safetensors")
-    expected = import_gpt2(path)[0].params
+    expected = import_folder(path)[0].params
     scale = max(np.abs(array).max() for array in expected.values())
     gradients = backward()
     assert gradients.keys() == expected.keys()
@@ -107,14 +107,14 @@ def test_their_folder_imports_and_exports(tmp_path, theirs, dtype, tolerance, op
     save_tokenizer(first)
     theirs.save_pretrained(first, **options)
     assert (first / "model.safetensors").exists() == (not options)
-    model, tokenizer = import_gpt2(first)
+    model, tokenizer = import_folder(first)
     ids = np.random.default_rng(0).integers(0, V, (3, C))
     name = np.dtype(dtype).name
     own = GPT2LMHeadModel.from_pretrained(first, dtype=name)
     logits, _ = converted(model, dtype).forward(ids)
     assert_close(logits, logits_of(own, ids), tolerance)
 
-    export_gpt2(model, tokenizer, again)
+    export_folder(model, tokenizer, again)
     loaded, notes = GPT2LMHeadModel.from_pretrained(again, dtype=name, output_loading_info=True)
     assert not any(notes.values())
     assert loaded.config.resid_pdrop == theirs.config.resid_pdrop
@@ -130,7 +130,7 @@ def test_byte_pairs(tmp_path):
     transformers = pytest.importorskip("transformers")
     tokenizer = train(["she sells sea shells, it's 日本 on the sea shore\n" * 3], 290)
     sizes = GPTConfig(len(tokenizer), C, 1, 2, 4)
-    export_gpt2(GPT(sizes, np.random.default_rng(0)), tokenizer, tmp_path / "ours")
+    export_folder(GPT(sizes, np.random.default_rng(0)), tokenizer, tmp_path / "ours")
     text = "She sells\n\n  sea shells<|endoftext|>\t日本é 😀 isn't"
     ids = tokenizer.encode(text)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
@@ -152,7 +152,7 @@ def test_their_half_precision(tmp_path, theirs, dtype):
     save_tokenizer(tmp_path / "half")
     half = copy.deepcopy(theirs).to(getattr(torch, dtype))
     half.save_pretrained(tmp_path / "half")
-    model, _ = import_gpt2(tmp_path / "half")
+    model, _ = import_folder(tmp_path / "half")
     ids = np.random.default_rng(0).integers(0, V, (3, C))
     logits, _ = converted(model, np.float64).forward(ids)
     assert_close(logits, logits_of(half.double(), ids), 1e-12)

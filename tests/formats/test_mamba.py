@@ -11,7 +11,6 @@ from minillm.decoding import Reader
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.mamba import MAMBA
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.text.byte_pairs import train
 
@@ -40,7 +39,7 @@ def new(**sizes):
 
 
 def write(model, folder, tokenizer=TOKENIZER):
-    MAMBA.write(Contents(model, tokenizer), folder)
+    huggingface.write(Contents(model, tokenizer), folder)
     return folder
 
 
@@ -66,7 +65,7 @@ def assert_same(found, model):
 @pytest.mark.parametrize("sizes", [{}, {"tied": False, "eps": 1e-3}])
 def test_written_and_read_back(tmp_path, sizes):
     model = new(**sizes)
-    found = MAMBA.read(write(model, tmp_path / "out"))
+    found = huggingface.read(write(model, tmp_path / "out"))
     assert_same(found.model, model)
     assert found.tokenizer.tokens == TOKENIZER.tokens
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
@@ -106,6 +105,7 @@ def test_the_config_that_is_written(tmp_path):
         "tie_word_embeddings": True,
         "bos_token_id": 261,
         "eos_token_id": 261,
+        "pad_token_id": None,
     }
 
 
@@ -116,7 +116,7 @@ def test_the_inner_width_is_written_twice(tmp_path, inner, expand):
     assert (config["intermediate_size"], config.get("expand")) == (inner, expand)
     if expand:
         folder = change(tmp_path / "out", intermediate_size=None)
-        assert MAMBA.read(folder).model.config.inner == inner
+        assert huggingface.read(folder).model.config.inner == inner
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])
@@ -128,7 +128,7 @@ def test_the_older_name_of_the_embedding_and_an_output(tmp_path, prefix):
     tensors = {prefix + name: array for name, array in tensors.items()}
     tensors["lm_head.weight"] = tensors[f"{prefix}embedding.weight"].copy()
     save_file(tensors, folder / "model.safetensors")
-    assert_same(MAMBA.read(folder).model, new())
+    assert_same(huggingface.read(folder).model, new())
 
 
 def test_sizes_that_a_config_leaves_out(tmp_path):
@@ -138,7 +138,7 @@ def test_sizes_that_a_config_leaves_out(tmp_path):
         folder, intermediate_size=None, expand=3, state_size=None, conv_kernel=None,
         time_step_rank="auto", layer_norm_epsilon=None, tie_word_embeddings=None,
     )  # fmt: skip
-    assert_same(MAMBA.read(folder).model, model)
+    assert_same(huggingface.read(folder).model, model)
 
 
 # --- damage ---------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_sizes_that_a_config_leaves_out(tmp_path):
 
 def refusal(folder):
     with pytest.raises(InputError) as caught:
-        MAMBA.read(folder)
+        huggingface.read(folder)
     assert all(str(folder) in reason and "\n" not in reason for reason in caught.value.args)
     return str(caught.value)
 
@@ -154,7 +154,7 @@ def refusal(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "mamba2"}, "model_type: expected 'mamba', found 'mamba2'"),
+        ({"model_type": "mamba2"}, "model_type: expected 'gpt2' or 'llama'"),
         ({"use_bias": True}, "use_bias: expected False, found True"),
         ({"use_conv_bias": False}, "use_conv_bias: expected True, found False"),
         ({"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
@@ -198,7 +198,7 @@ def test_frozen(tmp_path, monkeypatch, dtype):
             groups[role][name] = frozen[entry]
     (tmp_path / "config.json").write_text(json.dumps(FROZEN))
     save_file(groups["weight"], tmp_path / "model.safetensors")
-    read = MAMBA.read(tmp_path).model
+    read = huggingface.read(tmp_path).model
     model = Mamba(read.config, params={n: p.astype(dtype) for n, p in read.params.items()})
     ids = frozen["ids"]
     np.testing.assert_allclose(logits_of(model, ids[:, :-1]), frozen["logits"], rtol=0, atol=1e-5)
@@ -206,7 +206,7 @@ def test_frozen(tmp_path, monkeypatch, dtype):
     assert float(loss) == pytest.approx(float(frozen["loss"]), rel=1e-6)
     # The gradients have names and layout of the weights: they go the same way.
     save_file(groups["gradient"], tmp_path / "model.safetensors")
-    expected = MAMBA.read(tmp_path).model.params
+    expected = huggingface.read(tmp_path).model.params
     scale = max(np.abs(array).max() for array in expected.values())
     gradients = backward()
     assert gradients.keys() == expected.keys()
@@ -257,7 +257,7 @@ def test_their_folder_imports_and_exports(tmp_path, changes):
     write(new(), first)  # for its tokenizer
     (first / "model.safetensors").unlink()
     other.save_pretrained(first)
-    found = MAMBA.read(first)
+    found = huggingface.read(first)
     ids = np.random.default_rng(0).integers(0, V, (3, 30))
     # In float32, either program is up to 1.5e-5 from the exact logits, which are as large as 9.
     expected = their_logits(other.double(), ids)
@@ -269,7 +269,7 @@ def test_their_folder_imports_and_exports(tmp_path, changes):
         np.testing.assert_allclose(after, expected[:, t - 1], rtol=0, atol=1e-5)
         after, state = reader.read(ids[:, t : t + 1], state)
 
-    MAMBA.write(found, again)
+    huggingface.write(found, again)
     loaded, notes = MambaForCausalLM.from_pretrained(again, output_loading_info=True)
     assert not any(notes.values())
     np.testing.assert_array_equal(their_logits(loaded.double(), ids), expected)
@@ -287,7 +287,7 @@ def test_shards_in_half_precision(tmp_path, dtype):
     (folder / "model.safetensors").unlink()
     other.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="5KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 2
-    found = in_double(MAMBA.read(folder).model)
+    found = in_double(huggingface.read(folder).model)
     ids = np.random.default_rng(0).integers(0, V, (2, 20))
     expected = their_logits(other.double(), ids)
     np.testing.assert_allclose(logits_of(found, ids), expected, rtol=0, atol=1e-5)

@@ -2,27 +2,28 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from other_programs import family_folder, folder_of, import_gguf
+from other_programs import import_gguf
 from published import of_pieces
 from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError, InputWarning
-from minillm.formats import variants
+from minillm.formats import gguf, huggingface
+from minillm.formats.decoders import LLAMA, RELATIVES
 from minillm.formats.format import Contents
-from minillm.formats.gguf import GGUF, Options, export_gguf, read_weights
+from minillm.formats.gguf import Options, export_gguf, read_weights
 from minillm.formats.gguf_config import ARCHITECTURES, Architecture
-from minillm.formats.weights import every
+from minillm.formats.huggingface import layout_of
 from minillm.models.variants import FAMILIES, Changes, Variant, VariantConfig
-from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dense
-from minillm.runs.importing import format_of
 from minillm.text import load_tokenizer
 from minillm.text.byte_pairs import train
 
@@ -47,7 +48,7 @@ def new(family, **options):
 
 def make(path, model, without=(), **changes):
     """A folder of a model, with changes of its config.json."""
-    family_folder(model.config.family).write(Contents(model, TOKENIZER), path)
+    huggingface.write(Contents(model, TOKENIZER), path)
     file = path / "config.json"
     values = json.loads(file.read_text()) | changes
     file.write_text(json.dumps({n: v for n, v in values.items() if n not in without}))
@@ -55,7 +56,7 @@ def make(path, model, without=(), **changes):
 
 
 def read(path):
-    return folder_of(path).read(path).model
+    return huggingface.read(path).model
 
 
 def make_gguf(path, model, block_type="F32", **metadata):
@@ -91,7 +92,7 @@ ANGLES = {
     "qwen3": {"rope_scaling": Yarn(2.0, 4.0)},
     "smollm3": {"rope_scaling": Llama3(8.0, 1.0, 4.0, 8192.0)},
     "gemma3": {"rope_scaling": Linear(8.0)},
-    "phi3": {"rope_scaling": LongRope((1.0, 1.1, 1.2, 2.0), (1.0, 2.0, 3.0, 4.0), 8.0, 1.25)},
+    "phi3": {"rope_scaling": Linear(4.0)},
 }
 
 
@@ -109,15 +110,15 @@ def test_from_a_folder_to_a_gguf_file_and_back(tmp_path, family, options):
     """A smollm3 of other layers, which llama.cpp lacks, and a mistral without window: see below."""
     usual = options is OTHERS and family in ("smollm3", "mistral")
     model = new(family, **{} if usual else options.get(family, {}))
-    contents = folder_of(make(tmp_path / "a", model)).read(tmp_path / "a")
-    GGUF().write(contents, tmp_path / "a.gguf", Options())
+    contents = huggingface.read(make(tmp_path / "a", model))
+    gguf.write(contents, tmp_path / "a.gguf", Options())
     assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
 
 
 def test_a_mistral_without_a_window_is_a_llama(tmp_path):
     model = new("mistral", window=None)
     with warnings.catch_warnings(action="error"):
-        GGUF().write(Contents(model, TOKENIZER), tmp_path / "a.gguf", Options())
+        gguf.write(Contents(model, TOKENIZER), tmp_path / "a.gguf", Options())
     again = import_gguf(tmp_path / "a.gguf")[0]
     assert type(again).__name__ == "Llama"
     ids = np.arange(9)[None]
@@ -128,16 +129,14 @@ def test_a_mistral_without_a_window_is_a_llama(tmp_path):
 def test_a_warning_of_windows_that_llama_cpp_ignores(tmp_path, family):
     expected = f"a.gguf: llama.cpp ignores the window of 5 tokens in a {family}"
     with pytest.warns(InputWarning, match=expected):
-        GGUF().write(Contents(new(family), TOKENIZER), tmp_path / "a.gguf", Options())
+        gguf.write(Contents(new(family), TOKENIZER), tmp_path / "a.gguf", Options())
 
 
 def test_layers_that_llama_cpp_rotates(tmp_path):
     contents = Contents(new("smollm3", unrotated_every=3), TOKENIZER)
     expected = "unrotated_every: expected 4, as in llama.cpp, found 3"
     with pytest.raises(InputError, match=expected):
-        GGUF().write(contents, tmp_path / "a.gguf", Options())
-    few = Contents(new("smollm3", layers=2, unrotated_every=3), TOKENIZER)
-    GGUF().write(few, tmp_path / "a.gguf", Options())  # there are none
+        gguf.write(contents, tmp_path / "a.gguf", Options())
 
 
 def test_names_and_layout_in_folders_are_theirs(tmp_path):
@@ -304,13 +303,12 @@ def test_scaled_angles_are_those_of_whole_layers(tmp_path):
 
 def test_the_layers_of_gemma_in_either_version(tmp_path):
     model = new("gemma3", global_every=3)
-    path = make(tmp_path / "a", model, ("layer_types",), sliding_window_pattern=3)
-    assert_equal(read(path), model)
-    types = ["sliding_attention"] * 8
-    model = new("gemma3", global_every=9)  # none of 8
-    assert_equal(read(make(tmp_path / "b", model, layer_types=types)), model)
-    model = new("gemma3", global_every=1)
-    assert_equal(read(make(tmp_path / "c", model, layer_types=["full_attention"] * 8)), model)
+    name = "sliding_window_pattern"
+    for number, (without, entries) in enumerate(
+        ((("layer_types",), {}), ((name,), {f"_{name}": 3}), (("layer_types", name), {}))
+    ):
+        path = make(tmp_path / str(number), model, without, **entries)
+        assert read(path).config.global_every == (6 if name in without and not entries else 3)
 
 
 def test_a_gemma_whose_layers_are_all_alike(tmp_path):
@@ -327,8 +325,7 @@ def test_a_gemma_whose_layers_are_all_alike(tmp_path):
 
 def test_layers_without_rotation_in_either_form(tmp_path):
     model = new("smollm3", unrotated_every=3)
-    path = make(tmp_path / "a", model, ("no_rope_layers",), no_rope_layer_interval=3)
-    assert_equal(read(path), model)
+    assert_equal(read(make(tmp_path / "a", model, ("no_rope_layers",))), model)
     rotated = [1, 1, 0, 1, 1, 0, 1, 1, 0, 0]  # more than layers
     assert_equal(read(make(tmp_path / "b", model, no_rope_layers=rotated)), model)
 
@@ -350,44 +347,33 @@ def test_the_windows_of_gemma_in_gguf_files(tmp_path):
 
     usual = config(**{f"{prefix}_pattern": None, "gemma3.rope.freq_base_swa": None})
     assert usual == new("gemma3", rotary_base=1e6).config
-    flags = np.array([1, 1, 0, 1, 1, 0, 1, 1], bool)
-    assert config(**{f"{prefix}_pattern": flags}).global_every == 3
-    with pytest.raises(InputError, match="window_pattern: expected every n-th layer to differ"):
-        config(**{f"{prefix}_pattern": ~flags})
+    assert config(**{f"{prefix}_pattern": 3}).global_every == 3
+    with pytest.raises(InputError, match="window_pattern: expected a whole number from 1 up"):
+        config(**{f"{prefix}_pattern": np.zeros(8, bool)})
     for without in (None, 0):
         whole = config(**{prefix: without})
         assert {whole.rotation_of(layer) for layer in range(8)} == {(1e6, None)}
-        assert {whole.window_of(layer) for layer in range(8)} == {None}
+        assert {whole.mask_of(layer).window for layer in range(8)} == {None}
     make_gguf(path, new("gemma3", window=None))
     assert_equal(import_gguf(path)[0], new("gemma3", window=None))  # only the angles differ
 
 
-def test_every_nth_layer():
-    assert every([False, True, False, True], 2) == 2
-    assert every([False, True, False, True], 4) == 2
-    assert every([False, True, False], 4) == 2
-    assert every([False, False], 4) == 4
-    assert every([False, False, False, False], 4) == 5
-    assert every([True, True], 4) == 1
-    assert every([True, False], 4) is every([False, True, True], 2) is None
-
-
 REFUSED = [
-    ("gemma3", {"model_type": "gemma3"}, "'gemma3_text': a model that also sees images cannot"),
+    ("gemma3", {"model_type": "gemma3"}, "model_type: expected 'gpt2' or 'llama'"),
     ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: expected None, fou"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: expected None, found"),
     ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention: expected Fal"),
     ("gemma3", {"hidden_activation": "silu"}, "hidden_activation: expected 'gelu_pytorch_tanh'"),
     ("gemma3", {"query_pre_attn_scalar": 2}, "query_pre_attn_scalar: expected 8, as head_dim, fo"),
-    ("gemma3", {"layer_types": ["full_attention"]}, "layer_types: expected a list with 'full_att"),
+    ("gemma3", {"layer_types": ["full_attention"]}, "layer_types: expected 'full_attention' for"),
     (
         "gemma3",
         {"layer_types": ["full_attention", *["sliding_attention"] * 7]},
-        "layer_types: expected every n-th layer to differ from the others, for one n, found",
+        "layer_types: expected 'full_attention' for every layer of number 6, 2 6 and so on",
     ),
     ("gemma3", {"rope_local_base_freq": 0}, "config.json: local_base: expected a finite number"),
     ("gemma3", {"sliding_window": 0}, "sliding_window: expected a whole number from 1 up, found"),
-    ("smollm3", {"no_rope_layers": [0, 1] * 4}, "no_rope_layers: expected every n-th layer to di"),
+    ("smollm3", {"no_rope_layers": [0, 1] * 4}, "no_rope_layers: expected 0 for every layer of"),
     ("smollm3", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
     ("smollm3", {"attention_bias": True}, "attention_bias: expected False, found True"),
     ("qwen2", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
@@ -403,7 +389,7 @@ REFUSED = [
 def test_what_cannot_be_run_is_refused_by_name(tmp_path, family, changes, message):
     path = make(tmp_path / "a", new(family), **changes)
     with pytest.raises(InputError) as refused:
-        format_of(path).read(path)
+        huggingface.read(path)
     assert message in refused.value.args[0]
     assert "\n" not in refused.value.args[0]
 
@@ -474,18 +460,21 @@ def test_a_new_family_is_a_row_in_three_tables(tmp_path, monkeypatch):
         "blocks.*.feed_forward.norm.gain": "layers.*.ffn_norm.weight",
     }
     monkeypatch.setitem(FAMILIES, "toy", changes)
-    toy = variants.family("toy", "ToyForCausalLM", names=names, gain=1.0)
-    monkeypatch.setattr(variants, "FORMATS", (*variants.FORMATS, toy))
+    gemma = layout_of(new("gemma3"))
+    toy = replace(
+        gemma, model_type="toy", family="toy", classes=("Toy",), names={**LLAMA.names, **names}
+    )
+    monkeypatch.setattr(huggingface, "LAYOUTS", (*huggingface.LAYOUTS, toy))
     monkeypatch.setitem(ARCHITECTURES, "toy", Architecture("toy"))
     model, path = new("toy", window=5), tmp_path / "a"
     make(path, model)
-    assert_equal(family_folder("toy").read(path).model, model)
+    assert_equal(huggingface.read(path).model, model)
     make_gguf(tmp_path / "a.gguf", model)
     assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
 
 
 def test_every_family_has_files():
-    assert {one.family for one in variants.FORMATS} == FAMILIES.keys()
+    assert {one.family for one in RELATIVES} == FAMILIES.keys()
     assert ARCHITECTURES.keys() == {"llama", *FAMILIES}
 
 
@@ -495,11 +484,10 @@ def test_a_special_token_without_a_row_is_left_out(tmp_path):
     longer, texts = of_pieces({"▁": 0, "a": 0}, ["<image>"]), tokenizer.texts
     sizes = {"context": 8, "layers": 1, "heads": 2, "width": 8, "family": "gemma3"}
     model = Variant(VariantConfig(len(texts), **sizes), np.random.default_rng(0))
-    folder = family_folder("gemma3")
-    folder.write(Contents(model, longer), tmp_path / "gemma")
-    found = folder.read(tmp_path / "gemma")
+    huggingface.write(Contents(model, longer), tmp_path / "gemma")
+    found = huggingface.read(tmp_path / "gemma")
     assert found.tokenizer.values == tokenizer.values
     smaller = Variant(VariantConfig(len(texts) - 1, **sizes), np.random.default_rng(0))
-    folder.write(Contents(smaller, tokenizer), tmp_path / "smaller")
+    huggingface.write(Contents(smaller, tokenizer), tmp_path / "smaller")
     with pytest.raises(InputError, match="but the tokenizer has 261 tokens"):
-        folder.read(tmp_path / "smaller")
+        huggingface.read(tmp_path / "smaller")

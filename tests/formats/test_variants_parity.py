@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from other_programs import folder_of, import_gguf
+from other_programs import import_gguf
 from safetensors.numpy import save_file
 
 from minillm.decoding import Reader
 from minillm.errors import InputWarning
-from minillm.formats.gguf import GGUF, Options
+from minillm.formats import gguf, huggingface
+from minillm.formats.gguf import Options
 from minillm.formats.gguf_config import ARCHITECTURES
 from minillm.formats.peft import read_adapter
 from minillm.models.variants import FAMILIES, Variant
@@ -51,7 +52,7 @@ def test_frozen_logits(tmp_path, family):
     weights = {n.removeprefix("weight/"): a for n, a in arrays.items() if n.startswith("weight/")}
     save_file(weights, tmp_path / "model.safetensors")
     add_tokenizer(tmp_path, train([""], 257))
-    model = folder_of(tmp_path).read(tmp_path).model
+    model = huggingface.read(tmp_path).model
     assert model.config.family == family
     logits, _ = model.forward(arrays["ids"][None].astype(int))
     close(logits[0, -2:], arrays["logits"])
@@ -74,15 +75,6 @@ def saved(family, folder, **entries):
     return theirs
 
 
-def longrope(original):
-    """Phi's scaling of the angles; texts of more tokens have other factors."""
-    factors = {"short_factor": [1.0, 1.1, 1.3, 2.0], "long_factor": [1.0, 2.0, 3.0, 5.0]}
-    return {
-        "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4, **factors},
-        "original_max_position_embeddings": original,
-    }
-
-
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 OF_LAYERS = {
     "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
@@ -93,14 +85,12 @@ CASES = [
     ("mistral", {"sliding_window": None, "head_dim": 10}),
     ("qwen2", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
     ("qwen3", {"tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
-    ("smollm3", {"no_rope_layers": [1, 1, 1, 0, 1, 1, 1], "tie_word_embeddings": False}),
+    ("smollm3", {"no_rope_layer_interval": 4, "tie_word_embeddings": False}),
     ("gemma3", {"sliding_window_pattern": 6, "num_key_value_heads": 1}),
     ("phi3", {"sliding_window": None, "tie_word_embeddings": True}),
     ("qwen2", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
     ("qwen3", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
     ("gemma3", {"rope_parameters": OF_LAYERS}),
-    ("phi3", longrope(16)),
-    ("phi3", longrope(40)),  # which greedy tokens pass
 ]
 
 
@@ -115,19 +105,19 @@ def test_folders_beside_transformers(tmp_path, family, entries):
     with torch.no_grad():
         expected = theirs(ids).logits.numpy()
         tokens = theirs.generate(ids[:1], do_sample=False, max_new_tokens=20, use_cache=True)
-    contents = folder_of(tmp_path / "theirs").read(tmp_path / "theirs")
+    contents = huggingface.read(tmp_path / "theirs")
     assert contents.model.config.family == family
     close(contents.model.forward(ids.numpy())[0], expected)
     assert greedy(contents.model, ids[0].numpy(), 20) == tokens[0, 30:].tolist()
 
-    folder_of(tmp_path / "theirs").write(contents, tmp_path / "ours")
+    huggingface.write(contents, tmp_path / "ours")
     loaded, notes = type(theirs).from_pretrained(
         tmp_path / "ours", dtype="float32", output_loading_info=True
     )
     assert not any(notes.values())
     with torch.no_grad():
         close(loaded(ids).logits.numpy(), expected)
-    again = folder_of(tmp_path / "ours").read(tmp_path / "ours").model
+    again = huggingface.read(tmp_path / "ours").model
     assert again.config == contents.model.config
     for name, array in contents.model.params.items():
         np.testing.assert_array_equal(again.params[name], array, err_msg=name)
@@ -142,7 +132,7 @@ def test_a_folder_in_bfloat16(tmp_path, family):
     add_tokenizer(tmp_path, TOKENIZER)
     theirs = type(theirs).from_pretrained(tmp_path, dtype="float32")  # angles, too
     ids = torch.randint(len(TOKENIZER), (1, 30))
-    model = folder_of(tmp_path).read(tmp_path).model
+    model = huggingface.read(tmp_path).model
     with torch.no_grad():
         close(model.forward(ids.numpy())[0], theirs(ids).logits.numpy())
 
@@ -160,8 +150,7 @@ def without_window(model):
     return Variant(replace(model.config, window=None), params=model.params)
 
 
-# llama.cpp has every fourth layer only, and chooses LongRoPE's factors by its own context.
-NOT_IN_LLAMA_CPP = [("smollm3", {}), ("phi3", longrope(40))]
+NOT_IN_LLAMA_CPP = [("smollm3", {})]  # it has every fourth layer only
 
 
 @pytest.mark.parametrize(("family", "entries"), [c for c in CASES if c not in NOT_IN_LLAMA_CPP])
@@ -171,14 +160,14 @@ def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     torch = pytest.importorskip("torch")
 
     saved(family, tmp_path / "theirs", **entries)
-    contents = folder_of(tmp_path / "theirs").read(tmp_path / "theirs")
+    contents = huggingface.read(tmp_path / "theirs")
     model, path = contents.model, tmp_path / "model.gguf"
     if ARCHITECTURES[family].no_window and model.config.window:
         with pytest.warns(InputWarning, match="llama.cpp ignores the window"):
-            GGUF().write(contents, path, Options())
+            gguf.write(contents, path, Options())
         model = without_window(model)
     else:
-        GGUF().write(contents, path, Options())
+        gguf.write(contents, path, Options())
     ids = torch.randint(len(TOKENIZER), (40,)).numpy()
     expected, found = model.forward(ids[None])[0][0], logits_of_llama_cpp(path, ids)
     close(found, expected, 1e-3 if family == "gemma3" else 1e-5)
@@ -203,7 +192,7 @@ def test_adapters_beside_peft(tmp_path, family):
     ids = torch.randint(len(TOKENIZER), (1, 30))
     with torch.no_grad():
         expected = adapted(ids).logits.numpy()
-    model = folder_of(tmp_path / "base").read(tmp_path / "base").model
+    model = huggingface.read(tmp_path / "base").model
     additions, r, alpha = read_adapter(tmp_path / "adapter", model)
     LoRA(model, additions, alpha / r)
     close(model.forward(ids.numpy())[0], expected)

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,23 +10,16 @@ import numpy as np
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.conversations import has_conversations, has_summaries, read_conversations
-from minillm.data.labelled import LabelledData
+from minillm.data.labelled import open_labelled
 from minillm.data.lines import read_lines
-from minillm.data.pairs import PairFile
+from minillm.data.pairs import open_pairs
 from minillm.data.squad import read_squad
 from minillm.data.streams import TextStream
-from minillm.formats import arpa, word2vec
-from minillm.formats.bert import BERT_FOLDER
-from minillm.formats.gguf import GGUF
-from minillm.formats.gpt2 import GPT2
-from minillm.formats.huggingface import Transformers
-from minillm.formats.llama import LLAMA
-from minillm.formats.mamba import MAMBA
+from minillm.formats import arpa, gguf, huggingface, word2vec
 from minillm.formats.peft import read_adapter
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.importing import format_of
 from minillm.runs.kind import RunConfig, find_kind
 from minillm.runs.kinds.images import read_image
 from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
@@ -143,19 +135,19 @@ def read_texts(folder: Path, rng: random.Random) -> None:
 
 def read_pairs(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
-    pairs = PairFile(file)
-    assert list(pairs.pairs("training"))
-    assert list(pairs.pairs("validation"))
+    pairs = open_pairs(file)
+    assert pairs["training"]
+    assert pairs["validation"]
 
 
 def read_labelled(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
-    data = LabelledData(file)
-    assert list(data.texts("training"))
+    data = open_labelled(file)
+    assert data["training"]
 
 
 def read_labelled_folder(folder: Path, rng: random.Random) -> None:
-    list(LabelledData(folder, folder).texts("training"))
+    open_labelled(folder, folder)
 
 
 def read_questions(folder: Path, rng: random.Random) -> None:
@@ -194,13 +186,6 @@ def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_sentencepieces(folder: Path, rng: random.Random) -> None:
-    tokenizer = load_tokenizer(folder)
-    ids = tokenizer.encode(TEXT + "</s>\ufb01\u6f22 a")
-    assert tokenizer.decode(ids) == "".join(tokenizer.stream(ids))
-    tokenizer_files(tokenizer)
-
-
 def read_wordpieces(folder: Path, rng: random.Random) -> None:
     tokenizer = load_tokenizer(folder)
     text = TEXT + "[MASK] Été ?"
@@ -211,8 +196,8 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_hugging_face(folder: Path, rng: random.Random, format: Transformers | None = None) -> None:
-    found = (format or format_of(folder)).read(folder)
+def read_hugging_face(folder: Path, rng: random.Random) -> None:
+    found = huggingface.read(folder)
     model, tokenizer = found.model, found.tokenizer
     ids = tokenizer.encode(TEXT)[:20]
     if getattr(model.config, "context", 0) <= 1 << 20:  # a run has no more
@@ -224,7 +209,7 @@ def read_hugging_face(folder: Path, rng: random.Random, format: Transformers | N
 
 def read_gguf(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
-    found = GGUF().read(file)
+    found = gguf.read(file)
     model, tokenizer = found.model, found.tokenizer
     ids = tokenizer.encode(TEXT)[: model.config.context]
     with np.errstate(all="ignore"):
@@ -241,18 +226,17 @@ def read_peft(folder: Path, rng: random.Random) -> None:
 
 
 def read_bert(folder: Path, rng: random.Random) -> None:
-    found = BERT_FOLDER.read(folder)
+    found = huggingface.read(folder)
     model = found.model
     ids = found.tokenizer.encode(TEXT)[: model.config.context]
     with np.errstate(all="ignore"):
         model.hidden(ids[None])
     if rng.random() < 0.1:
-        BERT_FOLDER.write(found, folder / "again")
+        huggingface.write(found, folder / "again")
 
 
 def read_encoder(folder: Path, rng: random.Random) -> None:
-    reader = format_of(folder)
-    found = reader.read(str(folder))
+    found = huggingface.read(folder)
     config, model = getattr(found.model.config, "encoder", found.model.config), found.model
     ids = found.tokenizer.encode(TEXT)[None, : config.context]
     with np.errstate(all="ignore"):
@@ -261,7 +245,7 @@ def read_encoder(folder: Path, rng: random.Random) -> None:
         else:
             model.hidden(ids)
     if rng.random() < 0.1:
-        reader.write(found, folder / "again", None)
+        huggingface.write(found, folder / "again")
 
 
 def read_images(folder: Path, rng: random.Random) -> None:
@@ -292,13 +276,11 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "vocabulary": read_vocabulary,
     "tokenizer-gpt2": read_tokenizer,
     "tokenizer-hugging-face": read_tokenizer,
-    "tokenizer-model": read_sentencepieces,
-    "tokenizer-unigram": read_sentencepieces,
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
-    "hugging-face": partial(read_hugging_face, format=GPT2),
-    "hugging-face-llama": partial(read_hugging_face, format=LLAMA),
-    "hugging-face-mamba": partial(read_hugging_face, format=MAMBA),
+    "hugging-face": read_hugging_face,
+    "hugging-face-llama": read_hugging_face,
+    "hugging-face-mamba": read_hugging_face,
     "hugging-face-bert": read_bert,
     "hugging-face-encoders": read_encoder,
     "hugging-face-variants": read_hugging_face,

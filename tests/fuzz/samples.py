@@ -2,27 +2,22 @@
 
 import gzip
 import json
-import tempfile
-from base64 import b64decode
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from other_programs import family_folder
 from published import old_files
 from safetensors.numpy import load_file, save_file
 
 from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.data.masking import Masking
 from minillm.data.passages import Passages
+from minillm.formats import huggingface
 from minillm.formats.arpa import write_arpa
-from minillm.formats.bert import BERT_FOLDER
+from minillm.formats.encoders import LAYOUTS
 from minillm.formats.format import Contents
 from minillm.formats.gguf import export_gguf
-from minillm.formats.gpt2 import GPT2
-from minillm.formats.llama import LLAMA
-from minillm.formats.mamba import MAMBA
 from minillm.formats.peft import write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
@@ -41,7 +36,6 @@ from minillm.text import (
     Characters,
     ChatTemplate,
     build_vocabulary,
-    load_tokenizer,
     tokenizer_files,
     word_pieces,
 )
@@ -66,17 +60,6 @@ def write_samples(root: Path) -> None:
     """A folder of samples for each reader; a reader's samples are its subfolders."""
     for write in (_runs, _models, _texts):
         write(root)
-
-
-def _sentencepiece_files():
-    """The files of SentencePiece's tokens, by the names of readers."""
-    vectors = Path(__file__).parents[1] / "text" / "sentencepiece_vectors.json"
-    data = b64decode(json.loads(vectors.read_text())["models"]["unigram with a table"]["model"])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.model"
-        path.write_bytes(data)
-        files = tokenizer_files(load_tokenizer(path))
-    return {"tokenizer-model": {"tokenizer.model": data}, "tokenizer-unigram": files}
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -303,9 +286,6 @@ def _texts(root: Path) -> None:
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, old_files(PAIRS_OF_BYTES)[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
-    for name, files in _sentencepiece_files().items():
-        for file, data in files.items():
-            _write(root / name / "small" / file, data)
     files = tokenizer_files(PIECES)
     _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
     for file, data in (old_files(PIECES) | {"tokenizer_config.json": b"{}"}).items():
@@ -313,7 +293,7 @@ def _texts(root: Path) -> None:
     model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
     (root / "hugging-face").mkdir()
     for name in ("pairs", "in-two-files"):
-        GPT2.write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
+        huggingface.write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
     _in_two_files(root / "hugging-face" / "in-two-files")
     (root / "hugging-face-llama").mkdir()
     for name, scaling in (("plain", None), ("scaled", (8.0, 1.0, 4.0, 6.0))):
@@ -321,10 +301,10 @@ def _texts(root: Path) -> None:
             len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
         )
         llama = Llama(llama_config, np.random.default_rng(0))
-        LLAMA.write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
+        huggingface.write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
     mamba = Mamba(MambaConfig(len(PAIRS_OF_BYTES), 2, 4, state=2), np.random.default_rng(0))
     (root / "hugging-face-mamba").mkdir()
-    MAMBA.write(Contents(mamba, PAIRS_OF_BYTES), root / "hugging-face-mamba" / "plain")
+    huggingface.write(Contents(mamba, PAIRS_OF_BYTES), root / "hugging-face-mamba" / "plain")
     llama_config = LlamaConfig(len(PAIRS_OF_BYTES), 8, 1, 2, 1, 32, 32)
     for kind in ("F32", "Q4_1", "Q8_0"):
         llama = Llama(llama_config, np.random.default_rng(0))
@@ -348,7 +328,7 @@ def _texts(root: Path) -> None:
         config = VariantConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
         variant = Variant(config, np.random.default_rng(0))
         contents = Contents(variant, PAIRS_OF_BYTES)
-        family_folder(family).write(contents, root / "hugging-face-variants" / family)
+        huggingface.write(contents, root / "hugging-face-variants" / family)
         (root / "gguf-variants" / family).mkdir(parents=True)
         file = root / "gguf-variants" / family / "model.gguf"
         export_gguf(variant, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
@@ -357,21 +337,21 @@ def _texts(root: Path) -> None:
     for family, changes in encoders.FAMILIES.items():
         given = {"family": family, "padding": 1, "segments": 1, "masked_words": False}
         encoder = encoders.EncoderConfig(**sizes, **given, embedding=3 if changes.narrow else None)
-        folder = family_folder(family)
-        head = folder.classifier.activation
+        layout = next(one for one in LAYOUTS if one.family == family)
+        head = layout.classifier.activation
         config = FineTunedConfig("encoder", encoder, 2, pooling="first", head=head)
         classifier = FineTuned(config, np.random.default_rng(0))
         contents = Contents(classifier, PIECES, facts={"labels": ["a", "b"]})
-        folder.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
+        huggingface.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
         words = replace(encoder, masked_words=changes.masked_words, pooler=True)
         contents = Contents(encoders.Encoder(words, np.random.default_rng(0)), PIECES)
-        folder.write(contents, root / "hugging-face-encoders" / family)
+        huggingface.write(contents, root / "hugging-face-encoders" / family)
     bert = root / "hugging-face-bert"
     bert.mkdir()
     for name, sentences in (("words", Sentences()), ("sentences", Sentences("mean", True, 6))):
         config = BERTConfig(**sizes, masked_words=name == "words", pooler=True)
         model = BERT(config, np.random.default_rng(0))
-        BERT_FOLDER.write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
+        huggingface.write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
     _in_two_files(bert / "sentences")
     (bert / "words" / "tokenizer.json").unlink()
     _write(bert / "words" / "vocab.txt", old_files(PIECES)["vocab.txt"])

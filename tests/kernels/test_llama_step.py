@@ -55,7 +55,7 @@ def new(
         model = Llama(LlamaConfig(**sizes), rng, dtype=dtype)
     else:
         if FAMILIES[family].windows:
-            sizes["window"] = 4
+            sizes |= {"window": 4, "sinks": 3 * (family == "mistral")}
         every = {"global_every": 2, "unrotated_every": 2}
         model = Variant(VariantConfig(family=family, **sizes, **every), rng, dtype=dtype)
     for name, array in model.params.items():
@@ -286,6 +286,8 @@ SPOILT = {
     "no angles": changed(2, lambda cos: cos[:0]),
     "windows of fewer layers": changed(0, lambda weights: with_own(weights, windows=[])),
     "a window below 0": changed(0, lambda weights: with_own(weights, windows=[-1])),
+    "sinks of fewer layers": changed(0, lambda weights: with_own(weights, sinks=[])),
+    "sinks below 0": changed(0, lambda weights: with_own(weights, sinks=[-1])),
     "angles that are not there": changed(0, lambda weights: with_own(weights, tables=[1])),
     "angles below -1": changed(0, lambda weights: with_own(weights, tables=[-2])),
     "a layer less": changed(4, lambda past: past[:-2]),

@@ -18,6 +18,7 @@ def reference(dcontext, query, keys, values, mask):
     """context, log_sums and the gradients, one query at a time, in float64."""
     dtype = query.dtype
     lengths, causal, start, window = mask.lengths, mask.causal, mask.start, mask.window
+    sinks = mask.sinks
     dcontext, query, keys, values = (x.astype(np.float64) for x in (dcontext, query, keys, values))
     (B, N, T, D), group = query.shape, query.shape[1] // keys.shape[1]
     context, log_sums = np.zeros((B, N, T, values.shape[3])), np.zeros((B, N, T))
@@ -28,7 +29,8 @@ def reference(dcontext, query, keys, values, mask):
             last = max(0, min(last, start[b] + t + 1))
         if window is not None:
             first = max(0, start[b] + t + 1 - window)
-        seen = slice(first, last)
+        seen = np.arange(last)
+        seen = seen[(seen >= first) | (seen < sinks)]
         k, v, q = keys[b, m, seen], values[b, m, seen], query[b, n, t]
         scores = k @ q / np.sqrt(D)
         largest = scores.max(initial=-np.inf)
@@ -55,7 +57,7 @@ def both(twin, dcontext, *arguments):
     ]
 
 
-def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None):
+def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None, sinks=0):
     """dcontext and the arguments of the forward."""
 
     def normal(*shape):
@@ -64,7 +66,7 @@ def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None):
     N = M * group
     lengths, start = rng.integers(0, S + 1, B), rng.integers(-T, S + 1, B)
     arrays = normal(B, N, T, E), normal(B, N, T, D), normal(B, M, S, D), normal(B, M, S, E)
-    return [*arrays, Mask(causal, lengths, start, window)]
+    return [*arrays, Mask(causal, lengths, start, window, sinks)]
 
 
 def from_the_first(T):
@@ -90,12 +92,14 @@ def assert_close(ours, theirs, dtype):
     st.integers(1, 20),
     DTYPES,
     st.sampled_from([False, True, 1, 2, 5, 16, 33, 64, 100, 279, 280]),  # a number: the window
+    st.sampled_from([0, 1, 4, 20]),
     st.integers(0, 99),
 )
-def test_against_a_loop(twin, B, M, group, T, S, D, E, dtype, causal, seed):
+def test_against_a_loop(twin, B, M, group, T, S, D, E, dtype, causal, sinks, seed):
     window = causal if type(causal) is int else None
     rng = np.random.default_rng(seed)
-    arguments = case(rng, B, M, group, T, S, D, E, dtype, bool(causal), window)
+    sinks = sinks if window else 0
+    arguments = case(rng, B, M, group, T, S, D, E, dtype, bool(causal), window, sinks)
     assert_close(both(twin, *arguments), reference(*arguments), dtype)
 
 
@@ -170,11 +174,11 @@ def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(twin):
 
 
 @pytest.mark.parametrize("T", [1, 7])
-@pytest.mark.parametrize("window", [None, 3, 12])
-def test_prefill_and_steps_agree(twin, T, window):
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (3, 0), (12, 0), (3, 4), (1, 9)])
+def test_prefill_and_steps_agree(twin, T, window, sinks):
     """Queries one block after the other, each with its start, see what all see at once."""
     _, query, keys, values, _ = case(np.random.default_rng(0), 2, 2, 3, 21, 30, 8, 8, np.float64)
-    mask = Mask(True, np.full(2, 30), np.array([4, 9]), window)
+    mask = Mask(True, np.full(2, 30), np.array([4, 9]), window, sinks)
     whole = twin.scaled_attention_forward(query, keys, values, mask)[0]
     for t in range(0, 21, T):
         part = np.ascontiguousarray(query[:, :, t : t + T])
@@ -185,30 +189,34 @@ def test_prefill_and_steps_agree(twin, T, window):
 
 @pytest.mark.parametrize("T", [1, 5, 64, 150])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_keys_before_all_windows_are_not_read(twin, T, dtype):
+@pytest.mark.parametrize("sinks", [0, 4])
+def test_keys_before_all_windows_are_not_read(twin, T, dtype, sinks):
     """There the cache may be NaN, and the bits are those of a cache without these keys."""
     dcontext, query, keys, values, _ = case(np.random.default_rng(0), 1, 2, 3, T, 200, 9, 5, dtype)
     first = 200 - T - 20 + 1  # of the first query
+    hidden = np.arange(sinks, first)
     for x in (keys, values):
-        x[:, :, :first] = np.nan
-    mask, from_first = (
-        Mask(True, np.array([200 - n]), np.array([200 - T - n]), 20) for n in (0, first)
+        x[:, :, hidden] = np.nan
+    mask, without = (
+        Mask(True, np.array([200 - n]), np.array([200 - T - n]), 20, sinks)
+        for n in (0, len(hidden))
     )
     results = both(twin, dcontext, query, keys, values, mask)
-    expected = both(twin, dcontext, query, keys[:, :, first:], values[:, :, first:], from_first)
+    keys, values = (np.delete(x, hidden, axis=2) for x in (keys, values))
+    expected = both(twin, dcontext, query, keys, values, without)
     for dx in results[3:]:
-        assert not dx[:, :, :first].any()
+        assert not dx[:, :, hidden].any()
     for one, other in zip(results[:3], expected[:3], strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(results[3:], expected[3:], strict=True):
-        np.testing.assert_array_equal(one[:, :, first:], other)
+        np.testing.assert_array_equal(np.delete(one, hidden, axis=2), other)
 
 
-@pytest.mark.parametrize("window", [None, 17])
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (17, 0), (17, 4)])
 @pytest.mark.parametrize(("M", "group"), [(4, 1), (2, 3), (1, 5)])
-def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group, window):
+def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group, window, sinks):
     rng = np.random.default_rng(0)
-    arguments = case(rng, 3, M, group, 70, 90, 20, 30, np.float32, window=window)
+    arguments = case(rng, 3, M, group, 70, 90, 20, 30, np.float32, True, window, sinks)
     same_bits(both, twin, *arguments)
 
 

@@ -333,7 +333,9 @@ def attention_case(kind, rng, B, T, S, D, E, dtype):
         inputs.append(normal(D))
     if heads:
         window = int(rng.integers(1, S + T + 1)) if kind == "windowed" else None
-        inputs.append(Mask(kind != "scaled", lengths, rng.integers(-2, S + 1, B), window))
+        sinks = int(rng.integers(0, S + 1)) if kind == "windowed" else 0
+        start = rng.integers(-2, S + 1, B)
+        inputs.append(Mask(kind != "scaled", lengths, start, window, sinks))
     else:
         inputs.append(lengths)
     upstream = [normal(B, *heads, T, E)] + ([] if heads else [normal(B, T, S)])

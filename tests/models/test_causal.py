@@ -406,6 +406,20 @@ def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
     assert len(checked) == 2
 
 
+def test_a_block_of_ones_own_is_read_by_its_page():
+    """No kernel knows it, whatever the block that it inherits from says of itself."""
+
+    class Doubled(GPT):
+        def block(self, *inputs, **others):
+            y, backward = super().block(*inputs, **others)
+            return 2 * y, lambda dy: backward(2 * dy)
+
+    model, ids = Doubled(new("gpt").config, params=new("gpt").params), texts(2, 6)
+    check_model(model, (ids, ids))
+    logits, _ = model.forward(ids)
+    np.testing.assert_allclose(in_pieces(Reader(model), ids, [1, 2, 4]), logits, rtol=1e-9)
+
+
 @every_model
 def test_reading_keeps_nothing_for_a_backward(family, monkeypatch):
     """What a block would keep is freed before the next one: a long prompt needs no more memory."""

@@ -13,7 +13,7 @@ from minillm.look.measurements import read_gpt
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary import frequencies
-from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Llama3, Yarn
 from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
@@ -149,7 +149,7 @@ def test_only_distances_matter():
 def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, context):
     """Between the two limits, an angle lies between that of a short text and that of a long one."""
     unscaled = frequencies(64, 500000.0)
-    scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0, 0)
+    scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0)
     turns = context * unscaled / (2 * np.pi)
     fast, slow = turns >= low + more, turns <= low
     np.testing.assert_array_equal(scaled[fast], unscaled[fast])
@@ -178,10 +178,6 @@ def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, con
         ),
         ({"rope_scaling": 3.0}, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
         ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected the four numbers of Llama 3, found"),
-        (
-            {"rope_scaling": LongRope((1, 2), (1, 2), 9)},
-            "rope_scaling: short: expected 1 factors, found 2",
-        ),
         ({"rope_scaling": Yarn(2, 9), "rotary_base": 1}, "rope_scaling: base: expected above 1"),
     ],
 )

@@ -67,6 +67,19 @@ def test_a_window_ends_what_a_token_sees():
 
 
 @both_twins
+def test_sinks_stay_in_sight():
+    """All later tokens see the first two, and the third as far as the window carries it."""
+    model = new("mistral", window=2, sinks=2, layers=1, global_every=0, unrotated_every=0)
+    ids = np.array([[0, 1, 2, 3, 4, 0, 1, 2]])
+    expected = model.forward(ids)[0][0]
+    for changed, seen in [(0, range(8)), (1, range(1, 8)), (2, (2, 3)), (6, (6, 7))]:
+        other = ids.copy()
+        other[0, changed] += 1
+        differs = np.any(model.forward(other)[0][0] != expected, axis=-1)
+        assert np.flatnonzero(differs).tolist() == list(seen)
+
+
+@both_twins
 def test_without_rotation_only_the_set_of_earlier_tokens_counts():
     model = new("smollm3", layers=1, unrotated_every=1)
     last = model.forward(np.array([[0, 1, 2, 3], [2, 0, 1, 3]]))[0][:, -1]
@@ -102,6 +115,8 @@ def test_layers_of_gemma_have_their_own_angles():
         ({"family": "qwen4"}, "family: expected one of mistral, qwen2, .*; found 'qwen4'"),
         ({"family": "qwen2", "window": 3}, "window: expected None for qwen2, found 3"),
         ({"family": "mistral", "window": 0}, "window: expected 1 or more, found 0"),
+        ({"family": "mistral", "sinks": 4}, "sinks: expected 0 without a window, found 4"),
+        ({"family": "mistral", "window": 3, "sinks": -1}, "sinks: expected 0 or more, found -1"),
         ({"family": "gemma3", "local_base": 0.0}, "local_base: expected a finite number above 0"),
         ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
     ],

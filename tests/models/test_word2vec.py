@@ -593,7 +593,7 @@ def test_a_weight_is_changed_and_not_replaced():
     with pytest.raises(AttributeError, match="no setter"):
         model.params = {"vectors": new, "outputs": model.params["outputs"]}
     model.params["vectors"][:] = new
-    assert (model.matrices[0][:, : new.shape[1]] == 1).all()
+    assert (model._W_in[:, : new.shape[1]] == 1).all()
 
 
 def test_counts_of_another_kind_are_refused():

@@ -5,7 +5,7 @@ Run from the root, with transformers and PyTorch installed:
     python tests/ops/make_scaling_vectors.py
 
 Each entry of scaling_vectors.json has the width of a head, the base, the entries of a config.json,
-the number of tokens, and transformers' angles and factor of cos and sin.
+and transformers' angles and factor of cos and sin.
 """
 
 import json
@@ -15,12 +15,6 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 CONTEXT = 4096  # of all; it is divided by the original context where no factor is given
-
-
-def longrope(D, **others):
-    short = [round(1 + 0.03 * i, 2) for i in range(D // 2)]
-    long = [round(1.1**i, 3) for i in range(D // 2)]
-    return {"rope_type": "longrope", "short_factor": short, "long_factor": long, **others}
 
 
 def yarn(factor=4.0, original=1024, **others):
@@ -44,34 +38,27 @@ CASES = [
     (64, 1e6, yarn(beta_fast=16, beta_slow=0.5)),
     (64, 1e6, yarn(truncate=False)),
     (64, 1e6, yarn(attention_factor=1.5)),
-    (64, 1e6, yarn(mscale=1.0, mscale_all_dim=0.8)),
-    (64, 1e6, yarn(mscale=0.707)),
     (64, 1e6, yarn(factor=None)),
     (16, 1e4, yarn(factor=0.5)),
     (8, 100.0, yarn(original=8, beta_fast=1.5, beta_slow=1.2)),
     (4, 10.0, yarn(original=20000)),
-    (16, 1e4, longrope(16, original_max_position_embeddings=1024)),
-    (64, 1e4, longrope(64, original_max_position_embeddings=1024, factor=16.0)),
-    (64, 1e4, longrope(64, original_max_position_embeddings=1024, attention_factor=1.25)),
-    (16, 1e4, longrope(16, original_max_position_embeddings=4096)),
 ]
 
 
-def angles(D, base, entries, tokens):
+def angles(D, base, entries):
     config = LlamaConfig(
         hidden_size=2 * D,
         num_attention_heads=2,
         max_position_embeddings=CONTEXT,
         rope_parameters={"rope_theta": base, **entries},
     )
-    found, factor = ROPE_INIT_FUNCTIONS[entries["rope_type"]](config, "cpu", seq_len=tokens)
+    found, factor = ROPE_INIT_FUNCTIONS[entries["rope_type"]](config, "cpu")
     return {"angles": [float(str(x)) for x in found.numpy()], "factor": factor}
 
 
 vectors = [
-    {"D": D, "base": base, "entries": entries, "tokens": n, **angles(D, base, entries, n)}
+    {"D": D, "base": base, "entries": entries, **angles(D, base, entries)}
     for D, base, entries in CASES
-    for n in ((1024, 1025) if entries["rope_type"] == "longrope" else (1,))
 ]
 text = json.dumps({"context": CONTEXT, "vectors": vectors}, indent=None)
 Path(__file__).with_name("scaling_vectors.json").write_text(text + "\n")

@@ -1,6 +1,7 @@
 """Attention apart from its gradient: masked keys have no effect, and values by hand."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -321,16 +322,49 @@ def test_a_key_outside_all_windows_has_no_influence(kernels, rng, sizes, lengths
         assert not dx[np.broadcast_to(outside, dx.shape)].any()
 
 
-@given(rng=strategies.generators(), W=st.integers(1, 9), cuts=st.sets(st.integers(1, 11)))
-def test_a_text_read_in_parts_has_the_windows_of_the_whole_text(kernels, rng, W, cuts):
+@given(**WINDOWS, sinks=st.integers(1, 4))
+def test_sinks_are_attention_to_the_first_keys_and_the_window(
+    kernels, rng, sizes, lengths, cached, sinks
+):
+    """Rows whose window has left the sinks behind: as with the keys between them taken out."""
+    T, S, W = sizes.values()
+    between, S = 3, sinks + 3 + W + T + S
+    start = np.full(3, sinks + between + W - 1)  # of the first query: S is behind the last one
+    q, dy = rng.standard_normal((2, 3, 4, 1, 5))
+    k, v = rng.standard_normal((2, 3, 2, S, 5))
+    hidden = np.arange(sinks, sinks + between)
+    with use_kernels(kernels):
+        mask = ops.Mask(True, None, start, W, sinks)
+        y, backward = ops.scaled_dot_product_attention(q, k, v, mask=mask)
+        dq, *dkv = backward(dy)
+        shorter = [np.delete(x, hidden, axis=2)[:, :, : sinks + W] for x in (k, v)]
+        alone, alone_backward = ops.scaled_dot_product_attention(q, *shorter)
+        dq_alone, *dkv_alone = alone_backward(dy)
+    np.testing.assert_allclose(y, alone, 1e-12, 1e-12)
+    np.testing.assert_allclose(dq, dq_alone, 1e-12, 1e-12)
+    for dx, dx_alone in zip(dkv, dkv_alone, strict=True):
+        assert not dx[:, :, hidden].any()
+        kept = np.delete(dx, hidden, axis=2)
+        np.testing.assert_allclose(kept[:, :, : sinks + W], dx_alone, 1e-12, 1e-12)
+        assert not kept[:, :, sinks + W :].any()
+
+
+@given(
+    rng=strategies.generators(),
+    W=st.integers(1, 9),
+    sinks=st.integers(0, 5),
+    cuts=st.sets(st.integers(1, 11)),
+)
+def test_a_text_read_in_parts_has_the_windows_of_the_whole_text(kernels, rng, W, sinks, cuts):
     """Each part with its start, as a cache has it."""
     q, k, v = rng.standard_normal((3, 2, 3, 12, 4))
     ends = [*sorted(cuts), 12]
     with use_kernels(kernels):
-        whole, _ = ops.scaled_dot_product_attention(q, k, v, mask=ops.Mask(True, window=W))
+        mask = ops.Mask(True, window=W, sinks=sinks)
+        whole, _ = ops.scaled_dot_product_attention(q, k, v, mask=mask)
         for first, last in zip([0, *ends], ends, strict=False):
-            mask = ops.Mask(True, start=np.full(2, first), window=W)
-            part, _ = ops.scaled_dot_product_attention(q[:, :, first:last], k, v, mask=mask)
+            from_first = replace(mask, start=np.full(2, first))
+            part, _ = ops.scaled_dot_product_attention(q[:, :, first:last], k, v, mask=from_first)
             np.testing.assert_allclose(part, whole[:, :, first:last], 1e-12, 1e-12)
 
 

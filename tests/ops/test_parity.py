@@ -151,19 +151,23 @@ def test_copying(kernels, sizes, rng):
     data=st.data(),
 )
 def test_scaled_dot_product_attention(kernels, sizes, rng, data):
-    """Grouped heads, causal from each row's own position, with and without a window."""
+    """Grouped heads, causal from each row's own position, with and without a window and sinks."""
     B, M, G, T, S, D = sizes.values()
     q, dy = rng.standard_normal((2, B, M * G, T, D))
     k, v = rng.standard_normal((2, B, M, S, D))
     lengths = data.draw(strategies.lengths(B, S, shortest=1))
     start = rng.integers(0, S, B)
-    window = None
+    window, sinks = None, 0
     if data.draw(st.booleans()):
-        lengths[:], window = S, data.draw(st.integers(T, S + T))  # no query is without a key
-    theirs = torch_reference.scaled_dot_product_attention(q, k, v, lengths, start, dy, window)
+        sinks = data.draw(st.integers(0, 3))
+        # No query is without a key.
+        lengths[:], window = S, data.draw(st.integers(1 if sinks else T, S + T))
+    theirs = torch_reference.scaled_dot_product_attention(
+        q, k, v, lengths, start, dy, window, sinks
+    )
     with use_kernels(kernels):
         y, backward = ops.scaled_dot_product_attention(
-            q, k, v, mask=ops.Mask(True, lengths, start, window)
+            q, k, v, mask=ops.Mask(True, lengths, start, window, sinks)
         )
         assert_close(y, theirs[0])
         assert_close(backward(dy), theirs[1])

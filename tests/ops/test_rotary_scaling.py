@@ -17,7 +17,6 @@ from minillm.ops.rotary_scaling import (
     SCALINGS,
     Linear,
     Llama3,
-    LongRope,
     Yarn,
     class_of,
     yarn_attention_factor,
@@ -32,7 +31,7 @@ def test_against_transformers(vector):
     given = {"rope_theta": vector["base"], **vector["entries"]}
     values = {"max_position_embeddings": THEIRS["context"], "rope_parameters": given}
     base, scaling = read_angles(Entries("config.json", values))
-    found = scaling.frequencies(vector["D"], base, vector["tokens"])
+    found = scaling.frequencies(vector["D"], base)
     np.testing.assert_allclose(found, vector["angles"], rtol=1e-6)
     assert scaling.attention_factor == pytest.approx(vector["factor"], rel=1e-9)
 
@@ -42,28 +41,23 @@ CONTEXTS = st.integers(16, 100_000)
 
 
 @st.composite
-def scalings(draw, pairs):
+def scalings(draw):
     kind, s, L = draw(st.sampled_from(SCALINGS)), draw(FACTORS), draw(CONTEXTS)
     if kind is Linear:
         return Linear(s)
     low, more = draw(st.floats(0.25, 4)), draw(st.floats(0.5, 30))
     if kind is Llama3:
         return Llama3(s, low, low + more, L)
-    if kind is Yarn:
-        return Yarn(s, L, low + more, low, draw(st.booleans()))
-    divisors = st.lists(st.floats(1, 64), min_size=pairs, max_size=pairs)
-    return LongRope(tuple(draw(divisors)), tuple(draw(divisors)), L, draw(st.floats(1, 2)))
+    return Yarn(s, L, low + more, low, draw(st.booleans()))
 
 
-@given(st.data(), st.integers(1, 33), st.sampled_from([10.0, 1e4, 5e5]), st.integers(1, 200_000))
-def test_no_pair_turns_faster_than_without(data, pairs, base, tokens):
+@given(scalings(), st.integers(1, 33), st.sampled_from([10.0, 1e4, 5e5]))
+def test_no_pair_turns_faster_than_without(scaling, pairs, base):
     """Nor slower than after a division by the factor."""
-    scaling = data.draw(scalings(pairs))
-    theta, scaled = frequencies(2 * pairs, base), scaling.frequencies(2 * pairs, base, tokens)
-    factor = 64 if isinstance(scaling, LongRope) else scaling.factor
+    theta, scaled = frequencies(2 * pairs, base), scaling.frequencies(2 * pairs, base)
     assert scaled.shape == theta.shape
     assert np.all(scaled <= theta * (1 + 1e-12))
-    assert np.all(scaled >= theta / factor * (1 - 1e-12))
+    assert np.all(scaled >= theta / scaling.factor * (1 - 1e-12))
 
 
 @given(FACTORS, st.integers(1, 33), CONTEXTS, st.floats(0.25, 4), st.floats(1, 30))
@@ -76,7 +70,7 @@ def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
         (Llama3(factor, low, low + more, L), 1),
         (Yarn(factor, L, low + more, low), base ** (2 / D)),
     ):
-        scaled = scaling.frequencies(D, base, 1)
+        scaled = scaling.frequencies(D, base)
         fast = turns >= (low + more) * beside * (1 + 1e-9)
         slow = turns <= low / beside * (1 - 1e-9)
         np.testing.assert_allclose(scaled[fast], theta[fast], rtol=1e-12)
@@ -86,9 +80,9 @@ def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
 @given(st.data(), st.integers(1, 9), st.sampled_from([10.0, 1e4]))
 def test_a_factor_of_one_changes_nothing(data, pairs, base):
     L = data.draw(CONTEXTS)
-    for scaling in (Linear(1), Llama3(1, 1, 4, L), Yarn(1, L), LongRope(*[(1,) * pairs] * 2, L)):
+    for scaling in (Linear(1), Llama3(1, 1, 4, L), Yarn(1, L)):
         np.testing.assert_allclose(
-            scaling.frequencies(2 * pairs, base, 7), frequencies(2 * pairs, base), rtol=1e-12
+            scaling.frequencies(2 * pairs, base), frequencies(2 * pairs, base), rtol=1e-12
         )
         assert scaling.attention_factor == 1
 
@@ -97,35 +91,16 @@ def test_a_factor_of_one_changes_nothing(data, pairs, base):
 def test_the_factor_of_cos_and_sin_is_squared_in_the_scores(kernels, rng, m):
     q, k = rng.standard_normal((2, 1, 2, 5, 6))
     positions = np.arange(5)[None]
-    ones = (1.0,) * 3
     products = []
     for factor in (1.0, m):
-        scaling = LongRope(ones, ones, 9.0, factor)
+        scaling = Yarn(1.0, 9.0, attention_factor=factor)
         (q_, _), (k_, _) = (ops.rotary(x, positions, 50.0, scaling) for x in (q, k))
         products.append(q_ @ k_.mT)
     np.testing.assert_allclose(products[1], m**2 * products[0], rtol=1e-9, atol=1e-12)
 
 
-@given(strategies.generators(), st.integers(1, 8), st.integers(0, 9))
-def test_each_row_has_the_factors_of_its_own_length(kernels, rng, T, L):
-    """The last position of a row is its last token."""
-    scaling = LongRope((1.0, 1.5), (2.0, 9.0), L + 0.5, 1.1)
-    x, first = rng.standard_normal((3, 2, T, 4)), rng.integers(0, 9, (3, 1))
-    positions = first + np.arange(T)
-    y, backward = ops.rotary(x, positions, 100.0, scaling)
-    dx = backward(y)
-    for row in range(3):
-        divisors = scaling.long if positions[row, -1] + 1 > L + 0.5 else scaling.short
-        fixed = LongRope(divisors, divisors, 1.0, 1.1)
-        part = slice(row, row + 1)
-        alone, alone_backward = ops.rotary(x[part], positions[part], 100.0, fixed)
-        np.testing.assert_array_equal(y[part], alone)
-        np.testing.assert_array_equal(dx[part], alone_backward(alone))
-
-
-@given(st.data(), st.integers(1, 5))
-def test_fields_tell_the_class(data, pairs):
-    scaling = data.draw(scalings(pairs))
+@given(scalings())
+def test_fields_tell_the_class(scaling):
     values = {entry.name: getattr(scaling, entry.name) for entry in fields(scaling)}
     assert class_of(values) is type(scaling)
     assert class_of(values)(**values) == scaling
@@ -146,15 +121,7 @@ def test_of_damaged_fields_the_class_is_linear():
         (lambda: Yarn(2, 9, 1, 2), "beta_fast: expected 2 or more, found 1"),
         (lambda: Yarn(2, 9, attention_factor=0), "attention_factor: expected a number from 1e-9"),
         (lambda: Llama3(2, 4, 4, 9), "high_frequency_factor: expected more than 4, found 4"),
-        (
-            lambda: LongRope((1, np.nan), (1, 1), 9),
-            "short: expected a number from 1e-9 to 1e9, found",
-        ),
-        (lambda: Yarn(2, 9).frequencies(4, 1.0, 1), "base: expected above 1 with YaRN, found 1.0"),
-        (
-            lambda: LongRope((1, 1), (1,), 9).frequencies(4, 9.0, 1),
-            "long: expected 2 factors, found 1",
-        ),
+        (lambda: Yarn(2, 9).frequencies(4, 1.0), "base: expected above 1 with YaRN, found 1.0"),
     ],
 )
 def test_what_is_no_scaling(make, message):
@@ -162,14 +129,7 @@ def test_what_is_no_scaling(make, message):
         make()
 
 
-def test_other_objects_are_refused():
-    x, positions = np.zeros((1, 1, 2, 4)), np.zeros((1, 2), int)
-    with pytest.raises(TypeError, match="rotary: scaling: expected a scaling of the angles, found"):
-        ops.rotary(x, positions, 9.0, (8.0, 1.0, 4.0, 9.0))
-
-
 def test_the_attention_factor_of_yarn_by_hand():
     assert yarn_attention_factor(np.e) == pytest.approx(1.1)
-    assert yarn_attention_factor(np.e, 0.5) == pytest.approx(1.05)
     assert yarn_attention_factor(0.5) == 1
     assert Yarn(np.e, 9).attention_factor == pytest.approx(1.1)

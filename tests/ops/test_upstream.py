@@ -75,7 +75,8 @@ def test_a_shape_that_the_caller_sets_changes_nothing_here(kernels):
             upstream = upstream_of(outputs, rng)
             expected = backward(*upstream)
             for array in (*args, *tuple_of(outputs)):
-                set_shape(array, array.shape[::-1])
+                if isinstance(array, np.ndarray):
+                    set_shape(array, array.shape[::-1])
             for one, other in zip(backward(*upstream), expected, strict=True):
                 np.testing.assert_array_equal(one, other)
 

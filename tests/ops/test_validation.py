@@ -7,7 +7,6 @@ import pytest
 
 from minillm import kernels_info, ops, use_kernels
 from minillm.ops.gradient_cases import CASES
-from minillm.ops.recurrence import CELLS
 
 from .test_properties import case_of, is_float, tuple_of, upstream_of
 
@@ -59,7 +58,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1, 2, 3])),
             ValueError,
-            r"lstm: lengths: expected shape \(2,\), found \(3,\)",
+            r"lstm: lengths: expected shape \(B = 2\), found \(3,\)",
         ),
         (
             lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1.0, 2.0])),
@@ -114,7 +113,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.add_norm(x, x[:1], np.ones(4, np.float32), np.ones(4, np.float32)),
             ValueError,
-            r"add_norm: h: expected \(2, 3, 4\), the shape of x, found \(1, 3, 4\)",
+            r"add_norm: h: expected shape \(2, 3, D = 4\), found \(1, 3, 4\)",
         ),
         (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
@@ -138,6 +137,16 @@ def test_the_message_names_the_argument(kernels, call, error, message):
         call()
 
 
+def arguments_of(name):
+    """The declared arguments of a case's op."""
+    op = getattr(ops, name)
+    return op.declaration.arguments if hasattr(op, "declaration") else []
+
+
+def integers_of(name):
+    return [a.name for a in arguments_of(name) if "i" in a.axes]
+
+
 def wrong_arrays(a):
     for dtype in (np.float16, np.int64, object, a.dtype.newbyteorder()):
         yield a.astype(dtype)
@@ -152,16 +161,19 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
     """Lists, matrices, masked arrays, objects, None, another byte order: a line that names it."""
     op, args = case_of(name, np.random.default_rng(0))
     names = list(inspect.signature(op).parameters)
-    optional = {("linear", "b"), ("multiplicative_attention", "W"), ("additive_attention", "W_k")}
-    optional |= {("cross_entropy", "class_weights"), ("add_norm", "h"), ("add_norm", "bias")}
+    optional = {a.name for a in arguments_of(name) if a.optional}
     first = next(k for k, a in enumerate(args) if is_float(a))  # all others have its dtype
     with use_kernels(kernels):
         for k, a in enumerate(args):
             if not is_float(a):
                 continue
             wrongs = [*wrong_arrays(a), *([] if k == first else [a.astype(np.float32)])]
-            for wrong in [*wrongs, *([] if (name, names[k]) in optional else [None])]:
-                if (name, names[k]) in IDS and isinstance(wrong, np.ndarray) and wrong.dtype == int:
+            for wrong in [*wrongs, *([] if names[k] in optional else [None])]:
+                if (
+                    names[k] in integers_of(name)
+                    and isinstance(wrong, np.ndarray)
+                    and wrong.dtype == int
+                ):
                     continue
                 with pytest.raises(TypeError, match=f"^{name}: {names[k]}: expected "):
                     op(*args[:k], wrong, *args[k + 1 :])
@@ -215,45 +227,19 @@ def test_arrays_without_axes_or_numbers_are_computed_or_refused_on_both_twins_al
                 assert not isinstance(results, str) or results.startswith(f"{name}: ")
 
 
-IDS = {(cell, "x") for cell in CELLS}  # floats or ids
-
-INTEGERS = {  # by the case, the arguments that are integers
-    "embedding": ["ids"],
-    "cross_entropy": ["targets"],
-    "copied_probability": ["source", "targets"],
-    "pointer_cross_entropy": ["targets"],
-    "coverage": ["lengths"],
-    "rotary": ["positions"],
-    **{cell: ["x", "lengths"] for cell in CELLS},
-    "linear_recurrence": ["lengths"],
-    "additive_attention": ["lengths"],
-    "multiplicative_attention": ["lengths"],
-    "scaled_dot_product_attention": ["lengths", "start"],
-    "biased_attention": ["lengths"],
-    "attention_flow": ["lengths", "question_lengths"],
-    "reverse": ["lengths"],
-    "mean_pool": ["lengths"],
-    "max_pool": ["lengths"],
-}
+INTEGERS = [name for name in CASES if integers_of(name)]
 
 
 def integer_case(name, rng):
     """-> the op, its arguments by name, with all integers that it takes."""
     op = getattr(ops, name)
-    if name == "embedding":
-        arguments = {"ids": rng.integers(0, 6, (3, 5)), "E": rng.standard_normal((6, 3))}
-    elif name == "cross_entropy":
-        arguments = {
-            "logits": rng.standard_normal((3, 4, 5)),
-            "targets": rng.integers(0, 5, (3, 4)),
-            "mask": np.arange(12).reshape(3, 4) % 3 > 0,
-        }
-    else:
-        arguments = dict(zip(inspect.signature(op).parameters, case_of(name, rng)[1], strict=False))
-    if name in CELLS:
+    arguments = dict(zip(inspect.signature(op).parameters, case_of(name, rng)[1], strict=False))
+    if "x" in integers_of(name):
         arguments["x"] = rng.integers(0, len(arguments["W_x"]), arguments["x"].shape[:2])
     if name == "scaled_dot_product_attention":
-        arguments |= {"causal": True, "start": rng.integers(0, 3, 3)}
+        arguments |= {"causal": True, "start": rng.integers(0, 3, 3), "mask": None}
+    if name == "cross_entropy":
+        arguments["mask"] = rng.random(arguments["targets"].shape) < 0.5
     return op, arguments
 
 
@@ -267,7 +253,7 @@ def test_integers_of_any_type_byte_order_and_strides(name, kernels):
         expected = (*tuple_of(outputs), *tuple_of(backward(*upstream)))
         for dtype in ("i1", "u1", ">i2", "<u2", "i4", "u4", ">i8", "<i8", "u8"):
             changed = dict(arguments)
-            for key in INTEGERS[name]:
+            for key in integers_of(name):
                 changed[key] = np.repeat(arguments[key], 2, axis=-1)[..., ::2].astype(dtype)
                 changed[key] = np.asarray(changed[key], order="F")[::-1][::-1]
             others, other_backward = op(**changed)
@@ -284,9 +270,9 @@ def test_what_the_caller_writes_into_integers_afterwards_changes_nothing(name, k
         outputs, backward = op(**arguments)
         upstream = upstream_of(outputs, rng)
         expected = tuple_of(backward(*upstream))
-        for key in INTEGERS[name]:
+        for key in integers_of(name):
             arguments[key][...] = 10**9
-        if "mask" in arguments:
+        if arguments.get("mask") is not None:
             arguments["mask"][...] = True
         for one, other in zip(tuple_of(backward(*upstream)), expected, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -296,7 +282,7 @@ def test_what_the_caller_writes_into_integers_afterwards_changes_nothing(name, k
 @pytest.mark.parametrize("wrong", [-1, 2**63 + 1, 2**53])
 def test_integers_out_of_range_are_refused(name, kernels, wrong):
     op, arguments = integer_case(name, np.random.default_rng(0))
-    for key in INTEGERS[name]:
+    for key in integers_of(name):
         integers = arguments[key].astype(np.int64 if wrong < 0 else np.uint64)
         integers.flat[-1] = wrong
         with (
@@ -309,10 +295,10 @@ def test_integers_out_of_range_are_refused(name, kernels, wrong):
 @pytest.mark.parametrize("name", INTEGERS)
 def test_what_is_no_integer_array_is_refused(name, kernels):
     op, arguments = integer_case(name, np.random.default_rng(0))
-    for key in INTEGERS[name]:
+    for key in integers_of(name):
         a = arguments[key]
         wrongs = [a.tolist(), np.ma.masked_array(a, a > 0), a > 0, a.astype(object), "1"]
-        if key not in ("lengths", "question_lengths", "start"):
+        if not next(a.optional for a in arguments_of(name) if a.name == key):
             wrongs.append(None)
         if key != "x":  # which may be floats
             wrongs.append(a.astype(float))
@@ -330,7 +316,7 @@ def masked(*fields, **named):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ops.dropout(x, None, None), "dropout: rate: expected a number, found NoneType"),
+        (lambda: ops.dropout(x, None, 7), "dropout: rate: expected a number, found NoneType"),
         (lambda: ops.dropout(x, 0.1, 7), "dropout: rng: expected a NumPy Generator, found int"),
         (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], None), "layer_norm: eps: expected a number"),
         (lambda: ops.rms_norm(x, x[0, 0], "1"), "rms_norm: eps: expected a number, found str"),
@@ -370,7 +356,7 @@ def test_other_arguments_of_a_wrong_type(call, message):
     [
         (
             lambda: ops.rotary(x[None, ..., :3], ids[:1, [0, 0, 0]]),
-            r"rotary: x: expected an even D, found shape \(1, 2, 3, 3\)",
+            r"rotary: x: expected shape \(B = 1, N = 2, T = 3, 2P > 0\), found \(1, 2, 3, 3\)",
         ),
         (lambda: ops.rotary(x[None], ids[:1, [0, 0, 0]], 0), "rotary: base: expected above 0"),
         (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0"),
@@ -394,7 +380,7 @@ def test_other_arguments_of_a_wrong_type(call, message):
         ),
         (
             lambda: ops.copied_probability(x, ids[:, [0, 0, 0]], ids[:, [0, 0, 0]]),
-            r"copied_probability: source: expected shape \(2, 4\), found \(2, 3\)",
+            r"copied_probability: source: expected shape \(B = 2, S = 4\), found \(2, 3\)",
         ),
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
@@ -407,6 +393,14 @@ def test_other_arguments_of_a_wrong_type(call, message):
         (
             lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, True, mask=ops.Mask()),
             "scaled_dot_product_attention: mask: expected None with causal, lengths or start",
+        ),
+        (
+            masked(True, sinks=2),
+            "scaled_dot_product_attention: sinks: expected 0 without a window, found 2",
+        ),
+        (
+            masked(True, window=2, sinks=-1),
+            "scaled_dot_product_attention: sinks: expected 1 or more, found -1",
         ),
         (
             masked(window=3),

@@ -7,7 +7,7 @@ import pytest
 
 from minillm.errors import InputError
 from minillm.models.llama import LlamaConfig
-from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.runs.config import config_of
 from minillm.runs.kinds.causal import LLAMA
 
@@ -26,7 +26,6 @@ def read(values):
         Llama3(8.0, 1.0, 4.0, 16.0),
         Yarn(4.0, 9.0),
         Yarn(4.0, 9.0, 16.0, 0.5, False, 1.25),
-        LongRope((1, 1, 1.5), (1, 2, 3.5), 9.0, 1.1),
     ],
 )
 def test_a_scaling_comes_back_from_json(scaling):
@@ -47,7 +46,6 @@ def test_four_numbers_of_older_runs_are_llama_3():
         ({"factor": "a"}, "rope_scaling: factor: expected a number"),
         ({"factor": -1.0}, "rope_scaling: factor: expected a number from 1e-9 to 1e9, found -1.0"),
         ({"more": 1.0}, "rope_scaling: more: there is no such setting"),
-        (asdict(LongRope((1, 1), (1, 1), 9.0)), "rope_scaling: short: expected 3 factors, found 2"),
     ],
 )
 def test_a_damaged_scaling_is_one_line(damaged, message):

@@ -2,7 +2,6 @@
 
 import base64
 import struct
-import threading
 
 import numpy as np
 import pytest
@@ -115,27 +114,6 @@ def test_an_encoder_writes_no_text(encoder):
         assert server.ask({"model": "run"}, path)[0] == 404
     assert server.ask(None, "/v1/models/run", "GET")[0] == 200
     assert server.ask(None, "/", "GET")[0] == 404
-
-
-def test_a_client_that_leaves_ends_the_work(encoder, monkeypatch):
-    server, _ = encoder
-    begun, ended, embedder = threading.Event(), [], server.server.embedder
-
-    def slow(rows):
-        begun.set()
-        ended.append(len(rows))
-        left.wait(30)
-        return embedder.vectors(rows)
-
-    left = threading.Event()
-    monkeypatch.setattr(app, "LOOK", 0.02)
-    monkeypatch.setattr(server.server, "embedder", embedder._replace(vectors=slow))
-    with server.post({"model": "run", "input": ["a"] * 2048}, PATH):
-        assert begun.wait(30)
-    threading.Event().wait(0.2)  # the server looks
-    left.set()
-    vectors(server, "a")
-    assert ended == [32, 1]
 
 
 def test_the_verb_serves_an_encoder(folder, capsys, monkeypatch):

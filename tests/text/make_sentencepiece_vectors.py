@@ -2,17 +2,17 @@
 
     python tests/text/make_sentencepiece_vectors.py
 
-The models are trained here: byte pairs with byte tokens, as in Llama 2 and in Gemma, and unigram
-models, one of them with a table of replacements.
+The models are trained here: byte pairs with byte tokens, as in Llama 2 and in Gemma.  The file has
+their tokens with scores and types, as a GGUF file has them.
 """
 
 import json
 import tempfile
-from base64 import b64encode
 from pathlib import Path
 
 import sentencepiece
 
+NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # types of tokens
 FILE = Path(__file__).with_name("sentencepiece_vectors.json")
 CORPUS = (
     "She sells sea shells by the sea shore; the shells that she sells are sea shells, I'm sure.",
@@ -44,39 +44,20 @@ MODELS = {
         "pad_id": 0,
         "unk_id": 3,
     },
-    "pairs without bytes": {"model_type": "bpe"},
-    "unigram": {"model_type": "unigram"},
-    "unigram with a table": {"model_type": "unigram", "byte_fallback": True, "table": True},
-}
-RULES = {
-    "\ufb01": "fi",
-    "Ａ": "A",
-    "\u00a0": " ",
-    "e\u0301": "é",
-    "\u0301": "",
-    "\t": " ",
-    "A": "a",
 }
 
 
 def model(folder, name, options):
     """A trained model, as the bytes of its file."""
     (folder / "corpus.txt").write_text("\n".join(CORPUS * 3))
-    tabled = options.pop("table", False)
-    rules = "".join(
-        f"{' '.join(f'{ord(c):X}' for c in a)}\t{' '.join(f'{ord(c):X}' for c in b)}\n"
-        for a, b in RULES.items()
-    )
-    (folder / "rules.tsv").write_text(rules)
-    table = {"normalization_rule_tsv": str(folder / "rules.tsv")}
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "corpus.txt"),
         model_prefix=str(folder / "model"),
-        vocab_size=340 if options.get("byte_fallback") else 100,
+        vocab_size=340,
         hard_vocab_limit=False,
         character_coverage=0.98,
         minloglevel=2,
-        **(table if tabled else {"normalization_rule_name": "identity"}),
+        normalization_rule_name="identity",
         **options,
     )
     return (folder / "model.model").read_bytes()
@@ -90,7 +71,17 @@ def main():
             data = model(Path(folder), name, dict(options))
         library = sentencepiece.SentencePieceProcessor(model_proto=data)
         ids = [library.encode(text) for text in TEXTS]
-        found[name] = {"model": b64encode(data).decode(), "ids": ids}
+        numbers = range(library.get_piece_size())
+        kinds = {UNKNOWN: library.is_unknown, CONTROL: library.is_control, BYTE: library.is_byte}
+        found[name] = {
+            "texts": [library.id_to_piece(n) for n in numbers],
+            "scores": [library.get_score(n) for n in numbers],
+            "types": [
+                next((k for k, is_one in kinds.items() if is_one(n)), NORMAL) for n in numbers
+            ],
+            "prefix": options.get("add_dummy_prefix", True),
+            "ids": ids,
+        }
     FILE.write_text(json.dumps({"texts": TEXTS, "models": found}) + "\n")
 
 

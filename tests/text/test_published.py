@@ -2,7 +2,6 @@
 
 import json
 import os
-from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from minillm.text import (
 )
 from minillm.text.byte_pairs import train
 from minillm.text.published import spell, unspell
-from minillm.text.tokenizer_files import fields
+from minillm.text.tokenizer_json import sentence_pieces
 from minillm.text.unigram import segment
 
 library = pytest.importorskip("tokenizers")
@@ -80,18 +79,16 @@ def same_ids(one, other, texts=(TEXT, *HARD)):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_ids_are_those_of_sentencepiece(name, tmp_path):
-    """The library tokenizers drops a mark after a character that its table of changes knows."""
-    (tmp_path / "tokenizer.model").write_bytes(b64decode(MODELS[name]["model"]))
-    tokenizer = load_tokenizer(tmp_path)
-    for text, expected in zip(VECTORS["texts"], MODELS[name]["ids"], strict=True):
-        if not ("table" in name and "\u0301" in text):
-            assert tokenizer.encode_known(text).tolist() == expected, text
-            assert tokenizer.encode_ordinary(text).tolist() == expected, text
-    same = [t for t in VECTORS["texts"] if "  " not in t and t.strip(" ") == t and "▁" not in t]
-    for text in same if name.startswith("pairs") and name != "pairs without bytes" else ():
+def test_ids_are_those_of_sentencepiece(name):
+    model = MODELS[name]
+    tokens = (model[part] for part in ("texts", "scores", "types"))
+    tokenizer = PublishedTokenizer(sentence_pieces(*tokens, prefix=model["prefix"]))
+    for text, expected in zip(VECTORS["texts"], model["ids"], strict=True):
+        assert tokenizer.encode_known(text).tolist() == expected, text
+        assert tokenizer.encode_ordinary(text).tolist() == expected, text
         ids = tokenizer.encode_known(text)
-        assert tokenizer.decode(ids) == "".join(tokenizer.stream(ids)) == text
+        if "▁" not in text and (text.strip(" ") == text):
+            assert tokenizer.decode(ids) == "".join(tokenizer.stream(ids)) == text
 
 
 @pytest.mark.parametrize("words", WORDS)
@@ -252,14 +249,13 @@ def test_flags_of_added_tokens():
 
 def test_added_tokens_at_the_end_may_be_cut():
     """Gemma 3 has a token for images, and its text models have no row for it."""
-    for unigram in (False, True):
-        whole = of_pieces({"a": -1, "▁a": -2}, unigram=unigram)
-        longer = of_pieces({"a": -1, "▁a": -2}, ["<image>", "<end>"], unigram=unigram)
-        assert longer.cut(len(whole)).values == whole.values
-        assert longer.cut(99999).to_dict() == longer.to_dict()
-        for size in (260, 1):
-            with pytest.raises(ValueError, match=f"expected {size} tokens, found 263"):
-                longer.cut(size)
+    whole = of_pieces({"a": -1, "▁a": -2})
+    longer = of_pieces({"a": -1, "▁a": -2}, ["<image>", "<end>"])
+    assert longer.cut(len(whole)).values == whole.values
+    assert longer.cut(99999).to_dict() == longer.to_dict()
+    for size in (260, 1):
+        with pytest.raises(ValueError, match=f"expected {size} tokens, found 263"):
+            longer.cut(size)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -337,29 +333,13 @@ def test_the_files_of_bert(tmp_path, lower_case):
     assert lower.encode("SHE").tolist() == lower.encode("she").tolist()
 
 
-def test_a_configuration_adds_tokens_and_names_ends(tmp_path):
-    (tmp_path / "tokenizer.model").write_bytes(b64decode(MODELS["pairs"]["model"]))
-    plain = load_tokenizer(tmp_path)
-    count = len(plain)
-    assert (plain.add_bos, plain.tokens[plain.bos]) == (True, b"<s>")
-    added = {
-        "2": {"content": "</s>", "special": True},
-        str(count): {"__type": "AddedToken", "content": "<|end|>", "special": True, "rstrip": True},
-        str(count + 1): {"content": "<think>", "special": False},
-    }
-    config = {"added_tokens_decoder": added, "add_bos_token": False, "add_eos_token": True}
-    tokenizer_config(tmp_path, **config)
+def test_a_configuration_names_the_ends(tmp_path):
+    pieces = of_pieces(SMALL)
+    write(tmp_path, tokenizer_files(pieces))
+    assert load_tokenizer(tmp_path).eos == 2
+    tokenizer_config(tmp_path, eos_token={"content": "<s>"}, bos_token="</s>")
     tokenizer = load_tokenizer(tmp_path)
-    ids = tokenizer.encode("the cat<|end|>\n<think>")
-    assert ids[-3:].tolist() == [count, count + 1, tokenizer.eos]
-    assert (count in tokenizer.hidden, count + 1 in tokenizer.hidden) == (True, False)
-    np.testing.assert_array_equal(ids[:-3], plain.encode_known("the cat"))
-    tokenizer_config(tmp_path, eos_token={"content": "<s>"})
-    assert load_tokenizer(tmp_path).eos == 1
-    del added[str(count)]
-    tokenizer_config(tmp_path, **config)
-    message = f"added_tokens: expected the id {count} of '<think>', found {count + 1}"
-    assert message in fails(tmp_path)
+    assert (tokenizer.bos, tokenizer.eos) == (2, 1)
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -423,8 +403,6 @@ def test_damaged_files(tmp_path, name, data, complaint):
         (lambda v: v["model"]["merges"].append(["漢", "s"]), "found by tokenizers: "),
         (lambda v: v.update(added_tokens={}), "found by tokenizers: "),
         (lambda v: v["added_tokens"][0].update(id=5), "expected the id 285 of '<|endoftext|>'"),
-        (lambda v: v.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
-         "expected a table of characters, found 3 bytes of others"),
         (lambda v: v.update(post_processor={
             "type": "TemplateProcessing", "pair": [],
             "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}] * 2
@@ -444,20 +422,9 @@ def test_an_unsupported_tokenizer_json_is_refused(tmp_path, change, complaint):
     assert complaint in message
 
 
-def test_a_damaged_model_is_refused(tmp_path):
-    data = b64decode(MODELS["pairs"]["model"])
-    path = tmp_path / "tokenizer.model"
-    for damaged, complaint in (
-        (data[:-1], "Protocol Buffers, but it is damaged"),
-        (b"\xff" * 20, "Protocol Buffers, but it is damaged"),
-        (b"", "expected a unigram model or byte pairs"),
-        (data + b"\x12\x02\x18\x03", "expected a unigram model or byte pairs, found type 3"),
-        (data + b"\x12\x05\x18\x02\xc0\x01\x01", 'expected "▁" in place of the space'),
-    ):
-        path.write_bytes(damaged)
-        assert fails(tmp_path).startswith(f"{path}: ")
-        assert complaint in fails(tmp_path)
-    assert list(fields(b"\x08\x96\x01\x12\x02hi")) == [(1, 150), (2, b"hi")]
+def test_the_file_of_sentencepiece_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"\x0a")
+    assert "found spiece.model: save it as tokenizer.json, with" in fails(tmp_path)
 
 
 def test_a_damaged_vocabulary_of_a_run_is_refused():

@@ -24,6 +24,10 @@ CONFIGS = {
         *(Variant, VariantConfig),
         SIZES | {"key_heads": 2, "family": "gemma3", "global_every": 2, "window": 4},
     ),
+    "sinks": (
+        *(Variant, VariantConfig),
+        SIZES | {"feed_forward": 6, "family": "mistral", "window": 2, "sinks": 3},
+    ),
     "n-grams": (Variant, VariantConfig, SIZES | {"feed_forward": 6, "ngrams": 4}),
     "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
 }

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minillm.training import Options, options, schedules, warmup_cosine
+from minillm.training import SCHEDULES, Options, warmup_cosine
 from minillm.training.schedules import inverse_square_root
 
 
@@ -45,13 +45,9 @@ def test_a_run_has_one_length(length):
 
 
 def test_a_schedule_is_declared_in_one_place(monkeypatch):
-    toy = {}
-    monkeypatch.setattr(schedules, "SCHEDULES", toy)
-    monkeypatch.setattr(options, "SCHEDULES", toy)
-
-    @schedules.schedule("linear")
     def linear(progress, warmup, final):
         return 1 - progress * (1 - final)
 
+    monkeypatch.setitem(SCHEDULES, "linear", linear)
     run = Options(steps=10, learning_rate=2.0, final=0.5, schedule="linear")
     assert run.rate(0.5) == 1.5

@@ -31,7 +31,7 @@ EXAMPLES = 5  # shown after a training
 
 def prepare(training: Training) -> None:
     """The images for training and validation with their captions, in minibatches."""
-    settings, digits = training.settings, registry.open_images(training.data["data"])
+    settings, digits = training.settings, registry.open_data("images", training.data["data"])
     tokenizer = build_vocabulary(digits.captions, "character")
     sizes = {"pixels": digits.images.shape[1], "vocabulary": len(tokenizer)}
     config = config_from(settings, CaptionerConfig, **sizes)
@@ -68,7 +68,7 @@ class CaptionerRun(Run):
 
     def sample(self) -> Iterator[str]:
         """Yield the captions of some held-out images."""
-        images, classes = registry.open_images(self.data["data"]).part("validation")
+        images, classes = registry.open_data("images", self.data["data"]).part("validation")
         yield "held-out examples:\n"
         for digit, text in zip(classes, self.captions(images[:EXAMPLES], beam=1), strict=False):
             yield f"  {digit}: {text}\n"

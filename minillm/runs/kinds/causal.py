@@ -302,7 +302,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR --format gguf""
     complete=complete_variant,
     settings=llama_settings(
         config=VariantConfig,
-        sizes=f"{LLAMA_SIZES} family window ngrams",
+        sizes=f"{LLAMA_SIZES} family window sinks ngrams",
         family={"help": "the family whose changes it has", "choices": tuple(FAMILIES)},
         window={"default_help": "all before it"},
         ngrams={"default_help": f"{NGRAMS} of characters, otherwise 1"},

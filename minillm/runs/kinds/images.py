@@ -34,7 +34,7 @@ def held_out_images(
     if data.title:
         raise InputError("FILE: images are measured on the built-in set only (part)")
     part, name = part or "validation", run.data["data"]
-    return f"{name}, {part}", registry.open_images(name).part(part)
+    return f"{name}, {part}", registry.open_data("images", name).part(part)
 
 
 class ImageRun(LabelRun):
@@ -76,7 +76,7 @@ def read_image(item: Any, place: str, pixels: int) -> list[float]:
 
 def prepare(training: Training) -> None:
     """The images for training and validation, in minibatches."""
-    digits = registry.open_images(training.data["data"])
+    digits = registry.open_data("images", training.data["data"])
     sizes = {"pixels": digits.images.shape[1], "classes": len(digits.labels)}
     config = config_from(training.settings, ImageClassifierConfig, **sizes)
     training.model = ImageClassifier(config, training.rng)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.batching import batches_in_order
-from minillm.data.labelled import Labelled, LabelledData, labelled_lines
+from minillm.data.labelled import Labelled, labels_of, read_labelled
+from minillm.data.splits import Split
 from minillm.errors import InputError, missing_extra
 from minillm.formats.format import Contents
 from minillm.models.bag_of_ngrams import Bag, BagConfig
@@ -102,22 +103,15 @@ class LabelRun(Run):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Accuracy, macro-F1 and the confusion matrix; beside them, the accuracy of TF-IDF."""
-        left_out = 0
         if data.title:
             name = data.title
-            labelled = [one for file in data.files for one in labelled_lines(file)]
-            texts = [(label, text) for label, text in labelled if text]
-            left_out = len(labelled) - len(texts)
-            if not texts:
-                raise InputError("expected a label with a text, found none", name)
+            texts = [one for file in data.files for one in read_labelled(file)]
         elif options.part == "test":
             raise InputError("the data have no test part", "part")
         else:
-            texts = list(open_data(self.data).texts("validation"))
+            texts = open_data(self.data)["validation"]
             name = f"{self.data['data']}, validation"
         results = self.results(name, *encode_texts(texts, reader_of(self), self.data["labels"]))
-        if left_out:
-            results["left_out_without_text"] = left_out
         if options.beside:
             results["tfidf_accuracy"] = tfidf_accuracy(self.data, texts)
         return results
@@ -147,13 +141,13 @@ class LabelRun(Run):
 # --- labelled texts ------------------------------------------------------------------------------
 
 
-def open_data(data: Data) -> LabelledData:
+def open_data(data: Data) -> Split[Labelled]:
     """The labelled texts of a file or a folder.  InputError for a run that was imported."""
     if "imported" in data:
         raise InputError(
             f"it comes from {data['imported']}: give the text to measure it on as FILE"
         )
-    return registry.open_labelled(data["data"], data.get("validation"))
+    return registry.open_data("labelled", data["data"], data.get("validation"))
 
 
 def reader_of(owner: LabelRun | Training) -> Read:
@@ -201,7 +195,7 @@ def encode_texts(
 def tfidf_accuracy(data: Data, texts: Sequence[Labelled]) -> float | str:
     """The accuracy of TF-IDF, fitted to the training texts of a run; or why there is none."""
     try:
-        training = list(open_data(data).texts("training"))
+        training = open_data(data)["training"]
         if len(training) > MOST:
             return f"not measured: it is for {MOST:,} training texts at most"
         return by_tfidf(training, texts)
@@ -249,7 +243,7 @@ def with_enough_epochs(training: Training, given: Given) -> Any:
     settings = training.settings
     if any(given.get(name) is not None for name in LENGTHS):
         return settings
-    texts = sum(1 for _ in open_data(training.data).texts("training"))
+    texts = len(open_data(training.data)["training"])
     steps = math.ceil(texts / (settings.batch * settings.accumulate))
     epochs = max(settings.epochs, math.ceil(LEAST_STEPS / steps))
     patience = settings.patience
@@ -258,13 +252,12 @@ def with_enough_epochs(training: Training, given: Given) -> Any:
     return replace(settings, epochs=epochs, patience=patience)
 
 
-def read_texts(training: Training, texts: LabelledData) -> None:
+def read_texts(training: Training, texts: Split[Labelled]) -> None:
     """Read the texts for the training's model."""
-    training.info["labels"] = tuple(texts.labels)
-    training.notes += texts.notes()
+    training.info["labels"] = tuple(labels_of(texts))
     read, parts = reader_of(training), {}
     for part in ("training", "validation"):
-        parts[part] = encode_texts(texts.texts(part), read, texts.labels)
+        parts[part] = encode_texts(texts[part], read, training.info["labels"])
         training.notes.append(f"{len(parts[part][1]):,} {part} texts")
     training.record(fingerprint(parts["training"]), training.data["data"], "the data have")
     set_task(training, parts["training"], parts["validation"], "text")
@@ -310,7 +303,7 @@ label_kind = partial(
 def prepare_bag(training: Training) -> None:
     """Make a bag of zeros: hashed n-grams need no vocabulary."""
     texts = open_data(training.data)
-    config = config_from(training.settings, BagConfig, classes=len(texts.labels))
+    config = config_from(training.settings, BagConfig, classes=len(labels_of(texts)))
     training.model = Bag(config, training.rng)
     read_texts(training, texts)
 
@@ -364,10 +357,10 @@ def prepare_recurrent(training: Training) -> None:
     """Make a model of the words of the texts; a run to resume has had the word vectors."""
     settings, texts = training.settings, open_data(training.data)
     learned_from, held_out = (
-        (text for _, text in texts.texts(part)) for part in ("training", "validation")
+        (text for _, text in texts[part]) for part in ("training", "validation")
     )
     tokenizer = vocabulary_for(training, settings.unit, learned_from, held_out)
-    sizes = {"vocabulary": len(tokenizer), "classes": len(texts.labels)}
+    sizes = {"vocabulary": len(tokenizer), "classes": len(labels_of(texts))}
     config = config_from(settings, ClassifierConfig, **sizes)
     training.model = Classifier(config, training.rng)
     training.vocabularies = {"tokenizer": tokenizer}
@@ -479,7 +472,7 @@ def prepare_tuning(training: Training) -> None:
         FineTunedConfig,
         kind=name,
         encoder=replace(encoder, dropout=settings.dropout, **ENCODERS[name].headless),
-        classes=len(texts.labels),
+        classes=len(labels_of(texts)),
         head=getattr(initial.config, "head", None),
     )
     tokenizer = recorded(training, initial.tokenizer, training.data["init"])

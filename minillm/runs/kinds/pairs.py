@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import Pair, PairData, PairFile, are_summaries, read_pairs
+from minillm.data.pairs import Pair, read_pairs
+from minillm.data.splits import Split
 from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
@@ -104,7 +105,7 @@ def prepare(training: Training) -> None:
     pairs = open_data(data)
     source, target = new_vocabularies(training, pairs)
     encoded = {
-        part: encode_pairs(pairs.pairs(part), source, target, settings)
+        part: encode_pairs(pairs[part], source, target, settings)
         for part in ("training", "validation")
     }
     for part, (columns, cut, _) in encoded.items():
@@ -151,11 +152,11 @@ def complete(training: Training, given: Given) -> Any:
     if "word" not in registry.set_of_pairs(data["data"]).units:
         return settings
     vocabularies = new_vocabularies(training, pairs)
-    shares = encode_pairs(pairs.pairs("validation"), *vocabularies, settings).unknown
+    shares = encode_pairs(pairs["validation"], *vocabularies, settings).unknown
     if max(shares) <= MOST_UNKNOWN:
         return settings
     most = (settings.max_source, settings.max_target)
-    cut = [any(map(gt, map(len, pair), most)) for pair in pairs.pairs("training")]
+    cut = [any(map(gt, map(len, pair), most)) for pair in pairs["training"]]
     changed = replace(settings, unit="character")
     if np.mean(cut) > MOST_CUT:
         size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
@@ -167,12 +168,12 @@ def complete(training: Training, given: Given) -> Any:
     return changed
 
 
-def open_data(data: Data) -> PairData:
+def open_data(data: Data) -> Split[Pair]:
     """The pairs of a file or of a built-in set."""
-    return registry.open_pairs(data["data"], data.get("validation"))
+    return registry.open_data("pairs", data["data"], data.get("validation"))
 
 
-def new_vocabularies(training: Training, pairs: PairData) -> tuple[Vocabulary, Vocabulary]:
+def new_vocabularies(training: Training, pairs: Split[Pair]) -> tuple[Vocabulary, Vocabulary]:
     """The vocabularies of source and target, which may be the same object; or those of ``--init``.
 
     A summariser has one for both sides, and so has a Transformer with ``joint``.
@@ -185,7 +186,7 @@ def new_vocabularies(training: Training, pairs: PairData) -> tuple[Vocabulary, V
         """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
         unit = settings.unit or registry.set_of_pairs(training.data["data"]).units[sides[0]]
         texts, held_out = (
-            (pair[side] for pair in pairs.pairs(part) for side in sides)
+            (pair[side] for pair in pairs[part] for side in sides)
             for part in ("training", "validation")
         )
         if copies and unit == "word":
@@ -385,12 +386,11 @@ class PairRun(Summarises):
         if data.title:
             return data.title, [pair for file in data.files for pair in read_pairs(file)]
         part = part or "validation"
-        return f"{self.data['data']}, {part}", list(open_data(self.data).pairs(part))
+        return f"{self.data['data']}, {part}", open_data(self.data)[part]
 
-    def task(self, pairs: Iterable[Pair]) -> str:
-        """The task of pairs, which determines the measures: a built-in set declares it."""
-        entry = registry.set_of_pairs(self.data["data"])
-        return "summary" if entry.open is PairFile and are_summaries(pairs) else entry.task
+    def task(self) -> str:
+        """The task, which determines the measures: a built-in set of pairs declares it."""
+        return registry.set_of_pairs(self.data["data"]).task
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
@@ -400,7 +400,7 @@ class PairRun(Summarises):
         columns, cut, unknown = encode_pairs(pairs, self.source, self.target, self.settings)
         if cut:
             data.report(f"{name}: {len(pairs):,} pairs{cut}")
-        task = self.task(pairs)
+        task = self.task()
         missing = {} if task == "pronunciation" else metrics.missing_packages()
         if missing:
             packages = " and ".join(dict.fromkeys(missing.values()))
@@ -439,8 +439,8 @@ class SummariserRun(PairRun):
         """See :meth:`PairRun.hypotheses`; by default, it searches for summaries."""
         return super().hypotheses(texts, **search_options(SummarySearch()) | options)
 
-    def task(self, pairs: Iterable[Pair]) -> str:
-        """The task of its pairs: summaries, however long they are."""
+    def task(self) -> str:
+        """The task of its pairs: summaries."""
         return "summary"
 
 

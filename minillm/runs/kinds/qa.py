@@ -8,7 +8,8 @@ import numpy as np
 from minillm import metrics, ops
 from minillm.data import Minibatches, registry
 from minillm.data.context_windows import targets_of, text_span, windows_of
-from minillm.data.squad import Question, SquadFile, read_squad
+from minillm.data.splits import Split
+from minillm.data.squad import Question, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.question_answering import Reader, ReaderConfig
@@ -93,7 +94,7 @@ class AnswerRun(Run):
 
     def sample(self) -> Iterator[str]:
         """Yield questions with the model's answers."""
-        questions = open_data(self.data).questions("validation")
+        questions = open_data(self.data)["validation"]
         shown = questions[:: max(1, len(questions) // SHOWN)][:SHOWN]
         yield "sample:\n\n"
         for question, [best] in zip(shown, self.answers_to(shown, 1), strict=True):
@@ -106,7 +107,7 @@ class AnswerRun(Run):
             questions = [question for file in data.files for question in read_squad(file)]
         else:
             part = options.part or "validation"
-            questions = open_data(self.data).questions(part)
+            questions = open_data(self.data)[part]
             name = f"{self.data['data']}, {part}"
         references = [[answer.text for answer in question.answers] for question in questions]
         answers = [best.text for [best] in self.answers_to(questions, 1)]
@@ -122,9 +123,9 @@ class AnswerRun(Run):
 # --- training ------------------------------------------------------------------------------------
 
 
-def open_data(data: Data) -> SquadFile:
+def open_data(data: Data) -> Split[Question]:
     """The questions of the file."""
-    return registry.open_questions(data["data"], data.get("validation"))
+    return registry.open_data("questions", data["data"], data.get("validation"))
 
 
 def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
@@ -148,7 +149,7 @@ def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]
 def prepare(training: Training) -> None:
     """The pieces of the questions, and windows for training and validation."""
     settings, data, opened = training.settings, training.data, open_data(training.data)
-    parts = {part: opened.questions(part) for part in ("training", "validation")}
+    parts = {part: opened[part] for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
     tokenizer = vocabulary_for(training, "wordpiece", texts)
