@@ -108,12 +108,6 @@ DEFINE_ATTENTION(double, f64, log)
                 x[s * ld + l] = l < hidden ? filling : x[s * ld + l];                              \
         }                                                                                          \
     }                                                                                              \
-    static inline void fill_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, REAL filling, REAL *x)             \
-    {                                                                                              \
-        for (ptrdiff_t s = 0; s < n; s++)                                                          \
-            EACH_QUERY(REAL)                                                                       \
-                x[s * ld + l] = filling;                                                           \
-    }                                                                                              \
     /* Scores become weights.  A query that looks at nothing has the sum 0, and log_sum 0. */      \
     APART void softmax_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, REAL *restrict x,               \
                                         REAL *restrict log_sums, REAL *restrict sums)              \
@@ -183,7 +177,6 @@ DEFINE_COLUMNS(float, f32)
 DEFINE_COLUMNS(double, f64)
 #define hide(n, ld, position, window, sinks, filling, x)                                           \
     EITHER(hide, x)(n, ld, position, window, sinks, filling, x)
-#define fill(n, ld, filling, x) EITHER(fill, x)(n, ld, filling, x)
 #define softmax_columns(n, ld, x, log_sums, sums)                                                  \
     EITHER(softmax_columns, x)(n, ld, x, log_sums, sums)
 #define softmax_again_columns(n, ld, log_sums, x)                                                  \

@@ -11,7 +11,6 @@ cdef extern from "attention.h" nogil:
         void *dquery, void *dkey, void *dv)
     void hide(Py_ssize_t n, Py_ssize_t ld, Py_ssize_t position, Py_ssize_t window, Py_ssize_t sinks,
               double filling, void *x)
-    void fill(Py_ssize_t n, Py_ssize_t ld, double filling, void *x)
     void softmax_columns(Py_ssize_t n, Py_ssize_t ld, void *x, void *log_sums, void *sums)
     void softmax_again_columns(Py_ssize_t n, Py_ssize_t ld, const void *log_sums, void *x)
     void softmax_backward_columns(Py_ssize_t n, Py_ssize_t ld, const void *w, void *dw, void *sums)

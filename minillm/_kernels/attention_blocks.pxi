@@ -35,25 +35,22 @@ cdef inline void softmax_block(
     const Heads *h, Block block, Pass which, const floating *w, floating *x, floating *log_sums, floating *sums,
 ) noexcept nogil:
     """Do this to x, a vector of queries at a time; what belongs to masked keys becomes zero."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, before, seen
-    cdef Py_ssize_t place, position
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, before, seen, place
+    cdef Py_ssize_t width = block.width
     while i < block.count:
         before = 0 if h.sinks > 0 else passed(h, block.first + i) - block.skipped
         seen = visible(h, block.first + min(i + lanes, block.count) - 1) - block.skipped
-        place = before * block.width + i  # of the first score
-        position = block.position + i - before  # of the first query among these keys
+        place = before * width + i  # of the first score
+        if which != AGAIN:
+            hide(seen, width, block.position + i, h.window, h.sinks,
+                 <floating>-INFINITY if which == FORWARD else <floating>0, x + i)
         if which == FORWARD:
-            hide(seen - before, block.width, position, h.window, h.sinks, <floating>-INFINITY, x + place)
-            softmax_columns(seen - before, block.width, x + place, log_sums + i, sums + i)
+            softmax_columns(seen - before, width, x + place, log_sums + i, sums + i)
         elif which == AGAIN:
-            softmax_again_columns(seen - before, block.width, log_sums + i, x + place)
+            softmax_again_columns(seen - before, width, log_sums + i, x + place)
         else:
-            hide(seen - before, block.width, position, h.window, h.sinks, <floating>0, x + place)
-            softmax_backward_columns(seen - before, block.width, w + place, x + place, sums + i)
-        if which != FORWARD:
-            hide(seen - before, block.width, position, h.window, h.sinks, <floating>0, x + place)
-        fill(before, block.width, <floating>0, x + i)
-        fill(block.lines - seen, block.width, <floating>0, x + seen * block.width + i)
+            softmax_backward_columns(seen - before, width, w + place, x + place, sums + i)
+        hide(block.lines, width, block.position + i, h.window, h.sinks, <floating>0, x + i)
         i += lanes
 
 

@@ -4,7 +4,6 @@ The model decodes K hypotheses of each of B sources at a time.  The hypotheses o
 memory.  The state is a dictionary of arrays: see :func:`minillm.decoding.decoder.select`.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +29,7 @@ class Hypothesis:
 
     ids: list[int]
     log_probability: float  # in nats, of all ids and of the EOS after them
-    score: float  # for the ranking of hypotheses, less the penalty for coverage
+    score: float  # for the ranking of hypotheses
     weights: NDArray | None  # (T, S) the attention for each id, and for EOS if it ended
     ended: bool  # by EOS, not by the limit
 
@@ -49,7 +48,6 @@ def beam_search(
     limit: int = 100,
     length_exponent: float = 1.0,
     keep_weights: bool = False,
-    coverage: float = 0.0,
     extend: Extend | None = None,
     **rules: Any,
 ) -> list[list[Hypothesis]]:
@@ -69,29 +67,18 @@ def beam_search(
 
     With beam 1 this is the greedy choice.  The widest beam is 1000.
 
-    For ``rules`` see :class:`minillm.decoding.rules.Rules`.  With ``coverage`` c, log P loses a
-    penalty for attention w to tokens of the source that had attention before, so that hypotheses
-    are ranked by the loss of a model that was trained with it:
-
-        c sum over t and j of min(w_tj, c_tj)      c_tj = sum over s < t of w_sj
-
-    ``extend`` chooses the extensions otherwise, as :func:`drawing` does.
-
-    ValueError with ``coverage`` if the model has no attention weights.  InputError if its logits
-    are NaN.
+    For ``rules`` see :class:`minillm.decoding.rules.Rules`.  ``extend`` chooses the extensions
+    otherwise, as :func:`drawing` does.  InputError if the model's logits are NaN.
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks",
     algorithm 1, in the form of Sutskever et al. (2014), section 3.2; Jean et al. (2015), "On
     using very large target vocabulary for neural machine translation", for the length
-    normalisation (exponent 1); See, Liu and Manning (2017), "Get to the point: summarization with
-    pointer-generator networks", equation 12, for the coverage.
+    normalisation (exponent 1).
     """
     require_whole("beam", beam, most=WIDEST)
     require_whole("limit", limit)
     if not 0 <= length_exponent <= 10:
         raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
-    if not 0 <= coverage < math.inf:
-        raise ValueError(f"coverage: expected a number from 0 up, found {short(coverage)}")
     extend = extend or partial(_extend, count=2 * beam)
     B = len(source)
     finished: list[list[Hypothesis]] = [[] for _ in range(B)]
@@ -100,20 +87,11 @@ def beam_search(
     state = decoder.start(source, lengths)
     sources = np.arange(B)  # the source of each row of the arrays below
     ids, totals = np.full((B, 1), decoder.config.bos), np.zeros((B, 1))  # (B, K)
-    past: State = {
-        "written": np.zeros((B, 1, 0), np.int64),  # (B, K, t)
-        "penalty": np.zeros((B, 1)),  # (B, K) for coverage, which the totals lack
-        "seen": np.zeros((B, 1, 1)),  # (B, K, S) the sum of the attention
-    }
+    past: State = {"written": np.zeros((B, 1, 0), np.int64)}  # (B, K, t)
 
     for length in range(1, limit + 1):
         logits, weights, state = decoder.step(ids, state)
-        if coverage:
-            if weights is None:
-                raise ValueError("coverage: expected a model with attention weights, found none")
-            penalty = coverage * np.minimum(weights, past["seen"]).sum(axis=-1)
-            totals, past["penalty"] = totals - penalty, past["penalty"] + penalty
-            past["seen"] = past["seen"] + weights
+        of_length = length**length_exponent
         if keep_weights and weights is not None:
             of_ids = [past["weights"]] if length > 1 else []
             past["weights"] = np.concatenate([*of_ids, weights[:, :, None]], axis=2)  # (B, K, t, S)
@@ -121,8 +99,7 @@ def beam_search(
         ids, parents, totals = extend(totals, logits, forbidden)  # (B, M)
         ended = (ids == eos) & np.isfinite(totals)
         for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
-            total, of_length = float(totals[row, k]), length**length_exponent
-            whole = _hypothesis(past, row, parents[row, k], total, of_length, ended=True)
+            whole = _hypothesis(past, (row, parents[row, k]), totals[row, k], of_length, ended=True)
             finished[sources[row]].append(whole)
 
         # Of 2 beam extensions at most beam can end, so at least beam are left to continue.
@@ -131,7 +108,7 @@ def beam_search(
         ids, parents, totals = (
             np.take_along_axis(a, order, axis=1) for a in (ids, parents, totals)
         )
-        best = totals.max(axis=1) / length**length_exponent
+        best = totals.max(axis=1) / of_length
         rows = np.flatnonzero((best > _bars(finished, sources, beam)) | (length == limit))
         sources, ids, parents, totals = sources[rows], ids[rows], parents[rows], totals[rows]
         state, past = (select(entries, rows, parents) for entries in (state, past))
@@ -139,8 +116,7 @@ def beam_search(
         if len(rows) == 0:
             break
     for row, k in zip(*np.nonzero(np.isfinite(totals)), strict=True):  # the limit cuts these off
-        total, of_length = float(totals[row, k]), length**length_exponent
-        cut = _hypothesis(past, row, k, total, of_length, ended=False)
+        cut = _hypothesis(past, (row, k), totals[row, k], of_length, ended=False)
         finished[sources[row]].append(cut)
     return [sorted(of_one, key=lambda h: -h.score)[:beam] for of_one in finished]
 
@@ -154,16 +130,12 @@ def _bars(
 
 
 def _hypothesis(
-    past: State, row: int, k: int, total: float, of_length: float, ended: bool
+    past: State, at: tuple[int, int], total: float, of_length: float, ended: bool
 ) -> Hypothesis:
-    """Hypothesis k of a row, with its sum of log p less the penalty."""
-    return Hypothesis(
-        past["written"][row, k].tolist(),
-        total + float(past["penalty"][row, k]),
-        total / of_length,
-        past["weights"][row, k].copy() if "weights" in past else None,
-        ended,
-    )
+    """The output of a row and a hypothesis of it, with its sum of log p."""
+    ids, total = past["written"][at].tolist(), float(total)
+    weights = past["weights"][at].copy() if "weights" in past else None
+    return Hypothesis(ids, total, total / of_length, weights, ended)
 
 
 def _extend(

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
+from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
-from minillm.decoding.holder import Holder
 from minillm.layers import stack
 from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
 
 
-class CausalReader(Holder):
+class CausalReader(OfModel):
     """The reader of a :class:`minillm.models.base.CausalModel`: see the module."""
 
     _weights: StepWeights | None = None  # at the last step

@@ -11,11 +11,11 @@ configuration of the model has ``bos`` and ``eos``.
 A state is a dictionary of arrays for B sources and K hypotheses of each.
 """
 
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 
-from minillm.decoding.holder import Holder, holder
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.recurrent import CaptionDecoder, RecurrentDecoder
@@ -25,20 +25,19 @@ from minillm.models.encoder_decoder import EncoderDecoder
 from minillm.models.pointer_generator import PointerGenerator
 from minillm.models.transformer import Transformer
 
-DECODERS: dict[type, type[Holder]] = {
-    Captioner: CaptionDecoder,
-    EncoderDecoder: RecurrentDecoder,
-    PointerGenerator: PointerDecoder,
-    Transformer: TransformerDecoder,
-}
 
-
+@singledispatch
 def Decoder(model: Any) -> Any:
     """The decoder of a model; a model that decodes by itself is its own."""
-    found = holder(DECODERS, model, "start", "step")
-    if found is None:
+    if not hasattr(model, "step"):
         raise TypeError(f"Decoder: expected a model of pairs, found {type(model).__name__}")
-    return found
+    return model
+
+
+Decoder.register(Captioner, CaptionDecoder)
+Decoder.register(EncoderDecoder, RecurrentDecoder)
+Decoder.register(PointerGenerator, PointerDecoder)
+Decoder.register(Transformer, TransformerDecoder)
 
 
 def select(state: State, rows: Ids, parents: Ids) -> State:

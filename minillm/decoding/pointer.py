@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding.holder import Holder
-from minillm.decoding.recurrent import one_hypothesis
-from minillm.decoding.recurrent_step import stack_step
+from minillm.decoding.base import OfModel
+from minillm.decoding.recurrent import one_hypothesis, stack_step
 from minillm.layers.types import Ids, State
 from minillm.ops.softmax import log_softmax
 
 
-class PointerDecoder(Holder):
+class PointerDecoder(OfModel):
     """The decoding of a pointer-generator.
 
     A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of

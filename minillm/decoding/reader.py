@@ -8,10 +8,10 @@ A text may be cut anywhere: reading continues from the state, and a single pass 
 logits.  The state given is not changed, and several threads may go on from it.
 """
 
+from functools import singledispatch
 from typing import Any
 
 from minillm.decoding.causal import CausalReader
-from minillm.decoding.holder import Holder, holder
 from minillm.decoding.mamba_reader import MambaReader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.models.base import CausalModel
@@ -19,17 +19,16 @@ from minillm.models.language_model import LanguageModel
 from minillm.models.mamba import Mamba
 from minillm.models.neural_ngram import NeuralNGram
 
-READERS: dict[type, type[Holder]] = {
-    CausalModel: CausalReader,
-    Mamba: MambaReader,
-    LanguageModel: RecurrentReader,
-    NeuralNGram: NeuralNGramReader,
-}
 
-
+@singledispatch
 def Reader(model: Any) -> Any:
     """The reader of a model; a model that reads by itself, such as an n-gram model, is its own."""
-    found = holder(READERS, model, "zero_state", "read")
-    if found is None:
+    if not hasattr(model, "read"):
         raise TypeError(f"Reader: expected a language model, found {type(model).__name__}")
-    return found
+    return model
+
+
+Reader.register(CausalModel, CausalReader)
+Reader.register(Mamba, MambaReader)
+Reader.register(LanguageModel, RecurrentReader)
+Reader.register(NeuralNGram, NeuralNGramReader)

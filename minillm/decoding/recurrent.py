@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
+from minillm._kernels import twinned
+from minillm.decoding.base import OfModel, StateReader
 from minillm.decoding.block_step import OutputLayer
-from minillm.decoding.holder import Holder, StateReader
-from minillm.decoding.recurrent_step import layer_step, stack_step
-from minillm.layers import dense, embedding
-from minillm.layers.types import Ids, State
+from minillm.layers import dense, embedding, recurrent
+from minillm.layers.recurrent import require_own, state_and_weights
+from minillm.layers.types import Ids, Params, State
 from minillm.models.language_model import LanguageModel
+from minillm.ops.recurrence import CELLS, Cell
 
 
 class RecurrentReader(StateReader):
@@ -63,7 +65,7 @@ class NeuralNGramReader(StateReader):
         return logits, self.model.state_after(text)
 
 
-class RecurrentDecoder(Holder):
+class RecurrentDecoder(OfModel):
     """A recurrent encoder-decoder.
 
     A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
@@ -88,7 +90,7 @@ class RecurrentDecoder(Holder):
         return output(a), weights, state | last
 
 
-class CaptionDecoder(Holder):
+class CaptionDecoder(OfModel):
     """A captioner, whose sources are images.  A state has ``decoder.h`` (B, K, H)."""
 
     def start(self, source: NDArray, lengths: NDArray | None = None) -> State:
@@ -98,11 +100,12 @@ class CaptionDecoder(Holder):
 
     def step(self, ids: Ids, state: State) -> tuple[NDArray, None, State]:
         """See :mod:`minillm.decoding.decoder`; there are no attention weights."""
-        p = self.model.params
-        x, _ = ops.embedding(ids, p["embedding.E"])  # (B, K, D)
-        state = layer_step(p, "decoder", x, state, self.config.cell)
-        logits, _ = dense.layer(p, "output", state["decoder.h"])
-        return logits, None, state
+        p, (B, K) = self.model.params, ids.shape
+        x, _ = ops.embedding(ids.reshape(B * K, 1), p["embedding.E"])
+        rows = {name: entry.reshape(B * K, -1) for name, entry in state.items()}
+        (hs, last), _ = recurrent.layer(p, "decoder", x, rows, self.config.cell)
+        logits, _ = dense.layer(p, "output", hs.reshape(B, K, -1))
+        return logits, None, {name: entry.reshape(B, K, -1) for name, entry in last.items()}
 
 
 def one_hypothesis(state: State) -> State:
@@ -111,3 +114,59 @@ def one_hypothesis(state: State) -> State:
         name: entry if name.startswith("memory.") else entry[:, None]
         for name, entry in state.items()
     }
+
+
+def stack_step(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    state: State,
+    cell: str,
+    layers: int,
+    output: str | None = None,
+) -> tuple[NDArray, State]:
+    """Run one step of a stack, without a backward pass: -> h of the last layer, new state.
+
+    x (..., I) or ids (...).  The leading axes are the same as in the state: (B,), or (B, K) for K
+    hypotheses of each row.  With ``output``, the prefix of an output layer, the logits h W + b are
+    returned instead of h.
+    """
+    require_own(state, prefix, cell, layers)
+    entries, weights = state_and_weights(prefix, cell, layers)
+    shape = state[entries[0]].shape
+    rows = x.reshape(-1, *x.shape[len(shape) - 1 :])
+    of_output = [f"{output}.W", f"{output}.b"] if output else []
+    result, new = _stacked_step(
+        CELLS[cell],
+        np.ascontiguousarray(rows, np.int64 if rows.dtype.kind in "iu" else None),
+        list(checks.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))),
+        list(checks.contiguous(*(params[name] for name in weights))),
+        list(checks.contiguous(*(params[name] for name in of_output))),
+    )
+    named = zip(entries, new, strict=True)
+    if len(shape) == 2:
+        return result, dict(named)
+    return result.reshape(*shape[:-1], -1), {name: entry.reshape(shape) for name, entry in named}
+
+
+@twinned
+def _stacked_step(
+    cell: Cell, x: NDArray, states: list[NDArray], weights: list[NDArray], output: list[NDArray]
+) -> tuple[NDArray, list[NDArray]]:
+    """One step of each layer in turn, and of the output layer.
+
+    x (B, I) or ids (B,); the states (B, H) and the weights of all layers, in their order; W (H, V)
+    and b (V,) of the output layer, or none.  -> logits (B, V), or h (B, H) of the last layer where
+    there is no output layer; the new states.
+    """
+    entries, count = len(cell.state), len(cell.weights)
+    new: list[NDArray] = []
+    for layer in range(len(weights) // count):
+        old = states[entries * layer : entries * (layer + 1)]
+        made = cell.step(x, *old, *weights[count * layer : count * (layer + 1)])
+        new += made if isinstance(made, tuple) else [made]
+        x = new[-entries]
+    if output:
+        W, b = output
+        x = x @ W + b
+    return x, new

@@ -69,7 +69,6 @@ class Translator:
         places: Sequence[str] | None = None,
         batch: int = 64,
         keep_weights: bool = False,
-        coverage: float = 0.0,
         **rules: Any,
     ) -> list[list[Translation]]:
         """The outputs for each text, best first: by beam search, or sampled at a temperature.
@@ -98,7 +97,6 @@ class Translator:
                 self.limit,
                 length_exponent,
                 keep_weights,
-                coverage,
                 **rules,
             )
             for row, hypotheses in zip(rows, results, strict=True):

@@ -21,12 +21,20 @@ training and with a cache alike, so their distance from the query grows with the
 count positions within the cache instead, because their models were trained on shorter texts,
 without a window.
 
+**Packed rows.**  Sequences of different lengths stand one after another, in place of rows filled
+with padding:
+
+    a a a a a b b c c c c c c c         one row of 14 tokens, ``rows`` of 5, 2 and 7
+
+Each query sees its own sequence alone, and its position is counted there.
+
 Legend: B batch, T queries, S positions of keys.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.3; windows, Beltagy, Peters
 and Cohan (2020), "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2;
 sinks, Xiao, Tian, Chen, Han and Lewis (2023), "Efficient streaming language models with attention
-sinks", sections 3.1 and 3.2.
+sinks", sections 3.1 and 3.2; packed rows, Krell, Kosec, Perez and Fitzgibbon (2021), "Efficient
+sequence packing without cross-contamination".
 """
 
 from dataclasses import dataclass
@@ -44,7 +52,8 @@ class Mask:
 
     ``start`` (B,) is the position of each row's first query among the keys.  None means S - T: the
     queries are the last T of the S positions.  Only a causal mask has a window, which counts the
-    position of the query, too; and only a window has ``sinks``.
+    position of the query, too; and only a window has ``sinks``.  ``rows`` (n,) are the lengths of
+    the sequences in a single row, whose keys are those of its queries.
     """
 
     causal: bool = False
@@ -52,6 +61,7 @@ class Mask:
     start: NDArray[np.integer] | None = None
     window: int | None = None
     sinks: int = 0
+    rows: NDArray[np.integer] | None = None
 
     def allowed(self, T: int, S: int) -> NDArray[np.bool_]:
         """The definition: True where a query sees a key.
@@ -59,12 +69,17 @@ class Mask:
         -> (B, 1, T, S), with an axis of 1 where all rows, or all queries, see the same.
         """
         key = np.arange(S)
+        start = S - T if self.start is None else self.start[:, None, None, None]
+        position = start + np.arange(T)[:, None]  # (B, 1, T, 1)
         allowed = np.ones((1, 1, 1, S), bool)
         if self.lengths is not None:
             allowed = key < self.lengths[:, None, None, None]  # (B, 1, 1, S)
+        if self.rows is not None:
+            sequence = np.repeat(np.arange(len(self.rows)), self.rows)
+            allowed = allowed & (sequence[:, None] == sequence)  # (1, 1, T, S)
+            key = np.concatenate([np.arange(n) for n in self.rows])
+            position = key[:, None]
         if self.causal:
-            start = S - T if self.start is None else self.start[:, None, None, None]
-            position = start + np.arange(T)[:, None]  # (B, 1, T, 1)
             allowed = allowed & (key <= position)
             if self.window is not None:
                 allowed = allowed & ((key > position - self.window) | (key < self.sinks))
@@ -95,3 +110,12 @@ class Mask:
         if sinks > 0 and window is None:
             raise ValueError(f"{op}: sinks: expected 0 without a window, found {sinks}")
         return Mask(causal, lengths, start, window, sinks)
+
+    def sequences(self, op: str, B: int, T: int, S: int) -> list[slice]:
+        """The positions of each sequence of a packed row; ValueError if they do not fill it."""
+        assert self.rows is not None  # the row is packed
+        rows = checks.ids(op, "rows", self.rows, T + 1)
+        alone = self.lengths is None and self.start is None and B == 1 and S == T
+        if not alone or rows.ndim != 1 or rows.sum() != T:
+            raise ValueError(f"{op}: rows: expected the lengths of one row of {T}, found {rows}")
+        return [slice(end - n, end) for n, end in zip(rows, np.cumsum(rows), strict=True) if n > 0]

@@ -6,6 +6,7 @@ for each query: weight = exp(score - log of the sum of exp(scores)).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,8 @@ def scaled_dot_product_attention(
         mask = Mask(causal, lengths, start)
     elif causal or lengths is not None or start is not None:
         raise ValueError(f"{op}: mask: expected None with causal, lengths or start")
+    if mask.rows is not None:
+        return _each_sequence(q, k, v, replace(mask, rows=None), mask.sequences(op, B, T, S))
     inputs = q, k, v, mask.fitted(op, B, T, S)
     y, log_sums = scaled_attention_forward(*inputs)
 
@@ -76,6 +79,25 @@ def scaled_dot_product_attention(
         return scaled_attention_backward(dy, *inputs, log_sums)
 
     return y, backward
+
+
+def _each_sequence(
+    q: Array, k: Array, v: Array, mask: Mask, sequences: list[slice]
+) -> tuple[Array, Callable]:
+    """The sequences of a packed row, each by itself, so that no pair of two is computed."""
+    contexts, backwards = zip(
+        *[
+            scaled_dot_product_attention(q[:, :, at], k[:, :, at], v[:, :, at], mask=mask)
+            for at in sequences
+        ],
+        strict=True,
+    )
+
+    def backward(dy):
+        gradients = [each(dy[:, :, at]) for each, at in zip(backwards, sequences, strict=True)]
+        return tuple(np.concatenate(parts, axis=2) for parts in zip(*gradients, strict=True))
+
+    return np.concatenate(contexts, axis=2), backward
 
 
 def _for_each_query(x: Array, mask: Mask, N: int) -> Array:

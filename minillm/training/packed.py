@@ -3,21 +3,11 @@
 The equations are the model's: its block is called with another attention and other positions, and
 the output layer is computed at counted tokens only.
 
-**Packing.**  Sequences of different lengths stand one after another, instead of rows filled with
-padding:
-
-    a a a a a b b c c c c c c c         one row of 14 tokens, of sequences of 5, 2 and 7
-
-Most layers look at one token at a time, so a row of several sequences costs what its tokens cost.
-Attention is the exception: a token may see only its own sequence.  There the sequences are set
-below each other, with padding that is masked, and their results go back into the row:
-
-    a a a a a . .
-    b b . . . . .
-    c c c c c c c
-
-In batches of conversations, whose lengths differ widely, half of the work would otherwise be spent
-on padding.
+**Packing.**  Sequences of different lengths stand one after another, in place of rows filled with
+padding.  Most layers look at one token at a time, so such a row costs what its tokens cost.
+Attention is the exception: its mask says that a token sees only its own sequence
+(:mod:`minillm.ops.mask`).  In batches of conversations, whose lengths differ widely, half of the
+work would otherwise be spent on padding.
 
 **Recomputing.**  A backward pass needs the results of the forward pass: in a Transformer's block
 the norms, queries, keys, values and hidden numbers of every token, some 16 D floats per token.
@@ -33,7 +23,7 @@ frozen, as with LoRA, a backward pass has one product for each product of the fo
 step takes half as long again.  Dropout draws the same numbers again, because the generator is
 copied before the first forward pass.
 
-Legend: n sequences, S the longest, R = sum of lengths, N heads, w their width.
+Legend: B batch, T time, D width, L layers, n sequences, R the sum of their lengths.
 
 Source: Krell, Kosec, Perez and Fitzgibbon (2021), "Efficient sequence packing without
 cross-contamination"; Chen, Xu, Zhang and Guestrin (2016), "Training deep nets with sublinear memory
@@ -51,10 +41,9 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import CAUSAL, Attend, attend_by
+from minillm.layers.heads import Attend, attend_by
 from minillm.layers.stack import with_block
 from minillm.layers.types import Backward, Ids, Rng
-from minillm.ops import Mask
 
 
 def positions(lengths: Ids) -> NDArray[np.int64]:
@@ -64,39 +53,6 @@ def positions(lengths: Ids) -> NDArray[np.int64]:
     [0, 1, 2, 0, 1]
     """
     return np.concatenate([np.arange(length) for length in lengths])
-
-
-def below_each_other(x: NDArray, lengths: Ids) -> NDArray:
-    """The sequences of one row, with zeros for padding: x (1, N, R, w) -> (n, N, S, w)."""
-    sequence = np.repeat(np.arange(len(lengths)), lengths)
-    rows = np.zeros((len(lengths), x.shape[1], lengths.max(), x.shape[3]), x.dtype)
-    rows[sequence, :, positions(lengths)] = x[0].swapaxes(0, 1)
-    return rows
-
-
-def in_one_row(rows: NDArray, lengths: Ids) -> NDArray:
-    """The inverse of :func:`below_each_other`: rows (n, N, S, w) -> x (1, N, R, w)."""
-    sequence = np.repeat(np.arange(len(lengths)), lengths)
-    return rows[sequence, :, positions(lengths)].swapaxes(0, 1)[None]
-
-
-def attend_within(lengths: Ids, mask: Mask = CAUSAL) -> Attend:
-    """The attention of each sequence of one row to itself alone.
-
-    q (1, N, R, w), k and v (1, M, R, w) -> context (1, N, R, w).
-    """
-
-    def attend(q, k, v):
-        q, k, v = (below_each_other(part, lengths) for part in (q, k, v))
-        context, attention_backward = attend_by(replace(mask, lengths=lengths))(q, k, v)
-
-        def backward(dcontext):
-            gradients = attention_backward(below_each_other(dcontext, lengths))
-            return tuple(in_one_row(gradient, lengths) for gradient in gradients)
-
-        return in_one_row(context, lengths), backward
-
-    return attend
 
 
 def recomputed(
@@ -185,6 +141,6 @@ class Packed:
         checks.fits_context(int(lengths.max()), model.config.context)
 
         def attend(layer: int) -> Attend:
-            return attend_within(lengths, model.mask(layer))
+            return attend_by(replace(model.mask(layer), rows=lengths))
 
         return model.hidden(ids, rng, positions(lengths)[None], attend)

@@ -58,11 +58,6 @@ def possible_outputs(V, limit, **rules):
     return outputs
 
 
-def attention_again(weights):
-    """The sum over steps and source tokens of min(attention, attention so far): (T, S) -> float."""
-    return sum(np.minimum(w, np.sum(weights[:t], axis=0)).sum() for t, w in enumerate(weights))
-
-
 def rules(V=4):
     """A strategy for the rules of outputs of V tokens."""
     return st.fixed_dictionaries(
@@ -142,14 +137,13 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
             assert [(tuple(h.ids), h.ended) for h in results[b]] == best
 
 
-@pytest.mark.parametrize("coverage", [0.0, 0.7])
 @pytest.mark.parametrize("no_repeat", [0, 1, 2])
 @pytest.mark.parametrize(
     ("banned", "no_repeat_window", "least"),
     [([], 0, 0), ([1], 0, 0), ([], 1, 2), ([], 2, 0), ([0, 2], 0, 3)],
 )
 def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(
-    banned, no_repeat_window, least, no_repeat, coverage
+    banned, no_repeat_window, least, no_repeat
 ):
     limit, V = 4, 3
     values = {
@@ -161,36 +155,34 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(
     model = TinyDecoder(V, seed=3, scale=2.0)
     source, lengths = sources(np.random.default_rng(3), B=2)
     outputs = possible_outputs(V, limit, **values)
-    results = beam_search(
-        model, source, lengths, 200, limit, length_exponent=0.8, coverage=coverage, **values
-    )
+    results = beam_search(model, source, lengths, 200, limit, length_exponent=0.8, **values)
     for b in range(2):
         scores = {}
         for ids, ended in outputs:
-            total, weights = log_probability(model, source[b, : lengths[b]], ids, ended)
-            score = (total - coverage * attention_again(weights)) / (len(ids) + ended) ** 0.8
+            total, _ = log_probability(model, source[b, : lengths[b]], ids, ended)
+            score = total / (len(ids) + ended) ** 0.8
             scores[ids, ended] = score
         best = sorted(scores, key=lambda key: -scores[key])
         assert [(tuple(h.ids), h.ended) for h in results[b]] == best
         np.testing.assert_allclose([h.score for h in results[b]], [scores[key] for key in best])
 
 
-@given(SEEDS, st.integers(1, 6), rules(), st.sampled_from([0.0, 0.5]))
-def test_outputs_keep_the_rules_and_have_the_models_own_probability(seed, beam, values, coverage):
+@given(SEEDS, st.integers(1, 6), rules())
+def test_outputs_keep_the_rules_and_have_the_models_own_probability(seed, beam, values):
     model = TinyDecoder(seed=seed, scale=1.0)
     source, lengths = sources(np.random.default_rng(seed), B=3)
-    results = beam_search(model, source, lengths, beam, limit=9, coverage=coverage, **values)
+    results = beam_search(model, source, lengths, beam, limit=9, **values)
     for b, hypotheses in enumerate(results):
         row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
-        (alone,) = beam_search(model, *row, beam, limit=9, coverage=coverage, **values)
+        (alone,) = beam_search(model, *row, beam, limit=9, **values)
         assert [h.ids for h in alone] == [h.ids for h in hypotheses]
         assert hypotheses
         for h in hypotheses:
             stuck = all(breaks([*h.ids, more], False, **values) for more in range(4))
             assert not breaks(h.ids, h.ended and not stuck, **values)
-            expected, weights = log_probability(model, row[0][0], h.ids, h.ended)
+            expected, _ = log_probability(model, row[0][0], h.ids, h.ended)
             assert h.log_probability == pytest.approx(expected, rel=1e-10)
-            score = (expected - coverage * attention_again(weights)) / (len(h.ids) + h.ended)
+            score = expected / (len(h.ids) + h.ended)
             assert h.score == pytest.approx(score)
 
 
@@ -388,11 +380,6 @@ def test_nonsense_is_refused():
     for number in (-1, 4, 5):  # 4 is EOS
         with pytest.raises(ValueError, match=r"^banned: expected ids below 4, found"):
             beam_search(model, *nothing, banned=[number])
-    for coverage in (-1, np.nan, np.inf):
-        with pytest.raises(ValueError, match=r"^coverage: expected a number from 0 up, found"):
-            beam_search(model, *nothing, coverage=coverage)
-    with pytest.raises(ValueError, match=r"^coverage: expected a model with attention weights"):
-        beam_search(TinyDecoder(attention=False), *nothing, coverage=1.0)
     with pytest.raises(ValueError, match=r"^temperature: expected a number at least 0, found"):
         sampled(model, *nothing, np.random.default_rng(0), temperature=np.inf)
 

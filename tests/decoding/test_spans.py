@@ -32,7 +32,7 @@ def test_windows_have_the_spans_of_the_whole_context(longest):
     """As long as no answer is longer than two windows have in common."""
     model = OfIds(np.random.default_rng(0))
     texts = [("1", "a b", TEXT), ("2", "c", TEXT[::-1]), ("3", "d", "x y")]
-    questions = [Question(*text, ()) for text in texts]
+    questions = [Question(*each, ()) for each in texts]
     [whole, parts] = [
         find_spans(model, windows_of(questions, PIECES, context, 4), longest, 1000)
         for context in (40, 14)

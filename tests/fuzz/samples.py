@@ -215,9 +215,10 @@ def _models(root: Path) -> None:
     _write(root / "arpa-gzip" / "words" / "model.gz", packed)
     vectors = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     words = ["the", "Zürich", "3.14", "日本", "it's", "of"]
-    for name, file in (("word2vec-text", "vectors.txt"), ("word2vec-binary", "vectors.bin")):
-        (root / name / "small").mkdir(parents=True)
-        write_vectors(root / name / "small" / file, words, vectors, file.endswith("bin"))
+    (root / "word2vec-text" / "small").mkdir(parents=True)
+    write_vectors(root / "word2vec-text" / "small" / "vectors.txt", words, vectors)
+    rows = [w.encode() + b" " + v.tobytes() + b"\n" for w, v in zip(words, vectors, strict=True)]
+    _write(root / "word2vec-binary" / "small" / "vectors.bin", b"6 3\n" + b"".join(rows))
 
 
 def adapted() -> Llama:

@@ -7,7 +7,7 @@ from model_checks import check_layer, check_model, check_stack
 from usual import originals_deep
 
 from minillm import ops, use_kernels
-from minillm.decoding.recurrent_step import stack_step
+from minillm.decoding.recurrent import stack_step
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
 from minillm.layers.gradients import PartlyTrained

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
 from minillm.ops.scaled_dot_product_attention import scaled_attention_forward
+from minillm.ops.softmax import masked_softmax
 from minillm.testing import check_gradients, strategies
 
 ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal", "biased")
@@ -347,6 +348,37 @@ def test_sinks_are_attention_to_the_first_keys_and_the_window(
         kept = np.delete(dx, hidden, axis=2)
         np.testing.assert_allclose(kept[:, :, : sinks + W], dx_alone, 1e-12, 1e-12)
         assert not kept[:, :, sinks + W :].any()
+
+
+@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (2, 0), (2, 1)])
+def test_sequences_of_a_packed_row_see_themselves_alone(kernels, window, sinks):
+    """Each as it is alone, with its gradients; one is empty."""
+    rng, lengths = np.random.default_rng(0), np.array([5, 0, 2, 3])
+    q, k, v = (rng.standard_normal((1, heads, 10, 3)) for heads in (4, 2, 2))
+    mask = ops.Mask(True, window=window, sinks=sinks)
+    with use_kernels(kernels):
+        row = replace(mask, rows=lengths)
+        y, backward = ops.scaled_dot_product_attention(q, k, v, mask=row)
+        gradients = backward(dy := rng.standard_normal(y.shape))
+        for last, n in zip(np.cumsum(lengths)[[0, 2, 3]], lengths[[0, 2, 3]], strict=True):
+            here = np.s_[:, :, last - n : last]
+            alone, alone_backward = ops.scaled_dot_product_attention(
+                q[here], k[here], v[here], mask=mask
+            )
+            np.testing.assert_allclose(y[here], alone, rtol=1e-12)
+            for gradient, expected in zip(gradients, alone_backward(dy[here]), strict=True):
+                np.testing.assert_allclose(gradient[here], expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("fields", [{}, {"window": 2}, {"window": 2, "sinks": 1}])
+def test_the_definition_of_a_packed_row(kernels, fields):
+    """The op is a softmax over the keys that ``allowed`` has."""
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 9, 4))
+    mask = ops.Mask(True, rows=np.array([4, 2, 3]), **fields)
+    weights, _ = masked_softmax(q @ k.mT / 2, mask.allowed(9, 9))
+    with use_kernels(kernels):
+        y, _ = ops.scaled_dot_product_attention(q, k, v, mask=mask)
+    np.testing.assert_allclose(y, weights @ v, 1e-12, 1e-12)
 
 
 @given(

@@ -402,6 +402,10 @@ def test_other_arguments_of_a_wrong_type(call, message):
             masked(True, window=2, sinks=-1),
             "scaled_dot_product_attention: sinks: expected 1 or more, found -1",
         ),
+        *(
+            (masked(rows=np.array(rows), **others), r"rows: expected the lengths of one row of 3")
+            for rows, others in [([1, 1], {}), ([[3]], {}), ([3], {"start": np.array([0])})]
+        ),
         (
             masked(window=3),
             "scaled_dot_product_attention: window: expected None without causal, found 3",

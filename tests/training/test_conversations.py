@@ -1,7 +1,5 @@
 """Fine-tuning on conversations: what is counted, packing, frozen packed weights."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from chatting import TEMPLATE, TOKENIZER, assistant, system, user
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from minillm import kernels_info, ops, use_kernels
 from minillm.decoding import Reader
 from minillm.layers import dense
-from minillm.layers.heads import causal
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
 from minillm.quantised import QuantisedLowRank, matrix, quantise
@@ -25,7 +22,7 @@ from minillm.training.conversations import (
     packed,
 )
 from minillm.training.lora import LoRA, new_additions
-from minillm.training.packed import Packed, attend_within
+from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
 from minillm.training.rewards import RewardTask
 from minillm.training.trained import Trained
@@ -76,20 +73,6 @@ def test_a_packed_batch_equals_its_conversations_one_by_one(lengths):
     np.testing.assert_allclose(loss, total / count, rtol=1e-12)
     for name, gradient in backward().items():
         np.testing.assert_allclose(gradient, gradients[name] / count, rtol=1e-9, atol=1e-12)
-
-
-def test_attention_within_each_text_is_that_of_each_alone():
-    """Of q, k and v of one row, with its gradients."""
-    rng, lengths = np.random.default_rng(0), np.array([5, 2, 3])
-    q, k, v = (rng.standard_normal((1, heads, 10, 3)) for heads in (4, 2, 2))
-    y, backward = attend_within(lengths)(q, k, v)
-    gradients = backward(dy := rng.standard_normal(y.shape))
-    for first, last in pairwise(np.cumsum([0, *lengths])):
-        here = np.s_[:, :, first:last]
-        alone, alone_backward = causal(q[here], k[here], v[here])
-        np.testing.assert_allclose(y[here], alone, rtol=1e-12)
-        for gradient, expected in zip(gradients, alone_backward(dy[here]), strict=True):
-            np.testing.assert_allclose(gradient[here], expected, rtol=1e-10, atol=1e-14)
 
 
 def test_what_is_not_counted_is_not_learned():

@@ -18,7 +18,7 @@ from minillm.data.pairs import Pair, read_pairs
 from minillm.data.splits import Split
 from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
-from minillm.errors import InputError
+from minillm.errors import InputError, missing_extra
 from minillm.layers import attention
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import (
@@ -401,11 +401,8 @@ class PairRun(Summarises):
         if cut:
             data.report(f"{name}: {len(pairs):,} pairs{cut}")
         task = self.task()
-        missing = {} if task == "pronunciation" else metrics.missing_packages()
-        if missing:
-            packages = " and ".join(dict.fromkeys(missing.values()))
-            names = ", ".join(missing)
-            data.report(f'not measured: {names}: install {packages}, or the extra "metrics"')
+        if task != "pronunciation" and not metrics.has_packages():
+            data.report(f"not measured: {missing_extra('bleu, chrf, rouge', 'metrics')}")
         nats = mean_loss(self.model, Minibatches(columns, BATCH, 0), count_tokens)
         references = by_source(pairs)
         sources, known = list(references), list(references.values())
@@ -465,7 +462,7 @@ def summary_results(
     the references, chooses the best: a model above it does what no extract of a sentence can do.
     """
     results: Results = {**measure_summaries(outputs, sources)}
-    if "rouge" in metrics.missing_packages():
+    if not metrics.has_packages():
         return results
     results["rouge"] = "stemmed, 0 to 1; of several references, the best"
     if beside:
