@@ -47,7 +47,7 @@ from minillm.runs.settings import (
 from minillm.text import ChatTemplate
 from minillm.text.chat_template import KNOWN, Message
 from minillm.training import Summary
-from minillm.training.language_model import ContextTask
+from minillm.training.language_model import WindowTask
 from minillm.training.progress import progress_bar
 
 RATE = 0.4  # the learning rate of a model of width 1
@@ -149,7 +149,7 @@ class AnsweringRun(CausalRun):
 # --- training --------------------------------------------------------------------------------
 
 
-def reads_context(training: Training, text: TextOfRun) -> ContextTask:
+def reads_context(training: Training, text: TextOfRun) -> WindowTask:
     """The training on passages of the length of the context, which do not read on."""
     settings, model = training.settings, training.model
     documents, sampling = bool(training.info["documents"]), Sampling(seed=0)
@@ -161,7 +161,7 @@ def reads_context(training: Training, text: TextOfRun) -> ContextTask:
 
     batch, most = settings.batch, settings.validation_tokens
     windows = RandomWindows(text.training, batch, settings.context, settings.seed)
-    return ContextTask(model, windows, text.validation, batch, most, sample)
+    return WindowTask(model, windows, text.validation, batch, most, sample)
 
 
 def closing_with_speed(training: Training, summary: Summary) -> Iterator[str]:
