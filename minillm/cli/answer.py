@@ -38,14 +38,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, answer and print, some questions at a time."""
     if args.context == "-" and not args.files:
-<<<<<<< HEAD
-        raise InputError("--context: expected a file, as standard input has the questions")
-    answers_of = open_run(args).answers
-=======
         raise InputError("expected a file, as standard input has the questions", "context")
-    run = open_run(args)
-    run.answers([], "")  # an error of the run comes before reading
->>>>>>> main
+    answers_of = open_run(args).answers
     context = read_text([args.context])
     numbers = count(1)
     for questions in [args.files] if args.files else (texts for texts, _ in chunks()):
