@@ -41,7 +41,7 @@ from minillm.text import build_vocabulary
 from minillm.timing.contest import threads, turns
 from minillm.timing.results import described, machine
 from minillm.training import Options, clip_global_norm, new_optimiser, train
-from minillm.training.language_model import ContextTask
+from minillm.training.language_model import WindowTask
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Training:
         self.model = self.new_model(len(characters), run.variant)
         self.optimiser = self.new_optimiser()
         windows = RandomWindows(training, s.batch, s.context, s.seed)
-        self.task = ContextTask(self.model, windows, validation, s.batch, s.validation_tokens)
+        self.task = WindowTask(self.model, windows, validation, s.batch, s.validation_tokens)
 
     def new_model(self, vocabulary: int, variant: str) -> Llama:
         """The fresh model of a variant."""

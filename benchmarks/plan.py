@@ -24,7 +24,7 @@ from minillm.mpi import ranks
 from minillm.timing.contest import memory_bandwidth
 from minillm.timing.results import described, machine
 from minillm.training import AdamW, Options, train
-from minillm.training.language_model import ContextTask
+from minillm.training.language_model import WindowTask
 
 from . import report
 from .studies import costs
@@ -81,7 +81,7 @@ def step_of(sizes: tuple, batch: int, steps: int) -> float:
     rng = np.random.default_rng(0)
     model = GPT(GPTConfig(vocabulary, context, layers, heads, width), rng)
     ids = rng.integers(0, vocabulary, 100_000)
-    task = ContextTask(model, RandomWindows(ids, batch, context), ids[:200], batch, 200)
+    task = WindowTask(model, RandomWindows(ids, batch, context), ids[:200], batch, 200)
     began, training_loss = [], task.training_loss
 
     def timed_loss(rng: np.random.Generator):

@@ -93,14 +93,21 @@ class Declaration:
         sizes: Sizes = {}
         pairs = list(zip(self.arguments, given, strict=True))
         arrays = [(a, x, _kind(x)) for a, x in pairs if a.axes and x is not None]
-        first = next(((a.name, x.dtype) for a, x, kind in arrays if kind == "f"), None)
+        first = next(((a.name, x.dtype) for a, x, kind in arrays if kind == "f"), ("", None))
         for a, x, kind in sorted(arrays, key=lambda array: array[2] != "f"):
-            if kind not in a.axes or (kind == "f" and x.dtype not in _FLOATS):
+            place, dtype = f"{self.op}: {a.name}", x.dtype
+            if kind not in a.axes or (kind == "f" and dtype not in _FLOATS):
                 expected = _WORDS[next(iter(a.axes))]
-                raise TypeError(f"{self.op}: {a.name}: expected {expected}, found {x.dtype}")
-            if kind == "f" and first:
-                _check_float(self.op, a.name, x, *first)
-            _fit(self.op, a.name, x.shape, a.axes[kind], sizes)
+                raise TypeError(f"{place}: expected {expected}, found {dtype}")
+            if kind == "f" and dtype != first[1]:
+                expected = f"{first[1]}, the dtype of {first[0]}"
+                raise TypeError(f"{place}: expected {expected}, found {dtype}")
+            # Only a view that repeats its numbers is larger: work on it would not end, and the
+            # sizes that a kernel computes could exceed 64 bits.
+            if (size := math.prod(x.shape) * dtype.itemsize) > _MOST_BYTES:
+                expected = f"at most {_MOST_BYTES} bytes"
+                raise MemoryError(f"{place}: expected {expected}, found {size}, shape {x.shape}")
+            _fit(place, x.shape, a.axes[kind], sizes)
         for a, x in pairs:
             if x is None and "=" in a.otherwise and len({sizes[k] for k in a.otherwise[::2]}) > 1:
                 expected = _expected(a.axes["f"], sizes)
@@ -160,6 +167,7 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
         def call(*args: Any, **named: Any) -> Any:
             given = list(args)
             key: list[Any] = []
+            scattered: list[int] = []
             if named or not required <= len(given) <= len(defaults):
                 given = _bind(function, defaults, args, named)
             elif len(given) < len(defaults):
@@ -173,13 +181,16 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                     require_array(declared.op, argument.name, array)
                 key.append(array.shape)
                 key.append(array.dtype)
-                plain = any_strides or array.flags.c_contiguous
-                given[k] = array[...] if plain else _laid_out(array, order)
+                given[k] = array[...]
+                if not (any_strides or array.flags.c_contiguous):
+                    scattered.append(k)
             plan = plans.get(known := tuple(key))
             if plan is None:
                 if len(plans) == _MOST_SHAPES:
                     plans.clear()
                 plan = plans[known] = declared.plan(given)
+            for k in scattered:
+                given[k] = _laid_out(given[k], order)
             for k, check in plan:
                 given[k] = check(given[k])
             if not outputs:
@@ -209,10 +220,9 @@ def _bind(
 
 
 def _laid_out(array: NDArray, order: Order) -> NDArray:
-    """The array in C order, or with any strides but of its last axis; a copy only if it must be."""
-    if order == "rows" and (array.strides[-1] == array.itemsize or array.shape[-1] == 1):
-        return array[...]
-    return array.copy("C")
+    """The array in C order, or with any strides but of its last axis, as it is if it can be."""
+    rows = array.strides[-1] == array.itemsize or array.shape[-1] == 1
+    return array if order == "rows" and rows else array.copy("C")
 
 
 class Backward(functools.partial):
@@ -274,27 +284,13 @@ def _upstream(declared: Declaration, k: int, dy: Any, shape: tuple, dtype: np.dt
 # --- single arrays and numbers -----------------------------------------------------------
 
 
-def _check_float(op: str, name: str, array: NDArray, first: str, of_first: np.dtype) -> None:
-    dtype, shape = array.dtype, array.shape
-    if dtype not in _FLOATS:
-        raise TypeError(f"{op}: {name}: expected {_WORDS['f']}, found {dtype}")
-    if dtype != of_first:
-        raise TypeError(f"{op}: {name}: expected {of_first}, the dtype of {first}, found {dtype}")
-    # Only a view that repeats its numbers is larger: work on it would not end, and the sizes that a
-    # kernel computes could exceed 64 bits.
-    if (size := math.prod(shape) * dtype.itemsize) > _MOST_BYTES:
-        raise MemoryError(
-            f"{op}: {name}: expected at most {_MOST_BYTES} bytes, found {size}, shape {shape}"
-        )
-
-
 def require_array(op: str, name: str, value: Any) -> None:
     """Raise TypeError unless the value is a plain NumPy array."""
     if type(value) not in _ARRAYS:
         raise TypeError(f"{op}: {name}: expected a NumPy array, found {type(value).__name__}")
 
 
-def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: Sizes) -> None:
+def _fit(place: str, shape: tuple[int, ...], axes: str, sizes: Sizes) -> None:
     """Check one shape, and note the sizes of letters that are new."""
     letters = axes.split()
     leading = letters[0] == "..."
@@ -309,7 +305,7 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: Sizes) ->
             sizes.setdefault(letter, (size - more) // factor)
         fits = fits and letter in sizes and size == factor * sizes[letter] + more
     if not fits:
-        raise ValueError(f"{op}: {name}: expected shape {_expected(axes, sizes)}, found {shape}")
+        raise ValueError(f"{place}: expected shape {_expected(axes, sizes)}, found {shape}")
 
 
 def shape_of(axes: str, sizes: Sizes) -> tuple[int, ...]:

@@ -107,7 +107,7 @@ def escaped(text: str) -> str:
     )
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """The type and the text of an exception of a reader's code, on one line."""
     try:
         text = str(error)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, missing_extra
 from minillm.models.vectors import Vectors
 
 # --- probabilities -------------------------------------------------------------------
@@ -53,16 +53,10 @@ def perplexity(nats: float) -> float:
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]
 
-PACKAGES = {"bleu": "sacrebleu", "chrf": "sacrebleu", "rouge": "rouge-score"}  # of the measures
 
-
-def missing_packages() -> dict[str, str]:
-    """The measures of outputs whose packages are not installed, with these packages."""
-    return {
-        name: package
-        for name, package in PACKAGES.items()
-        if find_spec(package.replace("-", "_")) is None
-    }
+def has_packages() -> bool:
+    """Whether the packages of BLEU, chrF and ROUGE are installed: those of the extra "metrics"."""
+    return all(map(find_spec, ("sacrebleu", "rouge_score")))
 
 
 def measure_texts(
@@ -74,17 +68,17 @@ def measure_texts(
     """All measures of outputs (N texts) against references (for each output, some texts).
 
     ``split`` splits a text into tokens; ``tokenised`` says whether words and punctuation marks are
-    already separated by spaces.  Measures of :func:`missing_packages` are absent.
+    already separated by spaces.  Without :func:`has_packages`, there are only the first two.
     """
-    missing = missing_packages()
     results = {
         "exact_match": exact_match(outputs, references),
         "token_error_rate": token_error_rate(outputs, references, split),
     }
-    if "bleu" not in missing:
-        results["bleu"] = bleu(outputs, references, tokenised)
-        results["chrf"] = chrf(outputs, references)
-    return results if "rouge" in missing else results | rouge(outputs, references)
+    if not has_packages():
+        return results
+    results["bleu"] = bleu(outputs, references, tokenised)
+    results["chrf"] = chrf(outputs, references)
+    return results | rouge(outputs, references)
 
 
 def exact_match(outputs: Texts, references: References) -> float:
@@ -200,10 +194,7 @@ def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        package = name.partition(".")[0].replace("_", "-")
-        raise InputError(
-            f'this measure needs the package {package}, which the extra "metrics" has'
-        ) from None
+        raise missing_extra("this measure", "metrics") from None
 
 
 # --- answers to questions ------------------------------------------------------------

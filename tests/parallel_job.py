@@ -35,7 +35,7 @@ from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.training import SGD, Adam, AdamW, Options, restore_checkpoint, train
-from minillm.training.language_model import ContextTask, LanguageModelTask
+from minillm.training.language_model import LanguageModelTask, WindowTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
 from minillm.training.parallel import own_generator
@@ -70,7 +70,7 @@ def neural_ngram(batch=5, longest=7):
 def gpt(batch=5, longest=6, dropout=0.0):
     sizes = {"context": max(2, longest), "layers": 1, "heads": 2, "width": 6}
     model = new(GPT, GPTConfig, V, **sizes, dropout=dropout)
-    return ContextTask(model, RandomWindows(ids(1), batch, longest, seed=3), ids(2, 60), batch, 40)
+    return WindowTask(model, RandomWindows(ids(1), batch, longest, seed=3), ids(2, 60), batch, 40)
 
 
 def bert(batch=5, longest=37):

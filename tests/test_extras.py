@@ -56,11 +56,11 @@ MISSING = {
     ),
     "sacrebleu": (
         "from minillm import metrics; metrics.bleu(['a'], [['a']])",
-        'this measure needs the package sacrebleu, which the extra "metrics" has',
+        "this measure needs the packages of: pip install 'minillm-book[metrics]'",
     ),
     "rouge-score": (
         "from minillm import metrics; metrics.rouge(['a'], [['a']])",
-        'this measure needs the package rouge-score, which the extra "metrics" has',
+        "this measure needs the packages of: pip install 'minillm-book[metrics]'",
     ),
     "mpi4py": (
         "import os; os.environ['PMI_RANK'] = '0'\n"

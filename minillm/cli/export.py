@@ -1,6 +1,6 @@
 """Write a model in the format of another program.
 
-An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors one of the formats of
+An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors the format of
 word2vec, which gensim reads; a GPT, a Llama or a Mamba of byte pairs, or a BERT, a folder that
 Hugging Face's transformers loads; a Llama also a GGUF file, which llama.cpp loads.  A variant of
 Llama (Mistral, Qwen, SmolLM, Gemma, Phi) is written as a Llama is, in the form of its family.
@@ -9,7 +9,6 @@ examples:
   minillm export runs/words model.arpa
   minillm export runs/words model.arpa.gz
   minillm export runs/vectors vectors.txt
-  minillm export runs/vectors vectors.bin --binary
   minillm export runs/gpt
         the folder runs/gpt/huggingface
   minillm export runs/gpt my-gpt2 --format huggingface

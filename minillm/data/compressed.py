@@ -22,9 +22,10 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     raw: Any = file
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     start = stream.peek(4)[:4]
+    contents: Any
+    damage: type[Exception]
     if start.startswith(GZIP):
-        contents = _Checked(gzip.GzipFile(fileobj=stream), name, "gzip", zlib.error)
-        yield io.BufferedReader(contents)
+        kind, contents, damage = "gzip", gzip.GzipFile(fileobj=stream), zlib.error
     elif start == ZSTANDARD:
         try:
             if sys.version_info >= (3, 14):
@@ -33,27 +34,16 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
                 from backports.zstd import ZstdError, ZstdFile  # optional: the extra "data"
         except ImportError:
             raise missing_extra(f"{name}: zstandard", "data") from None
-        yield io.BufferedReader(_Checked(ZstdFile(stream), name, "zstandard", ZstdError))
+        kind, contents, damage = "zstandard", ZstdFile(stream), ZstdError
     else:
         yield stream
-
-
-class _Checked(io.RawIOBase):
-    """The contents of a compressed file, whose errors are told as ours."""
-
-    def __init__(self, contents: Any, name: str, kind: str, damage: type[Exception]):
-        self._contents, self._name, self._kind = contents, name, kind
-        self._damage = (damage, gzip.BadGzipFile)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            return self._contents.readinto(buffer)
-        except EOFError:
-            found = f"expected a whole {self._kind} file, found one that is cut short"
-            raise InputError(f"{self._name}: {found}") from None
-        except self._damage as error:
-            found = f"expected a {self._kind} file, but it is damaged: {error}"
-            raise InputError(f"{self._name}: {found}") from None
+        return
+    contents.seekable = lambda: False  # otherwise it would be decompressed again
+    try:
+        yield io.BufferedReader(contents)
+    except EOFError:
+        raise InputError(
+            f"{name}: expected a whole {kind} file, found one that is cut short"
+        ) from None
+    except (damage, gzip.BadGzipFile) as error:
+        raise InputError(f"{name}: expected a {kind} file, but it is damaged: {error}") from None

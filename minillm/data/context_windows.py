@@ -41,23 +41,24 @@ class ContextWindows(NamedTuple):
 
 
 def windows_of(
-    questions: Iterable[tuple[str, str, str]], tokenizer: Any, context: int, stride: int
+    questions: Iterable[Question], tokenizer: Any, context: int, stride: int
 ) -> ContextWindows:
-    """The windows of (place, question, context); the place is for error messages.
+    """The windows of questions.
 
-    context: the largest number of tokens in a row.  InputError for a question or a context without
-    tokens.
+    context: the largest number of tokens in a row.  InputError, with the question's id, for a
+    question or a context without tokens.
     """
     rows, contexts = Sequences(), Sequences()
     owners: list[int] = []
     begins: list[int] = []
     offsets = []
     encoded: dict[str, tuple[NDArray, NDArray]] = {}
-    for number, (place, question, text) in enumerate(questions):
+    for number, asked in enumerate(questions):
+        place, text = f"question {asked.id}", asked.context
         if text not in encoded:
             encoded[text] = tokenizer.encode_with_offsets(text, f"{place}: context")
         ids, where = encoded[text]
-        question_ids = tokenizer.encode(question, f"{place}: question")
+        question_ids = tokenizer.encode(asked.question, f"{place}: question")
         for name, tokens in (("question", question_ids), ("context", ids)):
             if len(tokens) == 0:
                 raise InputError(f"{place}: expected a {name} of a token or more, found none")

@@ -194,14 +194,10 @@ class Chat:
 
         InputError, which begins with ``name``, for a schema that cannot be enforced.
         """
-        return self.compiled(json_rules(schema, name), name)
-
-    def compiled(self, rules: str, name: str) -> Grammar:
-        """A grammar of answers by its rules: see :class:`minillm.decoding.grammar.Grammar`."""
-        return Grammar(self._tokens, rules, name)
+        return Grammar(self.tokens, json_rules(schema, name), name)
 
     @cached_property
-    def _tokens(self) -> Any:
+    def tokens(self) -> Any:
         """The tokens, in the form that grammars need."""
         return tokens_of(self.tokenizer, self.ends)
 

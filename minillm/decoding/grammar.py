@@ -17,6 +17,7 @@ al. (2024), "llguidance"; JSON Schema, draft 2020-12.
 import json
 import re
 from collections.abc import Collection, Sequence
+from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +104,11 @@ def tokens_of(tokenizer: ByteTokens, ends: Collection[int]) -> "LLTokenizer":
 
 
 class Grammar:
-    """A grammar that has been compiled for the tokens of a vocabulary.
+    """A grammar compiled for the tokens of a vocabulary, and how far it has read a text.
 
     ``rules`` are in the notation of llguidance, Lark's, with JSON schemas in it; the first one is
-    ``start``.  InputError, which begins with ``name``, for rules that it cannot express or that
+    ``start``.  It is an adjustment of one text; the tokens that end a text are allowed where it is
+    complete.  InputError, which begins with ``name``, for rules that it cannot express or that
     need too much work, and if no token can begin a text.
     """
 
@@ -123,22 +125,14 @@ class Grammar:
         # Otherwise a text that has one continuation must have the tokens of its usual encoding.
         rules = f'%llguidance {{"no_forcing": true}}\n{rules}'
         self._matcher, self.name = LLMatcher(tokens, rules, limits=limits, log_level=0), name
+        self._read = 0  # tokens
         self.start().allowed()
 
-    def start(self) -> "Constrained":
-        """The adjustment of a new text of the grammar."""
-        return Constrained(self._matcher.deep_copy(), self.name)
-
-
-class Constrained:
-    """The adjustment of a text that must belong to a grammar, and how far it has read the text.
-
-    The tokens that end a text are allowed where it is complete.
-    """
-
-    def __init__(self, matcher: "LLMatcher", name: str):
-        self._matcher, self.name = matcher, name
-        self._read = 0  # tokens
+    def start(self) -> "Grammar":
+        """The same grammar, for a new text."""
+        new = copy(self)
+        new._matcher = self._matcher.deep_copy()
+        return new
 
     def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
         """The logits (V,), with minus infinity for tokens that are not allowed: a new array.
@@ -157,7 +151,7 @@ class Constrained:
         """Whether each token may come next (V,)."""
         bits = np.frombuffer(self._matcher.compute_logit_bias(), np.uint8)  # 200 or 0
         if self._matcher.is_error():  # the library would end the text
-            raise InputError(f"{self.name}: {_reason(self._matcher)}")
+            raise InputError(_reason(self._matcher), self.name)
         return bits > 0
 
 

@@ -8,7 +8,6 @@ Legend: B sources, K hypotheses of each, S source steps, T target steps so far, 
 V target vocabulary, R rows of the pool.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -55,29 +54,19 @@ class TransformerDecoder(OfModel):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        memory, tokens = read_sources(self.model, source, lengths)
-        return self.start_from(memory, tokens.lengths, tokens.padded)
-
-    def start_from(
-        self,
-        memory: NDArray,
-        lengths: NDArray,
-        padded: Callable[[NDArray], NDArray] = np.ascontiguousarray,
-    ) -> State:
-        """Like :meth:`start`, from the memory of the sources, (B, S, D), or an unpadded one."""
+        memory, tokens = read_sources(self.model, source, lengths)  # unpadded
         c, p = self.config, self.model.params
         self._weights = self.new_weights()  # the kernel's copy may be of weights before a change
         state = {
-            "past": np.zeros((len(lengths), 1, 0), np.int64),
-            "memory.lengths": np.array(lengths),
+            "past": np.zeros((len(source), 1, 0), np.int64),
+            "memory.lengths": np.array(tokens.lengths),
             "shared.count": np.zeros(1, np.int64),
         }
         for layer in range(c.layers):
             prefix = f"decoder.{layer}.cross"
             (k, v), _ = heads.keys_and_values(p, prefix, memory, c.heads)
-            k, v = padded(k), padded(v)  # copies in the order in which each step reads them
-            state |= {f"memory.{layer}.keys": k, f"memory.{layer}.values": v}
-            for name in ("keys", "values"):
+            for name, part in (("keys", k), ("values", v)):
+                state[f"memory.{layer}.{name}"] = tokens.padded(part)  # as each step reads them
                 state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.model.dtype)
         return state
 

@@ -17,7 +17,7 @@ size of the convolution, R rank of the steps.
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,6 @@ LAYER_WEIGHTS = (
     *("norm.gain", "input.W", "convolution.W", "convolution.b", "selection.W", "step.W", "step.b"),
     *("A_log", "skip", "output.W"),
 )
-
-
-class MixerStep(NamedTuple):
-    """The change of a mixer's state in a step: see :func:`_mamba_layer_step`."""
-
-    delta: NDArray  # (B, E)
-    gated: NDArray  # (B, E)
 
 
 class MambaReader(StateReader):
@@ -69,10 +62,10 @@ class MambaReader(StateReader):
             (ys, state), _ = self.model.hidden(ids[:, start : start + PART], state)
         return self.model.predict(ys[:, -1])[0], state
 
-    def step(self, ids: Ids, state: State) -> tuple[NDArray, State, list[MixerStep]]:
-        """The vectors that predict the next tokens, the state, and the step of each mixer.
+    def step(self, ids: Ids, state: State) -> tuple[NDArray, State, list[tuple[NDArray, NDArray]]]:
+        """The vectors that predict the next tokens, the state, and delta and output of each mixer.
 
-        ids (B,), state -> y (B, D), state, L steps.
+        ids (B,), state -> y (B, D), state, L times (B, E) and (B, E): see _mamba_layer_step.
         """
         c, p = self.config, self.model.params
         E = p["embedding.E"]
@@ -86,7 +79,7 @@ class MambaReader(StateReader):
             own = weights[layer * len(LAYER_WEIGHTS) : (layer + 1) * len(LAYER_WEIGHTS)]
             x, before, h, delta, gated = run(x, c.eps, before, h, *own)
             last |= zip(names, (before, h), strict=True)
-            steps.append(MixerStep(delta, gated))
+            steps.append((delta, gated))
         y, _ = norm(p, "norm", x, c.eps)
         return y, last, steps
 
@@ -104,16 +97,13 @@ class MambaReader(StateReader):
 
     def _require_own(self, state: State, B: int) -> None:
         """ValueError for the state of a model of other sizes, or of other than B texts."""
-        c, dtype = self.config, self.model.dtype
-        shapes = {"before": (B, c.convolution - 1, c.inner), "h": (B, c.inner, c.state)}
-        for layer in range(c.layers):
-            for name, shape in shapes.items():
-                found = state.get(f"layers.{layer}.{name}")
-                if found is None or found.shape != shape or found.dtype != dtype:
-                    raise ValueError(
-                        f"state: expected layers.{layer}.{name} {shape} in {dtype}, found "
-                        f"{'none' if found is None else f'{found.shape} in {found.dtype}'}"
-                    )
+        for name, first in self.model.zero_state(0).items():
+            expected, found = (B, *first.shape[1:]), state.get(name, np.zeros(0))
+            if (found.shape, found.dtype) != (expected, first.dtype):
+                raise ValueError(
+                    f"state: expected {name} {expected} in {first.dtype}, found {found.shape} in "
+                    f"{found.dtype}"
+                )
 
 
 @twinned

@@ -61,14 +61,6 @@ class Length:
         default_help=f"{WORDS} of a chat model",
     )
 
-    def is_exceeded(self, text: str) -> bool:
-        """Whether a text that grows has more than that, after its last word is whole."""
-        whole = _whole_words(text)
-        words, most = len(whole.split()), self.sentences
-        return (self.words is not None and words > self.words) or (
-            most is not None and len(sentences(whole)) > most
-        )
-
     def cut(self, text: str) -> str:
         """The beginning of a text that has this length: whole sentences, or one cut sentence."""
         if self.sentences is None and self.words is None:
@@ -147,27 +139,22 @@ def summaries(
 def _answered(
     chat: Chat, requests: Iterable[list[Message] | InputError], length: Length, tokens: int
 ) -> Iterator[str | InputError]:
-    """Yield the answers of so many tokens at most: the first paragraph, cut to the length."""
+    """Yield the answers of so many tokens at most, shortened, and ended as soon as they can be."""
 
-    def is_enough(answer: str) -> bool:
-        answer = answer.lstrip()
-        repeats = words_before_repeat(_whole_words(answer)) is not None
-        return repeats or _paragraph(answer) != answer or length.is_exceeded(answer)
+    def enough(answer: str) -> bool:
+        whole = re.sub(r"\S+$", "", answer)  # without the last word, which may go on
+        return len(shortened(whole, length).split()) < len(whole.split())
 
-    for answer in chat.answers(requests, tokens, GREEDY, enough=is_enough):
-        yield answer if isinstance(answer, InputError) else _cut(_paragraph(answer), length)
+    for answer in chat.answers(requests, tokens, GREEDY, enough=enough):
+        yield answer if isinstance(answer, InputError) else shortened(answer, length)
 
 
-def _cut(answer: str, length: Length) -> str:
-    """The beginning of an answer that has this length, and no repeat."""
+def shortened(answer: str, length: Length) -> str:
+    """The first paragraph of an answer, up to a repeat, cut to the length."""
+    answer = re.split(r"\n\s*\n", answer.lstrip(), maxsplit=1)[0]
     if (words := words_before_repeat(answer)) is not None:
         answer = Length(words=words).cut(answer)
     return length.cut(answer)
-
-
-def _paragraph(answer: str) -> str:
-    """An answer up to its first blank line."""
-    return re.split(r"\n\s*\n", answer.lstrip(), maxsplit=1)[0]
 
 
 def words_before_repeat(text: str) -> int | None:
@@ -183,11 +170,6 @@ def words_before_repeat(text: str) -> int | None:
             return start
         seen.add(several)
     return None
-
-
-def _whole_words(text: str) -> str:
-    """A text that grows, without its last word, which may go on."""
-    return re.sub(r"\S+$", "", text)
 
 
 def room_for_text(chat: Chat, length: Length) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, told
+from minillm.errors import InputError, describe_error
 from minillm.exercises.catalogue import exercises
 from minillm.exercises.counting import counted, multiplications
 from minillm.exercises.declaration import Exercise
@@ -134,7 +134,7 @@ def _multiplications(function: Callable, case: Case) -> tuple[int, int]:
 
 def _described(error: BaseException, file: str) -> Report:
     """Describe an exception, with the last line of the reader's file that led to it."""
-    report: Report = {"error": told(error), "type": type(error).__name__}
+    report: Report = {"error": describe_error(error), "type": type(error).__name__}
     if isinstance(error, SyntaxError):
         return report | {"place": f"line {error.lineno}"}
     if not (found := last_line(error, lambda own: own == file)):

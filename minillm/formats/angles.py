@@ -41,11 +41,10 @@ def read_angles(file: Entries) -> tuple[float, Scaling | None]:
     given = values.get(name) or {}
     if not isinstance(given, dict):
         raise file.wrong(name, "an object or null")
-    outside = {"rope_theta": values.get("rope_theta", 10000.0)}
-    inside = {name: value for name, value in given.items() if value is not None}
-    angles = {"rope_type": inside.pop("type", "default"), **outside, **inside}
-    if values.get(_ORIGINAL) is not None:
-        angles[_ORIGINAL] = values[_ORIGINAL]
+    outside = values.get("rope_theta"), values.get(_ORIGINAL)
+    angles = {"rope_theta": outside[0], **given, _ORIGINAL: outside[1] or given.get(_ORIGINAL)}
+    angles = {name: value for name, value in angles.items() if value is not None}
+    angles.setdefault("rope_type", angles.pop("type", "default"))
     part = Entries(f"{file.path}: {name}", angles)
     base, kind = part.number("rope_theta", 10000.0), angles["rope_type"]
     part.check("rope_type", (*_NONE, *_CLASSES))

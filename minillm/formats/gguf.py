@@ -36,7 +36,7 @@ from minillm.formats.gguf_config import (
     entries_of,
     row_of,
 )
-from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
+from minillm.formats.gguf_tokenizer import metadata_of, tokenizer_of
 from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.models.llama import Llama, LlamaConfig
@@ -309,8 +309,7 @@ def read(path: str | Path) -> Contents:
             f"but the tokenizer has {len(tokenizer):,} tokens"
         )
     template = entries.text("tokenizer.chat_template", "")
-    others = other_tokens_of(entries)
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries))
     params = _params_of(Path(path), config, tensors)
     model = _model(config)(config, params=params)
     return Contents(model, tokenizer, chat, weights=Path(path))

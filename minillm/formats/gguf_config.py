@@ -1,9 +1,8 @@
 """Sizes and changes of Llamas and their variants in the metadata of GGUF files.
 
 Most entries have the architecture before their names: llama.context_length, gemma3.block_count.
-A row says where the files of a family differ from a Llama's.  To llama.cpp a Mistral is a Llama,
-without a window.  Our files of a Mistral have its window in an entry of our own, which llama.cpp
-ignores.
+A row says where the files of a family differ from a Llama's.  In a GGUF file a Mistral is a Llama,
+without a window.
 """
 
 import warnings
@@ -33,7 +32,7 @@ _SIZES = {
     "feed_forward": "feed_forward_length",
     "head_width": "attention.key_length",
 }
-_PATTERN = "attention.sliding_window_pattern"
+_WINDOW, _PATTERN = "attention.sliding_window", "attention.sliding_window_pattern"
 _OPTIONAL = ("key_heads", "head_width")
 # Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
 _FIXED: dict[str, tuple[Any, str]] = {
@@ -51,16 +50,13 @@ class Architecture:
     name: str  # of the architecture
     names: Names = field(default_factory=dict)
     neighbours: bool = False  # whether llama.cpp rotates x_{2i} and x_{2i + 1}
-    window: str = "{}.attention.sliding_window"  # the entry of the window
     no_window: bool = False  # whether llama.cpp has none for the family
 
 
 _QKV, _GATE_UP = "blocks.*.attention.W_qkv", "blocks.*.feed_forward.W_gate_up"
 ARCHITECTURES = {
     "llama": Architecture("llama", neighbours=True),
-    "mistral": Architecture(
-        "llama", neighbours=True, window="minillm.attention.sliding_window", no_window=True
-    ),
+    "mistral": Architecture("llama", neighbours=True, no_window=True),
     "qwen2": Architecture("qwen2"),
     "qwen3": Architecture("qwen3"),
     "smollm3": Architecture("smollm3", neighbours=True),
@@ -127,12 +123,10 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
     """
     arch = entries.text("general.architecture")
     family = families()[arch]
-    if arch == "llama" and ARCHITECTURES["mistral"].window in entries.values:
-        family = "mistral"
     if family == "llama":
         return config
     changes, given, window = FAMILIES[family], dict[str, Any](), 0
-    if changes.windows and (name := ARCHITECTURES[family].window.format(arch)) in entries.values:
+    if changes.windows and (name := f"{arch}.{_WINDOW}") in entries.values:
         window = entries.size(name, 0)
         given["window"] = window if 0 < window < config.context else None
     if changes.global_every:
@@ -165,16 +159,13 @@ def entries_of(config: LlamaConfig) -> tuple[dict[str, Any], dict[str, NDArray[n
 
 
 def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
-    """The entries of a family's changes.  A window that a file must have is the context, if not 0.
-
-    A Mistral without a window is a Llama.
-    """
-    changes, name, found = config.changes, row_of(config).window.format(arch), dict[str, Any]()
-    if changes.windows and (config.window or arch != "llama"):
-        found[name] = config.window or 0
+    """The entries of a family's changes; a window that a file must have is the context."""
+    changes, found = config.changes, dict[str, Any]()
+    if changes.windows and arch != "llama":
+        found[f"{arch}.{_WINDOW}"] = config.window or 0
     if changes.global_every:
         every = config.global_every or (config.layers + 1 if config.window else 1)
-        found[name] = config.window or config.context
+        found[f"{arch}.{_WINDOW}"] = config.window or config.context
         found[f"{arch}.{_PATTERN}"] = every
         local = config.local_base if config.global_every else config.rotary_base
         found[f"{arch}.rope.freq_base_swa"] = float(local)

@@ -186,14 +186,6 @@ def _numbers(
     return numbers
 
 
-def other_tokens_of(entries: Entries) -> dict[str, str]:
-    """The texts of ``pad`` and ``unk`` for chat templates, if the file has them."""
-    tokens = _texts(entries, "tokens")
-    long = {"pad": "padding", "unk": "unknown"}
-    ids = {name: entries.values.get(f"{_PREFIX}{long[name]}_token_id") for name in long}
-    return {n: tokens[at] for n, at in ids.items() if type(at) is int and 0 <= at < len(tokens)}
-
-
 # --- writing -------------------------------------------------------------------------------------
 
 

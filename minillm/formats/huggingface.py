@@ -57,7 +57,6 @@ from minillm.text import (
     tokenizer_files,
     tokenizer_json,
 )
-from minillm.text.tokenizer_files import token_texts
 
 CHAT_TEMPLATE = "chat_template.jinja"
 GENERATION = "generation_config.json"
@@ -118,7 +117,7 @@ def read(path: str | Path) -> Contents:
     chat, facts = None, dict[str, Any]()
     if layout.causal:
         template, sampling = read_chat_template(folder), read_sampling(folder)
-        chat = ChatTemplate.of(template, tokenizer, sampling, read_other_tokens(folder))
+        chat = ChatTemplate.of(template, tokenizer, sampling)
     else:
         sentences = read_sentences(folder, encoder.width, encoder.context)
         facts = asdict(sentences)
@@ -197,12 +196,6 @@ def read_chat_template(folder: str | Path) -> str | None:
     if template is not None and not isinstance(template, str):
         raise Entries(config.path, {"chat_template": template}).wrong("chat_template", "a text")
     return template
-
-
-def read_other_tokens(folder: str | Path) -> dict[str, str]:
-    """The texts of ``pad`` and ``unk`` for chat templates, those that tokenizer_config.json has."""
-    file = entries_of(Path(folder) / "tokenizer_config.json")
-    return token_texts(Path(file.path), file.values, "pad", "unk")
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """word2vec's files, and GloVe's: word vectors, as text or binary.
 
 Both formats begin with a line "V D".  In the text format each word has a line: the
-word, a space, D numbers.  In the binary format, each word is followed by a space and
-D little-endian float32 numbers; a line's end before the next word is optional.
+word, a space, D numbers.  In the binary format, which is only read, each word is followed by a
+space and D little-endian float32 numbers; a line's end before the next word is optional.
 
 GloVe's files are the text format without its first line (Pennington, Socher and Manning 2014,
 "GloVe: global vectors for word representation").  All are read, compressed or not.
@@ -11,7 +11,6 @@ GloVe's files are the text format without its first line (Pennington, Socher and
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,31 +22,24 @@ from minillm.data.files import LONGEST_LINE, bounded_lines, reading, replacing, 
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.option import option
 
 WIDEST = 65536  # numbers in a vector
 LONGEST_WORD = 1 << 20  # bytes
 
 
-def write_vectors(
-    path: str | Path, words: Sequence[str], vectors: NDArray[np.float32], binary: bool = False
-) -> None:
-    """Write vectors (V, D).  InputError for a word with white space, which would end it.
+def write_vectors(path: str | Path, words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    """Write vectors (V, D) as text.  InputError for a word with white space, which would end it.
 
-    As text, numbers have 9 digits, so both formats read back the same float32.
+    Numbers have 9 digits, enough to read back the same float32.
     """
     for word in words:
         if not word or len(word.split()) != 1 or word != word.strip():
             raise InputError(f"{path}: expected words without white space, found {word!r}")
-    vectors = np.ascontiguousarray(vectors, "<f4")
     with replacing(path) as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n".encode())
         for word, vector in zip(words, vectors, strict=True):
-            if binary:
-                file.write(word.encode() + b" " + vector.tobytes() + b"\n")
-            else:
-                numbers = " ".join([f"{x:.9g}" for x in vector.tolist()])
-                file.write(f"{word} {numbers}\n".encode())
+            numbers = " ".join([f"{x:.9g}" for x in vector.tolist()])
+            file.write(f"{word} {numbers}\n".encode())
 
 
 def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
@@ -146,13 +138,6 @@ def _read_binary(
     return words, np.frombuffer(numbers, "<f4").astype(np.float32, copy=False).reshape(V, D)
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of writing word vectors."""
-
-    binary: bool = option(False, "word vectors in the binary format, not as text")
-
-
 def read(path: str | Path) -> Contents:
     """See :func:`read_vectors`.  The tokenizer is the words with their counts."""
     words, vectors = read_vectors(path)
@@ -165,10 +150,9 @@ def read(path: str | Path) -> Contents:
     return Contents(model, dict(zip(words, counts, strict=True)))
 
 
-def write(contents: Contents, path: str | Path, options: Options) -> None:
+def write(contents: Contents, path: str | Path, options: Any = None) -> None:
     """See :func:`write_vectors`."""
-    vectors = contents.model.params["vectors"]
-    write_vectors(path, contents.tokenizer.words, vectors, options.binary)
+    write_vectors(path, contents.tokenizer.words, contents.model.params["vectors"])
 
 
 def _recognises(path: Path, head: bytes) -> bool:
@@ -190,6 +174,5 @@ FORMATS = (
         recognises=_recognises,
         default="vectors.txt",
         signature="word vectors of word2vec or GloVe",
-        options=Options,
     ),
 )

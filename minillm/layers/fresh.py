@@ -48,6 +48,12 @@ def uniform(bound: float) -> Draw:
     return draw
 
 
+def steps(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
+    """Biases whose softplus is log-uniform between 0.001 and 0.1, as Mamba's steps begin."""
+    delta = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), shape))
+    return (delta + np.log(-np.expm1(-delta))).astype(dtype)  # the inverse of softplus
+
+
 def glorot(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
     """A normal matrix (I, O) of variance 2 / (I + O): Glorot and Bengio (2010), equation 12."""
     return normal((2 / sum(shape)) ** 0.5)(shape, rng, dtype)

@@ -156,10 +156,9 @@ def read_mamba(model: Any, ids: Ids, state: State) -> dict[str, Any]:
     activity = []
     for layer, own in enumerate(zip(*steps, strict=True)):
         A = -np.exp(model.params[f"layers.{layer}.A_log"])  # (E, N)
-        delta = np.concatenate([step.delta for step in own])
+        delta, gated = (np.concatenate(part) for part in zip(*own, strict=True))
         kept = np.exp(delta[:, :, None] * A).mean(axis=-1)
-        outputs = np.tanh(np.concatenate([step.gated for step in own]))
-        activity.append(Activity({"f": kept, "y": outputs}))
+        activity.append(Activity({"f": kept, "y": np.tanh(gated)}))
     return measured | {"activity": activity}
 
 

@@ -167,6 +167,7 @@ class BERT(base.Model[BERTConfig]):
         c, p = self.config, self.params
         segments = np.zeros_like(ids) if segments is None else segments
         tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
+        tables = {E: rows for E, rows in tables.items() if E in p}  # an encoder may lack one
         x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
         x, norm_backward = norm(p, "embedding.norm", x, c.eps)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)

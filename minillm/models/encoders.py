@@ -73,7 +73,7 @@ from minillm import ops
 from minillm.layers import dense, embedding, stack
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.norms import new_norm, norm
+from minillm.layers.norms import new_norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import sizes
 from minillm.models.bert import BERT, BERTConfig
@@ -220,23 +220,17 @@ class Encoder(BERT):
 
         ``backward(dx)`` -> gradients.
         """
-        c, p = self.config, self.params
-        tables = {"embedding.E": ids, "positions.E": self.rows_of_P(ids, positions)}
-        if c.changes.segments:
-            if segments is None or c.segments == 1:
-                segments = np.zeros_like(ids)
-            tables["segments.E"] = segments
-        x, tables_backward = embedding.layer(p, tables)  # (B, T, E)
-        x, norm_backward = norm(p, "embedding.norm", x, c.eps)
-        x, dropout_backward = ops.dropout(x, c.dropout, rng)
-        project_backward = None
-        if "project.W" in p:
-            x, project_backward = dense.layer(p, "project", x)  # (B, T, D)
+        if self.config.segments == 1:
+            segments = None
+        positions = self.rows_of_P(ids, positions)
+        x, tables_backward = super().embed(ids, positions, rng, segments)  # (B, T, E)
+        if "project.W" not in self.params:
+            return x, tables_backward
+        x, project_backward = dense.layer(self.params, "project", x)  # (B, T, D)
 
         def backward(dx):
-            dx, of_project = (dx, {}) if project_backward is None else project_backward(dx)
-            dx, of_norm = norm_backward(dropout_backward(dx))
-            return merge_gradients(of_project, of_norm, tables_backward(dx))
+            dx, of_project = project_backward(dx)
+            return merge_gradients(of_project, tables_backward(dx))
 
         return x, backward
 

@@ -37,7 +37,7 @@ from minillm import ops
 from minillm.layers import dense, embedding, stack
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
-from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, uniform
+from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, steps, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import CAUSAL, Attend, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
@@ -227,12 +227,6 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
         logits, logits_backward = self.forward(inputs, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets)
         return loss, lambda: logits_backward(loss_backward())
-
-
-def steps(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
-    """Biases whose softplus is log-uniform between 0.001 and 0.1."""
-    delta = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), shape))
-    return (delta + np.log(-np.expm1(-delta))).astype(dtype)  # the inverse of softplus
 
 
 def rates(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:

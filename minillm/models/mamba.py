@@ -38,14 +38,13 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, stack
-from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, uniform
+from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, steps, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, Params, Rng, State
 from minillm.models import base, sizes
 
 DEVIATION = 0.02  # of the fresh embedding
-SHORTEST, LONGEST = 1e-3, 1e-1  # of the fresh steps
 
 
 @dataclass(frozen=True)
@@ -233,12 +232,6 @@ class Mamba(base.WindowModel[MambaConfig]):
             return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
 
         return (logits, last), backward
-
-
-def steps(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
-    """Biases whose softplus is log-uniform between the shortest and the longest step."""
-    delta = np.exp(rng.uniform(np.log(SHORTEST), np.log(LONGEST), shape))
-    return (delta + np.log(-np.expm1(-delta))).astype(dtype)  # the inverse of softplus
 
 
 def rates(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:

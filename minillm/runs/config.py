@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, check_names, short, told
+from minillm.errors import InputError, check_names, describe_error, short
 from minillm.option import checked, make, option_of, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
@@ -103,7 +103,7 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
     except InputError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{place}{told(error)}") from None
+        raise InputError(f"{place}{describe_error(error)}") from None
 
 
 def _stored_from(kind: Kind, values: dict, place: str) -> Stored:

@@ -32,14 +32,14 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
-from minillm.decoding.grammar import ANY_OBJECT
+from minillm.decoding.grammar import ANY_OBJECT, Grammar
 from minillm.decoding.mean_states import mean_states
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
 from minillm.serving.engine import Engine, Event, Job
 from minillm.serving.forms import Form, Prompt
-from minillm.serving.requests import RequestError, Wanted, read, refusing
+from minillm.serving.requests import RequestError, Wanted, answer_to, read
 from minillm.serving.tools import CLOSING, OPENING, Answer, call_rules, takes_tools
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class EmbeddingServer:
             routes=self._routes(),
             middleware=[Middleware(TrustedHostMiddleware, hosts, www_redirect=False)],
             exception_handlers=dict.fromkeys(
-                (ClientDisconnect, RequestError, HTTPException, Exception), _refused
+                (ClientDisconnect, InputError, HTTPException, Exception), _refused
             ),
         )
 
@@ -90,7 +90,7 @@ class EmbeddingServer:
         if asked is None:
             return JSONResponse({"object": "list", "data": [model]})
         if asked != self.name:
-            message = f"model: expected {self.name!r}, found {asked[:60]!r}"
+            message = f"expected {self.name!r}, found {asked[:60]!r}"
             raise RequestError(message, "model", "model_not_found", 404)
         return JSONResponse(model)
 
@@ -150,20 +150,17 @@ class Server(EmbeddingServer):
         forced, grammar, schema = tools.forced if tools else {}, None, ANY_OBJECT
         if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
             if not takes_tools(self.chat.template.source):
-                message = "tools: expected a chat template that has <tool_call>, found one without"
-                raise RequestError(message, "tools")
+                message = "expected a chat template that has <tool_call>, found one without"
+                raise InputError(message, "tools")
             if forced:
-                with refusing("tools"):
-                    grammar = self.chat.compiled(call_rules(forced), "tools")
+                grammar = Grammar(self.chat.tokens, call_rules(forced), "tools")
         elif form.type != "text":
-            with refusing("response_format"):
-                if form.type == "json_schema":
-                    schema = form.json_schema and form.json_schema.schema
-                grammar = self.chat.grammar(schema, "response_format.json_schema.schema")
+            if form.type == "json_schema":
+                schema = form.json_schema and form.json_schema.schema
+            grammar = self.chat.grammar(schema, "response_format.json_schema.schema")
 
         described = tools.described if tools else None
-        with refusing("messages"):
-            ids = self.chat.encode(wanted.messages, tools=described).tolist()
+        ids = self.chat.encode(wanted.messages, tools=described).tolist()
         if forced:
             ids += self.chat.tokenizer.encode_known(OPENING).tolist()
         self._check_fits("messages", len(ids))
@@ -175,8 +172,7 @@ class Server(EmbeddingServer):
         for number, prompt in enumerate(wanted.prompts):
             name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
             if isinstance(prompt, str):
-                with refusing("prompt"):
-                    ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
+                ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
                 read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
                 read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
@@ -191,9 +187,8 @@ class Server(EmbeddingServer):
         """
         most = self.chat.reader.config.context + room
         if tokens >= most:
-            where = "" if name in ("messages", "prompt") else f"{name}: "
-            message = f"{where}expected less than {most:,} tokens, found {tokens:,}"
-            raise RequestError(message, name.partition("[")[0], "context_length_exceeded")
+            message = f"expected less than {most:,} tokens, found {tokens:,}"
+            raise RequestError(message, name, "context_length_exceeded")
 
     async def _events(
         self, request: Request, prompts: list[Prompt], wanted: Wanted
@@ -279,11 +274,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         message = f"{request.method} {request.url.path[:60]}: {error.detail}"
         error = RequestError(message, status=error.status_code)
-    elif not isinstance(error, RequestError):
+    elif not isinstance(error, InputError):
         for line in "".join(traceback.format_exception(error)).splitlines():
             print(one_line(line, 1000), file=sys.stderr, flush=True)
         error = RequestError(f"the server failed: {error}", status=500)
-    return JSONResponse(error.body, error.status)
+    return JSONResponse(*answer_to(error))
 
 
 def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str], None]) -> None:

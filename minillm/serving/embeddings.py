@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.serving.requests import RequestError, converted, fields_of, refusing, texts_or_ids
+from minillm.serving.requests import converted, fields_of, texts_or_ids
 from minillm.text import Vocabulary
 
 MOST = 2048  # texts of a request
@@ -41,14 +41,13 @@ def answered(body: bytes, name: str, embedder: Embedder) -> dict[str, Any]:
     """The answer to the body of a request."""
     given: EmbeddingFields = converted(fields_of(body, name), EmbeddingFields)
     if given.dimensions is not None and given.dimensions > embedder.width:
-        message = f"dimensions: expected at most {embedder.width}, found {given.dimensions}"
-        raise RequestError(message, "dimensions")
+        message = f"expected at most {embedder.width}, found {given.dimensions}"
+        raise InputError(message, "dimensions")
     texts = texts_or_ids("input", given.input, len(embedder.tokenizer), MOST)
     tokens = 0
     vectors: list[NDArray] = []
     for start in range(0, len(texts), AT_ONCE):
-        with refusing("input"):
-            ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
+        ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
         tokens += sum(map(len, ids))
         found = embedder.vectors(ids)[:, : given.dimensions]
         lengths = np.linalg.norm(found, axis=1, keepdims=True)

@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect
 
 from minillm.decoding.continuation import Score
 from minillm.decoding.grammar import Grammar
+from minillm.errors import InputError
 from minillm.serving.engine import Event
-from minillm.serving.requests import RequestError, Wanted
+from minillm.serving.requests import Wanted, answer_to
 from minillm.text import ByteTokens
 
 LEAST = -9999.0  # a log-probability in JSON, which has no infinity
@@ -90,8 +91,8 @@ class Form:
             yield b"data: [DONE]\n\n"
         except ClientDisconnect:
             pass
-        except RequestError as error:
-            yield self._line(error.body)
+        except InputError as error:
+            yield self._line(answer_to(error)[0])
         finally:
             await others.aclose()  # type: ignore[attr-defined]
 

@@ -5,8 +5,7 @@ A field that is not listed here is ignored, as by most servers, unless it would 
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
@@ -108,25 +107,26 @@ class CompletionFields(Fields, kw_only=True):
     best_of: int | None = None
 
 
-class RequestError(Exception):
-    """A request that cannot be answered, as the interface describes it."""
+class RequestError(InputError):
+    """A request that cannot be answered, with a code and a status of the interface."""
 
-    def __init__(self, message: str, param: str | None = None, code: str | None = None, status=400):
-        message = one_line(message)
-        super().__init__(message)
-        self.status = status
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        error = {"message": message, "type": kind, "param": param, "code": code}
-        self.body = {"error": error}
+    def __init__(
+        self, message: str, field: str | None = None, code: str | None = None, status: int = 400
+    ):
+        super().__init__(message, field)
+        self.code, self.status = code, status
 
 
-@contextmanager
-def refusing(param: str | None = None) -> Iterator[None]:
-    """Turn an InputError into a RequestError; the field is named, or begins the message."""
-    try:
-        yield
-    except InputError as error:
-        raise RequestError(str(error), param or error.field) from None
+def answer_to(error: InputError) -> tuple[dict[str, Any], int]:
+    """The object that describes an error, and its status."""
+    status = getattr(error, "status", 400)
+    described = {
+        "message": one_line(str(error)),
+        "type": "invalid_request_error" if status < 500 else "server_error",
+        "param": re.split("[.[:]", error.field)[0] if error.field else None,
+        "code": getattr(error, "code", None),
+    }
+    return {"error": described}, status
 
 
 @dataclass(frozen=True)
@@ -159,37 +159,36 @@ class Wanted:
 def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: bool) -> Wanted:
     """Check the body of a request for a model of this name and number of tokens.
 
-    RequestError says what is wrong.
+    InputError says what is wrong.
     """
     values = fields_of(body, model)
     neutral = NEUTRAL | (NEUTRAL_OF_CHAT if chat else NEUTRAL_OF_COMPLETION)
     for name, value in values.items():
         if value and name in neutral and value != neutral[name]:
-            message = f"{name}: expected {json.dumps(neutral[name])}, found {short(value)}"
+            message = f"expected {json.dumps(neutral[name])}, found {short(value)}"
             raise RequestError(message, name, "unsupported_value")
     if not chat and values.get("logprobs") is False:
         del values["logprobs"]
     given: Any = converted(values, ChatFields if chat else CompletionFields)
     if wrong := [token for token in given.logit_bias if not 0 <= token < vocabulary]:
-        message = f"logit_bias: expected token ids below {vocabulary:,}, found {wrong[0]}"
-        raise RequestError(message, "logit_bias")
+        message = f"expected token ids below {vocabulary:,}, found {wrong[0]}"
+        raise InputError(message, "logit_bias")
     if isinstance(given.stop, str):
         given.stop = [given.stop]
     given.stop = [text for text in given.stop if text]  # empty ones stop nothing
     sampling = _sampling(values, defaults)
     if chat:
-        with refusing():
-            tools = chosen(given.tools, given.tool_choice, values.get("tools", []))
-            messages: list[Message] = [_message(message) for message in given.messages]
-            check_messages(messages)
+        tools = chosen(given.tools, given.tool_choice, values.get("tools", []))
+        messages: list[Message] = [_message(message) for message in given.messages]
+        check_messages(messages)
         if tools is not None and given.response_format.type != "text":
-            message = 'response_format: expected {"type": "text"} with tools, found another'
+            message = 'expected {"type": "text"} with tools, found another'
             raise RequestError(message, "response_format", "unsupported_value")
         length = given.max_completion_tokens or given.max_tokens
         top = given.top_logprobs if given.logprobs else None
         return Wanted(given, sampling, length, top, messages, tools)
     if given.best_of not in (None, given.n):
-        message = f"best_of: expected n, which is {given.n}, found {given.best_of}"
+        message = f"expected n, which is {given.n}, found {given.best_of}"
         raise RequestError(message, "best_of", "unsupported_value")
     prompts = texts_or_ids("prompt", given.prompt, vocabulary, MOST_CHOICES // given.n)
     length, top = given.max_tokens, given.logprobs
@@ -201,16 +200,16 @@ def fields_of(body: bytes, model: str) -> dict[str, Any]:
     try:
         values = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise RequestError(f"expected a body in JSON: {error}") from None
+        raise InputError(f"expected a body in JSON: {error}") from None
     if not isinstance(values, dict):
-        raise RequestError(f"expected a JSON object, found {short(values)}")
+        raise InputError(f"expected a JSON object, found {short(values)}")
     values = {name: value for name, value in values.items() if value is not None}
     asked = values.pop("model", None)
     if not isinstance(asked, str):
-        raise RequestError(f"model: expected a name, found {short(asked)}", "model")
+        raise InputError(f"expected a name, found {short(asked)}", "model")
     if asked != model:
         raise RequestError(
-            f"model: expected {model!r}, found {short(asked)}", "model", "model_not_found", 404
+            f"expected {model!r}, found {short(asked)}", "model", "model_not_found", 404
         )
     return values
 
@@ -218,7 +217,7 @@ def fields_of(body: bytes, model: str) -> dict[str, Any]:
 def converted(values: Any, form: Any, name: str = "") -> Any:
     """Values of JSON as a type, the fields of a request or one named field.
 
-    RequestError with the field, what was expected and what was found.
+    InputError with the field, what was expected and what was found.
     """
     try:
         return msgspec.convert(values, form, strict=False, str_keys=True)
@@ -231,8 +230,7 @@ def converted(values: Any, form: Any, name: str = "") -> Any:
             found = found.get(key) if key else found[int(number)]
         place = f"{name}{path}".removeprefix(".")
         expected = said[:1].lower() + said[1:].partition(", got ")[0]
-        message = f"{place or 'the request'}: {expected}, found {short(found)}"
-        raise RequestError(message, re.split(r"[.[]", place)[0] or None) from None
+        raise InputError(f"{expected}, found {short(found)}", place or "the request") from None
 
 
 def _message(message: dict[str, Any]) -> Message:
@@ -285,7 +283,7 @@ def texts_or_ids(name: str, value: Any, vocabulary: int, most: int) -> list[str 
     if first is not None:
         return [converted(value, ids, name)]
     expected = "a text or a list of token ids, or a list of them"
-    raise RequestError(f"{name}: expected {expected}, found {short(value)}", name)
+    raise InputError(f"expected {expected}, found {short(value)}", name)
 
 
 def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
@@ -304,5 +302,4 @@ def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
     if seed is not None:
         seed = converted(seed, Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], "seed")
         given["seed"] = None if seed == -1 else seed % 2**63  # -1: any, as in llama.cpp
-    with refusing():
-        return make(Sampling, {**vars(defaults), **given})
+    return make(Sampling, {**vars(defaults), **given})

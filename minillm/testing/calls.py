@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import told
+from minillm.errors import describe_error
 
 
 class GradientError(AssertionError):
@@ -62,7 +62,7 @@ def call_backward(
     except Exception as error:
         names = parameter_names(backward, len(upstream), "upstream gradient")
         given = dict(zip(names, upstream, strict=True)) | (arguments or {})
-        lines = [f"{call} raised {told(error)}", *_place(error, backward)]
+        lines = [f"{call} raised {describe_error(error)}", *_place(error, backward)]
         if shapes := shapes_of(given):
             lines.append(f"it was given {shapes}")
         raise GradientError("\n".join(lines)) from error

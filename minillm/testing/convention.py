@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import told
+from minillm.errors import describe_error
 from minillm.testing.calls import GradientError, as_tuple, copies, equal
 from minillm.testing.point import Point, magnitude
 
@@ -111,7 +111,7 @@ def _absent(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) 
         except Exception as error:
             raise GradientError(
                 "every gradient is right, but the backward does not take None for the gradient of "
-                f"output {k}: {told(error)}"
+                f"output {k}: {describe_error(error)}"
             ) from error
         if not _same(point.gradients(nothing), gradients):
             return f"None in place of a zero gradient of output {k} gave other gradients"

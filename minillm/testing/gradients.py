@@ -28,7 +28,6 @@ def check_gradients(
     rng: np.random.Generator,
     tolerance: float = 1e-6,
     step: float | None = None,
-    method: str = "central",
     kinks: str = "refuse",
 ) -> float:
     """Check the backward of ``op(*args)`` at every coordinate of every float array argument.
@@ -49,9 +48,7 @@ def check_gradients(
 
     Each coordinate is moved by steps in proportion to its size, and narrower ones where
     they disagree.  ``step`` is one distance to use instead, for example where the op is
-    defined in a narrow range only.  ``method="complex"`` takes the complex step instead of
-    differences, for a forward that is analytic and takes complex arrays.  It has no
-    truncation and no cancellation, so that the tolerance may be 1e-12.
+    defined in a narrow range only.
 
     At a kink, such as ReLU at 0, the slopes of the two sides differ, and no derivative exists.
     ``kinks="between"`` accepts every gradient between the two there, as the subgradients of a
@@ -72,13 +69,9 @@ def check_gradients(
     True
     """
     check_options(tolerance, step)
-    if method not in ("central", "complex"):
-        raise ValueError(f'method: expected "central" or "complex", found {method!r}')
     if kinks not in ("refuse", "between"):
         raise ValueError(f'kinks: expected "refuse" or "between", found {kinks!r}')
-    if kinks == "between" and method == "complex":
-        raise ValueError('kinks="between": expected method="central", found "complex"')
-    compared = check_point(Point(op, args, rng, tolerance, step, method, kinks))
+    compared = check_point(Point(op, args, rng, tolerance, step, kinks))
     return max(gradient.worst.error for gradient in compared)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from minillm.errors import InputError, did_you_mean, told
+from minillm.errors import InputError, describe_error, did_you_mean
 from minillm.testing.adapters import as_op
 from minillm.testing.calls import GradientError, equal, last_line
 from minillm.testing.gradients import check_point
@@ -50,7 +50,7 @@ def check_file(
         raise
     except BaseException as error:  # whatever the reader's code raises
         raise InputError(
-            f'expected an op of arguments "{legend}", found {_told(error, path)}'
+            f'expected an op of arguments "{legend}", found {_describe(error, path)}'
         ) from None
     yield legend, worst, failure
 
@@ -74,7 +74,7 @@ def _defined(path: str, names: str) -> Any:
         defined = runpy.run_path(path)
     except BaseException as error:  # whatever the reader's code raises
         raise InputError(
-            f"expected a file that can be imported, found {_told(error, path)}"
+            f"expected a file that can be imported, found {_describe(error, path)}"
         ) from None
     things = []
     for name in names.split(","):
@@ -102,12 +102,12 @@ def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Point:
     return point
 
 
-def _told(error: BaseException, path: str) -> str:
+def _describe(error: BaseException, path: str) -> str:
     """An exception in one line, with the last line of the reader's file that led to it."""
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: {told(error)}"
-    found = last_line(error, lambda file: file == path)
-    return f"line {found[1]}, {found[2]}: {told(error)}" if found else told(error)
+        return f"line {error.lineno}: {describe_error(error)}"
+    found, described = last_line(error, lambda file: file == path), describe_error(error)
+    return f"line {found[1]}, {found[2]}: {described}" if found else described
 
 
 def _stated(op: Callable, thing: Any) -> str:

@@ -1,13 +1,11 @@
 """An op at a point: its arguments, its outputs, and its gradients, claimed and measured."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import told
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
@@ -21,7 +19,6 @@ from minillm.testing.calls import (
 )
 from minillm.testing.slopes import (
     ACCEPTED,
-    COMPLEX_STEP,
     SHARE,
     STEPS,
     Kink,
@@ -29,7 +26,6 @@ from minillm.testing.slopes import (
     Slope,
     between,
     compare,
-    compare_complex,
     kink_at,
     output_sizes,
     scales,
@@ -65,11 +61,9 @@ class Point:
         rng: np.random.Generator,
         tolerance: float = 1e-6,
         step: float | None = None,
-        method: str = "central",
         kinks: str = "refuse",
     ) -> None:
-        self.op, self.tolerance, self.step, self.method = op, tolerance, step, method
-        self.kinks = kinks
+        self.op, self.tolerance, self.step, self.kinks = op, tolerance, step, kinks
         self.names = parameter_names(op, len(args))
         self.checked = checked_arguments(self.names, args)
         self.args = copies(args)  # are moved
@@ -149,43 +143,16 @@ class Point:
     def _slope(
         self, k: int, index: tuple[int, ...], line: Line, claim: float, mean: float
     ) -> Slope:
-        """Compare the slope at one coordinate, by the chosen method."""
-        if self.method == "central":
-            return self._central(k, index, line, claim, mean, self.tolerance)
-        outputs = self._complex_outputs(k, index)
-        by_complex = compare_complex(outputs, line.dy, claim, self.tolerance)
-        if by_complex.verdict == ACCEPTED:
-            return by_complex
-        slope = self._central(k, index, line, claim, mean, max(self.tolerance, 1e-6))
-        if abs(by_complex.numeric - slope.numeric) <= 2 * slope.allowed:
-            return by_complex
-        if slope.verdict == ACCEPTED:
-            raise GradientError(
-                f"the complex step by {self.names[k]} at {list(index)} gives "
-                f"{by_complex.numeric:.10g}, and central differences {slope.numeric:.10g} like the "
-                "backward: the forward is not analytic there (np.abs, np.conj, .real, an array of "
-                'floats that it fills), so measure with method="central"'
-            )
-        return slope
-
-    def _central(
-        self,
-        k: int,
-        index: tuple[int, ...],
-        line: Line,
-        claim: float,
-        mean: float,
-        tolerance: float,
-    ) -> Slope:
+        """Compare the slope at one coordinate."""
         x = self.args[k][index]
         size = float(magnitude(x))
         steps = steps_at(x, mean) if self.step is None else [self.step]
         limit, floor = self.limits[k] / size, self.floor / size
-        slope = compare(line, claim, steps, limit, floor, tolerance)
+        slope = compare(line, claim, steps, limit, floor, self.tolerance)
         if slope.verdict == ACCEPTED or self.kinks != "between":
             return slope
         found = self._kink(line, x, mean)
-        return between(found, slope, tolerance) if found else slope
+        return between(found, slope, self.tolerance) if found else slope
 
     def _kink(self, line: Line, x: float, mean: float) -> Kink | None:
         steps = steps_at(x, mean) if self.step is None else [self.step, self.step / 7.3]
@@ -205,22 +172,6 @@ class Point:
     def outputs_now(self) -> NDArray[np.float64]:
         """All outputs in one vector, for the arguments as they are now."""
         return flat(as_tuple(self.op(*copies(self.args))[0]))
-
-    def _complex_outputs(self, k: int, index: tuple[int, ...]) -> NDArray[np.complex128]:
-        args = [
-            a.astype(np.complex128) if j in self.checked else a
-            for j, a in enumerate(copies(self.args))
-        ]
-        args[k][index] += 1j * COMPLEX_STEP
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            try:
-                return flat(as_tuple(self.op(*args)[0]), np.complex128)
-            except Exception as error:
-                raise TypeError(
-                    'method="complex": expected an op that takes complex arrays, found one that '
-                    f"raises {told(error)}"
-                ) from error
 
     def _check_determinism(self) -> None:
         again = as_tuple(self.op(*copies(self.args))[0])

@@ -47,7 +47,6 @@ EPSILON, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny
 ROUNDING = 16 * EPSILON  # of an output that changed, relative to the largest one
 SHARE = 1e-3  # the largest allowance for rounding, as a part of a slope
 VANISHING = 1e-13  # as a part of the outputs: a slope that no step can tell from zero
-COMPLEX_STEP = 1e-30
 
 ACCEPTED, UNDECIDED, WRONG = range(3)
 
@@ -328,21 +327,3 @@ def between(kink: Kink, claimed: Slope, tolerance: float) -> Slope:
     allowed = tolerance * max(abs(claimed.analytic), abs(nearest)) + allowance
     verdict = ACCEPTED if error <= tolerance else WRONG
     return Slope(claimed.analytic, nearest, kink.rounding, error, allowed, verdict)
-
-
-@np.errstate(all="ignore")
-def compare_complex(
-    outputs: NDArray[np.complex128], dy: NDArray, analytic: float, tolerance: float
-) -> Slope:
-    """Compare a claimed slope with the slope of the complex step, given the outputs at x + i h.
-
-    If the forward is analytic, y(x + i h) = y(x) + i h y'(x) + ..., and the imaginary part
-    over h is the slope.  No difference is taken, so h is as small as 1e-30, and neither
-    truncation nor cancellation remains (Squire and Trapp 1998).
-    """
-    slopes = outputs.imag / COMPLEX_STEP
-    numeric, allowance = float(dy @ slopes), float(ROUNDING * (np.abs(dy) @ np.abs(slopes)))
-    error = relative_error(analytic, numeric, allowance, tolerance)
-    allowed = tolerance * max(abs(analytic), abs(numeric)) + allowance
-    verdict = ACCEPTED if error <= tolerance else WRONG
-    return Slope(analytic, numeric, allowance, error, allowed, verdict)

@@ -1,4 +1,4 @@
-"""Checks on request: memory layouts, empty arrays, float32, and a JVP against the backward.
+"""Checks on request: memory layouts, empty arrays, and float32.
 
 ``check_gradients`` passes float64 arrays that are contiguous, in row order.  These functions check
 an op with other arrays.  They are separate because not every op must take such arrays.
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import told
+from minillm.errors import describe_error
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
@@ -22,9 +22,7 @@ from minillm.testing.calls import (
     normals_like,
     parameter_names,
 )
-from minillm.testing.gradients import check_gradients, claimed_gradients
-from minillm.testing.point import Point
-from minillm.testing.slopes import VANISHING, check_options, relative_error
+from minillm.testing.gradients import check_gradients
 
 Results = tuple[tuple[NDArray, ...], tuple[NDArray, ...]]  # outputs and gradients
 
@@ -120,7 +118,7 @@ def _run(op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], label: 
     except GradientError:
         raise
     except Exception as error:
-        raise GradientError(f"{label}: the op raised {told(error)}") from error
+        raise GradientError(f"{label}: the op raised {describe_error(error)}") from error
     gradients = call_backward(backward, upstream, call=f"{label}: the backward")
     return outputs, tuple(np.array(g) for g in as_tuple(gradients))
 
@@ -216,66 +214,3 @@ def _gap(one: NDArray, other: NDArray) -> float:
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     gap = np.where(same, 0, np.abs(one - other))
     return float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0))
-
-
-# --- a JVP ----------------------------------------------------------------------------------
-
-
-def check_jvp(
-    op: Callable[..., tuple[Any, Callable]],
-    jvp: Callable[[tuple, tuple], tuple[Any, Any]],
-    *args: Any,
-    rng: np.random.Generator,
-    tolerance: float = 1e-9,
-) -> float:
-    """Check a Jacobian-vector product against the backward, by the dot-product test.
-
-    ``jvp(args, tangents)`` returns the outputs and their tangents dy = (dy/dx) v, as
-    ``jax.jvp`` and ``torch.func.jvp`` do.  A tangent is an array for each float array, and None for
-    any other argument.  With a random v and a random upstream gradient w, the sum of w (dy/dx) v
-    over all outputs must be the sum of v (dy/dx)^T w, which the backward returns (Claerbout
-    1992).  Each argument is moved alone.  No differences are taken: the two agree up to rounding.
-
-    Returns the worst relative error.  Raises GradientError that names the argument.  If the two
-    differ, ``check_gradients`` checks the backward first: the error says which of them is wrong.
-    """
-    check_options(tolerance)
-    point = Point(op, args, rng)
-    claims = claimed_gradients(point, point.gradients(point.upstream))
-    worst = 0.0
-    directions = normals_like([point.args[k] for k in point.checked], rng)
-    for k, v, gradient in zip(point.checked, directions, claims, strict=True):
-        moved = _tangents_of_outputs(point, jvp, k, v)
-        left = np.concatenate([np.ravel(w * t) for w, t in zip(point.upstream, moved, strict=True)])
-        right = v * gradient
-        forward, backward = float(np.sum(left)), float(np.sum(right))
-        rounding = VANISHING * float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
-        error = relative_error(forward, backward, rounding, tolerance)
-        if not error <= tolerance:
-            check_gradients(op, *args, rng=rng)
-            raise GradientError(
-                f"by {point.names[k]}, the JVP gives {forward:.10g} and the backward, whose "
-                f"slopes were measured, {backward:.10g}: the JVP is wrong"
-            )
-        worst = max(worst, error)
-    return worst
-
-
-def _tangents_of_outputs(point: Point, jvp: Callable, k: int, v: NDArray) -> tuple[Any, ...]:
-    """The tangents if argument k alone moves, by v.  GradientError for another op's JVP."""
-    tangents = [np.zeros_like(a) if j in point.checked else None for j, a in enumerate(point.args)]
-    tangents[k] = v
-    outputs, moved = map(as_tuple, jvp(tuple(copies(point.args)), tuple(tangents)))
-    if not len(outputs) == len(moved) == len(point.outputs):
-        raise GradientError(
-            f"the JVP: expected {len(point.outputs)} outputs and as many tangents, "
-            f"found {len(outputs)} and {len(moved)}"
-        )
-    for number, (y, other, tangent) in enumerate(zip(point.outputs, outputs, moved, strict=True)):
-        if np.shape(tangent) != y.shape:
-            raise GradientError(
-                f"the tangent of output {number} has shape {np.shape(tangent)}, expected {y.shape}"
-            )
-        if np.shape(other) != y.shape or not np.allclose(y, other, 0, 1e-9 * largest(y)):
-            raise GradientError(f"the JVP's output {number} is not the op's")
-    return moved

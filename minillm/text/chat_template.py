@@ -84,8 +84,6 @@ class ChatTemplate:
     bos: str = ""
     eos: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    pad: str = ""
-    unk: str = ""
 
     def __post_init__(self) -> None:
         if self.source in KNOWN:
@@ -104,7 +102,7 @@ class ChatTemplate:
         values: others that the template asks for, such as ``enable_thinking``.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
+        tokens = {"bos_token": self.bos, "eos_token": self.eos}
         given: dict[str, Any] = {name: token for name, token in tokens.items() if token}
         given |= {"tools": tools and list(tools), "documents": None}
         given |= {"add_generation_prompt": prompt, "messages": list(map(dict, messages))}
@@ -212,23 +210,16 @@ class ChatTemplate:
 
     @classmethod
     def of(
-        cls,
-        source: str | None,
-        tokenizer: Vocabulary,
-        sampling: Mapping[str, Any],
-        others: Mapping[str, str],
+        cls, source: str | None, tokenizer: Vocabulary, sampling: Mapping[str, Any]
     ) -> "ChatTemplate | None":
-        """The template of a model with this tokenizer; None if there is no source.
-
-        ``others`` has the texts of ``pad`` and ``unk``, if the tokenizer has them.
-        """
+        """The template of a model with this tokenizer; None if there is no source."""
         if not source:
             return None
         bos, eos = (
             "" if number is None else tokenizer.tokens[number].decode()
             for number in (tokenizer.bos, tokenizer.eos)
         )
-        return cls(source, bos, eos, sampling, **others)
+        return cls(source, bos, eos, sampling)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

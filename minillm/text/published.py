@@ -130,11 +130,11 @@ class PublishedTokenizer(ByteTokens):
         self._library = in_library(json.dumps(values))
         self._library.no_padding()
         self._library.no_truncation()
+        self.texts = _texts(self._library)  # first: to_str lists every id that is missing
         whole = self.values
         model, added = whole["model"], whole["added_tokens"]
         self.spelling = _spelling(whole)
         self.unit = "wordpiece" if self.spelling == PREFIX else "bpe"
-        self.texts = _texts(self._library)
         self.tokens = [self._bytes(text) for text in self.texts]
         for token in added:
             before = " " * (self.spelling == PREFIX)

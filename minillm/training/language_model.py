@@ -1,7 +1,7 @@
 """The tasks of language models: windows of a text, with the state before them or without.
 
 A recurrent model (:class:`LanguageModelTask`) reads on from where its last window ended.  A causal
-Transformer (:class:`ContextTask`) reads each window from nothing.
+Transformer (:class:`WindowTask`) reads each window from nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
-from minillm.models.base import CausalModel, WindowModel
+from minillm.models.base import WindowModel
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import Task, position_from
@@ -25,20 +25,29 @@ LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
 
 class WindowTask(Task):
-    """A model, the windows that it is trained on, and the state that it carries between them."""
+    """A model, and the windows that it is trained on, which it reads from nothing.
+
+    Validation reads the held-out text, or ``validation_tokens`` of it, always the same: ten
+    stretches spread evenly over it, because one part of a text may be easier than the whole.
+    ``sample()`` is a text to show after each validation.
+    """
 
     def __init__(
         self,
         model: Any,
-        windows: Windows | RandomWindows,
+        windows: RandomWindows | Windows,
         validation_ids: Ids,
         batch: int,
+        validation_tokens: int | None = None,
+        sample: Callable[[], str] = str,
     ):
         if len(validation_ids) < 2:
             raise InputError(
                 f"the validation text: expected 2 tokens or more, found {len(validation_ids)}"
             )
-        self.model, self.windows, self.batch = model, windows, batch
+        if validation_tokens is not None:
+            validation_ids = stretches(validation_ids, validation_tokens + 1)
+        self.model, self.windows, self.batch, self.sample = model, windows, batch, sample
         self.batches_per_epoch = windows.batches_per_epoch
         self.validation_ids = validation_ids[:]
         self.own_rows, self.counts = own_rows(batch)
@@ -54,7 +63,7 @@ class WindowTask(Task):
         self, inputs: Ids, targets: Ids, rng: np.random.Generator
     ) -> tuple[np.floating, Backward]:
         """The loss of windows (B, T), and its backward."""
-        raise NotImplementedError
+        return self.model.loss((inputs, targets), rng)
 
     def validation_loss(self) -> float:
         """The mean loss over the held-out text, in nats per token."""
@@ -112,33 +121,6 @@ class LanguageModelTask(WindowTask):
 
     def _own(self, state: State) -> State:
         return {name: np.ascontiguousarray(rows[self.own_rows]) for name, rows in state.items()}
-
-
-class ContextTask(WindowTask):
-    """A causal Transformer, and the windows that it is trained on, which it reads from nothing.
-
-    Validation always reads the same ``validation_tokens`` of the held-out text: ten stretches
-    spread evenly over it, because one part of a text may be easier than the whole.
-    The optional ``sample()`` returns a text to show after each validation.
-    """
-
-    def __init__(
-        self,
-        model: CausalModel,
-        windows: RandomWindows | Windows,
-        validation_ids: Ids,
-        batch: int,
-        validation_tokens: int,
-        sample: Callable[[], str] = str,
-    ):
-        super().__init__(model, windows, stretches(validation_ids, validation_tokens + 1), batch)
-        self.sample = sample
-
-    def loss_of(
-        self, inputs: Ids, targets: Ids, rng: np.random.Generator
-    ) -> tuple[np.floating, Backward]:
-        """The loss of windows (B, T), and its backward."""
-        return self.model.loss((inputs, targets), rng)
 
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:

@@ -154,9 +154,9 @@ def test_a_run_from_shards_is_resumed_bit_for_bit(shards, tmp_path, monkeypatch)
     class Killed(Exception):
         pass
 
-    from minillm.training.language_model import ContextTask
+    from minillm.training.language_model import WindowTask
 
-    loss, steps = ContextTask.training_loss, []
+    loss, steps = WindowTask.training_loss, []
 
     def dies(self, rng):
         steps.append(1)
@@ -164,7 +164,7 @@ def test_a_run_from_shards_is_resumed_bit_for_bit(shards, tmp_path, monkeypatch)
             raise Killed
         return loss(self, rng)
 
-    monkeypatch.setattr(ContextTask, "training_loss", dies)
+    monkeypatch.setattr(WindowTask, "training_loss", dies)
     with pytest.raises(Killed):
         main(["train", "gpt", str(shards), "--out", str(out), *options])
     monkeypatch.undo()

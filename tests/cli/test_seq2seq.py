@@ -102,8 +102,8 @@ def test_what_eval_cannot_measure_is_told_before_the_work(run_folder, monkeypatc
     monkeypatch.setattr(Run, "translate", told_before)
     assert main(["eval", str(run_folder), "--json"]) == 0
     assert told == [
-        "minillm: not measured: bleu, chrf, rouge: install sacrebleu and rouge-score, "
-        'or the extra "metrics"\n'
+        "minillm: not measured: bleu, chrf, rouge needs the packages of: "
+        "pip install 'minillm-book[metrics]'\n"
     ]
     results = json.loads(capsys.readouterr().out)
     assert {"exact_match", "token_error_rate", "nats_per_token"} <= results.keys()

@@ -41,8 +41,7 @@ def test_windows_overlap_and_cover_everything(tokens, room, stride):
 
 
 def windows_for(question, context=12, stride=4):
-    place = f"question {question.id}"
-    return windows_of([(place, question.question, question.context)], PIECES, context, stride)
+    return windows_of([question], PIECES, context, stride)
 
 
 def test_a_context_longer_than_the_model():

@@ -26,6 +26,18 @@ def alone(prompt, length, sampling, stop=()):
     return text.ids
 
 
+@given(PROMPTS, st.integers(1, 80), st.integers(0, 5), st.sampled_from([0.0, 1.0]))
+@settings(max_examples=20)
+def test_writing_is_the_loop_of_its_definition(prompt, length, seed, temperature):
+    """Also where the context is full, and its window slides."""
+    sampling = Sampling(temperature=temperature, seed=seed)
+    one = Continuation(list(prompt), length, sampling, frozenset([5]), [3])
+    logits, state = READER.read(np.array([prompt]), READER.zero_state(1))
+    while one.draw(logits[0]) is not None and one.ended is None:
+        logits, state = READER.read(np.array([one.ids[-1:]]), state)
+    assert one.ids == alone(prompt, length, sampling, [5])
+
+
 @given(TEXTS, st.booleans(), st.integers(2, 5), st.integers(1, 3))
 @settings(max_examples=10)
 def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.data.context_windows import windows_of
+from minillm.data.squad import Question
 from minillm.decoding.spans import BATCH, find_spans
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.text.word_pieces import SPECIALS, WordPieces
@@ -30,14 +31,15 @@ class OfIds:
 def test_windows_have_the_spans_of_the_whole_context(longest):
     """As long as no answer is longer than two windows have in common."""
     model = OfIds(np.random.default_rng(0))
-    questions = [("1", "a b", TEXT), ("2", "c", TEXT[::-1]), ("3", "d", "x y")]
+    texts = [("1", "a b", TEXT), ("2", "c", TEXT[::-1]), ("3", "d", "x y")]
+    questions = [Question(*each, ()) for each in texts]
     [whole, parts] = [
         find_spans(model, windows_of(questions, PIECES, context, 4), longest, 1000)
         for context in (40, 14)
     ]
     assert parts == whole
     s, e = model.scores
-    for (_, _, text), spans in zip(questions, parts, strict=True):
+    for (_, _, text), spans in zip(texts, parts, strict=True):
         ids = PIECES.encode(text)
         expected = {
             (i, j): s[ids[i]] + e[ids[j]] - 3
@@ -58,7 +60,7 @@ def test_each_question_has_its_own_answers():
     model = Reader(config, np.random.default_rng(0), dtype=np.float64)
     rng = np.random.default_rng(1)
     questions = [
-        (f"{number}", "a b"[: rng.integers(1, 4)], TEXT[: 2 * rng.integers(1, 20)])
+        Question(f"{number}", "a b"[: rng.integers(1, 4)], TEXT[: 2 * rng.integers(1, 20)], ())
         for number in range(BATCH + 5)
     ]
     together = find_spans(model, windows_of(questions, PIECES, 16, 4), 3, 4)
@@ -77,7 +79,7 @@ def test_of_a_span_in_several_windows_the_largest_score_counts():
             allowed = np.arange(context.shape[1]) < lengths[:, None] - 1
             return np.where(allowed[:, None], logits.transpose(0, 2, 1), -np.inf), None
 
-    windows = windows_of([("1", "a", TEXT)], PIECES, 12, 4)  # room for 8 tokens
+    windows = windows_of([Question("1", "a", TEXT, ())], PIECES, 12, 4)  # room for 8 tokens
     assert windows.begin.tolist() == [0, 4, 8, 12, 16, 20]
     [spans] = find_spans(ByPlace(), windows, 1, 1000)
     # the token 5 is at the place 6 of the first window and 2 of the second

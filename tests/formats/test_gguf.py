@@ -159,18 +159,6 @@ def test_parts_of_floats_and_of_integers_are_floats(path):
     assert isinstance(params["blocks.0.attention.W_o"], Quantised)
 
 
-def test_other_special_tokens_for_chat_templates(path):
-    export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ pad_token }}"))
-    metadata, tensors = open_gguf(path)
-    arrays = {name: (tensor.read(), tensor.type) for name, tensor in tensors.items()}
-    names = ("padding", "unknown")
-    for ids, expected in (((262, 261), "<|eos|><|bos|>"), ((999, "x"), ""), ((1.0, True), "")):
-        given = {f"tokenizer.ggml.{n}_token_id": id for n, id in zip(names, ids, strict=True)}
-        write_gguf(path, {**metadata, **given}, arrays)
-        chat = import_gguf(path)[2]
-        assert chat.pad + chat.unk == expected
-
-
 def test_units_without_byte_pairs_are_left_out(path):
     tokenizer = Characters("abc")
     model = new(vocabulary=3)

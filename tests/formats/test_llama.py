@@ -12,7 +12,7 @@ import minillm
 from minillm.cli import main
 from minillm.decoding import ChatSampling, Reader, Sampling
 from minillm.errors import InputError
-from minillm.formats.huggingface import read_chat_template, read_other_tokens
+from minillm.formats.huggingface import read_chat_template
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.runs.conversion import import_file
@@ -300,23 +300,6 @@ def test_chat_templates_there_and_back(tmp_path):
     (path / "tokenizer_config.json").write_text('{"chat_template": 3}')
     with pytest.raises(InputError, match="chat_template: expected a text, found 3"):
         read_chat_template(path)
-
-
-def test_other_special_tokens_for_chat_templates(tmp_path):
-    path, run = tmp_path / "llama", tmp_path / "run"
-    export_folder(new(), TOKENIZER, path, template="{{ pad_token }}{{ unk_token }}")
-    config = json.loads((path / "tokenizer_config.json").read_text())
-    for given, expected in (
-        ({"pad_token": "<|endoftext|>", "unk_token": {"content": "<u>"}}, "<|endoftext|><u>"),
-        ({"pad_token": None, "unk_token": None}, ""),
-    ):
-        (path / "tokenizer_config.json").write_text(json.dumps(config | given))
-        assert main(["import", str(path), "--out", str(run), "--overwrite"]) == 0
-        template = minillm.load(run).chat_template()
-        assert template.pad + template.unk == expected
-    (path / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": 3}))
-    with pytest.raises(InputError, match="pad_token: expected a text, found 3"):
-        read_other_tokens(path)
 
 
 def test_how_the_authors_sample_is_the_default_of_chat(tmp_path):

@@ -41,7 +41,7 @@ from minillm.text import (
 )
 from minillm.text.byte_pairs import train
 from minillm.training import AdamW, Summary, save_checkpoint
-from minillm.training.language_model import ContextTask, LanguageModelTask
+from minillm.training.language_model import LanguageModelTask, WindowTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import MinibatchTask
 from minillm.training.word2vec import Progress, save_progress
@@ -91,7 +91,7 @@ def task_of(kind: str, model: Any) -> Any:
         return LanguageModelTask(model, ids, ids[:20], 2, 4)
     if kind in ("gpt", "llama"):
         ids = CHARACTERS.encode(TEXT)
-        return ContextTask(model, RandomWindows(ids, 2, 4), ids[:20], 2, 10)
+        return WindowTask(model, RandomWindows(ids, 2, 4), ids[:20], 2, 10)
     if kind == "bert":
         masking = Masking(PIECES.mask, np.arange(len(PIECES)) > 4)
         return MaskedTask(model, Passages(PIECES.encode(TEXT), 2, 8, 2, 3), masking, [])
@@ -215,9 +215,10 @@ def _models(root: Path) -> None:
     _write(root / "arpa-gzip" / "words" / "model.gz", packed)
     vectors = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     words = ["the", "Zürich", "3.14", "日本", "it's", "of"]
-    for name, file in (("word2vec-text", "vectors.txt"), ("word2vec-binary", "vectors.bin")):
-        (root / name / "small").mkdir(parents=True)
-        write_vectors(root / name / "small" / file, words, vectors, file.endswith("bin"))
+    (root / "word2vec-text" / "small").mkdir(parents=True)
+    write_vectors(root / "word2vec-text" / "small" / "vectors.txt", words, vectors)
+    rows = [w.encode() + b" " + v.tobytes() + b"\n" for w, v in zip(words, vectors, strict=True)]
+    _write(root / "word2vec-binary" / "small" / "vectors.bin", b"6 3\n" + b"".join(rows))
 
 
 def adapted() -> Llama:

@@ -195,10 +195,9 @@ def test_writing_ends_before_a_stop_token(runs):
         run.write("the ", stop=["on"])
 
 
-@pytest.mark.parametrize("binary", [False, True])
-def test_word_vectors_are_saved_for_other_programs(runs, tmp_path, binary):
+def test_word_vectors_are_saved_for_other_programs(runs, tmp_path):
     vectors = minillm.load(runs("word2vec")).vectors
-    vectors.save_word2vec_format(tmp_path / "vectors", binary=binary)
+    vectors.save_word2vec_format(tmp_path / "vectors")
     words, numbers = read_vectors(tmp_path / "vectors")
     assert words == vectors.index_to_key
     assert np.array_equal(numbers, vectors.vectors)
@@ -435,7 +434,9 @@ def test_a_number_that_is_none_in_the_progress_is_named(runs, tmp_path, capsys):
             length = ["--steps", "9"] if kind == "lm" else []
             assert main(["train", kind, "--out", str(folder), "--resume", *length]) == 2
             found = capsys.readouterr().err
-            assert re.search(rf"resume.safetensors: it is damaged: {name}: expected", found), found
+            assert re.search(
+                rf"resume.safetensors: it is damaged: Expected .* at `\$\.{name}`", found
+            ), found
 
 
 LAST = {"lm": "step", "word2vec": "sentences"}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import minillm
-from minillm import ops
 from minillm.cli import main
+from minillm.layers.fresh import Fresh, normal
+from minillm.models.base import WindowModel
 from minillm.option import option
 from minillm.runs.kind import TITLES, find_kind
 from minillm.runs.kinds.language import TextKind
@@ -27,12 +28,12 @@ class UnigramConfig:
     scale: float = 1.0
 
 
-class Unigram:
+class Unigram(WindowModel):
     """P(id) = softmax(scale logits), whatever came before."""
 
-    def __init__(self, config, rng=None, *, params=None):
-        self.config = config
-        self.params = params or {"logits": rng.standard_normal(config.vocabulary)}
+    @staticmethod
+    def new_parameters(config):
+        return {"logits": Fresh((config.vocabulary,), normal())}
 
     def zero_state(self, B):
         return {"seen": np.zeros(B, np.float32)}
@@ -44,11 +45,6 @@ class Unigram:
             return {"logits": self.config.scale * dlogits.sum(axis=(0, 1))}
 
         return (logits, {"seen": state["seen"] + ids.shape[1]}), backward
-
-    def window_loss(self, inputs, targets, state, rng=None):
-        (logits, state), logits_backward = self.forward(inputs, state, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-        return (loss, state), lambda: logits_backward(loss_backward())
 
     def read(self, ids, state):
         logits = np.tile(self.config.scale * self.params["logits"], (len(ids), 1))

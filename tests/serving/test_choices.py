@@ -279,7 +279,10 @@ def test_a_prompt_of_the_whole_context_can_be_scored_only(server):
     for changes, found in (({"max_tokens": 1}, 128), ({"prompt": [*ids, 1]}, 129)):
         status, answer = server.ask({**asked, **changes}, COMPLETIONS)
         assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
-        assert answer["error"]["message"] == f"expected less than {found} tokens, found {found}"
+        assert (
+            answer["error"]["message"]
+            == f"prompt: expected less than {found} tokens, found {found}"
+        )
 
 
 def test_an_impossible_token_has_a_finite_log_probability():

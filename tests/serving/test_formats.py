@@ -7,7 +7,7 @@ import pytest
 from chatting import user
 
 from minillm.decoding.chat import Chat
-from minillm.decoding.grammar import Constrained
+from minillm.decoding.grammar import Grammar
 from minillm.errors import InputError
 from minillm.text import ChatTemplate
 
@@ -94,7 +94,7 @@ def test_requests_at_once_have_grammars_of_their_own(server):
 
 def test_a_mask_that_fails_ends_its_own_answer(server, monkeypatch):
     """The other answers in the batch go on, and so does the server."""
-    original = Constrained.adjust
+    original = Grammar.adjust
 
     def failing(self, logits, written):
         if len(written) == 3:
@@ -103,7 +103,7 @@ def test_a_mask_that_fails_ends_its_own_answer(server, monkeypatch):
 
     plain = {**ASKED, "temperature": 0, "max_tokens": 40}
     expected = server.text(plain)
-    monkeypatch.setattr(Constrained, "adjust", failing)
+    monkeypatch.setattr(Grammar, "adjust", failing)
     asked = [{**ASKED, "response_format": of_schema(PERSON)}, plain] * 3
     with ThreadPoolExecutor() as threads:
         answers = list(threads.map(server.ask, asked))

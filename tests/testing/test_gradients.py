@@ -225,8 +225,6 @@ def test_options_of_kinks():
 
     with pytest.raises(ValueError, match='expected "refuse" or "between", found 0'):
         check_gradients(op, x, rng=rng, kinks=0)
-    with pytest.raises(ValueError, match='expected method="central", found "complex"'):
-        check_gradients(op, x, rng=rng, kinks="between", method="complex")
 
 
 def mutates_argument(x):

@@ -1,4 +1,4 @@
-"""Checks on request: layouts, empty arrays, float32, the complex step, a JVP, directions."""
+"""Checks on request: layouts, empty arrays, float32, directions."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,6 @@ from minillm.ops.gradient_cases import CASES
 from minillm.testing import (
     GradientError,
     check_float32,
-    check_gradients,
-    check_jvp,
     check_layouts,
     check_projections,
 )
@@ -133,103 +131,6 @@ def test_float32_where_it_is_right(rng, scale):
 def test_float32_where_it_is_wrong(op, x, message):
     with np.errstate(all="ignore"), pytest.raises(GradientError, match=message):
         check_float32(op, np.array(x), rng=np.random.default_rng(0))
-
-
-# --- the complex step -----------------------------------------------------------------------
-
-
-def smooth(x, W, fault=0.0):
-    y = np.exp(np.sin(x @ W))
-
-    def backward(dy):
-        da = (1 + fault) * dy * y * np.cos(x @ W)
-        return da @ W.T, x.T @ da
-
-    return y, backward
-
-
-@given(rng=generators(), shapes=sizes(B=(1, 3), I=(1, 3), O=(1, 3)))
-def test_the_complex_step_finds_smaller_errors(rng, shapes):
-    B, I, O = shapes.values()
-    args = rng.standard_normal((B, I)), rng.standard_normal((I, O))
-    check_gradients(smooth, *args, rng=rng, method="complex", tolerance=1e-12)
-    check_gradients(smooth, *args, 1e-9, rng=rng)
-    with pytest.raises(GradientError, match="is wrong at"):
-        check_gradients(smooth, *args, 1e-9, rng=rng, method="complex", tolerance=1e-12)
-
-
-def fills_an_array(x):
-    y = np.empty(x.shape)
-    y[...] = 2 * x
-    return y, lambda dy: 2 * dy
-
-
-def test_the_complex_step_needs_an_analytic_forward():
-    rng, x = np.random.default_rng(0), np.array([1.0, -2.0])
-    with pytest.raises(GradientError, match="the forward is not analytic there"):
-        check_gradients(
-            lambda x: (np.abs(x), lambda dy: np.sign(x) * dy), x, rng=rng, method="complex"
-        )
-    with pytest.raises(GradientError, match=r"is wrong at .*numeric"):
-        check_gradients(
-            lambda x: (np.abs(x), lambda dy: 3 * np.sign(x) * dy), x, rng=rng, method="complex"
-        )
-    with pytest.raises(TypeError, match="expected an op that takes complex arrays"):
-        check_gradients(fills_an_array, x, rng=rng, method="complex")
-    with pytest.raises(ValueError, match='method: expected "central" or "complex", found'):
-        check_gradients(fills_an_array, x, rng=rng, method="forward")
-
-
-# --- a JVP ----------------------------------------------------------------------------------
-
-
-def two_outputs(x, ids, W, fault=0.0):
-    y = np.tanh(x @ W)
-
-    def backward(dy, dz):
-        dx, dW = np.zeros_like(x), np.zeros_like(W)
-        if dy is not None:
-            da = (1 + fault) * dy * (1 - y**2)
-            dx, dW = da @ W.T, x.T @ da
-        if dz is not None:
-            np.add.at(dx, ids, dz)
-        return dx, dW
-
-    return (y, x[ids]), backward
-
-
-def jvp_of_two_outputs(args, tangents, fault=0.0):
-    (x, ids, W, *_), (v, none, V, *_) = args, tangents
-    assert none is None
-    y = np.tanh(x @ W)
-    return (y, x[ids]), ((1 - y**2) * (v @ W + (1 + fault) * (x @ V)), v[ids])
-
-
-@given(rng=generators(), shapes=sizes(B=(1, 3), I=(1, 3), O=(1, 3)))
-def test_a_jvp_against_the_backward(rng, shapes):
-    B, I, O = shapes.values()
-    x, W = rng.standard_normal((B, I)), rng.standard_normal((I, O))
-    args = 0.3 * x, rng.integers(0, B, 4), 0.3 * W  # no saturated tanh, whose slope is nothing
-    assert check_jvp(two_outputs, jvp_of_two_outputs, *args, rng=rng) < 1e-9
-    with pytest.raises(GradientError, match=r"by W, the JVP gives .*: the JVP is wrong"):
-        check_jvp(two_outputs, lambda *a: jvp_of_two_outputs(*a, fault=0.1), *args, rng=rng)
-    with pytest.raises(GradientError, match=r"the gradient with respect to [xW] is wrong at"):
-        check_jvp(two_outputs, jvp_of_two_outputs, *args, 0.1, rng=rng)
-
-
-@pytest.mark.parametrize(
-    ("jvp", "message"),
-    [
-        (lambda args, v: (args[0], v[0]), "the JVP's output 0 is not the op's"),
-        (lambda args, v: (2 * args[0], v[0][:1]), r"output 0 has shape \(1,\), expected \(3,\)"),
-        (lambda args, v: ((2 * args[0],) * 2, v[0]), "expected 1 outputs and as many tangents"),
-    ],
-)
-def test_a_jvp_of_another_op(jvp, message):
-    with pytest.raises(GradientError, match=message):
-        check_jvp(
-            lambda x: (2 * x, lambda dy: 2 * dy), jvp, np.ones(3), rng=np.random.default_rng(0)
-        )
 
 
 # --- the probability that random directions miss --------------------------------------------

@@ -75,7 +75,7 @@ OTHERS = {
 {{ strftime_now('%Y') | length }}{{ 'assistant:' if add_generation_prompt }}""",
     "tools": """\
 {% if tools is not none %}[TOOLS]{{ tools }}{% endif %}{{ documents is none }}
-{{ tools is defined }}{{ pad_token }}{{ unk_token }}|{{ unk_token is defined }}""",
+{{ tools is defined }}{{ unk_token is defined }}""",
     "generation": """\
 {% set content = 'none' %}{% for m in messages %}
 {% generation %}{% set content = m.content %}{{ m.role ~ ': ' + content }}{% endgeneration %}
@@ -238,12 +238,12 @@ message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'assistant' %}{{'<
 @pytest.mark.parametrize("prompt", [False, True])
 def test_parity_with_transformers(source, prompt):
     utilities = pytest.importorskip("transformers.utils.chat_template_utils")
-    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
     for talk in (TALK, TALK[1:], TALK[1:2], REASONED):
         (theirs,), _ = utilities.render_jinja_template(
             [talk], chat_template=source, add_generation_prompt=prompt, **names
         )
-        template = ChatTemplate(source, bos="<s>", eos="</s>", pad="<pad>")
+        template = ChatTemplate(source, bos="<s>", eos="</s>")
         assert template.text(talk, prompt) == theirs
 
 
@@ -467,10 +467,10 @@ def test_other_units_than_byte_pairs_are_refused():
 def test_stored_and_read():
     template = ChatTemplate("llama3", "<s>", "</s>")
     assert ChatTemplate.from_dict(template.to_dict()) == template
-    more = ChatTemplate("llama3", "<s>", "</s>", {"top_k": 3}, pad="<p>", unk="<u>")
+    more = ChatTemplate("llama3", "<s>", "</s>", {"top_k": 3})
     assert ChatTemplate.from_dict(more.to_dict()) == more
     whole = template.to_dict()
-    for damaged in ({}, whole | {"bos": None}, whole | {"pad": 1}):
+    for damaged in ({}, whole | {"bos": None}, whole | {"eos": 1}):
         with pytest.raises(ValueError, match="expected a chat template, found by msgspec: Expecte"):
             ChatTemplate.from_dict(damaged)
 

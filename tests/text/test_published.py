@@ -398,7 +398,7 @@ def test_damaged_files(tmp_path, name, data, complaint):
         (lambda v: v.update(pre_tokenizer=None, decoder=None), "pre_tokenizer: expected ByteLevel"),
         (lambda v: v["model"].update(vocab=[]), "found by tokenizers: "),
         (lambda v: v["model"]["vocab"].update(a=2), "each number from 0 to"),
-        (lambda v: v["model"]["vocab"].update(qqq=999), "each number from 0 to"),
+        (lambda v: v["model"]["vocab"].update(qqq=2**32 - 1), "each number from 0 to"),
         (lambda v: v["model"].update(merges=[["a"]]), "found by tokenizers: "),
         (lambda v: v["model"]["merges"].append(["漢", "s"]), "found by tokenizers: "),
         (lambda v: v.update(added_tokens={}), "found by tokenizers: "),

@@ -14,7 +14,7 @@ from minillm.layers.norms import norm
 from minillm.look.attention import attention_weights
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW, Options, language_model, train
-from minillm.training.language_model import ContextTask, token_losses
+from minillm.training.language_model import WindowTask, token_losses
 
 V, C = 7, 10
 
@@ -31,7 +31,7 @@ def make_model(seed=0, **options):
 def make_task(kind=RandomWindows, **options):
     ids = np.random.default_rng(9).integers(0, V, 400)
     windows = kind(ids[:300], 3, C)
-    return ContextTask(make_model(dropout=0.3), windows, ids[300:], 4, 60, **options)
+    return WindowTask(make_model(dropout=0.3), windows, ids[300:], 4, 60, **options)
 
 
 @pytest.mark.parametrize("length", [2, 9, 11, 12, 30, 61])
@@ -96,7 +96,7 @@ def test_a_damaged_position_is_told(position):
 def test_a_validation_text_of_one_token():
     model = make_model()
     with pytest.raises(InputError, match="validation text: expected 2 tokens or more, found 1"):
-        ContextTask(model, RandomWindows(np.zeros(20, int), 2, C), np.zeros(1, int), 2, 10)
+        WindowTask(model, RandomWindows(np.zeros(20, int), 2, C), np.zeros(1, int), 2, 10)
 
 
 def test_a_sample_is_shown_after_each_validation(capsys):

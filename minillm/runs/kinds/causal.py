@@ -48,7 +48,7 @@ from minillm.runs.settings import (
 )
 from minillm.training import Summary
 from minillm.training.language_model import (
-    ContextTask,
+    WindowTask,
 )
 from minillm.training.progress import progress_bar
 
@@ -123,7 +123,7 @@ class CausalKind(CausalAbilities, TextKind):
 
         batch, most = settings.batch, settings.validation_tokens
         windows = RandomWindows(text.training, batch, settings.context, settings.seed)
-        return ContextTask(model, windows, text.validation, batch, most, sample)
+        return WindowTask(model, windows, text.validation, batch, most, sample)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield what every language model reports, and the speed of the training."""

@@ -17,7 +17,7 @@ from minillm.data.pairs import Pair, read_pairs
 from minillm.data.splits import Split
 from minillm.decoding import Translation, Translator
 from minillm.decoding.summaries import Length
-from minillm.errors import InputError
+from minillm.errors import InputError, missing_extra
 from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
 from minillm.look.inside import MOST, Inside
@@ -358,10 +358,9 @@ def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
 
 def not_measured(task: str) -> str:
     """A line about measures whose packages are not installed, or nothing."""
-    missing = {} if task == "pronunciation" else metrics.missing_packages()
-    packages = " and ".join(dict.fromkeys(missing.values()))
-    names = ", ".join(missing)
-    return names and f'not measured: {names}: install {packages}, or the extra "metrics"'
+    if task == "pronunciation" or metrics.has_packages():
+        return ""
+    return f"not measured: {missing_extra('bleu, chrf, rouge', 'metrics')}"
 
 
 def output_results(
@@ -481,7 +480,7 @@ def summary_results(
     the references, chooses the best: a model above it does what no extract of a sentence can do.
     """
     measured = measure_summaries(outputs, sources)
-    if "rouge" in metrics.missing_packages():
+    if not metrics.has_packages():
         return {**measured}
     results: Results = {"rouge": SCALE, **measured}
     score = metrics.rouge_scores()

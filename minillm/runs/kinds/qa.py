@@ -152,7 +152,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         config = config_from(settings, ReaderConfig, vocabulary=rows, **encoder)
         columns, notes = [], []
         for part, questions in parts.items():
-            windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
+            windows = windows_of(questions, tokenizer, config.context, settings.stride)
             first, last = targets_of(windows, questions)
             columns.append((windows.questions, windows.contexts, first, last))
             count = f" in {len(first):,} windows" if len(first) > len(questions) else ""
@@ -237,12 +237,6 @@ def texts_of(questions: Sequence[Question]) -> Iterator[str]:
         yield question.question
 
 
-def placed(questions: Sequence[Question]) -> Iterator[tuple[str, str, str]]:
-    """Yield the questions for :func:`minillm.data.context_windows.windows_of`."""
-    for question in questions:
-        yield f"question {question.id}", question.question, question.context
-
-
 def answers_to(run: Run, questions: Sequence[Question], number: int) -> list[list[Answered]]:
     """The best ``number`` answers to each question, the best first.
 
@@ -250,7 +244,7 @@ def answers_to(run: Run, questions: Sequence[Question], number: int) -> list[lis
     with unanswerable questions, of "no answer", whose score is 0.
     """
     settings, context = run.settings, run.model.config.context
-    windows = windows_of(placed(questions), run.tokenizer, context, settings.stride)
+    windows = windows_of(questions, run.tokenizer, context, settings.stride)
     spans = find_spans(run.model, windows, settings.longest_answer, max(number, CANDIDATES))
     answers = []
     for question, offsets, of_question in zip(questions, windows.offsets, spans, strict=True):

@@ -108,9 +108,9 @@ class Word2VecSettings(FilesSettings):
 class RunVectors(Vectors):
     """The vectors of a run, which can be written to a file."""
 
-    def save_word2vec_format(self, path: str | Path, binary: bool = False) -> None:
-        """Write the words and their vectors in one of word2vec's formats, which gensim reads."""
-        write_vectors(path, self.words, self.vectors, binary)
+    def save_word2vec_format(self, path: str | Path) -> None:
+        """Write the words and their vectors as text in word2vec's format, which gensim reads."""
+        write_vectors(path, self.words, self.vectors)
 
 
 class Word2VecKind(Kind):
