@@ -26,6 +26,11 @@ FORMATS = {  # bits, K, whether scales are integers, zero, whether there are off
 }
 
 
+def beside(*matrices):
+    """One matrix of several, side by side."""
+    return Quantised(tuple(part for matrix in matrices for part in matrix.parts))
+
+
 def inputs(formats, B):
     """The number of inputs of about B blocks, which all these formats can have."""
     return 256 * -(-B // 2) if any(FORMATS[format][2] for format in formats) else 32 * B

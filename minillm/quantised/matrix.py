@@ -97,16 +97,6 @@ def quantise(W: NDArray, block_type: str) -> Quantised:
     return Quantised((pack(W.shape[1], [coded(encode(W.T, block_type), block_type)]),))
 
 
-def beside(*matrices: Quantised) -> Quantised:
-    """One matrix (I, O + P + ...) of matrices (I, O), (I, P) and so on."""
-    if len({matrix.shape[0] for matrix in matrices}) != 1 or any(m.transposed for m in matrices):
-        raise ValueError(
-            "beside: expected matrices of the same number of inputs, "
-            f"found shapes {', '.join(str(matrix.shape) for matrix in matrices)}"
-        )
-    return Quantised(tuple(part for matrix in matrices for part in matrix.parts))
-
-
 def dequantised(model: Any) -> Any:
     """A model with float32 in the place of weights that are quantised, and of their adapters."""
     params = {name: dense(weight) for name, weight in model.params.items()}

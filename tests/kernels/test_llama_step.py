@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantised_cases import beside
 
 from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
@@ -15,7 +16,6 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.quantised import Quantised, QuantisedLowRank, quantise
 from minillm.quantised.codes import BLOCK
-from minillm.quantised.matrix import beside
 from minillm.training.lora import LowRank
 
 SIZES = st.fixed_dictionaries(

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantised_cases import BLOCKS, FORMATS, OUTPUTS, inputs, packed
+from quantised_cases import BLOCKS, FORMATS, OUTPUTS, beside, inputs, packed
 
 from minillm import kernels_info, use_threads
 from minillm._kernels import _compiled
 from minillm.quantised import quantise
 from minillm.quantised.codes import LEVELS
-from minillm.quantised.matrix import beside
 
 ROWS = st.one_of(st.integers(0, 9), st.sampled_from([11, 12, 13, 24, 30]))
 SEEDS = st.integers(0, 999)

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantised_cases import BLOCKS, FORMATS, OUTPUTS, drawn, inputs, matrix, packed
+from quantised_cases import BLOCKS, FORMATS, OUTPUTS, beside, drawn, inputs, matrix, packed
 
 from minillm import use_kernels
 from minillm.quantised import Quantised, quantise, quantised_linear
 from minillm.quantised import matrix as page
 from minillm.quantised.codes import round_activations, rounded_product
-from minillm.quantised.matrix import beside
 from minillm.quantised.panels import pack
 from minillm.testing import check_gradients, strategies
 
@@ -227,8 +226,6 @@ def test_wrong_arguments_are_refused():
         W.T.rows(np.array([3]))
     with pytest.raises(ValueError, match="multiple of 32"):
         quantise(np.ones((31, 3), np.float32), "Q8_0")
-    with pytest.raises(ValueError, match="same number of inputs"):
-        beside(W, quantise(np.ones((64, 3), np.float32), "Q8_0"))
 
 
 def test_arrays_cannot_be_replaced():
