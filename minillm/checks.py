@@ -157,9 +157,11 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
 
     def declare(function: Any) -> Any:
         declared = Declaration(function.__name__.removeprefix("_"), declaration)
-        parameters = inspect.signature(function).parameters.values()
-        defaults = {p.name: _REQUIRED if p.default is p.empty else p.default for p in parameters}
-        values, required = list(defaults.values()), list(defaults.values()).count(_REQUIRED)
+        page = inspect.unwrap(function)
+        names = page.__code__.co_varnames[: page.__code__.co_argcount]
+        required = len(names) - len(page.__defaults__ or ())
+        values = [_REQUIRED] * required + list(page.__defaults__ or ())
+        defaults = dict(zip(names, values, strict=True))
         arrays = [(k, a) for k, a in enumerate(declared.arguments) if a.axes]
         outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, list]()
 
@@ -168,9 +170,9 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
             given = list(args)
             key: list[Any] = []
             scattered: list[int] = []
-            if named or not required <= len(given) <= len(defaults):
+            if named or not required <= len(given) <= len(values):
                 given = _bind(function, defaults, args, named)
-            elif len(given) < len(defaults):
+            elif len(given) < len(values):
                 given += values[len(given) :]
             for k, argument in arrays:
                 array = given[k]

@@ -383,6 +383,14 @@ def test_other_arguments_of_a_wrong_type(call, message):
             r"copied_probability: source: expected shape \(B = 2, S = 4\), found \(2, 3\)",
         ),
         (
+            lambda: ops.causal_convolution(x, x[0], x[0, 0], x[:, :1]),
+            r"before: expected shape \(B = 2, K-1 = 2, D = 4\), found \(2, 1, 4\)",
+        ),
+        (
+            lambda: ops.multiplicative_attention(x, x[..., :3], x),
+            r"W: expected shape \(D = 4, C = 3\), found None",
+        ),
+        (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
             "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",
         ),
@@ -419,3 +427,13 @@ def test_other_arguments_of_a_wrong_type(call, message):
 def test_other_arguments_of_a_wrong_value(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_arguments_by_name_and_by_place():
+    W, b = x[0].T.copy(), x[0, 0, :3]
+    y, _ = ops.linear(x, W, b)
+    for other in (ops.linear(x, W, b=b), ops.linear(b=b, W=W, x=x)):
+        np.testing.assert_array_equal(other[0], y)
+    for args, named in (((x,), {}), ((x, W, b, b), {}), ((x, W), {"x": x}), ((x, W), {"bias": b})):
+        with pytest.raises(TypeError, match="argument"):
+            ops.linear(*args, **named)
