@@ -28,10 +28,10 @@ EXCEPTIONS = {
 
 # The beginnings of other messages.  These name two facts that do not fit, or what cannot be done:
 FACTS = """
---among: a run of {} compares words, not texts
+among: a run of {} compares words, not texts
 embedding: the vectors of {} have {} numbers each, found {}
 format: a run of {} is exported as {}, found {}
---n-best: there is one output of each line with --temperature
+n_best: there is one output of each line with --temperature
 {}: the run in {} has {}, found {}: it cannot change when a run is resumed
 FILE: images are measured on the built-in set only (part)
 a chat needs a tokenizer of byte pairs, which has special tokens

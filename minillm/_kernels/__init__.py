@@ -52,9 +52,9 @@ class KernelsUnavailable(InputError, ImportError):
 def twinned(original: Function) -> Function:
     """Mark a NumPy original: its Cython twin runs instead where it is in force.
 
-    The twin has the original's name.  An underscore before it does not count: ``lstm_step`` is the
-    twin of ``_lstm_step``, which only its own module calls.  The original itself is available as
-    ``__wrapped__``.
+    The twin has the original's name.  An underscore before it does not count: ``quantised_rows`` is
+    the twin of ``_quantised_rows``, which only its own module calls.  The original itself is
+    available as ``__wrapped__``.
 
     Raises ImportError if another module has an original of this name.
     """

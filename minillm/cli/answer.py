@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, answer and print, some questions at a time."""
     if args.context == "-" and not args.files:
-        raise InputError("--context: expected a file, as standard input has the questions")
+        raise InputError("expected a file, as standard input has the questions", "context")
     run = open_run(args)
     run.answers([], "")  # an error of the run comes before reading
     context = read_text([args.context])

@@ -161,7 +161,7 @@ def _messages(lines: Iterator[str]) -> Iterator[str]:
 def _document(path: str) -> str:
     """The text of a file."""
     if path == STANDARD_INPUT:
-        raise InputError("--file: expected the name of a file, found -, standard input")
+        raise InputError("expected the name of a file, found -, standard input", "file")
     text = "\n".join(line for line, _ in read_lines(path)).strip()
     if not text:
         raise InputError(f"{path}: expected a text, found none")

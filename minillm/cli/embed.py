@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read and embed, some lines at a time, and write all vectors at the end."""
     if args.to is None and sys.stdout.isatty():
-        raise InputError("--to: expected the name of a file: a terminal cannot show vectors")
+        raise InputError("expected the name of a file: a terminal cannot show vectors", "to")
     run = open_run(args)
     vectors = [run.embed([], args.pooling)]  # an error of the run comes before reading
     vectors += [run.embed(texts, args.pooling) for texts, _ in chunks(args.files)]

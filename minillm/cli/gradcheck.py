@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         failures += _check_own(target, args.shapes, args.seeds, options)
     if len(own) < len(args.ops) or not own:
         if args.shapes:
-            raise InputError("--shapes: expected FILE.py:NAME, found an op of the package")
+            raise InputError("expected FILE.py:NAME, found an op of the package", "shapes")
         names = [name for name in args.ops if name not in own] or list(CASES)
         failures += _check_ours(names, args.seeds, options)
     for failure in failures:

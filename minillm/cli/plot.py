@@ -72,7 +72,7 @@ def draw_loss(args: argparse.Namespace) -> None:
             raise InputError(f"{path}: there is nothing to draw yet")
     first, *others = runs
     if others and args.to is None:
-        raise InputError("--to: expected a file for the picture of several runs, found none")
+        raise InputError("expected a file for the picture of several runs, found none", "to")
     if others:
         picture = loss_curves(runs)
     else:

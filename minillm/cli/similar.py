@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if run.has("embed"):
         return _compare_texts(args, run)
     if args.among:
-        raise InputError(f"--among: a run of {run.kind.name} compares words, not texts")
+        raise InputError(f"a run of {run.kind.name} compares words, not texts", "among")
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
         raise InputError(
             f"similar: expected one word or two, or --set FILE; found {len(args.words)} words"

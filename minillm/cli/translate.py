@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     """Read, decode and print, some lines at a time."""
     search = vars(Search()) | given_settings(args, Search)
     if args.n_best and args.n_best > search["beam"]:
-        raise InputError(f"--n-best: expected at most --beam {search['beam']}, found {args.n_best}")
+        raise InputError(f"expected at most --beam {search['beam']}, found {args.n_best}", "n_best")
     if args.n_best and args.temperature is not None:
-        raise InputError("--n-best: there is one output of each line with --temperature")
+        raise InputError("there is one output of each line with --temperature", "n_best")
     run = open_run(args)
     options = {name: value for name, value in search.items() if value is not None}
     options |= {"temperature": args.temperature, "rng": np.random.default_rng(args.seed)}

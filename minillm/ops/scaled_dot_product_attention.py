@@ -69,7 +69,7 @@ def scaled_dot_product_attention(
     if mask is None:
         mask = Mask(causal, lengths, start)
     elif causal or lengths is not None or start is not None:
-        raise ValueError(f"{op}: mask: expected None with causal, lengths or start")
+        raise ValueError(f"{op}: mask: expected None with causal, lengths or start, found a mask")
     if mask.rows is not None:
         return _each_sequence(q, k, v, replace(mask, rows=None), mask.sequences(op, B, T, S))
     inputs = q, k, v, mask.fitted(op, B, T, S)
