@@ -148,9 +148,9 @@ def test_a_model_with_packed_weights_learns_by_its_additions(exact, monkeypatch)
         assert error < (1e-4 if exact else 0.2), name
 
 
-def _exact_linear(x, W):
-    """x W and dy W^T with the dense matrix."""
-    y, backward = ops.linear(x, W.dense())
+def _exact_linear(x, W, b):
+    """x W + b and dy W^T with the dense matrix."""
+    y, backward = ops.linear(x, W.dense(), b)
     return y, lambda dy: backward(dy)[0]
 
 
