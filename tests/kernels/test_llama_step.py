@@ -241,8 +241,8 @@ def test_a_replaced_weight_is_used_and_a_reader_can_be_copied(kernels, bits):
 def test_no_window_is_too_wide(kernels):
     """Nor are too many sinks: their sum is beyond any integer of the kernel."""
     most = 2**63 - 1
-    config = VariantConfig(7, 9, 1, 2, width=4, family="mistral", window=most, sinks=most)
-    model, ids = Variant(config, np.random.default_rng(0)), np.arange(6)[None]
+    config = DecoderConfig(7, 9, 1, 2, width=4, family="mistral", window=most, sinks=most)
+    model, ids = Decoder(config, np.random.default_rng(0)), np.arange(6)[None]
     with use_kernels(kernels):
         reader = Reader(model)
         _, state = reader.read(ids[:, :4], reader.zero_state(1))
