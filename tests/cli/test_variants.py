@@ -11,7 +11,7 @@ from minillm.cli import main
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Stored, find_kind
+from minillm.runs.kind import RunConfig, find_kind
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*llama.cpp ignores the window")
 
@@ -25,7 +25,7 @@ def save(path, family):
         if array.ndim == 2:
             array *= 8
     data = {"files": [], "documents": True, "imported": "x"}
-    stored = Stored(kind, config, kind.settings(unit="bpe"), data)
+    stored = RunConfig(kind, config, kind.settings(unit="bpe"), data)
     save_run(RunFolder(path), stored, model.params, {"tokenizer": TOKENIZER}, chat=TEMPLATE)
 
 

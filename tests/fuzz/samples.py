@@ -31,7 +31,7 @@ from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Stored, find_kind
+from minillm.runs.kind import RunConfig, find_kind
 from minillm.text import (
     Characters,
     ChatTemplate,
@@ -171,7 +171,7 @@ def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str
         folder.append_metrics({"step": step, "seconds": 0.5, "loss": 2.5})
         folder.append_metrics({"step": step, "validation_loss": 2.5})
     kind = find_kind(name)
-    save_config(folder, Stored(kind, model.config, kind.settings(), data))
+    save_config(folder, RunConfig(kind, model.config, kind.settings(), data))
 
 
 def _ngram_run(root: Path) -> None:

@@ -19,8 +19,8 @@ from minillm.layers.heads import CAUSAL, causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.teacher_forcing import teacher_forcing
-from minillm.runs.kinds._beside import best_ngram
-from minillm.runs.kinds._text_data import held_out_ids, training_ids
+from minillm.runs.kinds.beside import best_ngram
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}
@@ -622,7 +622,12 @@ def test_a_list_of_texts_gets_a_list_of_pages(runs):
         ("bert", " ", {}, "TEXT: expected one token or more"),
         ("lstm", "été", {}, "TEXT, line 1, column 1"),
         ("seq2seq", "", {}, "TEXT: expected a text of one word or more, found none"),
-        ("lstm", "the", {"target": "the"}, "target: expected a run of a translator with it"),
+        (
+            "lstm",
+            "the",
+            {"target": "the"},
+            "target: expected a run of seq2seq or summariser",
+        ),
         ("lstm", "the", {"beside": "words"}, "beside: expected a run that splits the text"),
     ],
 )
@@ -664,7 +669,7 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
     capsys.readouterr()
     assert main(["look", str(run), "the cat"]) == 2
     error = capsys.readouterr().err
-    assert "expected a run of bert or chat or encoder or gpt" in error
+    assert "expected a run of ngram or neural-ngram or lm" in error
     assert error.count("\n") == 1
 
 
