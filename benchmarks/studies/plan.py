@@ -58,7 +58,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     kind = "the kind of model, without DIR: gpt or llama (default gpt)"
     add_option(parser, "--kind NAME", kind, choices=tuple(DEMANDS))
-    others = [entry.name for entry in fields(find_kind("gpt").settings) if entry.name not in (*SIZES, "batch")]
+    others = [
+        entry.name
+        for entry in fields(find_kind("gpt").settings)
+        if entry.name not in (*SIZES, "batch")
+    ]
     add_settings(parser, find_kind("gpt").settings, without=others)
     vocabulary = "size of the vocabulary (default 10000)"
     add_option(parser, "--vocabulary N", vocabulary, integer(2, 10**7))

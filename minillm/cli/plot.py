@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
     pairs = "seq2seq, transformer, summariser"
-    add_run(attention, f"a run of {pairs}, gpt, llama, variant, chat, bert or encoder")
+    add_run(attention, f"a run of {pairs}, gpt, llama, decoder, chat, bert or encoder")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     output = "the output of a translator (default: its own)"
     add_option(attention, "--target TEXT", output)
