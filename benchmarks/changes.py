@@ -36,7 +36,7 @@ from minillm.layers.norms import norm
 from minillm.layers.stack import through
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.causal import LlamaKind, LlamaSettings
+from minillm.runs.kinds.causal import LLAMA, RATE
 from minillm.text import build_vocabulary
 from minillm.timing.contest import threads, turns
 from minillm.timing.results import described, machine
@@ -136,8 +136,8 @@ class Training:
     """A run's model, optimiser and data, as `train llama` makes them."""
 
     def __init__(self, run: Run, path: str):
-        self.settings = s = LlamaSettings(optimiser=run.optimiser, seed=run.seed)
-        self.rate, self.rng = LlamaKind.rate / s.width, np.random.default_rng(s.seed)
+        self.settings = s = LLAMA.settings(optimiser=run.optimiser, seed=run.seed)
+        self.rate, self.rng = RATE / s.width, np.random.default_rng(s.seed)
         texts = split_text(read_text([path]))
         characters = build_vocabulary(texts, s.unit)
         training, validation = (characters.encode(text) for text in texts)

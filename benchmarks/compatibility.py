@@ -29,6 +29,7 @@ from minillm.decoding import Continuation, Sampling, write
 from minillm.errors import InputError, one_line
 from minillm.formats.format import Contents
 from minillm.formats.gguf import Options
+from minillm.formats.gguf import write as write_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised.gguf import open_gguf
 from minillm.quantised.matrix import dequantised
@@ -410,7 +411,7 @@ def quantised(name: str, width: int) -> Check:
         llama_cpp, _ = llama_cpp_quietly()
         config = LlamaConfig(len(BYTES), 64, 2, 4, 2, width=width, feed_forward=2 * width)
         model, source, file = Llama(config, np.random.default_rng(0)), folder / "f32", folder / name
-        gguf.write(Contents(model, BYTES), source, Options())
+        write_gguf(Contents(model, BYTES), source, Options())
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}")
         llama_cpp.llama_model_quantize(str(source).encode(), str(file).encode(), params)
@@ -441,10 +442,11 @@ ADAPTERS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
      | {"alpha_pattern": {r".*\.1\..*v_proj": 9}}),
     ("Llama: norms and embeddings saved", "Llama", {},
      {"modules_to_save": ["norm", "lm_head", "embed_tokens"]}),
-    ("Llama: embeddings and output", "Llama", {}, {"target_modules": ["embed_tokens", "lm_head"]}),
+    ("Llama: the output", "Llama", {}, {"target_modules": ["q_proj", "lm_head"]}),
     ("Qwen 2: all layers, biases", "Qwen2", {}, {"target_modules": OF_QWEN, "bias": "all"}),
     ("Phi-3", "Phi3", {}, {"target_modules": ["qkv_proj", "gate_up_proj"]}),
-    ("Gemma 3", "Gemma3Text", {"head_dim": 12}, {"target_modules": OF_QWEN}),
+    ("Gemma 3", "Gemma3Text", {"head_dim": 12, "query_pre_attn_scalar": 12},
+     {"target_modules": OF_QWEN}),
     ("GPT-2", "GPT2", OF_GPT2, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
     ("GPT-2: biases, a norm saved", "GPT2", OF_GPT2, {"target_modules": ["c_attn"], "bias": "all"}
      | {"modules_to_save": ["ln_f"], "fan_in_fan_out": True}),

@@ -5,7 +5,7 @@ import numpy as np
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Stored, find_kind
+from minillm.runs.kind import RunConfig, find_kind
 from minillm.text import ChatTemplate, byte_pairs
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -28,7 +28,7 @@ def save(path, **sizes):
     """Make a run of such a model, and return its folder."""
     some, kind = model(**sizes), find_kind("gpt")
     data = {"files": [], "documents": True, "imported": "x"}
-    stored = Stored(kind, some.config, kind.settings(unit="bpe"), data)
+    stored = RunConfig(kind, some.config, kind.settings(unit="bpe"), data)
     save_run(RunFolder(path), stored, some.params, {"tokenizer": TOKENIZER}, chat=TEMPLATE)
     return path
 

@@ -249,8 +249,11 @@ def test_wrong_arguments_are_named(given, complaint):
             {"kind": "seq2seq", "pairs": [("a a", "b b")] * 20, "max_sources": 1},
             "max_sources: there is no such setting; did you mean max_source",
         ),
-        ({"kind": "seq2seq"}, "pairs or files: expected a file or a built-in set, found none"),
-        ({"kind": "classifier"}, "texts or files: expected a file or a folder, found none"),
+        ({"kind": "seq2seq"}, "pairs or files: expected a file of pairs, or cmudict"),
+        (
+            {"kind": "classifier"},
+            "texts or files: expected lines label<TAB>text, or a folder for each label",
+        ),
         ({"kind": "classifier", "texts": ["a"], "labels": ["b"]}, "texts: expected "),
         (
             {"text": TEXT, "unit": "bpe", "vocabulary": 99},
@@ -270,7 +273,7 @@ def test_messages_of_a_run_in_memory_name_no_folder(tmp_path):
     run = minillm.train("lm", text=TEXT, steps=1, **TINY)
     with pytest.raises(InputError, match=r"^expected a run of .*, found 'lm'$"):
         run.translate("a text")
-    with pytest.raises(InputError, match=r"^expected a run of a Transformer that writes"):
+    with pytest.raises(InputError, match=r"^expected a run of gpt or chat"):
         next(run.chat([{"role": "user", "content": "hello"}]))
     with pytest.raises(InputError, match=r"^text: "):
         run.evaluate(text="")

@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from minillm.errors import InputError
 from minillm.option import option, types_of
 from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
-from minillm.runs.kinds.labels import TextClassifierSettings, by_tfidf, has_sklearn, open_vectors
+from minillm.runs.kinds.labels import TextClassifierSettings, by_tfidf, open_vectors
 from minillm.runs.load import load, open_initial
 from minillm.runs.settings import LoRASettings
 from minillm.runs.train import new_settings, train_run
@@ -64,6 +65,11 @@ LABELS = "50,100,300,1000"
 Settings = dict[str, Any]
 Accuracies = dict[str, dict[int, list[float]]]  # of each line, by the number of labels
 Report = Callable[[str], None]
+
+
+def has_sklearn() -> bool:
+    """Whether scikit-learn is installed."""
+    return find_spec("sklearn") is not None
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def measure(
                     if not done:
                         begin = time.perf_counter()
                         results = (
-                            by_tfidf(part, held_out)
+                            {"accuracy": by_tfidf(part, held_out)}
                             if name == TFIDF
                             else by_training(folder, part, held_out, {**settings, "seed": seed})
                         )

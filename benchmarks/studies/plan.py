@@ -38,9 +38,8 @@ from minillm.errors import InputError
 from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
 from minillm.runs.config import read_config
-from minillm.runs.importing import run_folder
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
-from minillm.runs.kinds.causal import CausalSettings
 from minillm.runs.settings import config_from
 from minillm.timing.contest import memory_bandwidth
 
@@ -59,8 +58,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     kind = "the kind of model, without DIR: gpt or llama (default gpt)"
     add_option(parser, "--kind NAME", kind, choices=tuple(DEMANDS))
-    others = [entry.name for entry in fields(CausalSettings) if entry.name not in (*SIZES, "batch")]
-    add_settings(parser, CausalSettings, without=others)
+    settings = find_kind("gpt").settings
+    others = [entry.name for entry in fields(settings) if entry.name not in (*SIZES, "batch")]
+    add_settings(parser, settings, without=others)
     vocabulary = "size of the vocabulary (default 10000)"
     add_option(parser, "--vocabulary N", vocabulary, integer(2, 10**7))
     tokens = "tokens to train on, such as 3e8 (default 20 for each weight)"
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The kind, the config and the settings to plan, from a run, the defaults and options."""
-    given = given_settings(args, CausalSettings)
+    given = given_settings(args, find_kind("gpt").settings)
     batch = {"batch": given.pop("batch")} if "batch" in given else {}
     if args.folder is None:
         kind: Any = find_kind(args.kind or "gpt")
@@ -115,7 +115,7 @@ def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
         return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
     if args.kind is not None:
         raise InputError("--kind: expected no DIR with it, which has a kind")
-    stored = read_config(run_folder(args.folder))
+    stored = read_config(RunFolder(args.folder))
     if stored.kind.name not in DEMANDS:
         expected = " or ".join(DEMANDS)
         raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")

@@ -12,17 +12,21 @@ cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t reach, Py_ssize_t item
     return ceil_div(size, 64) * 64
 
 
-cdef inline void scale_lines(
-    Py_ssize_t count, Py_ssize_t D, floating scale, floating **lines, floating *room
+cdef inline Block scored_block(
+    const Heads *h, Py_ssize_t t, floating **q, floating *scaled, floating **k, floating *by_width, floating *scores,
 ) noexcept nogil:
-    """The lines times scale, in `room`."""
-    cdef Py_ssize_t i, j
-    cdef floating *scaled
-    for i in range(count):
-        scaled = room + i * D
+    """The block of queries from t on, with its scores; q become the lines of the scaled queries."""
+    cdef Block block = block_from(h, t, sizeof(floating))
+    cdef Py_ssize_t D = h.D, i, j
+    note_keys(h, h.keys, block.skipped, block.lines, k)
+    note_lines(h.query, t, block.count, q)
+    for i in range(block.count):
         for j in range(D):
-            scaled[j] = scale * lines[i][j]
-        lines[i] = scaled
+            scaled[i * D + j] = <floating>h.scale * q[i][j]
+        q[i] = scaled + i * D
+    queries_by_width(block, D, <const floating **>q, by_width)
+    block_scores(block, D, <const floating **>k, <const floating *>by_width, scores)
+    return block
 
 
 cdef enum Pass:
@@ -73,13 +77,8 @@ cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexc
     note_keys(h, h.values, 0, all_seen, v)
     values = packed(v, True, all_seen, E, &scratch)
     while t < h.T:
-        block = block_from(h, t, sizeof(floating))
-        note_keys(h, h.keys, block.skipped, block.lines, k)
-        note_lines(h.query, t, block.count, q)
-        scale_lines(block.count, D, <floating>h.scale, q, scaled)
+        block = scored_block(h, t, q, scaled, k, by_width, w)
         note_lines(h.context, t, block.count, c)
-        queries_by_width(block, D, <const floating **>q, by_width)
-        block_scores(block, D, <const floating **>k, <const floating *>by_width, w)
         softmax_block(h, block, FORWARD, <const floating *>NULL, w, log_sums, sums)
         mix_block(h, block, <const floating *>w, values, c, acc)
         for i in range(block.count):
@@ -113,18 +112,13 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
     note_keys(h, h.keys, 0, all_seen, k)
     keys = packed(k, True, all_seen, D, &scratch)
     while t < h.T:
-        block = block_from(h, t, sizeof(floating))
-        note_keys(h, h.keys, block.skipped, block.lines, k)
+        # the weights once more, from the scores
+        block = scored_block(h, t, q, scaled, k, by_width, w)
         note_keys(h, h.values, block.skipped, block.lines, v)
         note_keys(h, h.dkeys, block.skipped, block.lines, dk)
         note_keys(h, h.dvalues, block.skipped, block.lines, dv)
-        note_lines(h.query, t, block.count, q)
-        scale_lines(block.count, D, <floating>h.scale, q, scaled)
         note_lines(h.dcontext, t, block.count, dc)
         note_lines(h.dquery, t, block.count, dq)
-        # the weights once more, from the scores
-        queries_by_width(block, D, <const floating **>q, by_width)
-        block_scores(block, D, <const floating **>k, <const floating *>by_width, w)
         memset(sums, 0, sizeof(sums))
         memcpy(sums, <floating *>h.log_sums + t, block.count * size)
         softmax_block(h, block, AGAIN, <const floating *>NULL, w, sums, <floating *>NULL)

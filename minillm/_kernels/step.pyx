@@ -184,8 +184,7 @@ cdef class Addresses:
             find_weights[float](self, weights.tied, 0)
         else:
             find_weights[double](self, weights.tied, 0)
-        for of_layers in (weights.windows, weights.sinks, weights.tables):
-            check(len(of_layers) == self.sizes.L, "the layers")
+        check(self.sizes.L == len(weights.windows) == len(weights.sinks) == len(weights.tables), "the layers")
 
     def __dealloc__(self):
         free(self.weights)
@@ -493,7 +492,7 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
             memcpy(<floating *>values.start + of_past * values.text + m * values.head + key * values.line,
                    value_lines[count + t] + m * values.head, w * sizeof(floating))
         prepared(step, layer, b * s.T + t, n, of_block + NORM_Q, spare, query)
-        skipped = max(0, count + t + 1 - W - sinks) if W > 0 else 0
+        skipped = max(0, max(0, count + t + 1 - W) - sinks) if W > 0 else 0  # no sum that overflows
         look(count + t + 1 - skipped, sinks if skipped > 0 else 0, skipped, w, <const floating *>query, key_lines,
              m * keys.head, value_lines, m * values.head, weights,
              <floating *>step.context + ((b * s.T + t) * s.N + n) * w)

@@ -39,12 +39,11 @@ def run(args: argparse.Namespace) -> int:
     """Read, answer and print, some questions at a time."""
     if args.context == "-" and not args.files:
         raise InputError("expected a file, as standard input has the questions", "context")
-    run = open_run(args)
-    run.answers([], "")  # an error of the run comes before reading
+    answers_of = open_run(args).answers
     context = read_text([args.context])
     numbers = count(1)
     for questions in [args.files] if args.files else (texts for texts, _ in chunks()):
-        results = run.answers(questions, context, args.n_best or 1)
+        results = answers_of(questions, context, args.n_best or 1)
         for question, answers in zip(questions, results, strict=True):
             number = next(numbers)
             for text, probability, start, end in answers:

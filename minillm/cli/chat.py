@@ -16,7 +16,7 @@ With --schema, each answer is JSON that satisfies a schema; with --lines, too, J
 examples:
   minillm chat runs/smol
   minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
-  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf     a published model, imported into a cache
+  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf     a published model, read in place
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
   echo "Summarise this." | minillm chat runs/smol --file report.txt
   minillm chat runs/smol --lines questions.txt > answers.txt

@@ -30,10 +30,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, classify and print, some lines at a time."""
-    run = open_run(args)
-    run.classify([])  # an error of the run comes before reading
-    refused = 0
-    for text, _, answer in answered(run.classify, args.files, or_texts=True):
+    classify, refused = open_run(args).classify, 0
+    for text, _, answer in answered(classify, args.files, or_texts=True):
         if answer is None:
             refused += 1
             print("null" if args.json else "")

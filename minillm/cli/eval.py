@@ -27,44 +27,29 @@ examples:
 
 import argparse
 import json
-from collections.abc import Sequence
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_argument, add_files, add_flag, add_run, open_run
+from minillm.cli.options import add_argument, add_files, add_flag, add_run, given_settings, open_run
 from minillm.cli.process import say
 from minillm.option import types_of
-from minillm.runs.kind import kinds
+from minillm.runs.settings import EvalOptions
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the data, and how to decode."""
     add_run(parser)
     add_files(parser, "UTF-8 text, - for standard input")
-    declared = _options(parser.words)
-    for name, evaluation in declared.items():
-        add_argument(parser, evaluation, name)
+    for name in types_of(EvalOptions):
+        if name != "beside":  # the simple model is always measured
+            add_argument(parser, EvalOptions, name)
     add_flag(parser, "--json", "print one JSON object")
-    parser.set_defaults(options=tuple(declared))
-
-
-def _options(words: Sequence[str]) -> dict[str, type]:
-    """The options of all kinds by name, and the class that declares each.
-
-    To import all kinds takes 500 ms, so it is done only if ``words`` have such an option or --help.
-    """
-    if not any(word.startswith("--") and word != "--json" for word in words):
-        return {}
-    declared = [kind.evaluation for kind in kinds().values()]
-    options = {name: evaluation for evaluation in declared for name in types_of(evaluation)}
-    options.pop("beside")  # the simple model is always measured
-    return options
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the figures."""
     opened = open_run(args)
-    options = {name: getattr(args, name) for name in args.options if hasattr(args, name)}
-    if "beside" in types_of(opened.kind.evaluation):
+    options = given_settings(args, EvalOptions)
+    if "beside" in opened.kind.eval_options:
         options["beside"] = True
     results = opened.evaluate(files=tuple(args.files), report=say, **options)
     if args.json:

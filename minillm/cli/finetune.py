@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
-from minillm.data.conversations import has_conversations, has_summaries
+from minillm.data.conversations import has_conversations, has_summaries, read_conversations
 from minillm.errors import InputError
 from minillm.quantised.gguf import is_gguf
 from minillm.runs.kind import find_kind
@@ -33,6 +33,8 @@ def _kind_for(words: Sequence[str]) -> str:
     try:
         if files:
             chats = has_conversations(files[0]) or (answers and has_summaries(files[0]))
+            if chats and next(read_conversations(files[0])).rejected is not None:
+                return "preferences"
             return "chat" if chats else "finetuned"
     except InputError:  # the command that reads the file will say it
         return "chat"

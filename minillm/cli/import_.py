@@ -7,8 +7,7 @@ tokenizer).  For a Llama there may also be a Mistral, a Qwen 2 or 3, a SmolLM 3,
 alone) or a Phi 3, and for a BERT a DistilBERT, a RoBERTa, an MPNet or an ELECTRA, or a classifier
 made from one of them.  For a folder of sentence-transformers, embed and similar use its pooling.
 
-Other verbs also accept such a file or folder instead of a run.  They import it into a cache when it
-is first used.
+Other verbs also accept such a file or folder instead of a run, and read it in place.
 
 examples:
   minillm import model.arpa.gz --out runs/words

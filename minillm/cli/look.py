@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     first = open_run(args)
     beside = None if args.beside is None else load(args.beside, args.allow_nan)
     page = first.look(args.text, beside, args.target)
-    path = first.path / "look.html" if args.out is None else args.out
+    path = first.home / "look.html" if args.out is None else args.out
     page.save(path)
     for note in page.inside.notes:
         say(note)

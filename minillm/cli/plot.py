@@ -17,7 +17,7 @@ from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.train import extra_of
+from minillm.runs.report import extra_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
     pairs = "seq2seq, transformer, summariser"
-    add_run(attention, f"a run of {pairs}, gpt, llama, variant, chat, bert or encoder")
+    add_run(attention, f"a run of {pairs}, gpt, llama, decoder, chat, bert or encoder")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     output = "the output of a translator (default: its own)"
     add_option(attention, "--target TEXT", output)
@@ -97,7 +97,7 @@ def draw_words(args: argparse.Namespace) -> None:
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    _write(args, run.path, word_map(words, vectors.map(words)))
+    _write(args, run.home, word_map(words, vectors.map(words)))
 
 
 def draw_attention(args: argparse.Namespace) -> None:
@@ -117,7 +117,7 @@ def draw_attention(args: argparse.Namespace) -> None:
       minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
     """
     run = open_run(args)
-    inside = run.inside(args.text, args.target)
+    inside = run.inside(args.text, **run.target_options(args.target))
     if not inside.attention:
         raise InputError(f"{args.run_folder}: this model has no attention")
     found = inside.attention[0]
@@ -139,7 +139,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     caption = f"layer {layer}, {head}" if layers * heads > 1 else ""
     lines = [f"{caption} (of {layers} layers with {heads} heads)"] if caption else []
     picture = attention_map(weights, columns, tokens, caption)
-    _write(args, run.path, picture, *lines, *inside.notes)
+    _write(args, run.home, picture, *lines, *inside.notes)
 
 
 def _write(args: argparse.Namespace, folder: str | Path, picture: bytes, *lines: str) -> None:

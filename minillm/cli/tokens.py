@@ -32,12 +32,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tokens."""
     folder = Path(args.folder)
-    if is_gguf(folder):
-        from minillm.runs.importing import run_folder  # 100 ms, which only an import needs
-
-        folder = run_folder(folder).path
     source = folder / SOURCE
-    tokenizer = load_tokenizer(source if source.exists() else folder)
+    if is_gguf(folder):
+        from minillm.runs.load import load  # 100 ms, which only such a file needs
+
+        tokenizer = load(folder).tokenizer
+    else:
+        tokenizer = load_tokenizer(source if source.exists() else folder)
     ids = tokenizer.encode(args.text, "TEXT").tolist()
     width = len(str(len(tokenizer)))
     for token, piece in zip(ids, tokenizer.split(args.text), strict=True):

@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if not trained:
         return 130
-    if type(args.kind).sample is not Kind.sample:
-        for piece in args.kind.sample(load(args.out)):
+    if hasattr(args.kind.run, "sample"):
+        for piece in load(args.out).sample():
             sys.stdout.write(piece)
             sys.stdout.flush()
     return 0

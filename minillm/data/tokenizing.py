@@ -1,7 +1,7 @@
 """Encoding a corpus into shards.
 
-The text is read, encoded and written in blocks, so that memory stays constant.  The folder has its
-name when it is complete: after an interruption there is none.
+The text is read, encoded and written in blocks, so that memory stays constant.  The folder is
+renamed to ``out`` when it is complete; after an interruption, nothing is left.
 """
 
 import hashlib

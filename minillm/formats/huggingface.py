@@ -94,17 +94,12 @@ def read(path: str | Path) -> Contents:
     kind = file.values.get("model_type")
     if not isinstance(kind, str) or kind not in layouts:
         raise file.wrong("model_type", " or ".join(map(repr, layouts)))
-    layout, tensors = layouts[kind], dict[str, Tensor]()
-    for name, tensor in open_weights(folder).items():
-        if plain(layout, name) in tensors:
-            raise InputError(f"{tensor.path}: it has {short(plain(layout, name))} under two names")
-        tensors[plain(layout, name)] = tensor
+    layout = layouts[kind]
+    tensors = _open_weights(layout, folder)
     names = file.values.get("architectures")
     labelled = not layout.causal and isinstance(names, list) and layout.classes[-1] in names
-    config = config_of(layout, file, {} if labelled else tensors)
-    encoder = config
-    if labelled:
-        config = encoders.classifier_of(layout, encoder, file)
+    encoder = config_of(layout, file, {} if labelled else tensors)
+    config = encoders.classifier_of(layout, encoder, file) if labelled else encoder
     tokenizer = read_tokenizer(layout, folder)
     if isinstance(tokenizer, PublishedTokenizer):
         with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
@@ -125,6 +120,16 @@ def read(path: str | Path) -> Contents:
             facts = {"labels": encoders.labels_of(file), "longest": sentences.longest}
     params = _read_weights(folder, layout, config, tensors, file)
     return Contents(model_of(layout, config)(config, params=params), tokenizer, chat, facts)
+
+
+def _open_weights(layout: Layout, folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder by their plain names, none of them read yet."""
+    tensors = dict[str, Tensor]()
+    for name, tensor in open_weights(folder).items():
+        if plain(layout, name) in tensors:
+            raise InputError(f"{tensor.path}: it has {short(plain(layout, name))} under two names")
+        tensors[plain(layout, name)] = tensor
+    return tensors
 
 
 def _read_weights(

@@ -186,10 +186,6 @@ def scaled_dot_product_attention(
     window = int(rng.integers(1, S + 1)) if causal and rng.integers(2) else None
     arguments: tuple[Any, ...] = causal, lengths, start
     if window is not None:
-        arguments = (
-            False,
-            None,
-            None,
-            ops.Mask(causal, lengths, start, window, int(rng.integers(3))),
-        )
+        mask = ops.Mask(causal, lengths, start, window, sinks=int(rng.integers(3)))
+        arguments = False, None, None, mask
     return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, *arguments)

@@ -98,6 +98,7 @@ def merged(
 def updates_of(run: "Run") -> Updates:
     """The updates that a run stores, and its other weights.  InputError for a run without."""
     check_additions(run)
-    updates, others = split(run.folder.load_model(), run.model.params, run.folder.model_path)
+    assert run.folder is not None
+    updates, others = split(run.folder.load_model(), run.model.params, run.weights_path)
     arrays, settings = {**updates, **others}, run.settings
     return Updates(run.model, arrays, settings.lora_rank, alpha_of(settings), run.data["init"])

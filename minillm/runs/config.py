@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from minillm.errors import InputError, check_names, describe_error, short
 from minillm.option import checked, make, option_of, types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
+from minillm.runs.kind import TITLES, Data, Kind, RunConfig, Vocabularies, find_kind
 from minillm.runs.settings import (
     LENGTHS,
+    DataInfo,
     TrainingSettings,
     names_of_data,
     names_of_sizes,
@@ -33,13 +34,13 @@ from minillm.text import ChatTemplate
 ToSave = Mapping[str, NDArray] | Callable[[Path], None]
 
 
-def save_config(folder: RunFolder, stored: Stored) -> None:
+def save_config(folder: RunFolder, stored: RunConfig) -> None:
     """Write config.json, the last file of a new run: a folder with it is complete."""
     values = _to_json(stored)
     folder.save_json("config.json", values | {"data": folder.portable(stored.data)})
 
 
-def _to_json(stored: Stored) -> dict:
+def _to_json(stored: RunConfig) -> dict:
     values = {
         "kind": stored.kind.name,
         "model": asdict(stored.config),
@@ -51,7 +52,7 @@ def _to_json(stored: Stored) -> dict:
 
 def save_run(
     folder: RunFolder,
-    stored: Stored,
+    stored: RunConfig,
     params: ToSave,
     vocabularies: Vocabularies,
     files: Mapping[str, bytes] | None = None,
@@ -85,14 +86,14 @@ def save_vocabularies(folder: RunFolder, kind: Kind, vocabularies: Vocabularies)
         folder.save_json(file, vocabularies[name].to_dict())
 
 
-def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
+def read_config(folder: RunFolder, kind: Kind | None = None) -> RunConfig:
     """The configuration of a run; with ``kind``, InputError for a run of another kind.
 
     InputError also names a file that is missing, incomplete or damaged.
     """
     folder.settle()
     values, path = folder.load_json("config.json"), folder.path / "config.json"
-    known = [kind.name] if kind else list(kinds())
+    known = [kind.name] if kind else list(TITLES)
     if values.get("kind") not in known:
         found = short(values.get("kind"))
         raise InputError(f"{path}: expected a run of {' or '.join(known)}, found {found}")
@@ -106,9 +107,10 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
         raise InputError(f"{place}{describe_error(error)}") from None
 
 
-def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
+def _stored_from(kind: Kind, values: dict, place: str) -> RunConfig:
     """The configuration in the JSON form; InputError, after ``place``, if it is wrong."""
-    config = config_of(kind.config_of(values["model"]), values["model"], kind.settings, place)
+    Config = kind.config_of(values["model"]) if kind.config_of else kind.config
+    config = config_of(Config, values["model"], kind.settings, place)
     sizes = sizes_in(config, kind.settings)
     check_names(values["training"], types_of(kind.settings).keys() - sizes, f"{place}training: ")
     settings = make(kind.settings, {**values["training"], **sizes}, place)
@@ -116,7 +118,7 @@ def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
     if isinstance(settings, TrainingSettings) and lengths.count(None) != len(LENGTHS) - 1:
         raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
     _check_data(kind, values["data"], config, place)
-    return Stored(kind, config, settings, values["data"], values.get("unit", ""))
+    return RunConfig(kind, config, settings, values["data"], values.get("unit", ""))
 
 
 def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
@@ -127,10 +129,14 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
             raise InputError(f"{place}data: {name!r} is missing")
     place = f"{place}data: "
     make(kind.settings, {name: data[name] for name in declared & data.keys()}, place)
-    facts: Any = make(kind.facts, {name: data[name] for name in data.keys() - declared}, place)
-    labels = len(getattr(facts, "labels", ()))
-    if hasattr(facts, "labels") and labels != config.classes:
-        raise InputError(f"{place}labels: expected {config.classes} of them, found {labels}")
+    info = make(DataInfo, {name: data[name] for name in data.keys() - declared}, place)
+    for name in kind.info:
+        if getattr(info, name) is None:
+            raise InputError(f"{place}{name!r} is missing")
+    labels = info.labels
+    if labels is not None and len(labels) != getattr(config, "classes", None):
+        expected = getattr(config, "classes", "none")
+        raise InputError(f"{place}labels: expected {expected} of them, found {len(labels)}")
 
 
 def config_of(Config: type, values: dict, settings: type, place: str) -> Any:

@@ -4,22 +4,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.formats.format import Format, formats
 from minillm.formats.gguf import export_gguf
 from minillm.models.base import Model
+from minillm.models.decoders import Decoder
 from minillm.models.llama import Llama
-from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
-from minillm.runs.config import ToSave, read_config, save_run
+from minillm.runs.config import ToSave, save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.importing import format_of, import_with, importers
-from minillm.runs.kind import Stored, kinds
+from minillm.runs.importing import format_of, importers, read_foreign
+from minillm.runs.kind import RunConfig, kind_of, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
@@ -40,7 +38,7 @@ def merge(
     weights: ToSave = run.model.params
     size = sum(weight.size for weight in run.model.params.values())
     suffix = ""
-    if not all(isinstance(weight, np.ndarray) for weight in run.model.params.values()):
+    if run.is_quantised:
         weights, suffix = _quantised(run, MERGED), f", as {MERGED.lower()}"
     _save_with(run, weights, out, overwrite)
     return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{suffix}"
@@ -48,33 +46,35 @@ def merge(
 
 def _save_with(run: Run, weights: ToSave, out: str | Path, overwrite: bool) -> None:
     """Save a run with other weights, which are all that it needs."""
-    folder, stored = RunFolder(out), read_config(run.folder)
-    settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
+    folder, stored = RunFolder(out), run.stored
+    if hasattr(stored.settings, "lora_rank"):
+        settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
+        stored = replace(stored, settings=settings)
     data = {name: value for name, value in stored.data.items() if name != "init_sha256"}
     with folder.held():
         folder.check_free(overwrite)
-        stored = replace(stored, settings=settings, data=data)
-        save_run(folder, stored, weights, run.vocabularies, chat=run.chat_template())
+        stored = replace(stored, data=data)
+        save_run(folder, stored, weights, run.vocabularies, chat=run.chat_template)
 
 
 def quantise(path: str | Path, form: str, out: str | Path, overwrite: bool = False) -> str:
     """Make a run with weights of another type; return a line about it.
 
     ``form`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
-    again, which can be trained.  InputError for a model that is neither a Llama nor a variant.
+    again, which can be trained.  InputError unless the model is a Llama or a later decoder.
     """
     run = load(path)
-    if not isinstance(run.model, Llama | Variant):
+    if not isinstance(run.model, Llama | Decoder):
         raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
     weights = dequantised(run.model).params if form == "F32" else _quantised(run, form)
     _save_with(run, weights, out, overwrite)
-    before, after = (folder.model_path.stat().st_size for folder in (run.folder, RunFolder(out)))
+    before, after = (path.stat().st_size for path in (run.weights_path, RunFolder(out).model_path))
     return f"{form.lower()}: {after:,} bytes of weights, before {before:,}"
 
 
 def _quantised(run: Run, form: str) -> ToSave:
     """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
-    return partial(export_gguf, run.model, run.tokenizer, block_type=form, chat=run.chat_template())
+    return partial(export_gguf, run.model, run.tokenizer, block_type=form, chat=run.chat_template)
 
 
 # --- files of other programs -----------------------------------------------------------------
@@ -98,9 +98,9 @@ def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder)
         base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha, lora_targets="all"
     )
     data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
-    data["init_sha256"] = base.folder.fingerprint()
-    stored = Stored(base.kind, base.model.config, settings, data)
-    save_run(folder, stored, updates.arrays, base.vocabularies, chat=base.chat_template())
+    data["init_sha256"] = base.fingerprint()
+    stored = RunConfig(base.kind, base.model.config, settings, data)
+    save_run(folder, stored, updates.arrays, base.vocabularies, chat=base.chat_template)
     weights = sum(array.size for array in updates.arrays.values())
     return f"{weights:,} weights of additions to those of {baseline}"
 
@@ -120,11 +120,13 @@ def import_file(
     reader = format_of(file)
     if init is None and reader.updates:
         raise InputError(f"{file}: expected init, the run that its additions are for")
+    if init is None:
+        run = read_foreign(file)
+        run.save(out, overwrite)
+        return run.described()
     with folder.held():
         folder.check_free(overwrite)
-        if init is not None:
-            return _import_updates(reader, file, init, folder)
-        return import_with(reader, file, folder)
+        return _import_updates(reader, file, init, folder)
 
 
 # --- models of a training in Python --------------------------------------------------------------
@@ -143,11 +145,9 @@ def save(
     ``facts`` are what a kind stores about its data, such as the ``labels`` of a classifier.
     InputError for a model that belongs to no kind.
     """
-    found = [kind for kind in kinds().values() if type(model) is kind.model]
-    found.sort(key=lambda kind: not hasattr(kind, "import_model"))  # a chat begins with another run
-    if not found:
+    kind, folder = kind_of(model), RunFolder(out)
+    if kind is None:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
-    kind, folder = found[0], RunFolder(out)
     several = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
     vocabularies = dict(zip(kind.vocabularies, several, strict=True))
     data = {"imported": "a training in Python", **facts}
@@ -156,7 +156,7 @@ def save(
     settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
     with folder.held():
         folder.check_free(overwrite)
-        save_run(folder, Stored(kind, model.config, settings, data), model.params, vocabularies)
+        save_run(folder, RunConfig(kind, model.config, settings, data), model.params, vocabularies)
     return load(out)
 
 

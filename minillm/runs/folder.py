@@ -51,9 +51,12 @@ from minillm.data.files import (
     remove_temporaries,
     write_file,
 )
+from minillm.decoding import Sampling
 from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.mpi import ranks
+from minillm.option import make
+from minillm.text import ChatTemplate
 
 FORMAT_VERSION = 1
 
@@ -217,14 +220,23 @@ class RunFolder:
         _check_version(path, values.pop("format_version", None))
         return values
 
+    def chat_template(self) -> ChatTemplate | None:
+        """The chat template of a model that answers.  InputError if its file is damaged."""
+        if not (self._place / "chat.json").exists():
+            return None
+        values = self.load_json("chat.json")
+        place = f"{self.path / 'chat.json'}: it is damaged: "
+        try:
+            template = ChatTemplate.from_dict(values)
+        except ValueError as error:
+            raise InputError(f"{place}{error}") from None
+        make(Sampling, template.sampling, f"{place}sampling: ")
+        return template
+
     @_by_rank_0
     def save_file(self, name: str, data: bytes) -> None:
         """Write a file for other programs."""
         self._write(name, data)
-
-    def has(self, name: str) -> bool:
-        """Whether the run has a file of this name."""
-        return (self._place / name).exists()
 
     # Data stored in the folder
 

@@ -1,8 +1,8 @@
 """``--init``: a run that begins with the weights of another one.
 
 It takes the tokenizer of that run, because the embeddings belong to its ids, and its sizes.  Three
-methods of :class:`minillm.runs.kind.Kind` define what a kind takes from other runs:
-``init_defaults``, ``tokenizer_options`` and ``names_from``.
+entries of :class:`minillm.runs.kind.Kind` define what a kind takes from other runs: ``begin``,
+``tokenizer_options`` and ``names_from``.
 
 All weights are trained, or the upper layers, or LoRA's updates.  A run with LoRA stores only the
 updates, and weights that its model has and the run of ``--init`` has not.
@@ -11,14 +11,12 @@ updates, and weights that its model has and the run of ``--init`` has not.
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-import numpy as np
-
 from minillm.errors import InputError, short
 from minillm.models.base import Model
 from minillm.quantised import Quantised
 from minillm.runs.additions import has_additions, scale_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Job, Kind, Parts
+from minillm.runs.kind import Kind, Training
 from minillm.runs.load import weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
@@ -46,7 +44,7 @@ def with_init_defaults(
         return given
     if not given.get("lora_rank"):
         _check_without(given, ONLY_WITH_LORA, "lora_rank")
-    defaults = kind.init_defaults(initial, given)
+    defaults = kind.begin(kind, initial, given)
     _check_tokenizer(kind, initial, given)
     return {**defaults, **given}
 
@@ -81,17 +79,17 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> N
             raise InputError(f"expected the one of init, because {comes}; found {value}", name)
 
 
-def take_weights(
-    kind: Kind, initial: Run, parts: Parts, data: Data, constant: bool = False
-) -> set[str]:
+def take_weights(training: Training, constant: bool) -> set[str]:
     """Copy the weights of ``--init`` into a new model, and return the names of all other weights.
 
     Those that are quantised, which they may be if they are ``constant``, are shared.
 
-    A line about the weights taken, new and left out is added to the notes of ``parts``.  InputError
-    names a weight that does not fit.
+    A line about the weights taken, new and left out is added to the notes.  InputError names a
+    weight that does not fit.
     """
-    params = parts.model.params
+    kind, initial, params = training.kind, training.initial, training.model.params
+    assert initial is not None
+    data = training.config().data
     shapes = {name: p.shape for name, p in params.items()}
     taken = weights_from(initial, kind, data, shapes, constant)
     for name, array in taken.items():
@@ -106,7 +104,7 @@ def take_weights(
     line = f"from {initial.path} ({initial.kind.name}): {count:,} weights taken"
     line += f"; new: {_listed(sorted(new))}" if new else ""
     line += f"; left: {_listed(left)}" if left else ""
-    parts.notes.append(line)
+    training.notes.append(line)
     return new
 
 
@@ -121,45 +119,41 @@ def _listed(names: list[str], most: int = 6) -> str:
 ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger model's encoder
 
 
-def trained_part(
-    kind: Kind, job: Job, parts: Parts, rng: np.random.Generator
-) -> tuple[Trained | None, Arrays, Optimiser]:
+def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimiser]:
     """Take the weights of ``--init``, and choose which of the model's are trained.
 
     Return the weights that are trained (None: all), the arrays that are stored, and the optimiser.
-    The notes of ``parts`` get lines on both.
+    The notes get lines on both.
     """
-    optimiser_of = partial(new_optimiser, job.settings.optimiser, settings=job.settings)
-    settings, params = job.settings, parts.model.params
-    if job.initial is None:
+    settings, model, initial = training.settings, training.model, training.initial
+    optimiser_of = partial(new_optimiser, settings.optimiser, settings=settings)
+    params = model.params
+    if initial is None:
         return None, params, optimiser_of(params)
-    new: set[str] = set()
-    if has_additions(settings):
-        sha256, init = job.initial.folder.fingerprint(), job.data["init"]
-        job.record(sha256, init, "its weights have", key="init_sha256")
-    if job.stored is None or has_additions(settings):
-        constant = has_additions(settings)
-        data = job.data_with(parts.facts)
-        new = take_weights(kind, job.initial, parts, data, constant)
-    freeze = getattr(settings, "freeze", None)
-    chosen = {name: params[name] for name in unfrozen(parts.model, freeze)}
-    for name in getattr(parts.model, "unused", ()):  # no loss depends on them
+    adds, new = has_additions(settings), set[str]()
+    if adds:
+        init = training.data["init"]
+        training.record(initial.fingerprint(), init, "its weights have", key="init_sha256")
+    if adds or training.stored is None:
+        new = take_weights(training, constant=adds)
+    chosen = {name: params[name] for name in unfrozen(model, getattr(settings, "freeze", None))}
+    for name in getattr(model, "unused", ()):  # no loss depends on them
         chosen.pop(name, None)
     whole = sum(array.size for array in params.values())
-    if not has_additions(settings):
+    if not adds:
         trained, stored, optimiser = Trained(chosen), params, optimiser_of(chosen)
     else:
-        targets = lora_targets(parts.model, chosen, settings, new)
-        additions = new_additions(params, targets, settings.lora_rank, rng)
-        if begun_with := job.stored is None and job.data.get("begun_with"):
+        targets = lora_targets(model, chosen, settings, new)
+        additions = new_additions(params, targets, settings.lora_rank, training.rng)
+        if begun_with := training.stored is None and training.data.get("begun_with"):
             _copy_additions(begun_with, additions)
-        lora = LoRA(parts.model, additions, scale_of(settings))
+        lora = LoRA(model, additions, scale_of(settings))
         stored = additions | {name: params[name] for name in sorted(new)}
         trained, optimiser = Trained(stored, lora), Merging(optimiser_of(stored), lora)
-    trained.mark(parts.model)
+    trained.mark(model)
     count = sum(array.size for array in trained.params.values())
     if count != whole:
-        parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
+        training.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     return trained, stored, optimiser
 
 

@@ -1,10 +1,11 @@
-"""A kind of model is one declaration: a subclass of :class:`Kind` in a module of ``runs/kinds/``.
+"""A kind of model is a row: an object of :class:`Kind` in a module of ``runs/kinds/``.
 
-It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
-its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
-Its title, which ends with the year of the source, is a row of ``TITLES``.
-The command line, :mod:`minillm.runs.load` and :class:`minillm.runs.run.Run` follow from these, so
-that a new kind is ``models/x.py``, a class in ``runs/kinds/``, a row and their tests.
+    GPT_KIND = causal_kind(name="gpt", model=GPT, config=GPTConfig, settings=..., ...)
+
+It has the kind's help, its settings, its model, the functions that open its data and make its task,
+and the class of its runs, whose methods are what a run is able to do.  The command line,
+:func:`minillm.load` and :func:`minillm.train` follow from the row.  Its title, which ends with the
+year of the source, is in ``TITLES``, so that the list of kinds imports none of them.
 """
 
 import importlib
@@ -12,18 +13,19 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.corpora import text_blocks
 from minillm.errors import InputError, did_you_mean, short
+from minillm.formats.format import Contents
 from minillm.option import types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.settings import Evaluation, Facts, sizes_in
-from minillm.text import Vocabulary, vocabulary_from_dict
-from minillm.training import Summary, Task
+from minillm.runs.settings import sizes_in
+from minillm.text import vocabulary_from_dict
+from minillm.training import Summary
 
 if TYPE_CHECKING:
     from minillm.runs.run import Run
@@ -32,6 +34,7 @@ Data = Mapping[str, Any]  # the paths of the data, and facts about them, as JSON
 Results = dict[str, Any]  # figures by name
 Vocabularies = Mapping[str, Any]  # by the run's attribute; of word2vec they are WordCounts
 Weights = Mapping[str, NDArray]
+Given = Mapping[str, object]  # the settings that the user has set
 
 FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, when weights are not fresh
 
@@ -55,26 +58,28 @@ TITLES = {
     "gpt": "A Transformer that predicts the next token: GPT (2018)",
     "encoder": "An encoder after BERT: DistilBERT, RoBERTa, MPNet or ELECTRA (2019)",
     "chat": "A chat model, fine-tuned on conversations or preferences (2022)",
+    "preferences": "A chat model, fine-tuned on the better of two answers: DPO (2023)",
     "llama": "The GPT of today: Llama (2023)",
     "mamba": "A language model whose state has a fixed size: Mamba (2023)",
-    "variant": "A variant of Llama: the form of Mistral, Qwen, SmolLM, Gemma and Phi (2025)",
+    "decoder": "A decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi (2025)",
 }
 
 # The modules in ``kinds/`` that have several kinds; any other has the name of its kind.
 MODULES = {
     "language": ("neural-ngram", "lm", "mamba"),
-    "causal": ("gpt", "llama", "variant"),
+    "causal": ("gpt", "llama", "decoder"),
     "masked": ("bert", "encoder"),
     "pairs": ("seq2seq", "transformer", "summariser"),
     "labels": ("classifier", "recurrent-classifier", "finetuned"),
-    "images": ("image-classifier", "captioner"),
+    "chat": ("chat", "preferences"),
+    "images": ("image-classifier",),
 }
 
 _kinds: dict[str, "Kind"] = {}
 
 
 @dataclass(frozen=True)
-class Stored:
+class RunConfig:
     """The checked configuration of a run, from its config.json."""
 
     kind: "Kind"
@@ -84,49 +89,48 @@ class Stored:
     unit: str = ""  # of the loss
 
 
-@dataclass(frozen=True)
-class Job:
-    """A training to start, or to resume if there is a stored configuration."""
+@dataclass
+class Training:
+    """A training: what it begins with, and what its kind makes of it."""
 
+    kind: "Kind"
     folder: RunFolder
     settings: Any
-    data: Data  # of a run to resume with the facts about them
-    stored: Stored | None  # of the run to resume
+    data: Data  # the paths of the data; of a run to resume, with what is stored about them
     report: Callable[[str], None]  # called with each line of output
     quiet: bool = False  # show no progress, and draw no loss curve
     resume_command: str = ""  # shown if the training is interrupted
+    stored: RunConfig | None = None  # of the run to resume
     initial: "Run | None" = None  # the run of --init, while it is needed
-    fingerprints: dict[str, str] = field(default_factory=dict)  # of everything that was read
+    info: dict[str, Any] = field(default_factory=dict)  # stored with the data: entries of DataInfo
+
+    # Made by the kind.
+    model: Any = None  # has ``config`` and ``params``
+    task: Any = None  # a Task
+    unit: str = ""  # the loss is the mean over these: "character", "text", "image"
+    item: str = ""  # for the progress display, if it counts rows of ``task``: "pair"
+    vocabularies: Vocabularies = field(default_factory=dict)
+    baseline: float = math.inf  # the validation loss of predicting by frequency
+    notes: list[str] = field(default_factory=list)  # lines to report before the training
+    # For weights, dropout and shuffling; it has the seed of the settings.
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
     def record(
         self, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
     ) -> None:
         """Record a fingerprint.  InputError if a run to resume has another one."""
         check_fingerprint(self.data, sha256, name, what, key)
-        self.fingerprints[key] = sha256
+        self.info[key] = sha256
 
-    def data_with(self, facts: Facts) -> dict[str, object]:
-        """The data to store: their paths, the fingerprints, and other facts."""
-        known = {name: value for name, value in vars(facts).items() if value is not None}
-        return {**self.data, **self.fingerprints, **known}
-
-
-@dataclass
-class Parts:
-    """The parts of a training that a kind makes from settings and data."""
-
-    model: Any  # has ``config`` and ``params``
-    task: Task
-    unit: str  # the loss is the mean over these: "character", "text", "image"
-    vocabularies: Vocabularies = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # lines to report before the training
-    item: str = ""  # for the progress display, if it counts rows of ``task``: "pair"
-    baseline: float = math.inf  # the validation loss of predicting by frequency
-    facts: Facts = field(default_factory=Facts)  # an object of the kind's ``facts``
+    def config(self, unit: str = "") -> RunConfig:
+        """The configuration to store."""
+        info = {name: value for name, value in self.info.items() if value is not None}
+        data = {**self.data, **info}
+        return RunConfig(self.kind, self.model.config, self.settings, data, unit or self.unit)
 
 
 @dataclass(frozen=True)
-class Given:
+class EvalData:
     """The data to measure a run on: files, or those held out in training."""
 
     files: tuple[str, ...] = ()
@@ -147,134 +151,99 @@ class Given:
             yield from text_blocks(name, most=most)
 
 
-class Kind:
-    """One kind of model.  Every command knows all subclasses with a ``name``.
+# --- the functions of a row, where a kind has none of its own ---------------------------------
 
-    In addition to the methods below, a kind defines those that its runs need, each with the name
-    and, after the run, the arguments of a method of :class:`minillm.runs.run.Run`.  A kind with
-    ``train(job)`` trains without the loop, and returns False if the training was interrupted; one
-    with ``import_model(contents, file, folder)`` makes a run of a model of another program, and
-    returns a line about it.
+
+def begin_with_same(kind: "Kind", initial: "Run", given: Given) -> dict[str, object]:
+    """The defaults of a run that begins with another one of its kind: its sizes, a lower rate.
+
+    InputError for a run of another kind.
     """
+    if initial.kind.run is not kind.run or initial.kind.model is not kind.model:
+        raise InputError(
+            f"expected a run of {kind.name}, found one of {initial.kind.name} in {initial.path}",
+            "init",
+        )
+    defaults = sizes_of(initial, kind.settings)
+    rate = kind.settings.learning_rate
+    if rate is not None and not given.get("lora_rank"):
+        defaults["learning_rate"] = FINE_TUNING_RATE_FACTOR * rate
+    return defaults
 
-    name: ClassVar[str]
-    description: ClassVar[str]
-    examples: ClassVar[str]
 
-    model: ClassVar[type[Any]]
-    config: ClassVar[type[Any]]  # of the model: a dataclass
-    settings: ClassVar[type[Any]]  # a dataclass: see minillm.runs.settings
-    facts: ClassVar[type[Facts]] = Facts  # a dataclass: the stored facts about the data
-    evaluation: ClassVar[type[Evaluation]] = Evaluation  # a dataclass: the options of ``eval``
-    resumable: ClassVar[bool] = True
+def same_names(initial: "Run", data: Data) -> dict[str, str]:
+    """Each weight of the run of ``--init`` has the same name here."""
+    return {name: name for name in initial.model.params}
 
+
+def built(config: Any, vocabularies: Vocabularies, weights: Weights, model: type) -> Any:
+    """A model with these weights.  ValueError where they do not fit the config."""
+    made = model(config, params=dict(weights))
+    dtypes = {str(array.dtype) for array in weights.values()}
+    if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
+        raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")
+    return made
+
+
+TOKENIZER = {"tokenizer": ("vocabulary.json", "vocabulary")}
+TOKENIZER_OPTIONS = ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of model."""
+
+    name: str
+    description: str
+    examples: str
+    model: type[Any]
+    config: type[Any]  # of the model: a dataclass
+    settings: type[Any]  # a dataclass: see minillm.runs.settings
+    run: type["Run"]  # the class of its runs
+
+    # Open the data and make model and task, in the attributes of the training; InputError for wrong
+    # data.  Or train without the loop; the result is False if the training was interrupted.
+    prepare: Callable[[Training], None] | None = None
+    train: Callable[[Training], bool] | None = None
+    # The settings of a new run, with those that depend on other settings or on the data.
+    complete: Callable[[Training, Given], Any] = lambda training, given: training.settings
+    # Lines to report at the end of the training.
+    closing: Callable[[Training, Summary], Iterable[str]] = lambda training, summary: ()
+
+    # --- a run that begins with the run of --init ---
+    # The settings that replace the defaults; InputError for a run that it cannot begin with.
+    begin: Callable[["Kind", "Run", Given], dict[str, object]] = begin_with_same
+    # The name here of each weight to take from it.
+    names_from: Callable[["Run", Data], dict[str, str]] = same_names
+    # The data to store about it, if not only its path.
+    initial_data: Callable[["Run"], Data] = lambda initial: {}
+    tokenizer_options: tuple[str, ...] = TOKENIZER_OPTIONS  # they ask for another tokenizer
+
+    # --- opening a run ---
+    model_of: Callable[[Any], type[Any]] | None = None  # by the config, if there are several
+    config_of: Callable[[Given], type[Any]] | None = None  # by the config's JSON form, likewise
+    # The run's attribute -> the vocabulary's file, and the field of the config that is its size.
+    vocabularies: Mapping[str, tuple[str, str]] = field(default_factory=lambda: TOKENIZER)
+    open_vocabulary: Callable[[Given], Any] = vocabulary_from_dict  # ValueError if damaged
+    padded: bool = False  # whether its models may have more rows than tokens
+    build: Callable[[Any, Vocabularies, Weights, type], Any] = built
+    # A run of the contents of a file of another program: see minillm.runs.importing.
+    imported: Callable[["Kind", Contents, str], "Run"] | None = None
+
+    # --- data and measures ---
+    info: tuple[str, ...] = ()  # entries of DataInfo that each of its runs has
+    eval_options: tuple[str, ...] = ("part",)  # entries of EvalOptions
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
     # "text", "sentences", "labels" (with texts), "pairs".
-    takes: ClassVar[tuple[str, ...]] = ()
+    takes: tuple[str, ...] = ()
+    resumable: bool = True  # whether a training that was interrupted can go on
 
-    # The run's attribute -> the vocabulary's file, and the field of the model's config that is
-    # its size.
-    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
-        "tokenizer": ("vocabulary.json", "vocabulary")
-    }
-    # The options that would mean another tokenizer than the one of the run of --init.
-    tokenizer_options: ClassVar[tuple[str, ...]] = (
-        "tokenizer",
-        "unit",
-        "vocabulary",
-        "minimum_count",
-        "pretokenised",
-    )
-    padded: ClassVar[bool] = False  # whether its models may have more rows than tokens
+    def __post_init__(self) -> None:
+        _kinds[self.name] = self
 
-    def __init_subclass__(cls, **options: object) -> None:
-        super().__init_subclass__(**options)
-        if "name" in vars(cls):
-            _kinds[cls.name] = cls()
-
-    # --- settings ---
-
-    def begins_with(self, initial: "Run") -> bool:
-        """Whether this kind can begin with a run of ``--init``."""
-        return isinstance(initial.kind, type(self))
-
-    def init_defaults(self, initial: "Run", given: Mapping[str, object]) -> dict[str, object]:
-        """The settings that replace the defaults when a run begins with another one.
-
-        InputError for a run that this kind cannot begin with.
-        """
-        if not self.begins_with(initial):
-            raise InputError(
-                f"expected a run of {self.name}, found one of {initial.kind.name} in "
-                f"{initial.path}",
-                "init",
-            )
-        defaults = sizes_of(initial, self.settings)
-        rate = self.settings.learning_rate
-        if rate is not None and not given.get("lora_rank"):
-            defaults["learning_rate"] = FINE_TUNING_RATE_FACTOR * rate
-        return defaults
-
-    def names_from(self, initial: "Run", data: Data) -> dict[str, str]:
-        """Map the name of each weight to take from another run to its name in this kind."""
-        return {name: name for name in initial.model.params}
-
-    def initial_data(self, initial: "Run") -> Data:
-        """The data to store about the run of --init, if not only its path."""
-        return {}
-
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """Fill in the settings of a new run that depend on other settings or on the data.
-
-        ``given`` are the settings that the user has set.
-        """
-        return settings
-
-    # --- training ---
-
-    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Open the data, and make model and task.
-
-        ``job.data`` has the paths of the data.  Facts that later commands need, such as labels,
-        are among the parts.  InputError for wrong data.
-        """
-        raise NotImplementedError
-
-    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterable[str]:
-        """Lines to report at the end of the training."""
-        return ()
-
-    def sample(self, run: "Run") -> Iterable[str]:
-        """A sample of the model's output, to show at the end of its training."""
-        return ()
-
-    # --- opening ---
-
-    def config_of(self, values: Mapping[str, object]) -> type[Any]:
-        """The class of the model's config, by the values of its JSON form."""
-        return self.config
-
-    def model_of(self, config: Any) -> type[Any]:
+    def class_of(self, config: Any) -> type[Any]:
         """The class of a model with this config."""
-        return self.model
-
-    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
-        """A vocabulary from its JSON form; ValueError if it is damaged."""
-        return vocabulary_from_dict(values)
-
-    def build(self, config: Any, vocabularies: Vocabularies, weights: Weights) -> Any:
-        """A model with these weights.  ValueError where they do not fit the config."""
-        model = self.model_of(config)(config, params=dict(weights))
-        dtypes = {str(array.dtype) for array in weights.values()}
-        if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
-            raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")
-        return model
-
-    # --- abilities of every kind ---
-
-    def evaluate(self, run: "Run", given: Given, options: Any) -> Results:
-        """The figures of ``eval``, by name; ``options`` are an object of ``evaluation``."""
-        raise InputError(f"{run.path}: a run of {self.name} has no measures")
+        return self.model_of(config) if self.model_of else self.model
 
 
 def check_fingerprint(
@@ -286,9 +255,9 @@ def check_fingerprint(
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
-    """The settings that are sizes of a run's model, and the unit of its text."""
+    """The settings that are sizes or the form of a run's model, and the unit of its text."""
     sizes = sizes_in(run.model.config, settings)
-    for name in {"unit", "pretokenised"} & types_of(settings).keys():
+    for name in {"unit", "pretokenised", "forward_only", "joint"} & types_of(settings).keys():
         sizes[name] = getattr(run.settings, name, None)
     return {
         name: value
@@ -314,8 +283,16 @@ def find_kind(name: str) -> Kind:
     return _kinds[name]
 
 
+def kind_of(model: Any) -> Kind | None:
+    """The kind of a model, if there is one; chat models, which begin with a run, come last."""
+    cls = type(model)
+    if cls.__name__.lower() in TITLES:  # importing all kinds takes 500 ms
+        kind = find_kind(cls.__name__.lower())
+        if kind.model is cls:
+            return kind
+    return next((kind for kind in kinds().values() if kind.model is cls), None)
+
+
 def kinds() -> dict[str, Kind]:
     """All kinds by name, in order."""
-    for name in TITLES:
-        find_kind(name)
-    return dict(sorted(_kinds.items()))
+    return {name: find_kind(name) for name in TITLES}

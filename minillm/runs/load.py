@@ -1,4 +1,4 @@
-"""Opening a run of any kind, which its configuration names."""
+"""Opening a run of any kind, which its configuration names; or a file of another program."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,8 @@ from minillm.quantised import Quantised, QuantisedLowRank
 from minillm.runs.additions import has_additions, merged, scale_of
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.importing import run_folder
-from minillm.runs.kind import Data, Kind, Stored, Vocabularies, check_fingerprint
+from minillm.runs.importing import is_foreign, read_foreign
+from minillm.runs.kind import Data, Kind, RunConfig, Vocabularies, check_fingerprint
 from minillm.runs.run import Run
 
 Shape = tuple[int, ...]
@@ -22,8 +22,7 @@ Shape = tuple[int, ...]
 def load(path: str | Path, allow_nan: bool = False) -> Run:
     """Open the run in a folder, of any kind.
 
-    ``path`` may also be a model of another program, such as a GGUF file: it is imported into a
-    cache when it is first used (:mod:`minillm.runs.importing`).
+    ``path`` may also be a model of another program, such as a GGUF file, which is read in place.
 
     >>> run = minillm.load("runs/first")  # doctest: +SKIP
     >>> "".join(run.write("The ", length=200, temperature=0.8, seed=1))  # doctest: +SKIP
@@ -31,7 +30,9 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     InputError names a file that is missing, incomplete or damaged.  Weights that are not finite
     are opened only with ``allow_nan``.
     """
-    folder = run_folder(path)
+    if is_foreign(path):
+        return read_foreign(path)
+    folder = RunFolder(path)
     stored = read_config(folder)
     vocabularies = open_vocabularies(folder, stored)
     if folder.model_path.suffix == ".gguf":
@@ -45,10 +46,13 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     for name in [name for name in factors if name.endswith(".A")]:
         W = name.removesuffix(".A")
         model.params[W] = QuantisedLowRank(model.params[W], factors[name], factors[f"{W}.B"])
-    return Run(stored.kind, folder, model, vocabularies, stored.settings, stored.data)
+    chat = folder.chat_template()
+    return stored.kind.run(
+        stored, model, vocabularies, folder.path, folder.model_path, chat, folder
+    )
 
 
-def open_vocabularies(folder: RunFolder, stored: Stored) -> Vocabularies:
+def open_vocabularies(folder: RunFolder, stored: RunConfig) -> Vocabularies:
     """The vocabularies of a run by attribute.
 
     InputError, with the file, where one is damaged, or of another size than the model.
@@ -71,13 +75,14 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> Vocabularies:
 
 def _build(
     folder: RunFolder,
-    stored: Stored,
+    stored: RunConfig,
     vocabularies: Vocabularies,
     weights: Mapping[str, NDArray],
 ) -> Any:
     """The model.  InputError if config and weights do not agree, or are damaged."""
+    model = stored.kind.class_of(stored.config)
     try:
-        return stored.kind.build(stored.config, vocabularies, weights)
+        return stored.kind.build(stored.config, vocabularies, weights, model)
     except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise InputError(
             f"{folder.path}: config.json and {folder.model_path.name} do not fit, or are damaged: "
@@ -85,12 +90,12 @@ def _build(
         ) from None
 
 
-def check_resumable(folder: RunFolder, stored: Stored) -> None:
+def check_resumable(folder: RunFolder, stored: RunConfig) -> None:
     """InputError where the sizes of a run to resume differ from its checkpoint.
 
     The check allocates no arrays, because a damaged size may be huge.
     """
-    model = stored.kind.model_of(stored.config)
+    model = stored.kind.class_of(stored.config)
     if not hasattr(model, "shapes"):
         return
     shapes = folder.resume_shapes()
@@ -148,19 +153,18 @@ def weights_from(
 
 
 def _with_baseline(
-    folder: RunFolder, stored: Stored, weights: dict[str, NDArray]
+    folder: RunFolder, stored: RunConfig, weights: dict[str, NDArray]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
     """The weights of the baseline with the stored additions, as :func:`merged`."""
     for name in ("init", "init_sha256"):
         if not stored.data.get(name):
             raise InputError(f"{folder.path / 'config.json'}: data: {name!r} is missing")
     try:
-        init = stored.data["init"]
-        sha256 = run_folder(init).fingerprint()
+        base = load(init := stored.data["init"])
+        sha256 = base.fingerprint()
         check_fingerprint(stored.data, sha256, init, "its weights have", key="init_sha256")
-        base = load(init)
     except InputError as error:
         raise InputError(f"{folder.path}: its weights are additions to others: {error}") from None
-    shapes = stored.kind.model_of(stored.config).shapes(stored.config)
+    shapes = stored.kind.class_of(stored.config).shapes(stored.config)
     taken = weights_from(base, stored.kind, stored.data, shapes, constant=True)
     return merged(taken, weights, scale_of(stored.settings), folder.model_path)

@@ -1,286 +1,139 @@
-"""A run: a trained model and everything that belongs to it; ``minillm.load(folder)`` opens one."""
+"""A run: a trained model and everything that belongs to it; ``minillm.load(folder)`` opens one.
+
+The classes of runs are in ``runs/kinds/``: a run of text writes, a run of pairs translates, and so
+on.  All have what is here.
+"""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from copy import copy
-from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
-from minillm.decoding import Chat, Reader, Sampling
-from minillm.decoding.causal import CausalReader
-from minillm.decoding.summaries import Length
+from minillm.data.files import copy_file, file_digest
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, Updates, formats
 from minillm.look.inside import Inside
 from minillm.look.page import Page
-from minillm.models.vectors import Vectors
-from minillm.option import check_names, make, types_of
+from minillm.option import make, types_of
 from minillm.runs.additions import updates_of
+from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Given, Kind, Results, Vocabularies, kinds
+from minillm.runs.kind import EvalData, Results, RunConfig, Vocabularies, kinds
 from minillm.runs.python_data import named_as, python_data
-from minillm.runs.settings import Evaluation, SummarySearch
-from minillm.text import ChatTemplate, Vocabulary
-from minillm.text.chat_template import KNOWN, Message
-
-
-class Classified(NamedTuple):
-    """The predicted label of one text or image."""
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]  # of every label, the most probable first
-
-
-class Answered(NamedTuple):
-    """An answer that is a part of a context: ``context[start:end]`` is ``text``.
-
-    If the context has no answer, ``text`` is empty, and start and end are None.
-    """
-
-    text: str
-    probability: float  # among the best candidates
-    start: int | None
-    end: int | None
+from minillm.runs.settings import EvalOptions
+from minillm.text import ChatTemplate
 
 
 class Run:
     """A model, its vocabularies and its settings.
 
     ``model``; ``tokenizer``, or ``source`` and ``target`` of an encoder-decoder; ``settings``;
-    ``data``: the paths of the data, and facts about them; ``kind``, ``folder``.
+    ``data``: the paths of the data, and what is stored about them; ``kind``; ``path``: the folder,
+    or the file of another program that was read in its place; ``folder``: None for such a file;
+    ``weights_path``: the file of the weights; ``chat_template``: of a model that answers.
 
-    What a run is able to do depends on its kind, which has methods that receive the run, then the
-    arguments of the method here.  For one that its kind lacks, InputError names the kinds that have
-    it.  One text gets one answer, a list of texts a list of answers.
+    What a run is able to do are the methods of its class.  For a method that it lacks, InputError
+    names the kinds that have it.  One text gets one answer, a list of texts a list of answers.
     """
-
-    tokenizer: Vocabulary
-    source: Vocabulary
-    target: Vocabulary
 
     def __init__(
         self,
-        kind: Any,  # a Kind with the methods that its runs need
-        folder: RunFolder,
+        config: RunConfig,
         model: Any,
         vocabularies: Vocabularies,
-        settings: Any,
-        data: Data,
+        path: Path,
+        weights_path: Path,
+        chat_template: ChatTemplate | None = None,
+        folder: RunFolder | None = None,
     ):
-        self.kind, self.folder, self.model = kind, folder, model
-        self.settings, self.data = settings, data
-        self.vocabularies = vocabularies
+        self.kind, self.settings, self.data = config.kind, config.settings, config.data
+        self.unit, self.model, self.vocabularies = config.unit, model, vocabularies
+        self.path, self.weights_path, self.folder = path, weights_path, folder
+        self.chat_template = chat_template
         for name, vocabulary in vocabularies.items():
             setattr(self, name, vocabulary)
-
-    @property
-    def path(self) -> Path:
-        """The path of its folder."""
-        return self.folder.path
 
     @property
     def config(self) -> Any:
         """The sizes of its model."""
         return self.model.config
 
+    @property
+    def stored(self) -> RunConfig:
+        """The contents of its config.json."""
+        return RunConfig(self.kind, self.config, self.settings, self.data, self.unit)
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether some of its weights are quantised."""
+        return any(not isinstance(weight, np.ndarray) for weight in self.model.params.values())
+
+    @property
+    def home(self) -> Path:
+        """The folder where a verb writes by default: its own, or of a model in a file this one."""
+        return self.path if self.path.is_dir() else Path()
+
     def __repr__(self) -> str:
         return f"<run of {self.kind.name} in {self.path}: {self.model!r}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """InputError for a method that runs of other kinds have."""
+        able = [] if name.startswith("_") else kinds_with(name)
+        if not able:
+            raise AttributeError(f"a run has no {name!r}")
+        raise self.lacks(able)
+
+    def lacks(self, able: Iterable[str], field: str | None = None) -> InputError:
+        """The error for something that only runs of other kinds can do."""
+        place = self.place("config.json") if field is None else ""
+        return InputError(
+            f"{place}expected a run of {' or '.join(able)}, found {self.kind.name!r}", field
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether its class has this method."""
+        return hasattr(type(self), name)
+
+    def place(self, file: str = "") -> str:
+        """The beginning of a message; a run in memory has no place to name."""
+        return "" if self.folder and self.folder.temporary else f"{self.path / file}: "
+
+    def fingerprint(self) -> str:
+        """A digest of the stored weights."""
+        if self.folder:
+            return self.folder.fingerprint()
+        path = self.weights_path
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        digests = [file_digest(file, regular=True) for file in files]
+        return digests[0] if len(digests) == 1 else ",".join(digests)
+
+    def described(self) -> str:
+        """A line about its size."""
+        count = sum(array.size for array in self.model.params.values())
+        sizes, vocabularies = getattr(self.config, "encoder", self.config), self.vocabularies
+        layers = f" in {sizes.layers} layers" if hasattr(sizes, "layers") else ""
+        tokens = "".join(f", {len(vocabulary):,} tokens" for vocabulary in vocabularies.values())
+        return f"{count:,} weights{layers}{tokens}"
+
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Copy the run to another folder.
+        """Save the run in another folder.
 
         InputError if that already has a run, unless ``overwrite``.
         """
         folder = RunFolder(path)
         with folder.held():
             folder.check_free(overwrite)
-            self.folder.copy_to(folder)
-
-    def write(
-        self,
-        prompt: str = "",
-        length: int = 500,
-        stop: Sequence[str] = (),
-        adapt: bool = False,
-        **sampling: object,
-    ) -> Iterator[str]:
-        """The prompt and its continuation, piece by piece as it is drawn.
-
-        ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  With ``adapt``, a copy of the model learns the prompt
-        first: see :mod:`minillm.training.dynamic_evaluation`.  The other arguments, such as
-        ``temperature`` and ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
-
-        >>> run = minillm.load("runs/first")  # doctest: +SKIP
-        >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
-        """
-        write = self._ability("write")
-        check_names(sampling, [*types_of(Sampling), "length", "stop", "adapt"])
-        options = make(Sampling, sampling)
-        return write(self._adapted(prompt) if adapt else self, prompt, length, options, stop)
-
-    def _adapted(self, prompt: str) -> "Run":
-        """This run with a model that has learned a prompt."""
-        adapted = self._ability("adapted", "adapt: ")
-        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
-        if len(ids) < 2:
-            raise InputError(f"expected a prompt of 2 tokens or more, found {len(ids)}", "adapt")
-        run = copy(self)
-        run.model = adapted(self, ids).model
-        return run
-
-    def generate(self, prompt: str = "", **options: Any) -> str:
-        """The prompt and its continuation as one text; it has the options of ``write``.
-
-        >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
-        """
-        return "".join(self.write(prompt, **options))
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        length: int | None = None,
-        report: Callable[[str], None] = warnings.warn,
-        schema: object = None,
-        **sampling: object,
-    ) -> Iterator[str]:
-        """The answer to a conversation, piece by piece as it is drawn.
-
-        Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
-        counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
-        fit it, and ``report`` is called with a line about it.  With a ``schema``, the answer is
-        JSON that satisfies it: see :mod:`minillm.decoding.grammar`.  The other arguments are
-        the fields of :class:`minillm.decoding.Sampling`; the defaults come from the model's files,
-        or from :class:`minillm.decoding.ChatSampling`.
-
-        >>> run = minillm.load("runs/smol")  # doctest: +SKIP
-        >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
-        """
-        chat = self.answering
-        check_names(sampling, [*types_of(Sampling), "length", "schema"])
-        grammar = None if schema is None else chat.grammar(schema)
-        return chat.answer(messages, length, chat.sampling_with(**sampling), report, grammar)
-
-    @cached_property
-    def reader(self) -> Any:
-        """The reader of the model: see :class:`minillm.decoding.Reader`."""
-        return Reader(self.model)
-
-    @cached_property
-    def answering(self) -> Chat:
-        """The model with its tokenizer and its chat template, and the cache of a conversation."""
-        return self.answering_in(None)
-
-    def answering_in(self, template: str | None) -> Chat:
-        """Like ``answering``, with one of the known templates in the place of the run's own.
-
-        InputError for a model that cannot answer, and for a run without a template.
-        """
-        if not isinstance(self.reader, CausalReader):
-            raise InputError(
-                f"{self._place('config.json')}expected a run of a Transformer that writes, such as "
-                f"a gpt, found {self.kind.name!r}"
-            )
-        stored = self.chat_template()
-        if template is not None:
-            stored = replace(stored, source=template) if stored else ChatTemplate(template)
-        if stored is None:
-            raise InputError(
-                f"{self._place()}the run has no chat template: expected one of "
-                f"{', '.join(KNOWN)} as the template"
-            )
-        return Chat(self.reader, self.tokenizer, stored)  # type: ignore[arg-type]
-
-    def chat_template(self) -> ChatTemplate | None:
-        """The run's own chat template, if it has one.  InputError if its file is damaged."""
-        if not self.folder.has("chat.json"):
-            return None
-        values = self.folder.load_json("chat.json")
-        place = f"{self.path / 'chat.json'}: it is damaged: "
-        try:
-            template = ChatTemplate.from_dict(values)
-        except ValueError as error:
-            raise InputError(f"{place}{error}") from None
-        make(Sampling, template.sampling, f"{place}sampling: ")
-        return template
-
-    def translate(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """The best output for one text, or a list of outputs for a list of texts.
-
-        It has the options of ``hypotheses``.
-
-        >>> minillm.load("runs/mt").translate("a man .", beam=5, no_repeat=3)  # doctest: +SKIP
-        """
-        if isinstance(texts, str):
-            return self.translate([texts], **options)[0]
-        return [best[0].text for best in self.hypotheses(texts, **options)]
-
-    def hypotheses(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """The outputs for each text, best first, with scores and attention weights.
-
-        For one text, it is a list of :class:`minillm.decoding.Translation`; for a list of texts, a
-        list of lists.  See :meth:`minillm.decoding.Translator.translate` for the options.
-        """
-        if isinstance(texts, str):
-            return self.hypotheses([texts], **options)[0]
-        hypotheses = self._ability("hypotheses")
-        return hypotheses(self, texts, **options) if len(texts) else []
-
-    def summarise(
-        self,
-        texts: str | Sequence[str],
-        report: Callable[[str], None] = warnings.warn,
-        **options: Any,
-    ) -> Any:
-        """The summary of one text, or a list of summaries for a list of texts.
-
-        It has the options of ``summaries``.  InputError for one text without a summary.  In a list,
-        this is reported, and the summary is empty.
-
-        >>> minillm.load("runs/smol").summarise(text, sentences=1)  # doctest: +SKIP
-        """
-        if isinstance(texts, str):
-            [summary] = self.summaries([texts], report=report, **options)
-            if isinstance(summary, InputError):
-                raise summary
-            return summary
-        results = []
-        for summary in self.summaries(texts, report=report, **options):
-            if isinstance(summary, InputError):
-                report(str(summary))
-                summary = ""
-            results.append(summary)
-        return results
-
-    def summaries(
-        self,
-        texts: Sequence[str],
-        sentences: int | None = None,
-        words: int | None = None,
-        places: Sequence[str] | None = None,
-        report: Callable[[str], None] = warnings.warn,
-        **search: Any,
-    ) -> Iterator[str | InputError]:
-        """The summaries of texts, in order, as they are written.
-
-        An InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
-        limit each summary.  A run that was trained on pairs also has the options of
-        :class:`minillm.runs.settings.SummarySearch`.  A chat model is asked for a summary, and a
-        text that exceeds its context is summarised in parts: see
-        :mod:`minillm.decoding.summaries`.  ``report`` is called with a line about such a text.
-        ``places`` name the texts in these lines.
-        """
-        summaries = self._ability("summaries")
-        make(SummarySearch, search)
-        length = make(Length, {"sentences": sentences, "words": words})
-        places = places or [f"text {number + 1}" for number in range(len(texts))]
-        return summaries(self, texts, places, length, report, **search)
+            if self.folder:
+                self.folder.copy_to(folder)
+            else:
+                params = self.model.params
+                if self.is_quantised:
+                    params = partial(copy_file, self.weights_path)
+                save_run(folder, self.stored, params, self.vocabularies, chat=self.chat_template)
 
     def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
         """A page that shows what the model does with a text: see :mod:`minillm.look`.
@@ -295,93 +148,26 @@ class Run:
         """
         if not isinstance(text, str):
             return [self.look(one, beside, target) for one in text]
-        if target is None and beside is not None and "target" in self.vocabularies:
-            target = self.translate(text)
-        inside = self.inside(text, target)
-        if self.has("with_sources"):
-            inside = self._ability("with_sources")(self, text, inside)
         if beside is None:
-            simple = self._ability("look_beside")(self, text) if self.has("look_beside") else None
-            return Page(inside, simple)
+            inside = self.inside(text, **self.target_options(target))
+            return Page(*self.with_its_text(text, inside))
+        if target is None and self.has("translate"):
+            target = self.translate(text)
+        options = self.target_options(target)
         return Page(
-            inside, beside.inside(text, target if "target" in beside.vocabularies else None)
+            self.inside(text, **options),
+            beside.inside(text, **(options if beside.has("translate") else {})),
         )
 
-    def inside(self, text: str, target: str | None = None) -> Inside:
-        """The arrays that ``look`` shows of a text, with nothing beside them."""
-        look = self._ability("look")
-        if target is None:
-            return look(self, text)
-        if "target" not in self.vocabularies:
-            raise InputError(
-                f"expected a run of a translator with it, found {self.kind.name!r}", "target"
-            )
-        return look(self, text, target=target)
+    def target_options(self, target: str | None) -> dict[str, str]:
+        """The options of ``inside`` for a target; InputError unless the run is a translator's."""
+        if target is not None and not self.has("translate"):
+            raise self.lacks(kinds_with("translate"), "target")
+        return {} if target is None else {"target": target}
 
-    def classify(self, items: Any, places: Sequence[str] | None = None) -> Any:
-        """The label of each text, or of each image (its pixels, 0 to 1), as Classified.
-
-        ``places`` name the items in error messages.
-        """
-        if isinstance(items, str) or getattr(items, "ndim", 2) == 1:
-            return self.classify([items], places)[0]
-        classify = self._ability("classify")
-        return classify(self, items, places) if len(items) else []
-
-    def answer(self, questions: str | Sequence[str], context: str) -> Any:
-        """The answer to each question, as a part of a context of any length.
-
-        >>> run = minillm.load("runs/qa")  # doctest: +SKIP
-        >>> run.answer("What is the default of end?", "say(end='.')")  # doctest: +SKIP
-        """
-        if isinstance(questions, str):
-            return self.answer([questions], context)[0]
-        return [best[0] for best in self.answers(questions, context)]
-
-    def answers(
-        self, questions: Sequence[str], context: str, number: int = 1
-    ) -> list[list[Answered]]:
-        """The best ``number`` answers to each question about a context, best first."""
-        answers = self._ability("answers")
-        return answers(self, questions, context, number) if len(questions) else []
-
-    @property
-    def vectors(self) -> Vectors:
-        """The words and their vectors, with similar words, analogies and a map.
-
-        >>> run = minillm.load("runs/w")  # doctest: +SKIP
-        >>> run.vectors["class"], run.vectors.most_similar("class", topn=3)  # doctest: +SKIP
-        """
-        return self._ability("vectors")(self)
-
-    def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
-        """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
-
-        Each [MASK] is filled in independently.
-
-        >>> minillm.load("runs/bert").fill("the [MASK] statement")  # doctest: +SKIP
-        """
-        fill = self._ability("fill")
-        if isinstance(texts, str):
-            return fill(self, texts, top)
-        return [fill(self, text, top) for text in texts]
-
-    def embed(self, texts: str | Sequence[str | NDArray], pooling: str | None = None) -> NDArray:
-        """The vector of one text, (D,), or of each of a list, (n, D).
-
-        A text in a list may be given as the ids of its tokens, (T,).
-
-        pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
-        each feature; None: as a sentence encoder's files say, otherwise the mean.  Only the
-        beginning of a text is read if it is longer than the model's context, or than the limit in
-        those files.
-        """
-        embed = self._ability("embed")
-        return (
-            embed(self, [texts], pooling)[0]
-            if isinstance(texts, str)
-            else embed(self, texts, pooling)
-        )
+    def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:
+        """The look with what is known from the training text, and a simple model beside it."""
+        return inside, None
 
     def export(
         self,
@@ -407,14 +193,14 @@ class Run:
                 )
         written: Any = make(chosen.options, given)
         if file is None:
-            file = self.path / chosen.default
+            file = self.home / chosen.default
         contents: Contents | Updates
         if chosen.updates:
             contents = updates_of(self)
         else:
             tokenizer = self.vocabularies["tokenizer"]
             contents = Contents(
-                self.model, tokenizer, self.chat_template(), self.data, self.folder.model_path
+                self.model, tokenizer, self.chat_template, self.data, self.weights_path
             )
         chosen.write(contents, file, written)
         return file
@@ -423,11 +209,11 @@ class Run:
         """The format of ``export``.  InputError for one that does not hold the model."""
         able = [one for one in formats() if one.holds(self.model)]
         if not able:
-            names = [kind.name for kind in kinds().values() if _is_exported(kind)]
-            raise InputError(
-                f"{self._place('config.json')}expected a run of {' or '.join(names)}, "
-                f"found {self.kind.name!r}"
-            )
+            held = [
+                kind for one in formats() for kind in kinds().values() if kind.model in one.models
+            ]
+            names = dict.fromkeys(kind.name for kind in held)
+            raise self.lacks(names)
         suffixes = {one.suffix: one.name for one in formats() if one.suffix}
         name = name or suffixes.get(Path(file or "").suffix, able[0].name)
         chosen = next((one for one in able if one.name == name), None)
@@ -454,48 +240,64 @@ class Run:
         """Figures by name, measured on these data, by default on held-out data.
 
         ``report`` is called with a line about measures that are not available here.  The options
-        are fields of the kind's ``evaluation``, such as the ``part`` of a built-in set, or ``beam``
+        are the kind's ``eval_options``, such as the ``part`` of a built-in set, or ``beam``
         and ``length_exponent`` for beam search.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         objects = python_data(self.kind, names or None, text, sentences, texts, labels, pairs)
-        measured = self._evaluation(options)
+        measured = self._eval_options(options)
+        in_memory = self.folder is not None and self.folder.temporary
         with (
-            named_as({self.path: "the run"} if self.folder.temporary else {}),
+            named_as({self.path: "the run"} if in_memory else {}),
             objects.stored() if objects else nullcontext() as path,
         ):
-            given = Given(names, report=report)
+            data = EvalData(names, report=report)
             if path is not None:
-                given = Given((str(path),), "the given data", report)
-            return self.kind.evaluate(self, given, measured)
+                data = EvalData((str(path),), "the given data", report)
+            return self.measure(data, measured)
 
-    def _evaluation(self, options: Mapping[str, object]) -> Evaluation:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """The figures of ``evaluate``."""
+        raise InputError(f"{self.path}: a run of {self.kind.name} has no measures")
+
+    def _eval_options(self, options: Mapping[str, object]) -> EvalOptions:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""
-        known = types_of(self.kind.evaluation)
-        for name in options.keys() - known:
-            having = [kind.name for kind in kinds().values() if name in types_of(kind.evaluation)]
-            if having:
-                raise InputError(
-                    f"expected a run of {' or '.join(having)}, found {self.kind.name}", name
-                )
-        return make(self.kind.evaluation, options)
-
-    def has(self, ability: str) -> bool:
-        """Whether the kind has a method of this name, which it needs for one of these."""
-        return hasattr(self.kind, ability)
-
-    def _ability(self, name: str, place: str | None = None) -> Callable[..., Any]:
-        """The kind's method of this name; InputError, which names the able kinds, without it."""
-        if self.has(name):
-            return getattr(self.kind, name)
-        able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
-        place = self._place("config.json") if place is None else place
-        raise InputError(f"{place}expected a run of {able}, found {self.kind.name!r}")
-
-    def _place(self, file: str = "") -> str:
-        """The beginning of a message; a run in memory has no place to name."""
-        return "" if self.folder.temporary else f"{self.path / file}: "
+        for name in sorted((options.keys() & types_of(EvalOptions)) - {*self.kind.eval_options}):
+            having = [kind.name for kind in kinds().values() if name in kind.eval_options]
+            raise self.lacks(having, name)
+        return make(EvalOptions, options)
 
 
-def _is_exported(kind: Kind) -> bool:
-    return any(issubclass(kind.model, one.models) for one in formats())
+def kinds_with(name: str) -> list[str]:
+    """The names of the kinds whose runs have a method or attribute."""
+    return [kind.name for kind in kinds().values() if hasattr(kind.run, name)]
+
+
+class Summarises(Run):
+    """A run that writes summaries: its class has ``summaries``."""
+
+    def summarise(
+        self,
+        texts: str | Sequence[str],
+        report: Callable[[str], None] = warnings.warn,
+        **options: Any,
+    ) -> Any:
+        """The summary of one text, or a list of summaries for a list of texts.
+
+        It has the options of ``summaries``.  InputError for one text without a summary.  In a list,
+        this is reported, and the summary is empty.
+
+        >>> minillm.load("runs/smol").summarise(text, sentences=1)  # doctest: +SKIP
+        """
+        if isinstance(texts, str):
+            [summary] = self.summaries([texts], report=report, **options)
+            if isinstance(summary, InputError):
+                raise summary
+            return summary
+        results = []
+        for summary in self.summaries(texts, report=report, **options):
+            if isinstance(summary, InputError):
+                report(str(summary))
+                summary = ""
+            results.append(summary)
+        return results

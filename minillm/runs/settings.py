@@ -1,18 +1,15 @@
 """Settings: the options of a run, declared once as the fields of a dataclass.
 
-    @dataclass(frozen=True)
-    class Settings(TrainingSettings):
-        hidden: int = size(LanguageModelConfig, "hidden", "width of a layer", "H", most=65536)
-        window: int = option(64, "steps of truncated backpropagation", "T", least=1, most=65536)
-
-A field carries its help and its range: see :mod:`minillm.option`.  A size belongs to the model: its
-default comes from the model's config, and it is stored with the model.
+A field carries its help and its range: see :mod:`minillm.option`.  Groups of settings that several
+kinds share are classes here, and :func:`settings` makes a kind's from them.  A size belongs to the
+model: its default comes from the model's config, and it is stored with the model.
 """
 
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
+from minillm.layers.recurrent import CELLS
 from minillm.option import Option, option, option_of, types_of, with_default
 from minillm.training.optimisers import OPTIMISERS
 from minillm.training.options import LoopSettings, of_descent
@@ -23,6 +20,8 @@ LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning", "sampling")
 
 S = TypeVar("S")
+
+OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
 
 _RATE: Any = {"metavar": "RATE", "least": 0, "below": 1}
 
@@ -39,6 +38,7 @@ SIZES = {
     "window": Option(
         "tokens that a token of mistral, gemma3 or phi3 attends to", "W", least=1, most=1 << 20
     ),
+    "sinks": Option("first tokens in sight of all windows", "N", least=0, most=65536, rare=True),
     "ngrams": Option(
         "tokens of the longest n-grams with a vector of their own; 1: none",
         "N",
@@ -50,7 +50,8 @@ SIZES = {
     "inner": Option("width inside a layer", "E", least=1, most=1 << 20, rare=True),
     "convolution": Option("tokens that the convolution sees", "K", least=2, most=1000, rare=True),
     "rank": Option("rank of the matrix of the steps' sizes", "R", least=1, most=65536, rare=True),
-    "cell": Option("kind of recurrence"),
+    "cell": Option("kind of recurrence", choices=tuple(CELLS)),
+    "tied": Option("the output layer's weights are the embedding's"),
     "dropout": Option("fraction of activations zeroed in training", **_RATE),
     "coverage": Option("weight of the loss for attending to the same words again", least=0),
     "label_smoothing": Option(
@@ -61,6 +62,45 @@ SIZES = {
         rare=True,
     ),
 }
+
+
+def settings(*bases: type, config: type | None = None, sizes: str = "", **own: Any) -> type[Any]:
+    """The settings of a kind: those of ``bases``, in this order, with changes.
+
+    ``sizes`` are the names of fields of the model's ``config`` that are settings; their defaults
+    are the config's.  ``own`` are other defaults, changes of declarations, or new settings:
+
+        settings(
+            TextSettings, TrainingSettings,
+            config=LanguageModelConfig,
+            sizes="layers hidden embedding",
+            batch=16,                                                         # a default
+            embedding={"least": 0, "help": "0: one-hot input"},               # changes
+            learning_rate={"default": None, "default_help": "0.4 / width"},
+            window=(int, option(64, "steps", "T", least=1)),                  # a new setting
+        )
+    """
+    made: dict[str, Any] = dict.fromkeys(sizes.split())
+    for name in {**made, **own}:
+        changes = own.get(name, {})
+        if isinstance(changes, tuple):
+            made[name] = changes
+            continue
+        changes = changes if isinstance(changes, dict) else {"default": changes}
+        declares: Any = config if name in made else next(b for b in bases if name in types_of(b))
+        default = declares.__dataclass_fields__[name].default
+        details = {"default": default, **changes}
+        default = details.pop("default")
+        known = option_of(declares, name)
+        if name in made:
+            known = size(declares, name).metadata["option"]
+        hint = get_type_hints(declares)[name]
+        if default is None and type(None) not in get_args(hint):
+            hint = hint | None
+        made[name] = hint, field(default=default, metadata={"option": replace(known, **details)})
+    return make_dataclass(
+        "Settings", [(name, *declared) for name, declared in made.items()], bases=bases, frozen=True
+    )
 
 
 def size(
@@ -76,11 +116,10 @@ def size(
     """
     default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
     known = SIZES.get(name, Option(""))
-    details.setdefault("help", help or known.help)
-    details.setdefault("metavar", metavar or known.metavar)
-    if type(default) is int:
-        details.setdefault("least", known.least or 1)
-    return field(default=default, metadata={"option": replace(known, of_model=True, **details)})
+    known = replace(known, of_model=True, help=help or known.help, metavar=metavar or known.metavar)
+    if type(default) is int and known.least is None:
+        known = replace(known, least=1)
+    return field(default=default, metadata={"option": replace(known, **details)})
 
 
 def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:
@@ -163,6 +202,14 @@ class TrainingSettings(LoopSettings):
         rare=True,
     )
     batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
+
+
+def by_default(text: str, value: object = None) -> dict[str, Any]:
+    """Another default of a setting, which the help describes by a text."""
+    return {"default": value, "default_help": text}
+
+
+MUON = by_default("muon; with --init adamw", "muon")  # an optimiser
 
 
 @dataclass(frozen=True)
@@ -298,6 +345,19 @@ class TextSettings(FilesSettings, VocabularySettings):
 
 
 @dataclass(frozen=True)
+class WindowSettings(TextSettings):
+    """Settings of a language model that reads on from window to window."""
+
+    window: int = option(
+        64,
+        "tokens of a window, which begins with the state of the one before",
+        "T",
+        least=1,
+        most=65536,
+    )
+
+
+@dataclass(frozen=True)
 class LabelledSettings(TrainingSettings):
     """Settings of every classifier: small labelled sets are soon memorised."""
 
@@ -315,19 +375,7 @@ class LabelledSettings(TrainingSettings):
     )
 
 
-# --- options of ``eval`` -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Options of measuring any run."""
-
-    part: str | None = option(
-        None,
-        "the part of a built-in set to measure on",
-        choices=("validation", "test"),
-        default_help="validation",
-    )
+# --- options of searching and of ``eval`` ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -387,21 +435,16 @@ class SummarySearch(Search):
 
 
 @dataclass(frozen=True)
-class SearchEvaluation(Search, Evaluation):
-    """Options of measuring what a model writes by beam search."""
+class EvalOptions(Search):
+    """Options of ``eval``; each kind has some of them: see :class:`minillm.runs.kind.Kind`."""
 
-
-@dataclass(frozen=True)
-class ComparedEvaluation(Evaluation):
-    """Options of measuring a model that may be compared with a simple one."""
-
+    part: str | None = option(
+        None,
+        "the part of a built-in set to measure on",
+        choices=("validation", "test"),
+        default_help="validation",
+    )
     beside: bool = option(False, "also measure the best n-gram, TF-IDF, or extracts")
-
-
-@dataclass(frozen=True)
-class TextEvaluation(ComparedEvaluation):
-    """Options of measuring a language model on a text."""
-
     adapt: bool = option(
         False, "also measure a copy of the model that learns each window of the text once scored"
     )
@@ -410,24 +453,34 @@ class TextEvaluation(ComparedEvaluation):
         "also measure a mixture of the model with n-grams of its training text and of the text "
         "read so far",
     )
+    pattern: str | None = option(
+        None,
+        "of conversations: compare the last match of REGEX in the written answer and the known",
+        "REGEX",
+    )
 
 
-# --- facts about the data of a run --------------------------------------------------------------
+SEARCH = tuple(types_of(Search))  # the names of its options
+
+
+# --- what is stored about the data of a run -------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Facts about the data of any run."""
+class DataInfo:
+    """Facts that are stored about the data of a run; each kind has some of them."""
 
     sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
-    documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the origin of a run that was not trained here")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelFacts(Facts):
-    """Facts about the data of a classifier."""
-
-    labels: tuple[str, ...] = option(MISSING, "a name for each class")
+    begun_with: str | None = option(None, "the run whose additions it began with")
+    documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
+    labels: tuple[str, ...] | None = option(None, "a name for each class")
+    longest_target: int | None = option(None, "tokens, with EOS", least=1, most=10_001)
+    unanswered: bool = option(False, "some questions have no answer in their contexts")
+    # Of an imported sentence encoder.
+    pooling: str | None = option(None, "of the tokens of a text", choices=OF_TEXTS)
+    normalised: bool = option(False, "its vectors have the length 1")
+    longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
+    dimension: int | None = option(None, "numbers of a vector that are kept", least=1)

@@ -130,12 +130,10 @@ def caches() -> dict[str, str]:
     """The caches of a core by name, where Linux lists them."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((index / name).read_text().strip() for name in CACHE_FILES)
+        names = ("level", "type", "size")
+        level, kind, size = ((index / name).read_text().strip() for name in names)
         found[f"L{level} {kind.lower()}"] = size
     return found
-
-
-CACHE_FILES = ("level", "type", "size")
 
 
 def blas() -> str:

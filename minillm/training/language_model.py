@@ -16,7 +16,6 @@ from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
-from minillm.models.base import WindowModel
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import Task, position_from
@@ -147,7 +146,7 @@ def token_losses(
     window, each token is therefore predicted from half a context or more.  No block keeps more than
     its input, because nothing is differentiated.
     """
-    if not isinstance(model, WindowModel):
+    if not hasattr(model, "zero_state"):
         losses = [
             -ops.log_likelihood(logits, targets)[0]
             for logits, targets in _logits_in_context(model, ids, batch)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import minillm
 from minillm.cli import main
 from minillm.formats.word2vec import write_vectors
-from minillm.runs.kind import Job, find_kind
+from minillm.runs.kind import Training, find_kind
 
 TINY = ["--buckets", "400", "--batch", "8", "--learning-rate", "0.05"]
 RECURRENT = ["--hidden", "6", "--embedding", "6", "--batch", "8", "--learning-rate", "0.05"]
@@ -102,11 +103,11 @@ def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minillm.runs.kinds.labels.has_sklearn", lambda: False)
+    monkeypatch.setitem(sys.modules, "sklearn.pipeline", None)
     training, test = weather
     out = str(tmp_path / "run")
     assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0
-    missing = "not measured: it needs the package scikit-learn\n"
+    missing = "not measured: TF-IDF needs the packages of: pip install 'minillm-book[metrics]'\n"
     assert f"accuracy of TF-IDF with logistic regression: {missing}" in capsys.readouterr().out
     assert main(["eval", out, test]) == 0
     assert missing in capsys.readouterr().out
@@ -143,8 +144,8 @@ def test_few_texts_are_read_more_often(noise, options, expected):
     """The length that is not given depends on the number of texts; one that is given is kept."""
     kind = find_kind("classifier")
     given = {"batch": 64} | options
-    job = Job(None, None, {"data": noise}, None, print)
-    settings = kind.complete(kind.settings(**given), given, job)
+    training = Training(kind, None, kind.settings(**given), {"data": noise}, print)
+    settings = kind.complete(training, given)
     assert (settings.epochs, settings.patience) == expected
 
 

@@ -179,7 +179,7 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
         (["--sizes", "81"], "--sizes: expected at most the 80 texts of"),
         (["--sizes", "1"], "at least one text of each of the 2 labels, and 5 of some label"),
         (["--sizes", "4"], "at least one text of each of the 2 labels, and 5 of some label"),
-        (["--vectors", "none.txt"], "none.txt: there is no such file"),
+        (["--vectors", "none.txt"], "none.txt: there is no run in it"),
         (["--init", "a/x", "b/x"], "--init: expected folders of different names, found x again"),
         (["--init", "nowhere"], "nowhere: there is no run in it"),
         (["--class-weights", "odd"], "--class-weights: expected one of"),

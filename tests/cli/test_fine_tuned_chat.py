@@ -15,7 +15,7 @@ from minillm.data.conversations import read_conversations, summary_request
 from minillm.data.pairs import read_pairs
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import ChatKind, ChatSettings, encoded_items
+from minillm.runs.kinds.chat import CHAT, encoded_items
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -101,8 +101,8 @@ def test_the_loss_falls(tuned):
 def test_few_conversations_are_read_more_often(given, epochs, base, chats):
     """They are two batches, so that three epochs would be six steps."""
     data = {"init": str(base), "files": [str(chats)]}
-    job: Any = SimpleNamespace(data=data, initial=minillm.load(base))
-    assert ChatKind().complete(ChatSettings(), given, job).epochs == epochs
+    training: Any = SimpleNamespace(settings=CHAT.settings(), data=data, initial=minillm.load(base))
+    assert CHAT.complete(training, given).epochs == epochs
 
 
 def test_writing_by_steps_equals_reading_at_once(tuned):
@@ -180,7 +180,7 @@ def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
         run.model.forward(ids)[0] for run in (merged, tuned, minillm.load(tuned.data["init"]))
     )
     assert np.abs(ours - theirs).max() < 0.5 * np.abs(before - theirs).max()
-    assert merged.chat_template() == tuned.chat_template()
+    assert merged.chat_template == tuned.chat_template
     assert isinstance("".join(merged.chat([chatting.user("cat")], length=3)), str)
     again = folder / f"again-{out.name}"
     assert main(["finetune", str(out), str(chats), "--out", str(again), *QUICK]) == 0

@@ -9,7 +9,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.runs.run import Answered
+from minillm.runs.kinds.qa import Answered
 
 NAMES = ["ada", "bob", "cleo", "dan", "eve", "finn", "gus", "hal", "ida", "jon", "kim", "leo"]
 TINY = ["--width", "8", "--vocabulary", "70", "--batch", "4", "--context", "32", "--stride", "8"]
@@ -199,7 +199,9 @@ def test_wrong_input(files, finished, tmp_path, fails):
     line = fails("train", "qa", tmp_path / "broken.json", *out)
     assert "broken.json, question '3': expected the answer 'gold3' at " in line
     assert "standard input: expected a file" in fails("train", "qa", "-", *out)
-    assert "FILE: expected a file of questions, found none" in fails("train", "qa", *out)
+    assert "FILE: expected a JSON file in SQuAD's format, 1.1 or 2.0; found none" in fails(
+        "train", "qa", *out
+    )
     assert "found a built-in set of kind 'pairs'" in fails("train", "qa", "cmudict", *out)
     train = ["train", "qa", files / "v1.json", *out]
     assert "width: expected an even number" in fails(*train, "--width", "7")

@@ -98,10 +98,10 @@ def test_quantise_makes_a_run(imported, tmp_path, type, capsys):
     before, after = minillm.load(imported), minillm.load(out)
     ids = np.arange(20)[None]
     assert np.abs(before.model.forward(ids)[0] - after.model.forward(ids)[0]).max() < 0.3
-    assert after.chat_template() == before.chat_template()
+    assert after.chat_template == before.chat_template
     _, tokenizer, chat = import_gguf(minillm.load(out).export(tmp_path / "a.gguf", "gguf"))
     assert tokenizer.to_dict() == before.tokenizer.to_dict()
-    assert (chat, chat.sampling) == (before.chat_template(), {"temperature": 0.2, "top_k": 30})
+    assert (chat, chat.sampling) == (before.chat_template, {"temperature": 0.2, "top_k": 30})
 
 
 def test_floats_can_be_trained_and_integers_cannot(imported, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.runs.run import Run
+from minillm.runs.kinds.pairs import PairRun
 
 TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1"]
 WORDS = ["one", "two", "three", "four", "five"]
@@ -93,13 +93,13 @@ def test_what_eval_cannot_measure_is_told_before_the_work(run_folder, monkeypatc
     for name in ("sacrebleu", "rouge_score", "rapidfuzz"):
         monkeypatch.setitem(sys.modules, name, None)
     told = []
-    translate = Run.translate
+    translate = PairRun.translate
 
     def told_before(*arguments, **options):
         told.append(capsys.readouterr().err)
         return translate(*arguments, **options)
 
-    monkeypatch.setattr(Run, "translate", told_before)
+    monkeypatch.setattr(PairRun, "translate", told_before)
     assert main(["eval", str(run_folder), "--json"]) == 0
     assert told == [
         "minillm: not measured: bleu, chrf, rouge needs the packages of: "
@@ -164,7 +164,7 @@ def test_what_is_too_long_is_cut_in_training_and_in_eval(tmp_path, capsys):
 def test_no_data_and_unknown_languages(tmp_path, capsys):
     out = str(tmp_path / "run")
     assert main(["train", "seq2seq", "--out", out]) == 2
-    assert "expected a file or a built-in set" in capsys.readouterr().err
+    assert "DATA: expected a file of pairs, or cmudict" in capsys.readouterr().err
     assert main(["train", "seq2seq", "numbers-en-xx", "--out", out]) == 2
     assert "found 'xx'" in capsys.readouterr().err
     assert main(["train", "seq2seq", "no-such-set", "--out", out]) == 2

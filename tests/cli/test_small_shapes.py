@@ -105,7 +105,10 @@ def test_bad_texts_to_train_on(tmp_path, capsys):
         assert main(["train", "classifier", str(file), "--out", out]) == 2
         assert message in capsys.readouterr().err
     assert main(["train", "classifier", "--out", out]) == 2
-    assert "expected a file or a folder" in capsys.readouterr().err
+    assert (
+        "DATA: expected lines label<TAB>text, or a folder for each label; found none"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -141,7 +141,7 @@ def test_a_source_of_any_length_is_read_up_to_its_limit(folder):
 def test_the_labels_of_an_output_are_words_of_the_vocabulary_or_of_its_source(folder):
     run, text = minillm.load(folder / "run"), "so call Zanzibar and Quito soon"
     ids, words = run.source.encode(text).tolist(), run.source.split(text)
-    label, eos = run.kind.labels(run, text), len(run.target)
+    label, eos = run.inside(text).label, len(run.target)
     assert label(eos) == "(end)"
     for number, word in zip(ids, words, strict=True):
         assert label(number) == (word if number > eos else word.lower())

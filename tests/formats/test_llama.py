@@ -282,7 +282,7 @@ def test_chat_templates_there_and_back(tmp_path):
     export_folder(new(), TOKENIZER, path, template="{{ messages }}")
     assert read_chat_template(path) == "{{ messages }}"
     main(["import", str(path), "--out", str(tmp_path / "run")])
-    template = minillm.load(tmp_path / "run").chat_template()
+    template = minillm.load(tmp_path / "run").chat_template
     assert (template.source, template.eos) == ("{{ messages }}", "<|endoftext|>")
     assert minillm.load(tmp_path / "run").answering.sampling == ChatSampling()
     (path / "chat_template.jinja").write_bytes(b"\xff")

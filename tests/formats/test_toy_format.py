@@ -72,8 +72,7 @@ def run(tmp_path):
     return minillm.train("ngram", tmp_path / "run", text=TEXT, order=2)
 
 
-def test_a_toy_format_goes_through_every_command(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MINILLM_CACHE", str(tmp_path / "cache"))
+def test_a_toy_format_goes_through_every_command(run, tmp_path, capsys):
     file, back = str(tmp_path / "counts.toy"), str(tmp_path / "back")
     assert main(["export", str(run.path), file, "--title", "cats"]) == 0
     assert Path(file).read_bytes().startswith(b"toy cats\n")

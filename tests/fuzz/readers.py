@@ -20,9 +20,9 @@ from minillm.formats.peft import read_adapter
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Stored, find_kind
-from minillm.runs.kinds._text_data import check_kept, name_of, tokenizer_of
-from minillm.runs.kinds.images import captions_of, read_image
+from minillm.runs.kind import RunConfig, find_kind
+from minillm.runs.kinds.images import read_image
+from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
@@ -57,7 +57,7 @@ def _use(run: Run) -> None:
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
             case "captioner":
-                captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
+                run.captions(np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
                 run.vectors.most_similar(run.vectors.words[0], topn=2)
 
@@ -173,7 +173,7 @@ def read_analogies(folder: Path, rng: random.Random) -> None:
 
 
 def read_vocabulary(folder: Path, rng: random.Random) -> None:
-    stored = Stored(find_kind("lm"), None, None, {})
+    stored = RunConfig(find_kind("lm"), None, None, {})
     found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
     found.decode(list(islice(range(len(found)), 50)))
     found.to_dict()
@@ -283,10 +283,10 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "hugging-face-mamba": read_hugging_face,
     "hugging-face-bert": read_bert,
     "hugging-face-encoders": read_encoder,
-    "hugging-face-variants": read_hugging_face,
+    "hugging-face-decoders": read_hugging_face,
     "gguf": read_gguf,
     "peft": read_peft,
-    "gguf-variants": read_gguf,
+    "gguf-decoders": read_gguf,
     "images": read_images,
     "shards": read_shards,
 }

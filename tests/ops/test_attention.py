@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -348,6 +349,17 @@ def test_sinks_are_attention_to_the_first_keys_and_the_window(
         kept = np.delete(dx, hidden, axis=2)
         np.testing.assert_allclose(kept[:, :, : sinks + W], dx_alone, 1e-12, 1e-12)
         assert not kept[:, :, sinks + W :].any()
+
+
+@pytest.mark.parametrize("T", [3, 9])
+def test_gradients_with_sinks(kernels, T):
+    """Of rows whose windows have left the sinks behind, and of one that has just begun."""
+    rng, S = np.random.default_rng(0), 11
+    q, k, v = (rng.standard_normal((3, heads, n, 3)) for heads, n in ((4, T), (2, S), (2, S)))
+    mask = ops.Mask(True, np.array([S, S - 1, S]), np.array([S - T, S - T, 0]), 2, 3)
+    with use_kernels(kernels):
+        op = partial(ops.scaled_dot_product_attention, mask=mask)
+        check_gradients(op, 2 * q, 2 * k, v, rng=rng)
 
 
 @pytest.mark.parametrize(("window", "sinks"), [(None, 0), (2, 0), (2, 1)])

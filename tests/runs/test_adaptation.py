@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.runs.kinds._text_data import PIECE, in_turns
+from minillm.runs.kinds.texts import PIECE, in_turns
 
 SIZES = st.integers(2, 5 * PIECE)
 

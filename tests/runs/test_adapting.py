@@ -1,7 +1,6 @@
 """`eval --adapt` and `generate --adapt`: the figures, and that a run stays as it is."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from tiny import contents
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.kinds._beside import MixtureReader
+from minillm.runs.kinds.beside import MixtureReader
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]
@@ -25,7 +24,7 @@ KINDS = {
     "mamba": {"width": 8, "layers": 2, "batch": 4, "window": 8},
     "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
     "llama": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
-    "variant": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
+    "decoder": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
 }
 FIGURES = {f"{unit}_per_{of}" for unit in ("nats", "bits") for of in ("token", "byte", "character")}
 
@@ -68,7 +67,7 @@ def test_the_network_of_a_mixture_is_the_adapted_one(runs, kind):
     results = run.evaluate(OTHER, adapt=True, mix=True)
     assert results["mixture_nats_per_token"] < results["adapted_nats_per_token"]
     assert results["mixture_nats_per_token"] != mixed
-    ids, losses_on = run.tokenizer.encode(OTHER), partial(run.kind.adapted_losses_on, run)
+    ids, losses_on = run.tokenizer.encode(OTHER), lambda text: run.adapted(text).losses
     reader = MixtureReader(run)
     reader.start(losses_on)
     expected = reader.results(ids, losses_on(ids))
@@ -82,8 +81,7 @@ def test_no_token_of_a_mixture_is_learned_before_it_is_scored(runs, kind):
     other = ids.copy()
     other[t] = (other[t] + 1) % len(run.tokenizer)
     p, changed = (
-        MixtureReader(run).read(read, run.kind.adapted_losses_on(run, read)).p
-        for read in (ids, other)
+        MixtureReader(run).read(read, run.adapted(read).losses).p for read in (ids, other)
     )
     assert np.array_equal(p[: t - 1], changed[: t - 1])
     assert p[t - 1] != changed[t - 1]
@@ -116,7 +114,7 @@ def test_writing_after_a_prompt_that_was_learned(runs, kind, capsys):
 
 def test_what_cannot_adapt_says_so(tmp_path):
     ngram = minillm.train("ngram", tmp_path / "ngram", text=TEXT, unit="character", quiet=True)
-    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
+    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found 'ngram'"):
         ngram.evaluate(OTHER, adapt=True)
     with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found 'ngram'"):
         ngram.generate("the", adapt=True)

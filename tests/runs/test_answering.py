@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from minillm.runs.kinds import _answering as answering
+from minillm.runs.kinds import answering
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from minillm.errors import InputError
 from minillm.models.llama import LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.runs.config import config_of
-from minillm.runs.kinds.causal import LlamaSettings
+from minillm.runs.kinds.causal import LLAMA
 
 CONFIG = LlamaConfig(20, 16, 2, heads=4, width=12, head_width=6)
 
 
 def read(values):
-    return config_of(LlamaConfig, json.loads(json.dumps(values)), LlamaSettings, "run: ")
+    return config_of(LlamaConfig, json.loads(json.dumps(values)), LLAMA.settings, "run: ")
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from minillm.layers.heads import CAUSAL, causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.teacher_forcing import teacher_forcing
-from minillm.runs.kinds._beside import best_ngram
-from minillm.runs.kinds._text_data import held_out_ids, training_ids
+from minillm.runs.kinds.beside import best_ngram
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}
@@ -41,7 +41,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
     "mamba": ("mamba", {**SMALL, "width": 8, "state": 3, "layers": 2, "window": 8}),
     "gpt": ("gpt", {**BLOCKS, "context": 12}),
     "llama": ("llama", {**BLOCKS, "context": 12, "key_heads": 1}),
-    "variant": ("variant", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
+    "decoder": ("decoder", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
     "bert": ("bert", {**BLOCKS, "context": 12}),
     "mpnet": ("encoder", {**BLOCKS, "context": 12, "family": "mpnet"}),
     "seq2seq": ("seq2seq", {**TINY, "minimum_count": 1}),
@@ -63,7 +63,7 @@ LANGUAGE = [
     "mamba",
     "gpt",
     "llama",
-    "variant",
+    "decoder",
 ]
 NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
 MASKED = ["bert", "mpnet"]
@@ -154,7 +154,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     assert len(set(ids)) == len(ids)
     inside, model = run.look(text).inside, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
-    tied = name in ("mamba", "gpt", "llama", "variant", "rnn")
+    tied = name in ("mamba", "gpt", "llama", "decoder", "rnn")
     T, h = len(ids), 1e-5
     kept = model.params
     output = kept[table].copy()
@@ -336,7 +336,7 @@ def test_predictions_and_gradients_of_translators(runs, name):
         np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "variant", *MASKED, *TRANSLATORS])
+@pytest.mark.parametrize("name", ["gpt", "llama", "decoder", *MASKED, *TRANSLATORS])
 def test_attention_rows_sum_to_one(runs, name):
     inside = inside_of(runs, name)
     lengths = {
@@ -345,7 +345,7 @@ def test_attention_rows_sum_to_one(runs, name):
         "inputs": len(inside.tokens),
     }
     assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
-        name, 1 if name in ("gpt", "llama", "variant", *MASKED) else 3
+        name, 1 if name in ("gpt", "llama", "decoder", *MASKED) else 3
     )
     for part in inside.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
@@ -622,7 +622,12 @@ def test_a_list_of_texts_gets_a_list_of_pages(runs):
         ("bert", " ", {}, "TEXT: expected one token or more"),
         ("lstm", "été", {}, "TEXT, line 1, column 1"),
         ("seq2seq", "", {}, "TEXT: expected a text of one word or more, found none"),
-        ("lstm", "the", {"target": "the"}, "target: expected a run of a translator with it"),
+        (
+            "lstm",
+            "the",
+            {"target": "the"},
+            "target: expected a run of seq2seq or summariser",
+        ),
         ("lstm", "the", {"beside": "words"}, "beside: expected a run that splits the text"),
     ],
 )
@@ -664,7 +669,7 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
     capsys.readouterr()
     assert main(["look", str(run), "the cat"]) == 2
     error = capsys.readouterr().err
-    assert "expected a run of bert or chat or encoder or gpt" in error
+    assert "expected a run of ngram or neural-ngram or lm" in error
     assert error.count("\n") == 1
 
 

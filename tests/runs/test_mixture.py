@@ -10,9 +10,9 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
-from minillm.runs.kinds import _beside as page
-from minillm.runs.kinds._beside import MixtureReader, best_ngram, ngram_of
-from minillm.runs.kinds._text_data import held_out_ids, training_ids
+from minillm.runs.kinds import beside as page
+from minillm.runs.kinds.beside import MixtureReader, best_ngram, ngram_of
+from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]
@@ -53,11 +53,13 @@ def runs(tmp_path_factory):
 def test_the_losses_of_single_tokens_have_the_mean_of_the_whole(runs, kind):
     run = runs[kind]
     ids = held_out_ids(run)
-    losses = run.kind.losses_on(run, ids)
-    assert losses.mean() == pytest.approx(run.evaluate()["nats_per_token"], rel=1e-6)
+    losses = run.losses_on(ids)
+    measured = run.evaluate()
+    assert len(losses) == measured["tokens"]
+    assert losses.mean() == pytest.approx(measured["nats_per_token"], rel=1e-6)
     # in the order of the text: a text that ends earlier has the first of them
     if kind == "gpt":
-        some = run.kind.losses_on(run, ids[:100])
+        some = run.losses_on(ids[:100])
         assert some == pytest.approx(losses[:99], rel=1e-5)
 
 
@@ -82,7 +84,7 @@ def test_only_what_was_read_is_counted(runs, kind):
     """The beginning of a text is mixed as it is where the text ends there."""
     run = runs[kind]
     ids = run.tokenizer.encode(OTHER)
-    losses = run.kind.losses_on(run, ids)
+    losses = run.losses_on(ids)
     whole, begun = (MixtureReader(run).read(ids[:end], losses[: end - 1]) for end in (700, 301))
     assert np.array_equal(whole.p[:300], begun.p)
     assert np.array_equal(whole.weights[:, :300], begun.weights)
@@ -95,9 +97,7 @@ def test_no_token_is_predicted_from_itself(runs, kind, t):
     ids = run.tokenizer.encode(OTHER)
     changed = ids.copy()
     changed[t] = (changed[t] + 1) % len(run.tokenizer)
-    before, after = (
-        MixtureReader(run).read(text, run.kind.losses_on(run, text)) for text in (ids, changed)
-    )
+    before, after = (MixtureReader(run).read(text, run.losses_on(text)) for text in (ids, changed))
     assert np.array_equal(before.p[: t - 1], after.p[: t - 1])  # p[0] is of the second token
     assert np.array_equal(before.weights[:, :t], after.weights[:, :t])
     assert before.p[t - 1] != after.p[t - 1]
@@ -121,7 +121,7 @@ def test_a_mixture_of_the_network_alone_is_the_network(runs, monkeypatch):
     reader.mixture = Mixture(1)
     only = reader.mixture.read
     reader.mixture.read = lambda p, classes: only(p[:1])
-    losses = run.kind.losses_on(run, held_out_ids(run))
+    losses = run.losses_on(held_out_ids(run))
     assert np.array_equal(reader.read(held_out_ids(run), losses).p, np.exp(-losses))
 
 
@@ -142,7 +142,7 @@ def test_weights_for_another_text_start_from_the_held_out_text(runs, monkeypatch
     assert len(started) == 1
     expected = MixtureReader(run)
     ids = held_out_ids(run)[:300]
-    expected.read(ids, run.kind.losses_on(run, ids))
+    expected.read(ids, run.losses_on(ids))
     assert np.array_equal(started[0], expected.mixture.weights)
     assert results["mixture_nats_per_token"] < results["nats_per_token"]
 

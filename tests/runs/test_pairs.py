@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.runs.kinds.pairs import PairSettings, describe_cut, encode_pairs
+from minillm.runs.kinds.pairs import PairSettings, encode_pairs
 from minillm.text import Characters
 
 TEXTS = st.text("abc", min_size=1, max_size=12)
@@ -14,7 +14,7 @@ EOS = 3
 @given(st.lists(st.tuples(TEXTS, TEXTS)), st.integers(1, 13), st.integers(1, 13))
 def test_longer_sides_are_cut_and_counted_and_only_whole_targets_end(pairs, most, most_written):
     settings = PairSettings(max_source=most, max_target=most_written)
-    (sources, targets), cut = encode_pairs(pairs, LETTERS, LETTERS, settings)
+    (sources, targets), line, unknown = encode_pairs(pairs, LETTERS, LETTERS, settings)
     assert len(sources) == len(targets) == len(pairs)
     for row, (source, target) in enumerate(pairs):
         assert LETTERS.decode(sources[row]) == source[:most]
@@ -22,14 +22,9 @@ def test_longer_sides_are_cut_and_counted_and_only_whole_targets_end(pairs, most
         assert EOS not in before
         assert (last == EOS) == (len(target) <= most_written)
         assert LETTERS.decode(id for id in targets[row] if id != EOS) == target[:most_written]
-    assert cut == (
-        sum(len(source) > most for source, _ in pairs),
-        sum(len(target) > most_written for _, target in pairs),
-    )
-
-
-def test_the_line_about_what_is_cut():
-    settings = PairSettings(max_source=1000)
-    assert describe_cut((0, 0), settings) == ""
-    assert describe_cut((2100, 0), settings) == ", 2,100 sources are cut to 1,000 tokens"
-    assert describe_cut((0, 7), settings) == ", 7 targets are cut to 100 tokens"
+    cut = sum(len(source) > most for source, _ in pairs)
+    cut_targets = sum(len(target) > most_written for _, target in pairs)
+    expected = f", {cut} sources are cut to {most} tokens" * (cut > 0)
+    expected += f", {cut_targets} targets are cut to {most_written} tokens" * (cut_targets > 0)
+    assert line == expected
+    assert unknown == [0, 0]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
-from minillm.option import types_of
+from minillm.runs import kind as kind_module
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
 
@@ -49,7 +50,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "word2vec": (TEXT, {"dimension": 8, "epochs": 1}),
     "gpt": (TEXT, {**BLOCKS, "context": 8}),
     "llama": (TEXT, {**BLOCKS, "context": 8}),
-    "variant": (TEXT, {**BLOCKS, "context": 8, "family": "gemma3", "window": 4}),
+    "decoder": (TEXT, {**BLOCKS, "context": 8, "family": "gemma3", "window": 4}),
     "bert": (TEXT, {**BLOCKS, "context": 12}),
     "encoder": (TEXT, {**BLOCKS, "context": 12, "family": "mpnet"}),
     "tokenizer": (TEXT, {"vocabulary": 300}),
@@ -101,7 +102,8 @@ def folder(kind, runs, tmp_path):
 
 def test_every_kind_is_here():
     known = {name for name in kinds() if not name.startswith("toy")}
-    assert known - {"chat"} == set(GIVEN)  # a chat begins with a run: test_fine_tuned_chat.py
+    # A chat begins with a run: see test_fine_tuned_chat.py.
+    assert known - {"chat", "preferences"} == set(GIVEN)
 
 
 def test_it_says_what_it_is_and_is_measured(kind, runs):
@@ -111,11 +113,11 @@ def test_it_says_what_it_is_and_is_measured(kind, runs):
     for array in run.model.params.values():
         assert np.isfinite(array).all() or kind == "ngram"
     if kind != "word2vec":
-        options = {"beam": 1} if "beam" in types_of(run.kind.evaluation) else {}
+        options = {"beam": 1} if "beam" in run.kind.eval_options else {}
         results = run.evaluate(**options)
         assert len(results) >= 4
         if not options:
-            with pytest.raises(InputError, match=f"beam: expected a run of .*, found {kind}$"):
+            with pytest.raises(InputError, match=f"beam: expected a run of .*, found '{kind}'$"):
                 run.evaluate(beam=1)
 
 
@@ -124,7 +126,7 @@ def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
     path.write_text("the cat sat.\n" * 9)
     run = minillm.load(runs("lm"))
     assert run.evaluate(files=path)["tokens"] > 0
-    monkeypatch.setattr("minillm.runs.kinds._text_data.MOST_IN_MEMORY", 10)
+    monkeypatch.setattr("minillm.runs.kinds.texts.MOST_IN_MEMORY", 10)
     with pytest.raises(InputError, match=r"text\.txt: expected at most .* bytes"):
         run.evaluate(files=path)
 
@@ -152,22 +154,22 @@ def test_resumed_equals_uninterrupted(kind, options, tmp_path, monkeypatch):
     (tmp_path / "data").write_text(text or "")
     given = {"files": tmp_path / "data" if text else "digits", "quiet": True, **settings, **options}
     whole = minillm.train(kind, tmp_path / "whole", **given)
-    own = type(kinds()[kind]).prepare
+    own = kinds()[kind]
 
-    def interrupted(self, job, rng):
-        parts = own(self, job, rng)
-        loss, steps = parts.task.training_loss, iter(range(1, 7))
+    def interrupted(training):
+        own.prepare(training)
+        loss, steps = training.task.training_loss, iter(range(1, 7))
 
         def counted(rng):
             if next(steps) == 4:
                 signal.raise_signal(signal.SIGINT)
             return loss(rng)
 
-        parts.task.training_loss = counted
-        return parts
+        training.task.training_loss = counted
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(kinds()[kind]), "prepare", interrupted)
+        patch.setitem(kind_module._kinds, kind, own)
+        replace(own, prepare=interrupted)  # a row enters itself in the list
         minillm.train(kind, tmp_path / "parts", **given)
     assert len(metrics(tmp_path / "parts")) < len(metrics(tmp_path / "whole"))
     resumed = minillm.train(kind, tmp_path / "parts", resume=True, quiet=True)

@@ -142,6 +142,6 @@ def test_python_and_the_command_line_accept_the_same_numbers(value, name):
 def test_a_wide_rnn_or_gru_learns_at_a_lower_rate(given, rate):
     """At the rate of an LSTM of 512 both diverged within five minutes."""
     kind = kinds()["lm"]
-    fresh = SimpleNamespace(initial=None, stored=None)
-    settings = kind.complete(kind.settings(**given), given, fresh)
+    training = SimpleNamespace(settings=kind.settings(**given), initial=None, stored=None)
+    settings = kind.complete(training, given)
     assert settings.learning_rate == pytest.approx(rate)

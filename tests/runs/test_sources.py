@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.runs.kinds._beside import passages
+from minillm.runs.kinds.beside import passages
 
 texts = st.lists(st.integers(0, 2), min_size=1, max_size=40).map(np.array)
 

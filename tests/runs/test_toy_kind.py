@@ -11,10 +11,9 @@ import minillm
 from minillm.cli import main
 from minillm.layers.fresh import Fresh, normal
 from minillm.models.base import WindowModel
-from minillm.option import option
 from minillm.runs.kind import TITLES, find_kind
-from minillm.runs.kinds.language import TextKind
-from minillm.runs.settings import TextSettings, TrainingSettings, size
+from minillm.runs.kinds.language import TextRun, text_kind
+from minillm.runs.settings import TrainingSettings, WindowSettings, settings
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 
@@ -54,21 +53,22 @@ class Unigram(WindowModel):
 # --- the kind: the one declaration ---------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class UnigramSettings(TextSettings, TrainingSettings):
-    scale: float = size(UnigramConfig, "scale", "of the logits", "S", above=0, most=10)
-    window: int = option(8, "tokens of a row", "T", least=1, most=100)
-
-
-class UnigramKind(TextKind):
-    name = "toy-unigram"
-    description = "Learn how frequent each token is."
-    examples = "  minillm train toy-unigram --out runs/toy"
-    model = Unigram
-    config = UnigramConfig
-    settings = UnigramSettings
-
-
+UNIGRAM = text_kind(
+    name="toy-unigram",
+    description="Learn how frequent each token is.",
+    examples="  minillm train toy-unigram --out runs/toy",
+    run=TextRun,
+    model=Unigram,
+    config=UnigramConfig,
+    settings=settings(
+        WindowSettings,
+        TrainingSettings,
+        config=UnigramConfig,
+        sizes="scale",
+        scale={"help": "of the logits", "metavar": "S", "above": 0, "most": 10},
+        window={"default": 8, "most": 100},
+    ),
+)
 TITLES["toy-unigram"] = "A kind of model that is declared in this file alone"
 
 
@@ -104,7 +104,7 @@ def test_a_toy_kind_goes_through_every_command(text_file, tmp_path, capsys):
     assert "".join(run.write("the ", length=9, seed=1)) + "\n" == written
     assert run.settings.scale == 2
     assert run.model.config == UnigramConfig(len(run.tokenizer), 2.0)
-    assert run.kind is find_kind("toy-unigram")
+    assert run.kind is UNIGRAM is find_kind("toy-unigram")
 
 
 def test_its_options_are_checked_and_its_help_is_there(tmp_path, capsys):

@@ -1,149 +1,217 @@
-"""Transformers that predict the next token: GPT, Llama and its variants."""
+"""Transformers that predict the next token: GPT, Llama and the decoders after it."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
 
 from minillm.data import RandomWindows
-from minillm.decoding import Sampling
+from minillm.decoding import Chat, Sampling
 from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
-from minillm.option import option_of
-from minillm.runs.folder import RunFolder
-from minillm.runs.kind import (
-    Given,
-    Job,
-    Parts,
-    Results,
-)
-from minillm.runs.kinds._answering import AnswerEvaluation, results_of
-from minillm.runs.kinds._look import inside_of, text_ids
-from minillm.runs.kinds._text_data import (
-    TextOfRun,
-    check_longer,
-)
+from minillm.option import check_names, make, option_of, types_of
+from minillm.runs.kind import EvalData, Given, Kind, Results, Training
+from minillm.runs.kinds.answering import results_of
 from minillm.runs.kinds.language import (
-    TextKind,
-    WritingKind,
-    save_imported,
-    with_rate,
+    TEXT_OPTIONS,
+    TextRun,
+    begin_with_adamw,
+    closing,
+    imported,
+    prepare,
+    rate_by_width,
+    text_kind,
     written,
 )
-from minillm.runs.run import Run
+from minillm.runs.kinds.looking import inside_of, text_ids
+from minillm.runs.kinds.texts import TextOfRun, check_longer
+from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
+    MUON,
     AdaptationSettings,
+    EvalOptions,
     ShardSettings,
+    SummarySearch,
     TextSettings,
     TrainingSettings,
-    size,
-    with_default,
+    by_default,
+    settings,
 )
+from minillm.text import ChatTemplate
+from minillm.text.chat_template import KNOWN, Message
 from minillm.training import Summary
-from minillm.training.language_model import (
-    WindowTask,
-)
+from minillm.training.language_model import WindowTask
 from minillm.training.progress import progress_bar
 
-SAMPLE = 60  # tokens shown after each validation  # tokens shown after each validation
+RATE = 0.4  # the learning rate of a model of width 1
+SAMPLE = 60  # tokens shown after each validation
 
 
-@dataclass(frozen=True)
-class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings):
-    """The settings of a GPT; other kinds change them."""
+class CausalRun(TextRun, Summarises):
+    """A run of a Transformer that predicts the next token."""
 
-    layers: int = size(GPTConfig, "layers", "number of blocks")
-    heads: int = size(GPTConfig, "heads")
-    width: int = size(GPTConfig, "width")
-    context: int = size(GPTConfig, "context")
-    dropout: float = size(GPTConfig, "dropout")
-    learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
-    )
-    batch: int = 16
-    beta2: float = 0.99
-    weight_decay: float = 0.1
+    def inside(self, text: str) -> Inside:
+        """The arrays that ``look`` shows of a text: with the attention of all heads."""
+        _, ids, notes = text_ids(self.tokenizer, text, min(self.config.context, MOST))
+        return inside_of(self, self.tokenizer, ids, notes=notes, **read_gpt(self.model, ids))
 
+    # --- chats ---
 
-class CausalAbilities(WritingKind):
-    """The abilities of a stack of Transformer blocks that predicts the next token."""
+    def chat(
+        self,
+        messages: Sequence[Message],
+        length: int | None = None,
+        report: Callable[[str], None] = warnings.warn,
+        schema: object = None,
+        **sampling: object,
+    ) -> Iterator[str]:
+        """The answer to a conversation, piece by piece as it is drawn.
 
-    padded = True
+        Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
+        counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
+        fit it, and ``report`` is called with a line about it.  With a ``schema``, the answer is
+        JSON that satisfies it: see :mod:`minillm.decoding.grammar`.  The other arguments are
+        the fields of :class:`minillm.decoding.Sampling`; the defaults come from the model's files,
+        or from :class:`minillm.decoding.ChatSampling`.
+
+        >>> run = minillm.load("runs/smol")  # doctest: +SKIP
+        >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
+        """
+        chat = self.answering
+        check_names(sampling, [*types_of(Sampling), "length", "schema"])
+        grammar = None if schema is None else chat.grammar(schema)
+        return chat.answer(messages, length, chat.sampling_with(**sampling), report, grammar)
+
+    @cached_property
+    def answering(self) -> Chat:
+        """The model with its tokenizer and its chat template, and the cache of a conversation."""
+        return self.answering_in(None)
+
+    def answering_in(self, template: str | None) -> Chat:
+        """Like ``answering``, with one of the known templates in the place of the run's own.
+
+        InputError for a run without a template.
+        """
+        stored = self.chat_template
+        if template is not None:
+            stored = replace(stored, source=template) if stored else ChatTemplate(template)
+        if stored is None:
+            raise InputError(
+                f"{self.place()}the run has no chat template: expected one of "
+                f"{', '.join(KNOWN)} as the template"
+            )
+        return Chat(self.reader, self.tokenizer, stored)  # type: ignore[arg-type]
 
     def summaries(
         self,
-        run: Run,
         texts: Sequence[str],
-        places: Sequence[str],
-        length: Length,
-        report: Callable[[str], None],
+        sentences: int | None = None,
+        words: int | None = None,
+        places: Sequence[str] | None = None,
+        report: Callable[[str], None] = warnings.warn,
         **search: Any,
     ) -> Iterator[str | InputError]:
-        """See :meth:`minillm.runs.run.Run.summaries`; InputError for options of beam search."""
+        """The summaries of texts, in order, as they are written.
+
+        The model is asked for a summary.  A text that exceeds its context is summarised in parts,
+        and ``report`` is called with a line about it: see :mod:`minillm.decoding.summaries`.  An
+        InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
+        limit each summary.  ``places`` name the texts in messages.
+        """
+        length = make(Length, {"sentences": sentences, "words": words})
+        make(SummarySearch, search)
         for name in search:
             raise InputError(
-                f"expected a run that was trained on pairs, found one of {run.kind.name}", name
+                f"expected a run that was trained on pairs, found one of {self.kind.name}", name
             )
-        if run.chat_template() is None:
-            raise InputError(f"{run.path}: expected a run with a chat template, found none")
+        if self.chat_template is None:
+            raise InputError(f"{self.path}: expected a run with a chat template, found none")
+        places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
         progress = partial(progress_bar, unit=" parts")
-        return summaries(run.answering, texts, places, length, report, progress)
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
-        most = min(run.model.config.context, MOST)
-        _, ids, notes = text_ids(run.tokenizer, text, most)
-        return inside_of(run, run.tokenizer, ids, notes=notes, **read_gpt(run.model, ids))
+        return summaries(self.answering, texts, places, length, report, progress)
 
 
-class CausalKind(CausalAbilities, TextKind):
-    """A stack of Transformer blocks over characters, words or byte pairs."""
+class AnsweringRun(CausalRun):
+    """A run that is also measured on conversations."""
 
-    rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
-
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with a learning rate: the best falls with the width (Yang 2022)."""
-        return with_rate(settings, job, self.rate / settings.width)
-
-    def task(self, settings: Any, model: Any, text: TextOfRun) -> Any:
-        """The training on passages of the length of the context, which do not read on."""
-        documents, sampling = bool(text.facts.documents), Sampling(seed=0)
-        check_longer(text.training, settings.context)
-
-        def sample() -> str:
-            pieces = written(model, text.tokenizer, "", SAMPLE, sampling, documents=documents)
-            return " ".join("".join(pieces).split())
-
-        batch, most = settings.batch, settings.validation_tokens
-        windows = RandomWindows(text.training, batch, settings.context, settings.seed)
-        return WindowTask(model, windows, text.validation, batch, most, sample)
-
-    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield what every language model reports, and the speed of the training."""
-        yield from super().closing(job, parts, summary)
-        rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
-        yield f"{rate:,.0f} tokens per second"
-
-    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
-        """See :class:`minillm.runs.kind.Kind`."""
-        return save_imported(self, contents, file, folder)
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """Figures on a text or on conversations, as the file has it."""
+        return results_of(self, data, options) or super().measure(data, options)
 
 
-class GPTKind(CausalKind):
-    """A stack of Transformer blocks over characters, words or byte pairs."""
+# --- training --------------------------------------------------------------------------------
 
-    name = "gpt"
-    description = """\
+
+def reads_context(training: Training, text: TextOfRun) -> WindowTask:
+    """The training on passages of the length of the context, which do not read on."""
+    settings, model = training.settings, training.model
+    documents, sampling = bool(training.info["documents"]), Sampling(seed=0)
+    check_longer(text.training, settings.context)
+
+    def sample() -> str:
+        pieces = written(model, text.tokenizer, "", SAMPLE, sampling, documents=documents)
+        return " ".join("".join(pieces).split())
+
+    batch, most = settings.batch, settings.validation_tokens
+    windows = RandomWindows(text.training, batch, settings.context, settings.seed)
+    return WindowTask(model, windows, text.validation, batch, most, sample)
+
+
+def closing_with_speed(training: Training, summary: Summary) -> Iterator[str]:
+    """Yield what every language model reports, and the speed of the training."""
+    yield from closing(training, summary)
+    rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
+    yield f"{rate:,.0f} tokens per second"
+
+
+def imported_llama(kind: Kind, contents: Contents, file: str) -> Run:
+    """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""
+    model, most = contents.model, int(option_of(kind.settings, "context").most or 0)
+    if model.config.context > most:
+        warnings.warn(
+            f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",
+            InputWarning,
+            stacklevel=2,
+        )
+        model = kind.model(replace(model.config, context=most), params=model.params)
+    return imported(kind, replace(contents, model=model), file)
+
+
+# --- the kinds -------------------------------------------------------------------------------
+
+
+causal_kind = partial(
+    text_kind,
+    prepare=partial(prepare, task_of=reads_context),
+    closing=closing_with_speed,
+    complete=rate_by_width(RATE),
+    padded=True,
+)
+causal_settings = partial(
+    settings,
+    ShardSettings,
+    TextSettings,
+    TrainingSettings,
+    AdaptationSettings,
+    learning_rate=by_default("0.4 / width; with --init 0.3 of it"),
+    batch=16,
+    beta2=0.99,
+    weight_decay=0.1,
+)
+
+GPT_KIND = causal_kind(
+    name="gpt",
+    description="""\
 Train a GPT: it reads a text, attends to all tokens before each, and learns to predict the next.
-The last tenth of the text is held out, to measure the model on text that it has not seen."""
-    examples = """\
+The last tenth of the text is held out, to measure the model on text that it has not seen.""",
+    examples="""\
   minillm train gpt --out runs/gpt --minutes 5
         on the Python language reference, which ships with every CPython
   minillm train gpt shakespeare.txt --out runs/shakespeare --layers 6 --width 192 --heads 6
@@ -156,35 +224,38 @@ The last tenth of the text is held out, to measure the model on text that it has
   minillm train gpt my_text.txt --init runs/gpt --out runs/adapted
         from one text to another, with the tokenizer of the first
 
-then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
-    model = GPT
-    config = GPTConfig
-    settings = CausalSettings
+then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\"""",
+    run=CausalRun,
+    model=GPT,
+    config=GPTConfig,
+    imported=imported,
+    settings=causal_settings(
+        config=GPTConfig,
+        sizes="layers heads width context dropout",
+    ),
+)
 
+llama_kind = partial(
+    causal_kind,
+    run=AnsweringRun,
+    eval_options=(*TEXT_OPTIONS, "pattern"),
+    begin=begin_with_adamw,
+    imported=imported_llama,
+)
+LLAMA_SIZES = "layers heads key_heads width feed_forward context"
+llama_settings = partial(
+    causal_settings,
+    key_heads={"default_help": "N"},
+    feed_forward={"default_help": "8/3 D", "rare": True},
+    optimiser=MUON,
+)
 
-@dataclass(frozen=True)
-class LlamaSettings(CausalSettings):
-    """The settings of a Llama."""
-
-    layers: int = size(LlamaConfig, "layers", "number of blocks")
-    heads: int = size(LlamaConfig, "heads", "heads of queries in each block")
-    key_heads: int | None = size(LlamaConfig, "key_heads", default_help="N")
-    width: int = size(LlamaConfig, "width")
-    feed_forward: int | None = size(LlamaConfig, "feed_forward", default_help="8/3 D", rare=True)
-    context: int = size(LlamaConfig, "context")
-    optimiser: str = with_default(
-        TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
-    )
-
-
-class LlamaKind(CausalKind):
-    """A stack of the Transformer blocks of today over characters, words or byte pairs."""
-
-    name = "llama"
-    description = """\
+LLAMA = llama_kind(
+    name="llama",
+    description="""\
 Train a Llama, the GPT of today: RMS norms, rotary positions, gated feed-forward layers, queries
-that may share keys, and no biases. It learns from the same texts as a GPT, as `train gpt` does."""
-    examples = """\
+that may share keys, and no biases. It learns from the same texts as a GPT, as `train gpt` does.""",
+    examples="""\
   minillm train llama --out runs/llama --minutes 5
         on the Python language reference, which ships with every CPython
   minillm train llama shakespeare.txt --out runs/shakespeare --heads 8 --key-heads 2
@@ -192,76 +263,48 @@ that may share keys, and no biases. It learns from the same texts as a GPT, as `
   minillm train llama my_text.txt --init runs/llama --out runs/adapted
         from one text to another, with the tokenizer of the first
 
-then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
-    model: ClassVar[type] = Llama
-    config: ClassVar[type] = LlamaConfig
-    settings = LlamaSettings
-    evaluation = AnswerEvaluation
-
-    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The defaults with AdamW, which has trained the published models."""
-        return super().init_defaults(initial, given) | {"optimiser": "adamw"}
-
-    def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
-        """Figures on a text or on conversations, as the file has it."""
-        return results_of(run, given, options) or super().evaluate(run, given, options)
-
-    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
-        """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""
-        model, most = contents.model, int(option_of(LlamaSettings, "context").most or 0)
-        if model.config.context > most:
-            warnings.warn(
-                f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",
-                InputWarning,
-                stacklevel=2,
-            )
-            model = self.model(replace(model.config, context=most), params=model.params)
-        return super().import_model(replace(contents, model=model), file, folder)
-
+then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\"""",
+    model=Llama,
+    config=LlamaConfig,
+    settings=llama_settings(config=LlamaConfig, sizes=LLAMA_SIZES),
+)
 
 NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short texts overfit with 6
 
 
-@dataclass(frozen=True)
-class VariantSettings(LlamaSettings):
-    """The settings of a variant."""
-
-    family: str = size(
-        VariantConfig, "family", "the family whose changes it has", choices=tuple(FAMILIES)
-    )
-    window: int | None = size(VariantConfig, "window", default_help="all before it")
-    sinks: int = size(VariantConfig, "sinks", "first tokens in sight of all windows", "N", least=0)
-    ngrams: int | None = size(
-        VariantConfig, "ngrams", default_help=f"{NGRAMS} of characters, otherwise 1"
-    )
+def complete_decoder(training: Training, given: Given) -> Any:
+    """The settings with a learning rate, and with n-grams for a fresh model of characters."""
+    settings = rate_by_width(RATE)(training, given)
+    is_fresh = training.initial is None
+    if settings.ngrams is None and settings.unit == "character" and is_fresh:
+        return replace(settings, ngrams=NGRAMS)
+    return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
 
 
-class VariantKind(LlamaKind):
-    """A stack of blocks as one of the families that follow Llama has them."""
-
-    name = "variant"
-    description = """\
-Train a variant of Llama, in the form of Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
+VARIANT = llama_kind(
+    name="decoder",
+    description="""\
+Train a decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
 or three things: biases, norms of queries and keys, windows, layers without rotation, four norms,
 scaled embeddings, a gated GELU. Most such models are imported, and fine-tuned. It learns from the
-same texts as a GPT, as `train gpt` does."""
-    examples = """\
+same texts as a GPT, as `train gpt` does.""",
+    examples="""\
   minillm import Qwen3-0.6B-Q4_K_M.gguf --out runs/qwen
         then: minillm chat runs/qwen, minillm finetune runs/qwen chats.jsonl --out runs/mine
-  minillm train variant --family qwen3 --out runs/small --minutes 5
+  minillm train decoder --family qwen3 --out runs/small --minutes 5
         on the Python language reference, which ships with every CPython
-  minillm train variant shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
+  minillm train decoder shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
         on a text of your own: five of six layers see the last 64 tokens
 
-then: minillm generate DIR, minillm eval DIR, minillm export DIR --format gguf"""
-    model = Variant
-    config = VariantConfig
-    settings = VariantSettings
-
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with a learning rate, and with n-grams for a fresh model of characters."""
-        settings = super().complete(settings, given, job)
-        is_fresh = job.initial is None and job.stored is None
-        if settings.ngrams is None and settings.unit == "character" and is_fresh:
-            return replace(settings, ngrams=NGRAMS)
-        return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
+then: minillm generate DIR, minillm eval DIR, minillm export DIR --format gguf""",
+    model=Decoder,
+    config=DecoderConfig,
+    complete=complete_decoder,
+    settings=llama_settings(
+        config=DecoderConfig,
+        sizes=f"{LLAMA_SIZES} family window sinks ngrams",
+        family={"help": "the family whose changes it has", "choices": tuple(FAMILIES)},
+        window={"default_help": "all before it"},
+        ngrams={"default_help": f"{NGRAMS} of characters, otherwise 1"},
+    ),
+)

@@ -1,9 +1,14 @@
-"""A chat model, fine-tuned on conversations or preferences (2022)."""
+"""Chat models, fine-tuned on conversations (2022) or on preferences (2023).
+
+The model is a Llama or a decoder after it.  Only small updates to its matrices are trained by
+default, and these matrices may be quantised.
+"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,23 +24,24 @@ from minillm.data.splits import split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
-from minillm.runs.kind import Data, Given, Job, Parts, Results
-from minillm.runs.kinds._answering import AnswerEvaluation, on_answers, require_text, results_of
-from minillm.runs.kinds._text_data import require_initial
-from minillm.runs.kinds.causal import CausalAbilities
+from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
+from minillm.runs.kinds.answering import on_answers, require_text, results_of
+from minillm.runs.kinds.causal import CausalRun
+from minillm.runs.kinds.language import TEXT_OPTIONS
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     LENGTHS,
-    Facts,
+    EvalOptions,
     LoRASettings,
     TrainingSettings,
+    by_default,
     of_text,
-    with_default,
+    settings,
 )
 from minillm.text import ChatTemplate
 from minillm.text.byte_tokens import ByteTokens
@@ -46,7 +52,6 @@ from minillm.training.minibatches import fingerprint
 from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask
 
-RATE, LORA_RATE, PREFERENCE_FACTOR = 0.03, 0.4, 0.1  # learning rates of a model of width 1
 SHOWN, LENGTH = 3, 60  # questions whose answers are shown, and tokens of an answer
 REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
 LEAST_STEPS = 100  # of a training whose length is not given
@@ -55,262 +60,125 @@ SAMPLE = 1000  # items whose mean length counts for all
 Column = list[tuple[Encoded, ...]]  # of each item its conversation, or its two
 
 
-@dataclass(frozen=True)
-class ChatSettings(TrainingSettings, LoRASettings):
-    """The settings of fine-tuning a chat model."""
+class ChatRun(CausalRun):
+    """A run of a fine-tuned chat model."""
 
-    init: str | None = with_default(
-        LoRASettings,
-        "init",
-        None,
-        help="the run to begin with: of a llama or variant with a chat template, or another chat",
-        metavar="RUN",
-        positional=True,
-    )
-    files: tuple[str, ...] = option(
-        (),
-        "conversations or preferences, as JSON lines, or pairs of a text and its summary (default: "
-        "the built-in set docstring-chats)",
-        "FILE",
-        positional=True,
-        data=True,
-    )
-    max_length: int = of_text(
-        512,
-        "tokens of a conversation; of a longer one, the first turns that fit are read, and of a "
-        "longer pair the beginning of the text",
-        "N",
-        least=8,
-        most=1 << 20,
-    )
-    lora_rank: int | None = with_default(
-        LoRASettings,
-        "lora_rank",
-        8,
-        help="LoRA: train only updates of rank R to the weights; 0: train all weights",
-        least=0,
-    )
-    beta: float = option(
-        0.1,
-        "strength of the pull towards the original model; smaller values allow larger changes",
-        "B",
-        above=0,
-        group="gradient descent",
-        rare=True,
-    )
-    recompute: bool = option(
-        False,
-        "compute each block again for its backward: saves memory and takes half as long again",
-        group="the run",
-        rare=True,
-    )
-    minutes: float | None = None
-    epochs: int | None = with_default(
-        TrainingSettings, "epochs", 3, default_help="3; for few tokens, enough for 100 steps"
-    )
-    patience: int = 3
-    batch: int = with_default(
-        TrainingSettings, "batch", 4, help="a batch has up to N times --max-length tokens"
-    )
-    learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings,
-        "learning_rate",
-        None,
-        default_help="0.4 / width, without LoRA 0.03 / width; of preferences a tenth",
-    )
-    weight_decay: float = 0.0
-    beta2: float = 0.99
-    precision: str = with_default(
-        TrainingSettings, "precision", "bfloat16", default_help="bfloat16 where that is faster"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatFacts(Facts):
-    """Facts about the data of a fine-tuned chat model."""
-
-    begun_with: str | None = option(None, "the run whose additions it began with")
-
-
-class ChatKind(CausalAbilities):
-    """A Llama or a variant that has been trained to answer as in a set of conversations."""
-
-    name = "chat"
-    description = """\
-Fine-tune a chat model. RUN is a chat, or a llama or variant with a chat template, such as an
-imported one.
-Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
-loss counts the tokens of the answers. Or each line is a preference, {"prompt": ..., "chosen": ...,
-"rejected": ...}: the chosen answer becomes more probable, and the rejected one less (DPO). Or each
-line is a pair, text<TAB>summary or {"source": ..., "target": ...}: the summary is the answer to the
-prompt of `minillm summarise`. A tenth is held out. Only small updates to the matrices are trained,
-which may be quantised."""
-    examples = """\
-  minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
-  minillm finetune runs/smol --out runs/docs
-        on questions about Python's standard library and their answers; the GGUF file may take the
-        place of runs/smol
-  minillm finetune runs/smol chats.jsonl --out runs/mine
-  minillm finetune runs/smol abstracts.tsv --out runs/abstracts
-        then: minillm summarise runs/abstracts paper.txt
-  minillm train chat runs/mine preferences.jsonl --out runs/better
-        finetune trains a chat where the data are conversations
-
-then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf"""
-    takes: ClassVar[tuple[str, ...]] = ("pairs",)
-    model = Llama
-    config = LlamaConfig
-    settings = ChatSettings
-    facts = ChatFacts
-    evaluation = AnswerEvaluation
-
-    def config_of(self, values: Mapping[str, object]) -> type:
-        """A Llama's, or a variant's, which names its family."""
-        return VariantConfig if "family" in values else LlamaConfig
-
-    def model_of(self, config: LlamaConfig) -> type:
-        """A Llama, or a variant."""
-        return Variant if isinstance(config, VariantConfig) else Llama
-
-    # --- settings ---
-
-    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The rank of the additions that a run continues, if its weights are quantised."""
-        if not isinstance(initial.model, Llama | Variant):
-            raise InputError(
-                f"RUN: expected a run of llama, variant or chat, found one of "
-                f"{initial.kind.name} in {initial.path}"
-            )
-        if initial.chat_template() is None:
-            raise InputError(f"{initial.path}: expected a run with a chat template, found none")
-        continued: dict[str, object] = {}
-        if _continues(initial):
-            names = ("lora_rank", "lora_alpha", "lora_targets")
-            continued = {name: getattr(initial.settings, name) for name in names}
-        elif _is_packed(initial) and given.get("lora_rank") == 0:
-            raise InputError(
-                f"expected 1 or more, as {initial.path} has quantised weights, found 0", "lora_rank"
-            )
-        for name, value in continued.items():
-            if given.get(name) not in (None, value):
-                raise InputError(
-                    f"expected {value}, as in {initial.path}, found {given[name]}", name
-                )
-        return continued
-
-    def initial_data(self, initial: Run) -> Data:
-        """The baseline of additions that are trained further, if its weights are quantised."""
-        if not _continues(initial):
-            return {}
-        return {"init": initial.data["init"], "begun_with": str(initial.path)}
-
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with lengths that fit the context and the data, and a learning rate."""
-        initial = require_initial(job)
-        config, files = initial.model.config, job.data["files"]
-        length, epochs = min(settings.max_length, config.context), settings.epochs
-        if all(given.get(name) is None for name in LENGTHS):
-            items = read_parts(job.data)["training"]
-            some, *_ = encoded_items(initial, items[:SAMPLE], length)
-            size = sum(len(one.ids) for item in some for one in item)
-            tokens = size * max(1, len(items) / SAMPLE)
-            steps = max(1, math.ceil(tokens / (settings.batch * settings.accumulate * length)))
-            epochs = max(epochs or 0, math.ceil(LEAST_STEPS / steps))
-        rate = settings.learning_rate
-        if rate is None:
-            rate = (LORA_RATE if settings.lora_rank else RATE) / config.width
-            rate *= PREFERENCE_FACTOR if is_preferences(files) else 1
-        return replace(settings, max_length=length, learning_rate=rate, epochs=epochs)
-
-    tokenizer_options = ()  # the run brings its tokenizer
-
-    # --- training ---
-
-    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Encode the conversations; a tenth of them is held out."""
-        settings, data, initial = job.settings, job.data, require_initial(job)
-        most, parts = settings.max_length, read_parts(data)
-        columns, cut, missing = [], 0, 0
-        for part in ("training", "validation"):
-            encoded, *counts = encoded_items(initial, parts[part], most)
-            if not encoded:
-                raise InputError(
-                    f"{name_of(data)}: expected a conversation of at most {most} tokens among "
-                    f"those for {part}, found none: see max_length"
-                )
-            columns.append(encoded)
-            cut, missing = cut + counts[0], missing + counts[1]
-        training, validation = columns
-        ids = [one.ids for item in (*training, *validation) for one in item]
-        job.record(fingerprint((np.concatenate(ids),)), name_of(data), "the data have")
-        notes = [f"{len(training):,} for training, {len(validation):,} held out"]
-        if cut:
-            notes.append(f"{cut:,} are cut to {most} tokens")
-        if missing:
-            notes.append(f"{missing:,} are left out: they exceed {most} tokens")
-        model = type(initial.model)(initial.model.config, params=dict(initial.model.params))
-        preferences = is_preferences(data["files"])
-        task = (_preferences_task if preferences else _answers_task)(
-            model, training, validation, settings
-        )
-        unit, vocabularies = "pair" if preferences else "token", {"tokenizer": initial.tokenizer}
-        return Parts(model, task, unit, vocabularies=vocabularies, notes=notes)
-
-    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield what was gained on answers, what was forgotten, and some answers.
-
-        A training that was interrupted gets none of it, because it takes a while.
-        """
-        if summary.interrupted:
-            return
-        before, after = load(job.data.get("begun_with") or job.data["init"]), load(job.folder.path)
-        runs, task = (before, after), parts.task
-        if isinstance(task, ChatTask):
-            was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in runs)
-            yield f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
-        elif isinstance(task, PreferenceTask):
-            share = task.measures["preferred"]
-            yield f"held-out pairs with a preference for the chosen answer: {share:.1%}"
-        try:
-            ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
-        except InputError as error:
-            yield f"forgotten: not measured: {error}"
-        else:
-            was, now = (perplexity(token_losses(run.model, ids, 1).mean()) for run in runs)
-            yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
-        items = read_parts(job.data)["validation"]
-        for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
-            question, _ = item.last_answer
-            if question:
-                yield f"> {' '.join(question[-1]['content'].split())[:200]}"
-                for word, run in zip(("before", "after"), runs, strict=True):
-                    answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
-                    yield f"  {word}: {' '.join(''.join(answer).split())}"
-
-    def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of the held-out answers, or what a llama has on a file."""
-        if given.title or options.pattern is not None:
-            return results_of(run, given, options) or super().evaluate(run, given, options)
+        if data.title or options.pattern is not None:
+            return results_of(self, data, options) or super().measure(data, options)
         require_text(options, "a FILE of text with it, found none")
         part = options.part or "validation"
-        parts = read_parts(run.data)
-        if part not in parts:
-            raise InputError(f"{name_of(run.data)} has no {part} part", "part")
+        if part not in (parts := read_parts(self.data)):
+            raise InputError(f"{name_of(self.data)} has no {part} part", "part")
         chats = [item for item in parts[part] if item.rejected is None]
         if not chats:
-            raise InputError(f"{run.path}: expected a FILE: its own data are preferences")
-        return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, chats)
+            raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
+        return {"data": f"{name_of(self.data)}, {part}"} | on_answers(self, chats)
 
 
-def _answers_task(model: Any, training: Column, validation: Column, settings: Any) -> ChatTask:
+# --- settings --------------------------------------------------------------------------------
+
+
+def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
+    """The rank of the additions that a run continues, if its weights are quantised."""
+    if not isinstance(initial.model, Llama | Decoder):
+        raise InputError(
+            f"RUN: expected a run of llama, decoder or chat, found one of "
+            f"{initial.kind.name} in {initial.path}"
+        )
+    if initial.chat_template is None:
+        raise InputError(f"{initial.path}: expected a run with a chat template, found none")
+    continued: dict[str, object] = {}
+    if _continues(initial):
+        names = ("lora_rank", "lora_alpha", "lora_targets")
+        continued = {name: getattr(initial.settings, name) for name in names}
+    elif initial.is_quantised and given.get("lora_rank") == 0:
+        raise InputError(
+            f"expected 1 or more, as {initial.path} has quantised weights, found 0", "lora_rank"
+        )
+    for name, value in continued.items():
+        if given.get(name) not in (None, value):
+            raise InputError(f"expected {value}, as in {initial.path}, found {given[name]}", name)
+    return continued
+
+
+def _continues(run: Run) -> bool:
+    """Whether its additions to quantised weights are trained further."""
+    return run.is_quantised and has_additions(run.settings)
+
+
+def initial_data(initial: Run) -> Data:
+    """The baseline of additions that are trained further, if its weights are quantised."""
+    if not _continues(initial):
+        return {}
+    return {"init": initial.data["init"], "begun_with": str(initial.path)}
+
+
+def complete(training: Training, given: Given, rate: float, lora_rate: float) -> Any:
+    """The settings with lengths that fit the context and the data, and a learning rate.
+
+    The rates are those of a model of width 1.
+    """
+    settings, initial = training.settings, training.initial
+    assert initial is not None
+    length, epochs = min(settings.max_length, initial.config.context), settings.epochs
+    if all(given.get(name) is None for name in LENGTHS):
+        items = read_parts(training.data)["training"]
+        some, *_ = encoded_items(initial, items[:SAMPLE], length)
+        size = sum(len(one.ids) for item in some for one in item)
+        tokens = size * max(1, len(items) / SAMPLE)
+        steps = max(1, math.ceil(tokens / (settings.batch * settings.accumulate * length)))
+        epochs = max(epochs or 0, math.ceil(LEAST_STEPS / steps))
+    chosen = settings.learning_rate
+    if chosen is None:
+        chosen = (lora_rate if settings.lora_rank else rate) / initial.config.width
+    return replace(settings, max_length=length, learning_rate=chosen, epochs=epochs)
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+def prepare(training: Training, task_of: Callable[..., Any], unit: str) -> None:
+    """Encode the conversations; a tenth of them is held out."""
+    settings, data, initial = training.settings, training.data, training.initial
+    assert initial is not None
+    most, parts = settings.max_length, read_parts(data)
+    first = parts["training"][0]
+    if (first.rejected is not None) != (unit == "pair"):
+        kind, form = training.kind.name, "preferences" if unit == "pair" else "conversations"
+        raise InputError(f"{first.place}: {kind}: expected {form}, found a {first.form}")
+    columns, cut, missing = [], 0, 0
+    for part in ("training", "validation"):
+        encoded, *counts = encoded_items(initial, parts[part], most)
+        if not encoded:
+            raise InputError(
+                f"{name_of(data)}: expected a conversation of at most {most} tokens among "
+                f"those for {part}, found none: see max_length"
+            )
+        columns.append(encoded)
+        cut, missing = cut + counts[0], missing + counts[1]
+    ids = [one.ids for column in columns for item in column for one in item]
+    training.record(fingerprint((np.concatenate(ids),)), name_of(data), "the data have")
+    training.notes.append(f"{len(columns[0]):,} for training, {len(columns[1]):,} held out")
+    if cut:
+        training.notes.append(f"{cut:,} are cut to {most} tokens")
+    if missing:
+        training.notes.append(f"{missing:,} are left out: they exceed {most} tokens")
+    model = type(initial.model)(initial.config, params=dict(initial.model.params))
+    training.model, training.unit = model, unit
+    training.vocabularies = {"tokenizer": initial.tokenizer}
+    training.task = task_of(model, *columns, settings)
+
+
+def answers_task(model: Any, training: Column, validation: Column, settings: Any) -> ChatTask:
     """Supervised fine-tuning: the loss counts the tokens of the answers."""
     tokens = settings.batch * settings.max_length
     answers, unseen = ([one for [one] in some] for some in (training, validation))
-    recompute = settings.recompute
-    return ChatTask(model, answers, unseen, tokens, settings.seed, recompute=recompute)
+    return ChatTask(model, answers, unseen, tokens, settings.seed, recompute=settings.recompute)
 
 
-def _preferences_task(
+def preferences_task(
     model: Any, training: Column, validation: Column, settings: Any
 ) -> PreferenceTask:
     """Direct preference optimisation, of chosen and rejected answers."""
@@ -322,14 +190,48 @@ def _preferences_task(
     )
 
 
-def _is_packed(run: Run) -> bool:
-    """Whether weights are quantised."""
-    return any(not isinstance(weight, np.ndarray) for weight in run.model.params.values())
+def closing(
+    training: Training, summary: Summary, gain: Callable[[Any, Run, Run], str]
+) -> Iterator[str]:
+    """Yield what was gained, what was forgotten, and some answers.
+
+    A training that was interrupted gets none of it, because it takes a while.
+    """
+    if summary.interrupted:
+        return
+    data = training.data
+    before, after = load(data.get("begun_with") or data["init"]), load(training.folder.path)
+    yield gain(training.task, before, after)
+    try:
+        ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
+    except InputError as error:
+        yield f"forgotten: not measured: {error}"
+    else:
+        was, now = (perplexity(token_losses(run.model, ids, 1).mean()) for run in (before, after))
+        yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
+    items = read_parts(data)["validation"]
+    for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
+        question, _ = item.last_answer
+        if question:
+            yield f"> {' '.join(question[-1]['content'].split())[:200]}"
+            for word, run in (("before", before), ("after", after)):
+                answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
+                yield f"  {word}: {' '.join(''.join(answer).split())}"
 
 
-def _continues(run: Run) -> bool:
-    """Whether its additions to quantised weights are trained further."""
-    return _is_packed(run) and has_additions(run.settings)
+def gain_of_answers(task: ChatTask, before: Run, after: Run) -> str:
+    """A line about the loss of the answers that were held out."""
+    was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in (before, after))
+    return f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
+
+
+def gain_of_preferences(task: PreferenceTask, before: Run, after: Run) -> str:
+    """A line about the pairs that were held out."""
+    share = task.measures["preferred"]
+    return f"held-out pairs with a preference for the chosen answer: {share:.1%}"
+
+
+# --- data ------------------------------------------------------------------------------------
 
 
 def _talks_of(item: Conversation) -> list[list[Message]]:
@@ -344,7 +246,7 @@ def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[C
     missing if its first turn does not fit, if its summary does not, and so is a preference that
     would have to be cut.
     """
-    template, tokenizer = cast(ChatTemplate, run.chat_template()), cast(ByteTokens, run.tokenizer)
+    template, tokenizer = cast(ChatTemplate, run.chat_template), cast(ByteTokens, run.tokenizer)
     encoded, cut, missing = [], 0, 0
     talks = [talk for item in items for talk in _talks_of(item)]
     places = [item.place for item in items for _ in _talks_of(item)]
@@ -381,11 +283,6 @@ def name_of(data: Data) -> str:
     return ", ".join(data["files"]) or docstring_chats.NAME
 
 
-def is_preferences(files: Sequence[str]) -> bool:
-    """Whether the first line of the files is a preference."""
-    return bool(files) and next(read_conversations(files[0])).rejected is not None
-
-
 def read_parts(data: Data) -> dict[str, list[Conversation]]:
     """The items for training and validation.
 
@@ -405,3 +302,128 @@ def read_parts(data: Data) -> dict[str, list[Conversation]]:
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts
+
+
+# --- the kinds -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChatSettings(TrainingSettings, LoRASettings):
+    """Settings of fine-tuning a chat model."""
+
+    files: tuple[str, ...] = option(
+        (), "the data, as JSON lines", "FILE", positional=True, data=True
+    )
+    max_length: int = of_text(
+        512,
+        "tokens of a conversation; of a longer one, the first turns that fit are read, and of a "
+        "longer pair the beginning of the text",
+        "N",
+        least=8,
+        most=1 << 20,
+    )
+    recompute: bool = option(
+        False,
+        "compute each block again for its backward: saves memory and takes half as long again",
+        group="the run",
+        rare=True,
+    )
+
+
+chat_kind = partial(
+    Kind,
+    run=ChatRun,
+    model=Llama,
+    config=LlamaConfig,
+    config_of=lambda values: DecoderConfig if "family" in values else LlamaConfig,
+    model_of=lambda config: Decoder if isinstance(config, DecoderConfig) else Llama,
+    begin=begin,
+    initial_data=initial_data,
+    tokenizer_options=(),  # the run brings its tokenizer
+    padded=True,
+    eval_options=(*TEXT_OPTIONS, "pattern"),
+)
+chat_settings = partial(
+    settings,
+    ChatSettings,
+    init={
+        "help": "the run to begin with: a chat, or a llama or decoder with a chat template",
+        "metavar": "RUN",
+        "positional": True,
+    },
+    lora_rank={
+        "default": 8,
+        "help": "LoRA: train only updates of rank R to the weights; 0: train all weights",
+        "least": 0,
+    },
+    minutes=None,
+    epochs=by_default("3; for few tokens, enough for 100 steps", 3),
+    patience=3,
+    batch={"default": 4, "help": "a batch has up to N times --max-length tokens"},
+    weight_decay=0.0,
+    beta2=0.99,
+    precision=by_default("bfloat16 where that is faster", "bfloat16"),
+)
+
+CHAT = chat_kind(
+    name="chat",
+    description="""\
+Fine-tune a chat model. RUN is a chat, or a llama or decoder with a chat template, such as an
+imported one.
+Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
+loss counts the tokens of the answers. Or each line is a pair, text<TAB>summary or {"source": ...,
+"target": ...}: the summary is the answer to the prompt of `minillm summarise`. A tenth is held out.
+Only small updates to the matrices are trained, which may be quantised.""",
+    examples="""\
+  minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
+  minillm finetune runs/smol --out runs/docs
+        on questions about Python's standard library and their answers; the GGUF file may take the
+        place of runs/smol
+  minillm finetune runs/smol chats.jsonl --out runs/mine
+  minillm train chat runs/smol abstracts.tsv --out runs/abstracts
+        the same as finetune; then: minillm summarise runs/abstracts paper.txt
+
+then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf""",
+    complete=partial(complete, rate=0.03, lora_rate=0.4),
+    prepare=partial(prepare, task_of=answers_task, unit="token"),
+    closing=partial(closing, gain=gain_of_answers),
+    takes=("pairs",),
+    settings=chat_settings(
+        files={
+            "help": "conversations as JSON lines, or pairs of a text and its summary (default: the "
+            "built-in set docstring-chats)"
+        },
+        learning_rate=by_default("0.4 / width, without LoRA 0.03 / width"),
+    ),
+)
+
+PREFERENCES = chat_kind(
+    name="preferences",
+    description="""\
+Fine-tune a chat model on preferences. Each line of FILE is a prompt with two answers, {"prompt":
+..., "chosen": ..., "rejected": ...}: the chosen answer becomes more probable, and the rejected one
+less (DPO). A tenth is held out.""",
+    examples="""\
+  minillm train preferences runs/mine preferences.jsonl --out runs/better
+        minillm finetune does the same, as the data are preferences
+
+then: minillm chat DIR, minillm merge DIR, minillm export DIR --format gguf""",
+    complete=partial(complete, rate=0.003, lora_rate=0.04),
+    prepare=partial(prepare, task_of=preferences_task, unit="pair"),
+    closing=partial(closing, gain=gain_of_preferences),
+    settings=chat_settings(
+        files={"help": "preferences as JSON lines"},
+        learning_rate=by_default("0.04 / width, without LoRA 0.003 / width"),
+        beta=(
+            float,
+            option(
+                0.1,
+                "strength of the pull towards the original model; smaller values allow larger "
+                "changes",
+                "B",
+                above=0,
+                group="gradient descent",
+            ),
+        ),
+    ),
+)

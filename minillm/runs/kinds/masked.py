@@ -1,7 +1,8 @@
 """The shared parts of Transformers that fill gaps: masked tokens, and vectors of texts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,6 @@ from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages, framed, passages_once
 from minillm.data.windows import Ids
 from minillm.errors import InputError, short
-from minillm.formats.format import Contents
 from minillm.formats.sentences import Sentences
 from minillm.layers.stack import forgetful
 from minillm.look.inside import MOST, Inside
@@ -21,11 +21,11 @@ from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
-from minillm.option import option
-from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._look import inside_of, text_ids
-from minillm.runs.kinds._text_data import (
+from minillm.runs.importing import run_of
+from minillm.runs.kind import EvalData, Kind, Results, Training
+from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
+from minillm.runs.kinds.looking import inside_of, text_ids
+from minillm.runs.kinds.texts import (
     check_longer,
     evaluation_ids,
     frame_of,
@@ -34,18 +34,18 @@ from minillm.runs.kinds._text_data import (
     open_text,
     with_frame,
 )
-from minillm.runs.kinds.language import gained_and_forgotten, save_imported, with_rate
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    OF_TEXTS,
     AdaptationSettings,
-    Evaluation,
-    Facts,
+    EvalOptions,
     ShardSettings,
     TokenizerSettings,
     TrainingSettings,
     VocabularySettings,
+    by_default,
     config_from,
-    size,
+    settings,
     with_default,
 )
 from minillm.text import Vocabulary
@@ -57,17 +57,15 @@ COUNTED = 10_000_000  # tokens of the training text whose frequencies are a base
 ROWS = 32  # passages in a batch, without training
 MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
-RATE = 0.15  # the learning rate of a model of width 1
 
-OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
 TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
 PADDING = 40  # tokens that take as long as starting a batch
 TINY = 1e-12  # shorter vectors are not normalised
 
 
 @dataclass(frozen=True)
-class MaskedSettings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSettings):
-    """The settings of every such kind."""
+class PiecesSettings(ShardSettings, TokenizerSettings):
+    """Settings of a text in pieces of words."""
 
     unit: ClassVar[str] = "wordpiece"
     split_into: ClassVar[str] = "wordpiece"
@@ -82,101 +80,31 @@ class MaskedSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptat
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
     )
-    layers: int = size(BERTConfig, "layers", "number of blocks")
-    heads: int = size(BERTConfig, "heads")
-    width: int = size(BERTConfig, "width")
-    context: int = size(
-        BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
-    )
-    dropout: float = size(BERTConfig, "dropout")
-    learning_rate: float | None = with_default(  # type: ignore[assignment]
-        TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
-    )
-    warmup: float = 0.1
-    batch: int = 32
-    beta2: float = 0.99
 
 
-@dataclass(frozen=True, kw_only=True)
-class SentenceFacts(Facts):
-    """Facts about an imported model: its settings for vectors of texts."""
+class MaskedRun(Run):
+    """A run of a model that sees the whole text, and may predict masked tokens."""
 
-    pooling: str | None = option(None, "of a sentence encoder", choices=OF_TEXTS)
-    normalised: bool = option(False, "its vectors have the length 1")
-    longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
-    dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
+    tokenizer: Vocabulary
 
-
-class MaskedKind(Kind):
-    """A kind whose models see the whole text, and may predict masked tokens."""
-
-    takes: ClassVar[tuple[str, ...]] = ("text",)
-    facts = SentenceFacts
-    padded = True
-    open_vocabulary = staticmethod(framing_vocabulary)
-
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with a learning rate: the best falls with the width (Yang 2022)."""
-        return with_rate(settings, job, RATE / settings.width)
-
-    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Hold out the last tenth of the text; the pieces are learned from the rest."""
-        settings: MaskedSettings = job.settings
-        initial = job.initial.model.config if job.initial else None
-        head = {"masked_words": True}
-        config_from(settings, self.config, initial, vocabulary=2, **head)  # before the data
-        tokenizer, training, validation, facts = open_text(job)
-        source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        cls, sep, _ = frame_of(with_frame(tokenizer, source))
-        check_longer(training, settings.context)
-        rows = len(tokenizer) if initial is None else initial.vocabulary
-        config = config_from(settings, self.config, initial, vocabulary=rows, **head)
-        model, batch, context = self.model(config, rng), settings.batch, settings.context
-        passages = Passages(training, batch, context, cls, sep, seed=settings.seed)
-        held_out = stretches(validation, settings.validation_tokens)
-        masking = masking_of(tokenizer)
-        fixed = list(hidden_passages(held_out, context, tokenizer, masking))
-        targets = np.concatenate([batch.targets for batch in fixed])
-
-        def sample() -> str:
-            return shown_filled(model, tokenizer, fixed)
-
-        return Parts(
-            model=model,
-            task=MaskedTask(model, passages, masking, fixed, sample),
-            unit="masked token",
-            vocabularies={"tokenizer": tokenizer},
-            item="token",
-            baseline=frequency_loss(training[:COUNTED], targets),
-            facts=facts,
-        )
-
-    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield the share of hidden tokens that the model predicts correctly."""
-        task: Any = parts.task
-        if task.measures:
-            yield f"masked accuracy {task.measures['masked_accuracy']:.1%}"
-        if job.data.get("init"):
-            yield from gained_and_forgotten(job)
-
-    def sample(self, run: Run) -> Iterator[str]:
+    def sample(self) -> Iterator[str]:
         """The tokens that the model with the best weights fills in, if the text can be read."""
-        if not is_kept(run):
+        if not is_kept(self):
             return
-        _, ids = evaluation_ids(run)
-        context = run.settings.context
-        first = list(hidden_in(run, ids[:context]))
+        _, ids = evaluation_ids(self)
+        context = self.settings.context
+        first = list(hidden_in(self, ids[:context]))
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
-        yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
+        yield shown_filled(self.model, self.tokenizer, first, most=context) + "\n"
 
-    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""
-        check_head(run)
-        name, ids = evaluation_ids(run, given, options.part)
-        nats, accuracy, hidden = evaluate_filling(run.model, hidden_in(run, ids))
+        check_head(self)
+        name, ids = evaluation_ids(self, data, options.part)
+        nats, accuracy, hidden = evaluate_filling(self.model, hidden_in(self, ids))
         return {
             "text": name,
-            "unit": run.tokenizer.unit,
+            "unit": self.tokenizer.unit,
             "tokens": len(ids),
             "masked_tokens": hidden,
             "masked_accuracy": accuracy,
@@ -185,24 +113,33 @@ class MaskedKind(Kind):
             "perplexity": perplexity(nats),
         }
 
-    def nats_on(self, run: Run, ids: Ids) -> float:
+    def loss_on(self, ids: Ids) -> float:
         """The mean loss on a text, in nats per hidden token."""
-        return evaluate_filling(run.model, hidden_in(run, ids))[0]
+        return evaluate_filling(self.model, hidden_in(self, ids))[0]
 
-    def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
-        """See :meth:`minillm.runs.run.Run.fill`."""
-        check_head(run)
-        tokenizer, most = run.tokenizer, run.model.config.context - 2
+    def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
+        """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
+
+        Each [MASK] is filled in independently.
+
+        >>> minillm.load("runs/bert").fill("the [MASK] statement")  # doctest: +SKIP
+        """
+        if not isinstance(texts, str):
+            return [self.fill(text, top) for text in texts]
+        check_head(self)
+        tokenizer, most = self.tokenizer, self.config.context - 2
         cls, sep, mask = frame_of(tokenizer)
-        ids = tokenizer.encode(text, "TEXT")
+        ids = tokenizer.encode(texts, "TEXT")
         if len(ids) > most:
             raise InputError(f"TEXT: expected at most {most} tokens, found {len(ids)}")
         if mask not in ids:
             shown = tokenizer.show(mask)
-            raise InputError(f"TEXT: expected {shown} where a word is missing, found {short(text)}")
-        texts = framed([[ids]], cls, sep)
-        places = texts.ids == mask
-        logits = run.model.fill(MaskedBatch(*texts[:3], places, texts.ids[places]))
+            raise InputError(
+                f"TEXT: expected {shown} where a word is missing, found {short(texts)}"
+            )
+        read = framed([[ids]], cls, sep)
+        places = read.ids == mask
+        logits = self.model.fill(MaskedBatch(*read[:3], places, read.ids[places]))
         logits[:, tokenizer.special_ids] = -np.inf
         logits[:, len(tokenizer) :] = -np.inf
         probabilities, _ = ops.softmax(logits)
@@ -212,38 +149,48 @@ class MaskedKind(Kind):
             for row, ranked in zip(probabilities, best, strict=True)
         ]
 
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: each token is predicted while it is hidden."""
-        tokenizer = run.tokenizer
+    def inside(self, text: str) -> Inside:
+        """The arrays that ``look`` shows of a text: each token is predicted while it is hidden."""
+        tokenizer = self.tokenizer
         cls, sep, mask = frame_of(tokenizer)
-        _, inner, notes = text_ids(tokenizer, text, min(run.model.config.context - 2, MOST))
+        _, inner, notes = text_ids(tokenizer, text, min(self.config.context - 2, MOST))
         ids = framed([[inner]], cls, sep).ids[0]
-        logits, gradient = read_hidden(run.model, ids, mask)
+        logits, gradient = read_hidden(self.model, ids, mask)
         unknown = (ids == mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
-        if not run.model.config.masked_words:
+        if not self.config.masked_words:
             notes.append("the model has no head for masked words, so nothing is predicted")
         return inside_of(
-            run,
+            self,
             tokenizer,
             ids,
             ids=np.where(unknown, -1, ids),
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]),
             hidden=True,
             gradient=gradient,
-            attention=attention_of_bert(run.model, ids),
+            attention=attention_of_bert(self.model, ids),
             notes=notes,
         )
 
-    def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
-        """See :meth:`minillm.runs.run.Run.embed`."""
+    def embed(self, texts: str | Sequence[str | Ids], pooling: str | None = None) -> NDArray:
+        """The vector of one text, (D,), or of each of a list, (n, D).
+
+        A text in a list may be given as the ids of its tokens, (T,).
+
+        pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
+        each feature; None: as a sentence encoder's files say, otherwise the mean.  Only the
+        beginning of a text is read if it is longer than the model's context, or than the limit in
+        those files.
+        """
+        if isinstance(texts, str):
+            return self.embed([texts], pooling)[0]
         if pooling not in (None, *OF_TEXTS):
             raise InputError(f"expected one of {', '.join(OF_TEXTS)}; found {pooling!r}", "pooling")
-        model, stated, (cls, sep, _) = run.model, Sentences.of(run.data), frame_of(run.tokenizer)
+        model, stated, (cls, sep, _) = self.model, Sentences.of(self.data), frame_of(self.tokenizer)
         pooling = pooling or stated.pooling or "mean"
         most = min(model.config.context, stated.longest or model.config.context) - 2
-        encode = run.tokenizer.encode
+        encode = self.tokenizer.encode
         rows = [
             (encode(text, f"text {number}") if isinstance(text, str) else text)[:most]
             for number, text in enumerate(texts, start=1)
@@ -262,11 +209,6 @@ class MaskedKind(Kind):
         if stated.normalised:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
         return vectors[:, : stated.dimension]
-
-    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
-        """See :class:`minillm.runs.kind.Kind`."""
-        facts = {"files": [], **contents.facts}
-        return save_imported(self, contents, file, folder, self.settings(), facts)
 
 
 def masking_of(tokenizer: Vocabulary) -> Masking:
@@ -288,12 +230,12 @@ def hidden_passages(
 def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
     """A text in the passages of a run, some of whose tokens are hidden."""
     masking = masking_of(run.tokenizer)
-    return hidden_passages(ids, run.model.config.context, run.tokenizer, masking)
+    return hidden_passages(ids, run.config.context, run.tokenizer, masking)
 
 
 def check_head(run: Run) -> None:
     """InputError for a model that was imported without its head for masked words."""
-    if not run.model.config.masked_words:
+    if not run.config.masked_words:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
 
 
@@ -318,15 +260,80 @@ def shown_filled(
     return " ".join(shown[:most])
 
 
-class BERTKind(MaskedKind):
-    """A stack of Transformer blocks over pieces of words, which sees the whole text."""
+# --- training --------------------------------------------------------------------------------
 
-    name = "bert"
-    description = """\
+
+def prepare(training: Training) -> None:
+    """Hold out the last tenth of the text; the pieces are learned from the rest."""
+    settings, kind, data = training.settings, training.kind, training.data
+    initial = training.initial.config if training.initial else None
+    head = {"masked_words": True}
+    config_from(settings, kind.config, initial, vocabulary=2, **head)  # before the data
+    tokenizer, ids, validation = open_text(training)
+    cls, sep, _ = frame_of(
+        with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
+    )
+    check_longer(ids, settings.context)
+    rows = len(tokenizer) if initial is None else initial.vocabulary
+    config = config_from(settings, kind.config, initial, vocabulary=rows, **head)
+    model, batch, context = kind.model(config, training.rng), settings.batch, settings.context
+    passages = Passages(ids, batch, context, cls, sep, seed=settings.seed)
+    held_out = stretches(validation, settings.validation_tokens)
+    masking = masking_of(tokenizer)
+    fixed = list(hidden_passages(held_out, context, tokenizer, masking))
+    targets = np.concatenate([batch.targets for batch in fixed])
+
+    def sample() -> str:
+        return shown_filled(model, tokenizer, fixed)
+
+    training.model, training.vocabularies = model, {"tokenizer": tokenizer}
+    training.task = MaskedTask(model, passages, masking, fixed, sample)
+    training.unit, training.item = "masked token", "token"
+    training.baseline = frequency_loss(ids[:COUNTED], targets)
+
+
+def closing(training: Training, summary: Summary) -> Iterator[str]:
+    """Yield the share of hidden tokens that the model predicts correctly."""
+    if training.task.measures:
+        yield f"masked accuracy {training.task.measures['masked_accuracy']:.1%}"
+    if training.data.get("init"):
+        yield from gained_and_forgotten(training)
+
+
+# --- the kinds -------------------------------------------------------------------------------
+
+
+masked_kind = partial(
+    Kind,
+    run=MaskedRun,
+    prepare=prepare,
+    complete=rate_by_width(0.15),
+    closing=closing,
+    takes=("text",),
+    padded=True,
+    open_vocabulary=framing_vocabulary,
+    imported=lambda kind, contents, file: run_of(kind, contents, file, info=contents.facts),
+)
+masked_settings = partial(
+    settings,
+    PiecesSettings,
+    TrainingSettings,
+    AdaptationSettings,
+    context={"help": "how many tokens the model sees, with [CLS] and [SEP]", "least": 8},
+    learning_rate=by_default("0.15 / width; with --init 0.3 of it"),
+    warmup=0.1,
+    batch=32,
+    beta2=0.99,
+)
+SIZES = "layers heads width context dropout"
+
+BERT_KIND = masked_kind(
+    name="bert",
+    description="""\
 Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
 Its vectors can then be used to compare or classify texts.  Tokens are pieces of words.  The last
-tenth of the text is held out, to measure the model on text that it has not seen."""
-    examples = """\
+tenth of the text is held out, to measure the model on text that it has not seen.""",
+    examples="""\
   minillm train bert --out runs/bert --minutes 5
         on the Python language reference, which ships with every CPython
   minillm train bert my_text.txt --out runs/mine --vocabulary 8000 --width 256
@@ -337,31 +344,23 @@ tenth of the text is held out, to measure the model on text that it has not seen
         from one text to another, with the tokenizer of the first
 
 then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
-      minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
-    model = BERT
-    config = BERTConfig
-    settings = MaskedSettings
+      minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR""",
+    model=BERT,
+    config=BERTConfig,
+    settings=masked_settings(
+        config=BERTConfig,
+        sizes=SIZES,
+    ),
+)
 
-
-@dataclass(frozen=True)
-class EncoderSettings(MaskedSettings):
-    """The settings of an encoder."""
-
-    family: str = size(
-        EncoderConfig, "family", "the family whose changes it has", choices=tuple(FAMILIES)
-    )
-
-
-class EncoderKind(MaskedKind):
-    """A BERT with the changes of a family that followed it."""
-
-    name = "encoder"
-    description = """\
+ENCODER = masked_kind(
+    name="encoder",
+    description="""\
 Train an encoder in the form of DistilBERT, RoBERTa or MPNet. A family changes a BERT's embeddings
 or its attention: no segments, other positions, a bias for each distance. Most such models are
 imported, ELECTRA too; then they embed texts, or are fine-tuned. It learns from the same texts as a
-BERT, as `train bert` does."""
-    examples = """\
+BERT, as `train bert` does.""",
+    examples="""\
   minillm import distilroberta-base --out runs/roberta
   minillm train encoder my_text.txt --init runs/roberta --out runs/adapted
         from one text to another, with the tokenizer of the first
@@ -369,7 +368,12 @@ BERT, as `train bert` does."""
         on the Python language reference, which ships with every CPython
 
 then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, minillm eval DIR,
-      minillm export DIR"""
-    model = Encoder
-    config = EncoderConfig
-    settings = EncoderSettings
+      minillm export DIR""",
+    model=Encoder,
+    config=EncoderConfig,
+    settings=masked_settings(
+        config=EncoderConfig,
+        sizes=f"{SIZES} family",
+        family={"help": "the family whose changes it has", "choices": tuple(FAMILIES)},
+    ),
+)

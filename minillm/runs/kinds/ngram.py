@@ -6,30 +6,34 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
-from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
-from minillm.formats.format import Contents
+from minillm.look.inside import Inside
 from minillm.look.measurements import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.option import Size
 from minillm.runs.config import save_run
-from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
-from minillm.runs.kinds._look import look_by
-from minillm.runs.kinds._text_data import (
+from minillm.runs.importing import run_of
+from minillm.runs.kind import EvalData, Kind, Results, Training, Vocabularies, Weights
+from minillm.runs.kinds.language import WritingRun
+from minillm.runs.kinds.looking import inside_by
+from minillm.runs.kinds.texts import (
     Counted,
+    check_size,
     evaluation_blocks,
+    given_vocabulary,
     language_results,
     per_byte_and_character,
-    vocabulary_for,
 )
-from minillm.runs.kinds.language import write_text
-from minillm.runs.run import Run
-from minillm.runs.settings import Evaluation, Facts, FilesSettings, TokenizerSettings, of_text, size
+from minillm.runs.settings import (
+    EvalOptions,
+    FilesSettings,
+    TokenizerSettings,
+    of_text,
+    size,
+)
 from minillm.text import Vocabulary
 from minillm.training.ngram import Throttled, score_text, train_ngram
 
@@ -80,79 +84,59 @@ class NGramSettings(FilesSettings, TokenizerSettings):
     )
 
 
-class NGramKind(Kind):
-    """Counts of n-grams, smoothed into probabilities."""
+class NGramRun(WritingRun):
+    """A run of an n-gram model."""
 
-    name = "ngram"
-    description = """\
-Count the n-grams of a text, and smooth the counts into probabilities.  This was the usual language
-model before recurrent networks.  The last tenth of the text is held out, to measure the model on
-text that it has not seen.  In a model of words, each line is a sentence."""
-    examples = """\
-  minillm train ngram --out runs/words
-        5-grams of words, on the Python language reference that ships with every CPython
-  minillm train ngram shakespeare.txt --unit character --order 7 --out runs/characters
-  minillm train ngram shakespeare.txt --order 3 --smoothing witten-bell --out runs/wb
-  minillm train ngram large.txt --prune 0 0 1 --memory 4G --out runs/large
-        without the 3-grams, 4-grams and 5-grams seen only once
-
-then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
-    model = NGram
-    config = NGramConfig
-    settings = NGramSettings
-    takes: ClassVar[tuple[str, ...]] = ("text",)
-    resumable = False
-    look = look_by(read_counted)
-    write = staticmethod(write_text)
-
-    def train(self, job: Job) -> bool:
-        """Count, smooth, save, and measure on the held-out text."""
-        settings: NGramSettings = job.settings
-        if list(settings.prune) != sorted(settings.prune):
-            raise InputError(
-                f"expected counts that do not fall, found {list(settings.prune)}", "prune"
-            )
-        start = time.perf_counter()
-        report = partial(print, file=sys.stderr) if not job.quiet else lambda _: None
-        text = TextStream(job.data["files"], progress=Throttled(report))
-        cut = text.characters * 9 // 10
-        # By default, the vocabulary is counted in the text.
-        vocabulary = vocabulary_for(job, settings.unit, lambda: None)
-        with Spill() as spill:
-            model, tokenizer, tokens = train_ngram(
-                text, text.characters - cut, settings, spill, report, vocabulary
-            )
-            seconds = time.perf_counter() - start
-            report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
-            report(f"saving, then measuring on {text.characters - cut:,} characters")
-            stored = Stored(self, model.config, settings, job.data_with(Facts(sha256=text.sha256)))
-            save_run(job.folder, stored, model.params, {"tokenizer": tokenizer})
-            job.report(_sizes(model.config))
-            held_out = text.blocks(start=cut)
-            results = text_results(model, tokenizer, held_out, "the held-out last tenth")
-        for key in ("bits_per_token", "perplexity"):
-            job.report(f"held-out {key.replace('_', ' ')}: {results[key]:.4f}")
-        job.report(f"saved in {job.folder.path}")
-        return True
-
-    def build(self, config: NGramConfig, vocabularies: Vocabularies, weights: Weights) -> NGram:
-        """The model.  ValueError, with the array's name, for a damaged one."""
-        names = [f"word.{n}" for n in range(1, config.order + 1)]
-        if tuple(weights[name].size for name in names) != config.sizes:
-            raise ValueError("its sizes do not agree with the tensors stored")
-        return NGram(config, dict(weights))
-
-    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""
-        name, blocks = evaluation_blocks(run, given, options.part, held_out=True)
-        return text_results(run.model, run.tokenizer, blocks, name)
+        name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
+        return text_results(self.model, self.tokenizer, blocks, name)
 
-    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
-        """See :class:`minillm.runs.kind.Kind`."""
-        model, data = contents.model, {"files": [], "imported": absolute(file)}
-        stored = Stored(self, model.config, NGramSettings(), data)
-        save_run(folder, stored, model.params, {"tokenizer": contents.tokenizer})
-        return _sizes(model.config)
+    def inside(self, text: str) -> Inside:
+        """The arrays that ``look`` shows of a text."""
+        return inside_by(read_counted, self, text)
+
+    def described(self) -> str:
+        """A line about its size."""
+        return _sizes(self.config)
+
+
+def train(training: Training) -> bool:
+    """Count, smooth, save, and measure on the held-out text."""
+    settings, folder = training.settings, training.folder
+    if list(settings.prune) != sorted(settings.prune):
+        raise InputError(f"expected counts that do not fall, found {list(settings.prune)}", "prune")
+    start = time.perf_counter()
+    report = partial(print, file=sys.stderr) if not training.quiet else lambda _: None
+    text = TextStream(training.data["files"], progress=Throttled(report))
+    cut = text.characters * 9 // 10
+    # By default, the vocabulary is counted in the text.
+    check_size(settings.unit, settings.vocabulary)
+    vocabulary = given_vocabulary(training)
+    with Spill() as spill:
+        training.model, tokenizer, tokens = train_ngram(
+            text, text.characters - cut, settings, spill, report, vocabulary
+        )
+        seconds = time.perf_counter() - start
+        report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
+        report(f"saving, then measuring on {text.characters - cut:,} characters")
+        training.record(text.sha256, "the text")
+        save_run(folder, training.config(), training.model.params, {"tokenizer": tokenizer})
+        training.report(_sizes(training.model.config))
+        held_out = text.blocks(start=cut)
+        results = text_results(training.model, tokenizer, held_out, "the held-out last tenth")
+    for key in ("bits_per_token", "perplexity"):
+        training.report(f"held-out {key.replace('_', ' ')}: {results[key]:.4f}")
+    training.report(f"saved in {folder.path}")
+    return True
+
+
+def build(config: NGramConfig, vocabularies: Vocabularies, weights: Weights, _: type) -> NGram:
+    """The model.  ValueError, with the array's name, for a damaged one."""
+    names = [f"word.{n}" for n in range(1, config.order + 1)]
+    if tuple(weights[name].size for name in names) != config.sizes:
+        raise ValueError("its sizes do not agree with the tensors stored")
+    return NGram(config, dict(weights))
 
 
 def _sizes(config: NGramConfig) -> str:
@@ -172,3 +156,30 @@ def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], nam
         results["perplexity_of_known"] = perplexity(known_nats)
         return results
     return results | per_byte_and_character(nats * tokens, text)
+
+
+NGRAM = Kind(
+    name="ngram",
+    description="""\
+Count the n-grams of a text, and smooth the counts into probabilities.  This was the usual language
+model before recurrent networks.  The last tenth of the text is held out, to measure the model on
+text that it has not seen.  In a model of words, each line is a sentence.""",
+    examples="""\
+  minillm train ngram --out runs/words
+        5-grams of words, on the Python language reference that ships with every CPython
+  minillm train ngram shakespeare.txt --unit character --order 7 --out runs/characters
+  minillm train ngram shakespeare.txt --order 3 --smoothing witten-bell --out runs/wb
+  minillm train ngram large.txt --prune 0 0 1 --memory 4G --out runs/large
+        without the 3-grams, 4-grams and 5-grams seen only once
+
+then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa""",
+    run=NGramRun,
+    model=NGram,
+    config=NGramConfig,
+    train=train,
+    build=build,
+    imported=run_of,
+    takes=("text",),
+    resumable=False,
+    settings=NGramSettings,
+)

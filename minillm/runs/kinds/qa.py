@@ -1,8 +1,7 @@
 """Answers to questions, found in a text (2017)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,30 +12,25 @@ from minillm.data.splits import Split
 from minillm.data.squad import Question, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
-from minillm.models.bert import BERTConfig
 from minillm.models.question_answering import Reader, ReaderConfig
-from minillm.option import option
-from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._text_data import framing_vocabulary, vocabulary_for, with_frame
-from minillm.runs.run import Answered, Run
+from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, sizes_of
+from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
+from minillm.runs.run import Run
 from minillm.runs.settings import (
-    Evaluation,
-    Facts,
+    EvalOptions,
     LoRASettings,
     TokenizerSettings,
     TrainingSettings,
-    VocabularySettings,
     config_from,
     of_data,
     of_text,
     of_validation,
-    size,
-    with_default,
+    settings,
 )
-from minillm.text import build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
+LONGEST_ANSWER = 64  # tokens
 CANDIDATES = 20  # spans among which the probability is divided
 SHOWN = 5  # questions of a sample
 
@@ -44,165 +38,79 @@ SHOWN = 5  # questions of a sample
 RATE, BERT_RATE, LORA_RATE = 0.002, 0.04, 0.15
 
 
-@dataclass(frozen=True)
-class QuestionAnsweringSettings(TokenizerSettings, TrainingSettings, LoRASettings):
-    """The settings of a reader."""
+class Answered(NamedTuple):
+    """An answer that is a part of a context: ``context[start:end]`` is ``text``.
 
-    data: str | None = of_data(
-        "a JSON file in the format of SQuAD, version 1.1 or 2.0", metavar="FILE"
-    )
-    validation: str | None = of_validation(
-        "a file to measure on (default: the questions about every tenth context)", "FILE"
-    )
-    tokenizer: str | None = with_default(
-        TokenizerSettings,
-        "tokenizer",
-        None,
-        help="use the wordpieces of a tokenizer's folder or file, or of another run",
-    )
-    vocabulary: int = with_default(
-        VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=7
-    )
-    stride: int = of_text(
-        128, "read a window every N tokens of a long context", "N", least=1, most=1 << 20, rare=True
-    )
-    longest_answer: int = of_text(
-        64, "an answer has at most N tokens", "N", least=1, most=10_000, rare=True
-    )
-    width: int = size(
-        ReaderConfig,
-        "width",
-        "width of a token's vector; a recurrence has half of it in each direction",
-        least=2,
-    )
-    layers: int = size(ReaderConfig, "layers", "recurrent layers after the attention flow")
-    context: int = size(
-        ReaderConfig,
-        "context",
-        "how many tokens the model reads at once: the question, the context and three more",
-        least=8,
-    )
-    dropout: float = size(ReaderConfig, "dropout", default_help="0.2, with --init 0.1")
-    learning_rate: float = with_default(
-        TrainingSettings, "learning_rate", RATE, default_help="0.002; with --init BERT 0.04 / width"
-    )
-    warmup: float = 0.1
+    If the context has no answer, ``text`` is empty, and start and end are None.
+    """
+
+    text: str
+    probability: float  # among the best candidates
+    start: int | None
+    end: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuestionFacts(Facts):
-    """Facts about the questions."""
+class AnswerRun(Run):
+    """A run that finds the answers to questions in a text."""
 
-    unanswered: bool = option(False, "some of its questions have no answer in their contexts")
+    def answer(self, questions: str | Sequence[str], context: str) -> Any:
+        """The answer to each question, as a part of a context of any length.
 
-
-class QuestionAnsweringKind(Kind):
-    """A reader that finds the answer to a question in a text."""
-
-    name = "qa"
-    description = """\
-Train a reader: it predicts where the answer to a question begins and ends in a text.  It learns
-from questions in the format of SQuAD.  Each answer is a part of the text, or marked as missing.
-With --init, a pre-trained bert is fine-tuned."""
-    examples = """\
-  minillm train qa questions.json --out runs/qa
-  minillm train qa train-v2.0.json --validation dev-v2.0.json --out runs/squad --minutes 120
-  minillm train qa train-v1.1.json --init runs/bert --out runs/squad2 --minutes 60
-
-then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"""
-    padded = True
-    open_vocabulary = staticmethod(framing_vocabulary)
-    model = Reader
-    config = ReaderConfig
-    settings = QuestionAnsweringSettings
-    facts = QuestionFacts
-
-    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The sizes of a BERT, or of another reader, and the rates of fine-tuning."""
-        if initial.kind.name not in ("bert", self.name):
-            raise InputError(
-                f"expected a run of bert or {self.name}, found one of {initial.kind.name} "
-                f"in {initial.path}",
-                "init",
-            )
-        config = initial.model.config
-        if getattr(config, "segments", 2) != 2:
-            raise InputError(f"{initial.path}: expected 2 segments, found {config.segments}")
-        sizes = {name: getattr(config, name) for name in ("width", "layers", "context")}
-        if _encoder_of(config)["encoder"] == "recurrent":
-            return sizes
-        rate = LORA_RATE if given.get("lora_rank") else BERT_RATE
-        return sizes | {"dropout": 0.1, "learning_rate": rate / config.width}
-
-    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """The pieces of the questions, and windows for training and validation."""
-        settings, data = job.settings, job.data
-        encoder = _encoder_of(job.initial.model.config) if job.initial else {}
-        config_from(settings, ReaderConfig, vocabulary=2, **encoder)  # before the data are read
-        opened = open_data(data)
-        parts = {part: opened[part] for part in ("training", "validation")}
-        texts = texts_of(parts["training"])
-        tokenizer = vocabulary_for(
-            job,
-            "wordpiece",
-            lambda: build_vocabulary(texts, "wordpiece", 1, settings.vocabulary),
-        )
-        with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
-        rows = job.initial.model.config.vocabulary if job.initial else len(tokenizer)
-        config = config_from(settings, ReaderConfig, vocabulary=rows, **encoder)
-        columns, notes = [], []
-        for part, questions in parts.items():
-            windows = windows_of(questions, tokenizer, config.context, settings.stride)
-            first, last = targets_of(windows, questions)
-            columns.append((windows.questions, windows.contexts, first, last))
-            count = f" in {len(first):,} windows" if len(first) > len(questions) else ""
-            notes.append(f"{len(questions):,} {part} questions{count}")
-        job.record(fingerprint(columns[0]), name_of(data), "the data have")
-        model = Reader(config, rng)
-        batches = (Minibatches(column, settings.batch, settings.seed) for column in columns)
-        return Parts(
-            model=model,
-            task=SpanTask(model, *batches),
-            unit="question",
-            vocabularies={"tokenizer": tokenizer},
-            notes=notes,
-            baseline=float(np.log(columns[1][1].lengths - 1).mean()),
-            facts=QuestionFacts(unanswered=not all(q.answers for q in parts["training"])),
-        )
-
-    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield the share of answers with the correct first and last token."""
-        task: Any = parts.task
-        if task.measures:
-            share = task.measures["exact_spans"]
-            yield f"answers whose first and last token are right: {share:.1%}"
-
-    def sample(self, run: Run) -> Iterator[str]:
-        """Yield questions with the model's answers."""
-        questions = open_data(run.data)["validation"]
-        yield "sample:\n\n"
-        for question in questions[:: max(1, len(questions) // SHOWN)][:SHOWN]:
-            [[best]] = answers_to(run, [question], 1)
-            yield f"{question.question}\n    {' '.join(best.text.split()) or 'no answer'}\n"
+        >>> run = minillm.load("runs/qa")  # doctest: +SKIP
+        >>> run.answer("What is the default of end?", "say(end='.')")  # doctest: +SKIP
+        """
+        if isinstance(questions, str):
+            return self.answer([questions], context)[0]
+        return [best for [best] in self.answers(questions, context)]
 
     def answers(
-        self, run: Run, questions: Sequence[str], context: str, number: int
+        self, questions: Sequence[str], context: str, number: int = 1
     ) -> list[list[Answered]]:
-        """See :meth:`minillm.runs.run.Run.answers`."""
+        """The best ``number`` answers to each question about a context, best first."""
         named = enumerate(questions, start=1)
-        return answers_to(run, [Question(f"{n}", text, context, ()) for n, text in named], number)
+        return [*self.answers_to([Question(f"{n}", q, context, ()) for n, q in named], number)]
 
-    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
+    def answers_to(self, questions: Sequence[Question], number: int) -> Iterator[list[Answered]]:
+        """Yield the best ``number`` answers to each question, best first.
+
+        The probabilities are a softmax over the scores of the best spans and, if the model was
+        trained with unanswerable questions, of "no answer", whose score is 0.
+        """
+        windows = windows_of(questions, self.tokenizer, self.config.context, self.settings.stride)
+        found = find_spans(self.model, windows, LONGEST_ANSWER, max(number, CANDIDATES))
+        for question, offsets, spans in zip(questions, windows.offsets, found, strict=True):
+            scored: list[tuple[Any, float]] = [*spans]
+            if self.data.get("unanswered"):
+                scored = sorted([*spans, (None, 0.0)], key=lambda entry: -entry[1])
+            probabilities, _ = ops.softmax(np.array([score for _, score in scored]))
+            answers = []
+            for (span, _), p in zip(scored[:number], probabilities.tolist(), strict=False):
+                if span is None:
+                    answers.append(Answered("", p, None, None))
+                else:
+                    start, end = text_span(question.context, offsets, *span)
+                    answers.append(Answered(question.context[start:end], p, start, end))
+            yield answers
+
+    def sample(self) -> Iterator[str]:
+        """Yield questions with the model's answers."""
+        questions = open_data(self.data)["validation"]
+        shown = questions[:: max(1, len(questions) // SHOWN)][:SHOWN]
+        yield "sample:\n\n"
+        for question, [best] in zip(shown, self.answers_to(shown, 1), strict=True):
+            yield f"{question.question}\n    {' '.join(best.text.split()) or 'no answer'}\n"
+
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Exact match and F1 in percent, also of counting shared words."""
-        if given.files:
-            name = given.title
-            questions = [question for file in given.files for question in read_squad(file)]
+        if data.files:
+            name = data.title
+            questions = [question for file in data.files for question in read_squad(file)]
         else:
             part = options.part or "validation"
-            name = f"{name_of(run.data)}, {part}"
-            questions = open_data(run.data)[part]
+            questions = open_data(self.data)[part]
+            name = f"{self.data['data']}, {part}"
         references = [[answer.text for answer in question.answers] for question in questions]
-        answers = [best.text for [best] in answers_to(run, questions, 1)]
+        answers = [best.text for [best] in self.answers_to(questions, 1)]
         shared = [metrics.answer_of_shared_words(q.question, q.context) for q in questions]
         return {
             "data": name,
@@ -212,52 +120,110 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         }
 
 
-def _encoder_of(config: ReaderConfig | BERTConfig) -> dict[str, object]:
-    """The sizes that only the encoder of a reader, or of a BERT, has."""
-    encoder = getattr(config, "encoder", "bert")
-    return {"encoder": encoder, "heads": config.heads, "inner": config.inner}
-
-
-def name_of(data: Data) -> str:
-    """The file of questions; InputError if there is none."""
-    if not data.get("data"):
-        raise InputError("FILE: expected a file of questions, found none")
-    return data["data"]
+# --- training ------------------------------------------------------------------------------------
 
 
 def open_data(data: Data) -> Split[Question]:
     """The questions of the file."""
-    return registry.open_data("questions", name_of(data), data.get("validation"))
+    return registry.open_data("questions", data["data"], data.get("validation"))
 
 
-def texts_of(questions: Sequence[Question]) -> Iterator[str]:
-    """All contexts, each once, and all questions."""
-    yield from dict.fromkeys(question.context for question in questions)
-    for question in questions:
-        yield question.question
+def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
+    """The sizes of a BERT, or of another reader, and the rates of fine-tuning."""
+    if initial.kind.name not in ("bert", kind.name):
+        raise InputError(
+            f"expected a run of bert or {kind.name}, found one of {initial.kind.name} "
+            f"in {initial.path}",
+            "init",
+        )
+    config = initial.config
+    if getattr(config, "segments", 2) != 2:
+        raise InputError(f"{initial.path}: expected 2 segments, found {config.segments}")
+    sizes = sizes_of(initial, kind.settings)
+    if getattr(config, "encoder", "bert") == "recurrent":
+        return sizes
+    rate = LORA_RATE if given.get("lora_rank") else BERT_RATE
+    return sizes | {"dropout": 0.1, "learning_rate": rate / config.width}
 
 
-def answers_to(run: Run, questions: Sequence[Question], number: int) -> list[list[Answered]]:
-    """The best ``number`` answers to each question, the best first.
+def prepare(training: Training) -> None:
+    """The pieces of the questions, and windows for training and validation."""
+    settings, data, opened = training.settings, training.data, open_data(training.data)
+    parts = {part: opened[part] for part in ("training", "validation")}
+    questions = parts["training"]
+    texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
+    tokenizer = vocabulary_for(training, "wordpiece", texts)
+    with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
+    sizes: dict[str, object] = {"vocabulary": len(tokenizer)}
+    if training.initial is not None:
+        base = training.initial.config
+        sizes = {"vocabulary": base.vocabulary, "heads": base.heads, "inner": base.inner}
+        sizes["encoder"] = getattr(base, "encoder", "bert")
+    config = config_from(settings, ReaderConfig, **sizes)
+    columns = []
+    for part, of_part in parts.items():
+        windows = windows_of(of_part, tokenizer, config.context, settings.stride)
+        first, last = targets_of(windows, of_part)
+        columns.append((windows.questions, windows.contexts, first, last))
+        count = f" in {len(first):,} windows" if len(first) > len(of_part) else ""
+        training.notes.append(f"{len(of_part):,} {part} questions{count}")
+    training.record(fingerprint(columns[0]), data["data"], "the data have")
+    batches = (Minibatches(column, settings.batch, settings.seed) for column in columns)
+    training.model = Reader(config, training.rng)
+    training.task = SpanTask(training.model, *batches)
+    training.unit = "question"
+    training.vocabularies = {"tokenizer": tokenizer}
+    training.baseline = float(np.log(columns[1][1].lengths - 1).mean())
+    training.info["unanswered"] = not all(q.answers for q in questions)
 
-    The probabilities are a softmax over the scores of the best spans and, if the model was trained
-    with unanswerable questions, of "no answer", whose score is 0.
-    """
-    settings, context = run.settings, run.model.config.context
-    windows = windows_of(questions, run.tokenizer, context, settings.stride)
-    spans = find_spans(run.model, windows, settings.longest_answer, max(number, CANDIDATES))
-    answers = []
-    for question, offsets, of_question in zip(questions, windows.offsets, spans, strict=True):
-        scored: list[tuple[float, int | None, int | None]] = [
-            (score, *text_span(question.context, offsets, *span)) for span, score in of_question
-        ]
-        if run.data.get("unanswered"):
-            scored.append((0.0, None, None))
-            scored.sort(key=lambda entry: -entry[0])
-        probabilities, _ = ops.softmax(np.array([score for score, *_ in scored]))
-        best = [
-            Answered("" if start is None else question.context[start:end], float(p), start, end)
-            for p, (_, start, end) in zip(probabilities, scored, strict=True)
-        ]
-        answers.append(best[:number])
-    return answers
+
+def closing(training: Training, summary: Summary) -> Iterator[str]:
+    """Yield the share of answers with the correct first and last token."""
+    if training.task.measures:
+        share = training.task.measures["exact_spans"]
+        yield f"answers whose first and last token are right: {share:.1%}"
+
+
+QA = Kind(
+    name="qa",
+    description="""\
+Train a reader: it predicts where the answer to a question begins and ends in a text.  It learns
+from questions in the format of SQuAD.  Each answer is a part of the text, or marked as missing.
+With --init, a pre-trained bert is fine-tuned.""",
+    examples="""\
+  minillm train qa questions.json --out runs/qa
+  minillm train qa train-v2.0.json --validation dev-v2.0.json --out runs/squad --minutes 120
+  minillm train qa train-v1.1.json --init runs/bert --out runs/squad2 --minutes 60
+
+then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]""",
+    run=AnswerRun,
+    model=Reader,
+    config=ReaderConfig,
+    settings=settings(
+        TokenizerSettings,
+        TrainingSettings,
+        LoRASettings,
+        config=ReaderConfig,
+        sizes="width layers context dropout",
+        data=(str | None, of_data("a JSON file in SQuAD's format, 1.1 or 2.0", metavar="FILE")),
+        validation=(
+            str | None,
+            of_validation("to measure on (default: every tenth context)", "FILE"),
+        ),
+        vocabulary=(int, of_text(4000, "learn N pieces of words", "N", least=7, most=10**6)),
+        stride=(
+            int,
+            of_text(128, "read a window every N tokens", "N", least=1, most=10**6, rare=True),
+        ),
+        layers={"help": "recurrent layers after the attention flow"},
+        context={"help": "tokens of the question, the context and three more", "least": 8},
+        dropout={"default_help": "0.2, with --init 0.1"},
+        learning_rate={"default": RATE, "default_help": "0.002; with --init BERT 0.04 / width"},
+        warmup=0.1,
+    ),
+    begin=begin_with_bert,
+    prepare=prepare,
+    closing=closing,
+    padded=True,
+    open_vocabulary=framing_vocabulary,
+)

@@ -5,17 +5,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any
 
 from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
-from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
-from minillm.runs.kinds._text_data import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
+from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
+from minillm.runs.kinds.texts import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    Evaluation,
-    Facts,
+    EvalOptions,
     FilesSettings,
     VocabularySettings,
     of_text,
@@ -61,62 +60,41 @@ class NoModel:
         self.config, self.params = config, dict(params or {})
 
 
-class TokenizerKind(Kind):
-    """Byte-pair encoding, and WordPiece."""
+class TokenizerRun(Run):
+    """A run of a tokenizer."""
 
-    name = "tokenizer"
-    description = """\
-Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
-repeatedly becomes a token.  Or learn BERT's wordpieces: beginning with the characters, the pair
-that makes the text most likely becomes a token.  Files of any size are read as streams.  The last
-tenth is held out, to measure the bytes per token on unseen text.  The folder also has a
-tokenizer.json, for other programs."""
-    examples = """\
-  minillm train tokenizer --out runs/pairs
-        on the Python language reference, which ships with every CPython
-  minillm train tokenizer *.txt --vocabulary 16000 --out runs/pairs
-  minillm train tokenizer *.txt --unit wordpiece --out runs/pieces
-
-then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/pairs FILE"""
-    model = NoModel
-    config = TokenizerConfig
-    settings = LearntTokenizerSettings
-    takes: ClassVar[tuple[str, ...]] = ("text",)
-    resumable = False
-
-    def train(self, job: Job) -> bool:
-        """Learn, measure on the held-out text, and save; nothing is written earlier."""
-        settings: LearntTokenizerSettings = job.settings
-        check_size(settings.unit, settings.vocabulary)
-        if settings.cased and settings.unit != "wordpiece":
-            raise InputError(
-                "expected the unit wordpiece with it: byte pairs keep upper case", "cased"
-            )
-        start = time.perf_counter()
-        text = TextStream(job.data["files"])
-        cut = text.characters * 9 // 10
-        report = (lambda _: None) if job.quiet else partial(print, file=sys.stderr)
-        tokenizer = learned(reported(text.blocks(stop=cut), cut, report), settings)
-        results = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
-        data = job.data_with(Facts(sha256=text.sha256))
-        stored = Stored(self, TokenizerConfig(len(tokenizer)), settings, data)
-        files = tokenizer_files(tokenizer)
-        save_run(job.folder, stored, {}, {"tokenizer": tokenizer}, files)
-        seconds = time.perf_counter() - start
-        job.report(f"{len(tokenizer):,} tokens from {cut:,} characters in {seconds:.1f} s")
-        if len(tokenizer) < settings.vocabulary:
-            job.report("fewer than asked for: no other pair of the text is worth a token")
-        job.report(f"held-out bytes per token: {results['bytes_per_token']:.3f}")
-        job.report(f"saved in {job.folder.path}")
-        return True
-
-    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Bytes and characters per token."""
-        name, blocks = evaluation_blocks(run, given, options.part, held_out=True)
-        return {"text": name, **measured(run.tokenizer, blocks, name)}
+        name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
+        return {"text": name, **measured(self.vocabularies["tokenizer"], blocks, name)}
 
 
-def learned(blocks: Iterable[str], settings: LearntTokenizerSettings) -> BytePairs | WordPieces:
+def train(training: Training) -> bool:
+    """Learn, measure on the held-out text, and save; nothing is written earlier."""
+    settings = training.settings
+    check_size(settings.unit, settings.vocabulary)
+    if settings.cased and settings.unit != "wordpiece":
+        raise InputError("expected the unit wordpiece with it: byte pairs keep upper case", "cased")
+    start = time.perf_counter()
+    text = TextStream(training.data["files"])
+    cut = text.characters * 9 // 10
+    report = (lambda _: None) if training.quiet else partial(print, file=sys.stderr)
+    tokenizer = learned(reported(text.blocks(stop=cut), cut, report), settings)
+    results = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
+    training.record(text.sha256, "the text")
+    training.model = NoModel(TokenizerConfig(len(tokenizer)))
+    files = tokenizer_files(tokenizer)
+    save_run(training.folder, training.config(), {}, {"tokenizer": tokenizer}, files)
+    seconds = time.perf_counter() - start
+    training.report(f"{len(tokenizer):,} tokens from {cut:,} characters in {seconds:.1f} s")
+    if len(tokenizer) < settings.vocabulary:
+        training.report("fewer than asked for: no other pair of the text is worth a token")
+    training.report(f"held-out bytes per token: {results['bytes_per_token']:.3f}")
+    training.report(f"saved in {training.folder.path}")
+    return True
+
+
+def learned(blocks: Iterable[str], settings: Any) -> BytePairs | WordPieces:
     """Learn a tokenizer from a text."""
     if settings.unit == "bpe":
         return byte_pairs.train(blocks, settings.vocabulary)
@@ -142,7 +120,7 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
         if tokenizer.unknown is not None:
             unknown += int((ids == tokenizer.unknown).sum())
     if tokens == 0:
-        raise InputError(f"{name}: expected text, found none")
+        raise InputError("expected text, found none", name)
     results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,
@@ -150,3 +128,28 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
         "characters_per_token": text.characters / tokens,
     }
     return results if tokenizer.unknown is None else {**results, "unknown_share": unknown / tokens}
+
+
+TOKENIZER = Kind(
+    name="tokenizer",
+    description="""\
+Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
+repeatedly becomes a token.  Or learn BERT's wordpieces: beginning with the characters, the pair
+that makes the text most likely becomes a token.  Files of any size are read as streams.  The last
+tenth is held out, to measure the bytes per token on unseen text.  The folder also has a
+tokenizer.json, for other programs.""",
+    examples="""\
+  minillm train tokenizer --out runs/pairs
+        on the Python language reference, which ships with every CPython
+  minillm train tokenizer *.txt --vocabulary 16000 --out runs/pairs
+  minillm train tokenizer *.txt --unit wordpiece --out runs/pieces
+
+then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/pairs FILE""",
+    run=TokenizerRun,
+    model=NoModel,
+    config=TokenizerConfig,
+    settings=LearntTokenizerSettings,
+    train=train,
+    takes=("text",),
+    resumable=False,
+)

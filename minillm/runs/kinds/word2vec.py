@@ -3,26 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 
-from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.formats.word2vec import write_vectors
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.runs.config import save_config, save_run, save_vocabularies
-from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
-from minillm.runs.kinds._text_data import evaluation_blocks, name_of
+from minillm.runs.config import save_config, save_vocabularies
+from minillm.runs.importing import run_of
+from minillm.runs.kind import EvalData, Given, Kind, Results, Training, Vocabularies, Weights
+from minillm.runs.kinds.texts import evaluation_blocks, name_of
 from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    Evaluation,
-    Facts,
+    EvalOptions,
     FilesSettings,
     TrainingSettings,
     config_from,
@@ -113,14 +111,125 @@ class RunVectors(Vectors):
         write_vectors(path, self.words, self.vectors)
 
 
-class Word2VecKind(Kind):
-    """A vector for each word, from the words around it."""
+class VectorsRun(Run):
+    """A run of word vectors."""
 
-    name = "word2vec"
-    description = """\
+    tokenizer: WordCounts
+
+    @property
+    def vectors(self) -> RunVectors:
+        """The words and their vectors, with similar words, analogies and a map.
+
+        >>> run = minillm.load("runs/w")  # doctest: +SKIP
+        >>> run.vectors["class"], run.vectors.most_similar("class", topn=3)  # doctest: +SKIP
+        """
+        return RunVectors(self.tokenizer.words, self.model.params["vectors"])
+
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """The loss of a prediction on a text, by default the one it was trained on."""
+        name, blocks = evaluation_blocks(self, data, options.part, held_out=False)
+        loss, predictions, known = mean_loss(self.model, self.tokenizer, blocks)
+        return {
+            "text": name,
+            "known_words": known,
+            "predictions": predictions,
+            "nats_per_prediction": loss,
+        }
+
+    def described(self) -> str:
+        """A line about its size."""
+        return f"{len(self.tokenizer):,} vectors of {self.config.dimension} numbers"
+
+
+def complete(training: Training, given: Given) -> Any:
+    """The settings with the learning rate that suits the algorithm."""
+    settings = training.settings
+    return replace(settings, learning_rate=settings.learning_rate or RATES[settings.algorithm])
+
+
+def build(config: Any, vocabularies: Vocabularies, weights: Weights, _: type) -> Word2Vec:
+    """A model with these vectors, and tables from the words' counts."""
+    _check_shapes(config, {name: array.shape for name, array in weights.items()})
+    model = Word2Vec(config, vocabularies["tokenizer"].counts)
+    for name, array in model.params.items():
+        array[...] = weights[name]
+    return model
+
+
+def train(training: Training) -> bool:
+    """Count the words, train, save, and report the result."""
+    settings, folder, report = training.settings, training.folder, training.report
+    text = TextStream(training.data["files"])
+    training.record(text.sha256, name_of(training.data))
+    words, progress = _begin(training, text)
+    with Spill() as spill:
+        corpus = Corpus(words, text, spill)
+        if progress.words >= settings.epochs * corpus.words:
+            raise InputError(
+                f"{folder.path}: the run is complete after {progress.words:,} words, "
+                f"{minutes_and_seconds(progress.seconds)}: raise epochs to continue"
+            )
+        if not training.stored:
+            folder.begin()
+            save_vocabularies(folder, training.kind, {"tokenizer": words})
+            save_progress(folder, training.model, progress)
+        save_config(folder, training.config("prediction"))
+        finished = train_word2vec(
+            training.model, corpus, settings, folder, progress, training.quiet
+        )
+    seconds = max(progress.seconds, 1e-9)
+    report(
+        f"{'trained' if finished else 'stopped'} after {progress.words:,} words in "
+        f"{minutes_and_seconds(seconds)}, {progress.words / seconds:,.0f} words/s"
+    )
+    if not finished:
+        report(f"to continue: {training.resume_command}")
+        return False
+    loss, result = folder.read_metrics()[-1]["loss"], "nothing was predicted"
+    if loss:  # a prediction always has a loss
+        result = f"loss {loss:.4f} nats per prediction"
+    report(f"{len(words):,} vectors; {result}")
+    report(f"saved in {folder.path}")
+    return True
+
+
+def _begin(training: Training, text: TextStream) -> tuple[WordCounts, Progress]:
+    """Make a fresh model, or the one to resume; its words and its progress."""
+    settings, stored = training.settings, training.stored
+    if stored:
+        _check_shapes(stored.config, training.folder.resume_shapes())
+        words = open_vocabularies(training.folder, stored)["tokenizer"]
+        training.model = Word2Vec(stored.config, words.counts)
+        return words, restore_progress(training.folder, training.model)
+    words = count_words(text, settings.minimum_count, settings.pretokenised, training.report)
+    config = config_from(settings, Word2VecConfig, vocabulary=len(words))
+    training.model = Word2Vec(config, words.counts, np.random.default_rng(settings.seed))
+    return words, Progress()
+
+
+def imported(kind: Kind, contents: Contents, file: str) -> Run:
+    """See :class:`minillm.runs.kind.Kind`."""
+    counts = contents.tokenizer
+    words = WordCounts(list(counts), np.array(list(counts.values())), True)
+    return run_of(kind, replace(contents, tokenizer=words), file, unit="prediction")
+
+
+def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """InputError unless stored vectors have the shapes that the config says."""
+    rows = {"vectors": config.vocabulary, "outputs": config.vocabulary - (config.negative == 0)}
+    for name, count in rows.items():
+        if shapes.get(name) != (count, config.dimension):
+            raise InputError(
+                f"expected shape {(count, config.dimension)}, found {shapes.get(name)}", name
+            )
+
+
+WORD2VEC = Kind(
+    name="word2vec",
+    description="""\
 Learn a vector for each word from the words around it: words with similar uses get similar vectors.
-Each line of the text is a sentence.  Files of any size are read as streams."""
-    examples = """\
+Each line of the text is a sentence.  Files of any size are read as streams.""",
+    examples="""\
   minillm train word2vec --out runs/vectors
         on the Python language reference, which ships with every CPython
   minillm train word2vec shakespeare.txt --out runs/bard --epochs 40 --threads 2
@@ -132,108 +241,15 @@ Each line of the text is a sentence.  Files of any size are read as streams."""
         so the vectors differ from a run of 60 epochs from the start
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
-      minillm export DIR vectors.txt"""
-    model = Word2Vec
-    config = Word2VecConfig
-    settings = Word2VecSettings
-    takes: ClassVar[tuple[str, ...]] = ("sentences", "text")
-    open_vocabulary = staticmethod(WordCounts.from_dict)  # type: ignore[assignment]
-
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with the learning rate that suits the algorithm."""
-        rate = settings.learning_rate or RATES[settings.algorithm]
-        return replace(settings, learning_rate=rate)
-
-    def build(self, config: Any, vocabularies: Vocabularies, weights: Weights) -> Word2Vec:
-        """A model with these vectors, and tables from the words' counts."""
-        _check_shapes(config, {name: array.shape for name, array in weights.items()})
-        model = Word2Vec(config, vocabularies["tokenizer"].counts)
-        for name, array in model.params.items():
-            array[...] = weights[name]
-        return model
-
-    def train(self, job: Job) -> bool:
-        """Count the words, train, save, and report the result."""
-        settings, folder = job.settings, job.folder
-        text = TextStream(job.data["files"])
-        job.record(text.sha256, name_of(job.data))
-        model, words, progress = self._begin(job, settings, text)
-        with Spill() as spill:
-            corpus = Corpus(words, text, spill)
-            if progress.words >= settings.epochs * corpus.words:
-                raise InputError(
-                    f"{folder.path}: the run is complete after {progress.words:,} words, "
-                    f"{minutes_and_seconds(progress.seconds)}: raise epochs to continue"
-                )
-            if not job.stored:
-                folder.begin()
-                save_vocabularies(folder, self, {"tokenizer": words})
-                save_progress(folder, model, progress)
-            data = job.data_with(Facts())
-            save_config(folder, Stored(self, model.config, settings, data, "prediction"))
-            finished = train_word2vec(model, corpus, settings, folder, progress, job.quiet)
-        seconds = max(progress.seconds, 1e-9)
-        job.report(
-            f"{'trained' if finished else 'stopped'} after {progress.words:,} words in "
-            f"{minutes_and_seconds(seconds)}, {progress.words / seconds:,.0f} words/s"
-        )
-        if not finished:
-            job.report(f"to continue: {job.resume_command}")
-            return False
-        loss, result = folder.read_metrics()[-1]["loss"], "nothing was predicted"
-        if loss:  # a prediction always has a loss
-            result = f"loss {loss:.4f} nats per prediction"
-        job.report(f"{len(words):,} vectors; {result}")
-        job.report(f"saved in {folder.path}")
-        return True
-
-    def _begin(
-        self, job: Job, settings: Word2VecSettings, text: TextStream
-    ) -> tuple[Word2Vec, WordCounts, Progress]:
-        """A fresh model, or the one to resume; its words; its progress."""
-        if job.stored:
-            config, shapes = job.stored.config, job.folder.resume_shapes()
-            _check_shapes(config, shapes)
-            words = open_vocabularies(job.folder, job.stored)["tokenizer"]
-            model = Word2Vec(config, words.counts)
-            return model, words, restore_progress(job.folder, model)
-        words = count_words(text, settings.minimum_count, settings.pretokenised, job.report)
-        config = config_from(settings, Word2VecConfig, vocabulary=len(words))
-        model = Word2Vec(config, words.counts, np.random.default_rng(settings.seed))
-        return model, words, Progress()
-
-    def vectors(self, run: Run) -> RunVectors:
-        """See :attr:`minillm.runs.run.Run.vectors`."""
-        words = cast(WordCounts, run.tokenizer)
-        return RunVectors(words.words, run.model.params["vectors"])
-
-    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
-        """The loss of a prediction on a text, by default the one it was trained on."""
-        name, blocks = evaluation_blocks(run, given, options.part, held_out=False)
-        words = cast(WordCounts, run.tokenizer)
-        loss, predictions, known = mean_loss(run.model, words, blocks)
-        return {
-            "text": name,
-            "known_words": known,
-            "predictions": predictions,
-            "nats_per_prediction": loss,
-        }
-
-    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
-        """See :class:`minillm.runs.kind.Kind`."""
-        model, counts = contents.model, contents.tokenizer
-        data = {"files": [], "imported": absolute(file)}
-        stored = Stored(self, model.config, Word2VecSettings(), data, "prediction")
-        words = WordCounts(list(counts), np.array(list(counts.values())), True)
-        save_run(folder, stored, model.params, {"tokenizer": words})
-        return f"{len(words):,} vectors of {model.config.dimension} numbers"
-
-
-def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """InputError unless stored vectors have the shapes that the config says."""
-    rows = {"vectors": config.vocabulary, "outputs": config.vocabulary - (config.negative == 0)}
-    for name, count in rows.items():
-        if shapes.get(name) != (count, config.dimension):
-            raise InputError(
-                f"{name}: expected shape {(count, config.dimension)}, found {shapes.get(name)}"
-            )
+      minillm export DIR vectors.txt""",
+    run=VectorsRun,
+    model=Word2Vec,
+    config=Word2VecConfig,
+    complete=complete,
+    train=train,
+    build=build,
+    imported=imported,
+    open_vocabulary=WordCounts.from_dict,
+    takes=("sentences", "text"),
+    settings=Word2VecSettings,
+)

@@ -9,7 +9,6 @@ of arithmetic, for example, is compared by its last number.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -24,10 +23,9 @@ from minillm.data.lines import is_json_lines
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.option import option
-from minillm.runs.kind import Given, Results
+from minillm.runs.kind import EvalData, Results
 from minillm.runs.run import Run
-from minillm.runs.settings import TextEvaluation
+from minillm.runs.settings import EvalOptions
 from minillm.text.byte_tokens import ByteTokens
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.packed import Packed
@@ -36,48 +34,37 @@ TOKENS = 2048  # that are read at a time
 LENGTH = 256  # tokens of an answer that is to match
 
 
-@dataclass(frozen=True)
-class AnswerEvaluation(TextEvaluation):
-    """Options of measuring a model that answers."""
-
-    pattern: str | None = option(
-        None,
-        "of conversations: compare the last match of REGEX in the written answer and the known",
-        "REGEX",
-    )
-
-
-def require_text(options: TextEvaluation, expected: str) -> None:
+def require_text(options: EvalOptions, expected: str) -> None:
     """InputError if there is an option for texts alone; ``expected`` ends its message."""
     for name in ("adapt", "mix"):
         if getattr(options, name):
             raise InputError(f"expected {expected}", name)
 
 
-def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | None:
+def results_of(run: Run, data: EvalData, options: EvalOptions) -> Results | None:
     """The figures on files of conversations; None for other data.
 
     InputError for other data with ``pattern``, and for these data with ``adapt`` or ``mix``.
     """
-    pattern, items = _compiled(options.pattern), _items_of(run, given)
+    pattern, items = _compiled(options.pattern), _items_of(run, data)
     if items is None:
         if pattern is not None:
             raise InputError("expected a FILE of conversations with it", "pattern")
         return None
-    require_text(options, f"a text, found {given.title}: conversations")
+    require_text(options, f"a text, found {data.title}: conversations")
     chats = [item for item in items if item.rejected is None]
-    results: Results = {"data": given.title} | on_answers(run, chats)
+    results: Results = {"data": data.title} | on_answers(run, chats)
     return results if pattern is None else results | on_matches(run, chats, pattern)
 
 
-def _items_of(run: Run, given: Given) -> list[Conversation] | None:
+def _items_of(run: Run, data: EvalData) -> list[Conversation] | None:
     """The conversations of files, which may be of pairs; None: a text."""
-    if not given.files:
+    if not data.files:
         return None
-    known = all(map(is_json_lines, given.files)) and has_conversations(given.files[0])
-    if not known and (run.chat_template() is None or not all(map(has_summaries, given.files))):
+    known = all(map(is_json_lines, data.files)) and has_conversations(data.files[0])
+    if not known and (run.chat_template is None or not all(map(has_summaries, data.files))):
         return None
-    return [*read_conversations(*given.files)]
+    return [*read_conversations(*data.files)]
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

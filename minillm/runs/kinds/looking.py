@@ -31,13 +31,6 @@ def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArr
     return ids[:cut], ids[cut:], notes
 
 
-def state_after(model: Any, ids: NDArray) -> Any:
-    """The state of a language model after the beginning of a text."""
-    reader = Reader(model)
-    state = reader.zero_state(1)
-    return reader.read(ids[None], state)[1] if len(ids) else state
-
-
 def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
     """The measurements of a run, with names for the page."""
 
@@ -54,15 +47,17 @@ def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) ->
     return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
 
 
-def look_by(read: Callable[..., Mapping[str, Any]]) -> Callable[[Any, Run, str], Inside]:
-    """The ``look`` of a kind whose models have a state: ``read(model, ids, state)`` measures.
+def inside_by(
+    read: Callable[..., Mapping[str, Any]], run: Run, text: str, other: Any = None, **names: str
+) -> Inside:
+    """A look at a model that reads on from a state: the run's own, or another one.
 
-    See :meth:`minillm.runs.run.Run.look`, and for ``read`` :mod:`minillm.look.measurements`.
+    ``read(model, ids, state)`` measures: see :mod:`minillm.look.measurements`.
     """
-
-    def look(kind: Any, run: Run, text: str) -> Inside:
-        before, ids, notes = text_ids(run.tokenizer, text)
-        state = state_after(run.model, before)
-        return inside_of(run, run.tokenizer, ids, notes=notes, **read(run.model, ids, state))
-
-    return look
+    before, ids, notes = text_ids(run.tokenizer, text)
+    model = run.model if other is None else other
+    reader = Reader(model)
+    state = reader.zero_state(1)
+    if len(before):
+        state = reader.read(before[None], state)[1]
+    return inside_of(run, run.tokenizer, ids, notes=notes, **names, **read(model, ids, state))

@@ -1,9 +1,9 @@
 """The text of a run, or its shards: training data and evaluation data."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
-from minillm.runs.kind import Data, Given, Job, Results, check_fingerprint
+from minillm.runs.kind import Data, EvalData, Results, Training, check_fingerprint
 from minillm.runs.run import Run
-from minillm.runs.settings import Facts
 from minillm.text import (
     PublishedTokenizer,
     Vocabulary,
@@ -49,45 +48,33 @@ class TextOfRun(NamedTuple):
     tokenizer: Vocabulary
     training: Ids
     validation: Ids  # the held-out last tenth
-    facts: Facts
 
 
-def open_text(job: Job) -> TextOfRun:
+def open_text(training: Training) -> TextOfRun:
     """The text to train on, and the text to validate on.
 
     For files, the vocabulary is learned from the training text, unless there is ``--tokenizer`` or
     ``--init``.  The text consists of documents if EOS occurs in it.  Shards have a vocabulary; all
     are read once, to detect damage early.
     """
-    settings, data = job.settings, job.data
+    settings, data, name = training.settings, training.data, name_of(training.data)
     shards = open_shards(data["files"])
     if shards is not None:
-        tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
+        tokenizer = given_vocabulary(training) or tokenizer_of(shards)
         check_same_vocabulary(shards, tokenizer, "tokenizer")
-        job.record(shards.sha256, name_of(data))
-        verify(shards, job.quiet)
+        training.record(shards.sha256, name)
+        verify(shards, training.quiet)
         begin, end = shards.split()
-        facts = Facts(documents=shards.eos is not None)
-        return TextOfRun(tokenizer, with_replay(begin, job), end, facts)
+        training.info["documents"] = shards.eos is not None
+        return TextOfRun(tokenizer, with_replay(begin, training), end)
     text, sha256 = read_training_text(data)
-    job.record(sha256, name_of(data))
-    training, validation = split_text(text)
-    tokenizer = vocabulary_for(
-        job,
-        settings.unit,
-        lambda: build_vocabulary(
-            [training],
-            settings.split_into,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=[validation],
-        ),
-    )
-    name = name_of(data)
-    ids = tokenizer.encode(training, name)
-    documents = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
-    held_out = tokenizer.encode(validation, name)
-    return TextOfRun(tokenizer, with_replay(ids, job), held_out, Facts(documents=documents))
+    training.record(sha256, name)
+    beginning, held_out = split_text(text)
+    tokenizer = vocabulary_for(training, settings.split_into, [beginning], [held_out])
+    ids = tokenizer.encode(beginning, name)
+    ends = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+    training.info["documents"] = ends
+    return TextOfRun(tokenizer, with_replay(ids, training), tokenizer.encode(held_out, name))
 
 
 def training_ids(run: Run) -> Ids:
@@ -114,30 +101,30 @@ def _ids_of(run: Run, part: int) -> Ids:
 
 
 def evaluation_ids(
-    run: Run, given: Given | None = None, part: str | None = None
+    run: Run, data: EvalData | None = None, part: str | None = None
 ) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
     if part == "test":
         raise InputError("the text of a language model has no test part", "part")
-    if given is None or not given.title:
+    if data is None or not data.title:
         ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
         return f"the held-out {part} of {name_of(run.data)}", ids
-    name, shards = given.title, open_shards(given.files)
+    name, shards = data.title, open_shards(data.files)
     if shards is None:
-        return name, run.tokenizer.encode("".join(given.blocks(MOST_IN_MEMORY)), name)
+        return name, run.tokenizer.encode("".join(data.blocks(MOST_IN_MEMORY)), name)
     check_same_vocabulary(shards, run.tokenizer, str(run.path))
     return name, shards
 
 
 def evaluation_blocks(
-    run: Run, given: Given, part: str | None, held_out: bool
+    run: Run, data: EvalData, part: str | None, held_out: bool
 ) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
     if part == "test":
         raise InputError("a text has no test part", "part")
-    if given.title:
-        return given.title, given.blocks()
+    if data.title:
+        return data.title, data.blocks()
     check_kept(run)
     text = TextStream(run.data["files"])
     check_fingerprint(run.data, text.sha256, name_of(run.data))
@@ -221,17 +208,17 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
 # (1995), "Catastrophic forgetting, rehearsal and pseudorehearsal", for the remedy.
 
 
-def with_replay(training: Ids, job: Job) -> Ids:
+def with_replay(ids: Ids, training: Training) -> Ids:
     """The training text; with ``--replay``, mixed with the text of the run of ``--init``.
 
     InputError if the old text cannot be read again, or the new one does not fit in memory.
     """
-    share = getattr(job.settings, "replay", 0.0)
-    if not share or job.initial is None:
-        return training
-    if isinstance(training, Shards):
+    share = getattr(training.settings, "replay", 0.0)
+    if not share or training.initial is None:
+        return ids
+    if isinstance(ids, Shards):
         raise InputError("expected FILEs of text to adapt to, found shards", "replay")
-    return in_turns(training[:], training_ids(job.initial), share)
+    return in_turns(ids[:], training_ids(training.initial), share)
 
 
 def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
@@ -314,29 +301,37 @@ def per_byte_and_character(nats: float, text: Counted) -> Results:
     return results
 
 
-Made = TypeVar("Made")
-
 LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
 LEAST_WORD_PIECES = 7  # the special tokens, and a character
 
 
-def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
-    """The vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
+def given_vocabulary(training: Training) -> Vocabulary | None:
+    """The vocabulary of ``--init`` or ``--tokenizer``, if there is one.
 
     InputError if a run to resume had another one.
     """
-    if job.initial is not None:
-        return recorded(job, job.initial.tokenizer, job.data["init"])
-    if path := job.data.get("tokenizer"):
-        return recorded(job, load_tokenizer(path), path)
-    check_size(unit, job.settings.vocabulary)
-    return make()
+    if training.initial is not None:
+        return recorded(training, training.initial.tokenizer, training.data["init"])
+    path = training.data.get("tokenizer")
+    return recorded(training, load_tokenizer(path), path) if path else None
 
 
-def recorded(job: Job, tokenizer: Vocabulary, path: str) -> Vocabulary:
+def vocabulary_for(
+    training: Training, unit: str, texts: Iterable[str], held_out: Iterable[str] = ()
+) -> Vocabulary:
+    """The vocabulary of ``--init`` or ``--tokenizer``, or else one that is learned from texts."""
+    given, settings = given_vocabulary(training), training.settings
+    if given is not None:
+        return given
+    check_size(unit, settings.vocabulary)
+    least = getattr(settings, "minimum_count", 1)
+    return build_vocabulary(texts, unit, least, settings.vocabulary, held_out=held_out)
+
+
+def recorded(training: Training, tokenizer: Vocabulary, path: str) -> Vocabulary:
     """The vocabulary, whose fingerprint is recorded, so that it cannot change before a resume."""
     sha256 = digest_of(tokenizer.to_dict())
-    job.record(sha256, path, "the vocabulary has", key="vocabulary_sha256")
+    training.record(sha256, path, "the vocabulary has", key="vocabulary_sha256")
     return tokenizer
 
 
@@ -374,10 +369,3 @@ def with_frame(
 def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
     """The ids of [CLS], which opens a text, [SEP], which closes it, and [MASK]."""
     return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
-
-
-def require_initial(job: Job) -> Run:
-    """The run to begin with.  InputError without one."""
-    if job.initial is None:
-        raise InputError("RUN: expected the folder of a run to begin with, found none")
-    return job.initial

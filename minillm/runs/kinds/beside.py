@@ -27,8 +27,8 @@ from minillm.models import ngram_cache
 from minillm.models.mixture import LENGTHS, Mixed, Mixture, class_of
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.runs.kind import Results
-from minillm.runs.kinds._look import inside_of, state_after, text_ids
-from minillm.runs.kinds._text_data import figures_of, held_out_ids, training_ids
+from minillm.runs.kinds.looking import inside_by
+from minillm.runs.kinds.texts import figures_of, held_out_ids, training_ids
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
 from minillm.training.language_model import stretches
@@ -113,10 +113,8 @@ def inside_beside(run: Run, text: str) -> Inside | None:
     except InputError:
         return None
     model, best = best_ngram(training, held_out, run.tokenizer)
-    before, ids, notes = text_ids(run.tokenizer, text)
-    measured = read_counted(model, ids, state_after(model, before))
     names = {"model": f"n-grams of order {best.order}", "name": "the best n-gram of its text"}
-    return inside_of(run, run.tokenizer, ids, **names, **measured, notes=notes)
+    return inside_by(read_counted, run, text, model, **names)
 
 
 def _nats(model: NGram, ids: Ids) -> float:
