@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
 demo test: export MINILLM_SETS ?= best
 demo: .venv/plot
-	$(BIN)/minillm train variant --layers 2 --batch 8 --out runs/demo --minutes 1.5 --overwrite
+	$(BIN)/minillm train decoder --layers 2 --batch 8 --out runs/demo --minutes 1.5 --overwrite
 	$(BIN)/minillm generate runs/demo --length 400 --seed 1
 
 test: .venv/test

@@ -17,7 +17,7 @@ import numpy as np
 
 from minillm import ops, use_kernels, use_threads
 from minillm._kernels import select_kernels
-from minillm.decoding import Decoder, Reader
+from minillm.decoding import Reader, TargetDecoder
 from minillm.decoding.cache import Cache
 from minillm.layers import dense
 from minillm.layers.gradients import PartlyTrained
@@ -317,7 +317,7 @@ def state_after(model, ids, T):
     if isinstance(model, (GPT, LanguageModel)):
         reader = Reader(model)
         return reader.read(np.resize(ids, (len(ids), T)), reader.zero_state(len(ids)))[1]
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = decoder.start(ids, np.full(len(ids), ids.shape[1]))
     for _ in range(min(T, 20)):
         _, _, state = decoder.step(np.zeros((len(ids), 1), np.int64), state)
@@ -340,7 +340,7 @@ def read(model, state):
 
 def decode(model, state):
     first = state.get("past", next(iter(state.values())))
-    return Decoder(model).step(np.zeros(first.shape[:2], np.int64), state)[0]
+    return TargetDecoder(model).step(np.zeros(first.shape[:2], np.int64), state)[0]
 
 
 # --- threads and forks ----------------------------------------------------------------------
@@ -353,7 +353,7 @@ def two_threads_from_one_state(kernels, seconds):
     text, source = rng.integers(0, 5, (2, 40)), (rng.integers(0, 5, (2, 6)), np.array([6, 3]))
     gpt = Reader(GPT(GPTConfig(5, 90, layers=2, heads=2, width=8), rng))
     lstm = Reader(LanguageModel(LanguageModelConfig(5, 4, 6, layers=2), rng))
-    decoder = Decoder(transformer(rng))
+    decoder = TargetDecoder(transformer(rng))
     begun = [
         (gpt, read_on, gpt.read(text, gpt.zero_state(2))[1]),
         (lstm, read_on, lstm.read(text, lstm.zero_state(2))[1]),

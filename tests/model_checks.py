@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minillm.decoding import Decoder
+from minillm.decoding import TargetDecoder
 from minillm.testing import check_gradients, check_projections
 from minillm.training import Adam
 
@@ -218,7 +218,7 @@ def check_ids_of_words(model, side, wrong):
         model.loss((source, np.array([4]), target, np.array([3])))
     if side == "source":
         with pytest.raises(ValueError, match=message):
-            Decoder(model).start(source, np.array([4]))
+            TargetDecoder(model).start(source, np.array([4]))
 
 
 def loss_in_context(model, ids):

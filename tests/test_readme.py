@@ -53,8 +53,8 @@ def test_a_command_within_a_line_is_parsed(command, capsys):
         assert verb == "VERB" or f"\n  {verb} " in command_line().format_help()
     elif command == "minillm eval --adapt --mix":
         command_line().parse_args([verb, "runs/mine", *arguments[1:]])
-    elif command == "minillm train variant":
-        command_line().parse_args([*arguments, "--out", "runs/variant"])
+    elif command == "minillm train decoder":
+        command_line().parse_args([*arguments, "--out", "runs/decoder"])
     else:
         command_line().parse_args(arguments)
 
@@ -75,14 +75,14 @@ def test_the_figures_are_those_of_the_pages():
     bugs = json.loads((README.parent / "docs/outputs/checkers.json").read_text())
     assert f"all of {bugs['bugs']} backward passes" in text
     trained, mixed = (
-        row("appendices/today.md", f"`minillm train variant FILE`{rest}")[1]
+        row("appendices/today.md", f"`minillm train decoder FILE`{rest}")[1]
         for rest in (" |", ", then")
     )
     assert f"the same model has {trained}, and {mixed} if it may learn" in text
     today = " ".join((README.parent / "docs/appendices/today.md").read_text("utf-8").split())
     (theirs, ours) = re.search(
         r"nanoGPT's README reports ([\d.]+) after three minutes on an A100, measured on random "
-        r"windows of 256 .* in windows of 128, the variant above has ([\d.]+\d)",
+        r"windows of 256 .* in windows of 128, the decoder above has ([\d.]+\d)",
         today,
     ).groups()
     assert f"| A100 | 3 | 256 | {theirs} |" in text

@@ -5,7 +5,7 @@ a Transformer of today (qwen3) and two recurrences of today (min-gru, mamba) lea
 text, character by character.  They are measured in bits per character on its last tenth, which none
 of them has seen.  Each of the nine networks is trained for M minutes, with the defaults of its
 kind; counting takes a second.  Only qwen3-ngrams has vectors for n-grams of characters, as `train
-variant` has by default.
+decoder` has by default.
 
 DIR gets the table (milestones.md), the losses by time (milestones.svg), all figures
 (milestones.json), and a run for each model.  Ctrl-C saves and stops.  The same command again
@@ -71,8 +71,8 @@ MODELS: dict[str, tuple[str, Settings]] = {
     "lstm": ("lm", {"cell": "lstm"}),
     "gru": ("lm", {"cell": "gru"}),
     "gpt": ("gpt", {}),
-    "qwen3": ("variant", {"ngrams": 1}),
-    "qwen3-ngrams": ("variant", {}),
+    "qwen3": ("decoder", {"ngrams": 1}),
+    "qwen3-ngrams": ("decoder", {}),
     "min-gru": ("lm", {"cell": "min_gru", "layers": 2}),
     "mamba": ("mamba", {}),
 }

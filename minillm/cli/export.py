@@ -2,7 +2,7 @@
 
 An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors the format of
 word2vec, which gensim reads; a GPT, a Llama or a Mamba of byte pairs, or a BERT, a folder that
-Hugging Face's transformers loads; a Llama also a GGUF file, which llama.cpp loads.  A variant of
+Hugging Face's transformers loads; a Llama also a GGUF file, which llama.cpp loads.  A decoder of
 Llama (Mistral, Qwen, SmolLM, Gemma, Phi) is written as a Llama is, in the form of its family.
 
 examples:
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and its format."""
     add_run(
         parser,
-        "a run of ngram, word2vec, gpt, llama, variant, mamba, chat, bert or encoder, or one "
+        "a run of ngram, word2vec, gpt, llama, decoder, mamba, chat, bert or encoder, or one "
         "fine-tuned from these",
     )
     parser.add_argument(

@@ -17,7 +17,7 @@ from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.train import extra_of
+from minillm.runs.report import extra_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
     pairs = "seq2seq, transformer, summariser"
-    add_run(attention, f"a run of {pairs}, gpt, llama, variant, chat, bert or encoder")
+    add_run(attention, f"a run of {pairs}, gpt, llama, decoder, chat, bert or encoder")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     output = "the output of a translator (default: its own)"
     add_option(attention, "--target TEXT", output)

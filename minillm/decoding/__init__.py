@@ -5,7 +5,7 @@ from minillm.decoding.beam import Hypothesis, beam_search
 from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Chat, ChatSampling
 from minillm.decoding.continuation import Continuation
-from minillm.decoding.decoder import Decoder
+from minillm.decoding.decoder import TargetDecoder
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.mamba_reader import MambaReader
 from minillm.decoding.pointer import PointerDecoder
@@ -19,7 +19,6 @@ __all__ = [
     "Chat",
     "ChatSampling",
     "Continuation",
-    "Decoder",
     "Hypothesis",
     "MambaReader",
     "NeuralNGramReader",
@@ -27,6 +26,7 @@ __all__ = [
     "Reader",
     "RecurrentReader",
     "Sampling",
+    "TargetDecoder",
     "TransformerDecoder",
     "Translation",
     "Translator",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
-from minillm.decoding.decoder import Decoder, select
+from minillm.decoding.decoder import TargetDecoder, select
 from minillm.decoding.rules import Rules, require_whole
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
 from minillm.errors import short
@@ -82,7 +82,7 @@ def beam_search(
     extend = extend or partial(_extend, count=2 * beam)
     B = len(source)
     finished: list[list[Hypothesis]] = [[] for _ in range(B)]
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     eos, of_outputs = decoder.config.eos, Rules(decoder.config.eos, **rules)
     state = decoder.start(source, lengths)
     sources = np.arange(B)  # the source of each row of the arrays below

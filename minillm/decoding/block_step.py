@@ -3,7 +3,7 @@
 When a model writes, each weight is used once for a token of each row.  For a small model, the
 Python calls of its page would take longer than the arithmetic; for a large one, the weights have
 to come from memory, and should do so once.  The twin of :func:`block_step` therefore runs all
-blocks in one call, of a GPT, a Llama, its variants and a translator's decoder, and looks up the
+blocks in one call, of a GPT, a Llama or a translator's decoder, and looks up the
 addresses of the weights once for many tokens.  Quantised weights (:mod:`minillm.quantised`) stay
 packed.  There is no backward, because nothing is trained while a model writes.
 
@@ -82,7 +82,7 @@ class StepWeights(FoundWeights):
     ``arrays`` has the norm of the output, its matrix and its bias, and then, for each block, its
     three branches: attention, attention to a source, feed-forward.  A branch is its norm, a gain
     and a bias, and two matrices, each with a bias.  Behind them are the gains of the norms of
-    queries, of keys and of the result (:mod:`minillm.models.variants`).  With ``post_norm``, the
+    queries, of keys and of the result (:mod:`minillm.models.decoders`).  With ``post_norm``, the
     norm of a branch is the one that follows the branch before.
 
     ``activation`` is "relu" or "gelu", or "silu gate" or "gelu gate".  Of each layer, ``windows``

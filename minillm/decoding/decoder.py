@@ -1,6 +1,6 @@
 """Decoders: a decoder writes a target, token by token, from a source.
 
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = decoder.start(source, lengths)          one hypothesis of each source
     logits, weights, state = decoder.step(ids, state)
 
@@ -27,17 +27,17 @@ from minillm.models.transformer import Transformer
 
 
 @singledispatch
-def Decoder(model: Any) -> Any:
+def TargetDecoder(model: Any) -> Any:
     """The decoder of a model; a model that decodes by itself is its own."""
     if not hasattr(model, "step"):
-        raise TypeError(f"Decoder: expected a model of pairs, found {type(model).__name__}")
+        raise TypeError(f"TargetDecoder: expected a model of pairs, found {type(model).__name__}")
     return model
 
 
-Decoder.register(Captioner, CaptionDecoder)
-Decoder.register(EncoderDecoder, RecurrentDecoder)
-Decoder.register(PointerGenerator, PointerDecoder)
-Decoder.register(Transformer, TransformerDecoder)
+TargetDecoder.register(Captioner, CaptionDecoder)
+TargetDecoder.register(EncoderDecoder, RecurrentDecoder)
+TargetDecoder.register(PointerGenerator, PointerDecoder)
+TargetDecoder.register(Transformer, TransformerDecoder)
 
 
 def select(state: State, rows: Ids, parents: Ids) -> State:

@@ -9,7 +9,7 @@ import numpy as np
 from minillm.data import Sequences
 from minillm.data.batching import batches_in_order
 from minillm.decoding.beam import Hypothesis, beam_search, drawing
-from minillm.decoding.decoder import Decoder
+from minillm.decoding.decoder import TargetDecoder
 from minillm.errors import InputError
 from minillm.text import Vocabulary, unit_name
 from minillm.text.open_words import OpenWords
@@ -44,7 +44,7 @@ class Translator:
 
         The limit counts EOS.
         """
-        self.decoder, self.source, self.target = Decoder(model), source, target
+        self.decoder, self.source, self.target = TargetDecoder(model), source, target
         self.longest, self.limit = longest, limit or longest
 
     def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Sequences:

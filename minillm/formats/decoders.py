@@ -6,7 +6,7 @@ of the other models are (out, in).
 A Llama has separate matrices of N, M and M heads for query, key and value, and two for gate and up;
 ours are side by side.  Pairs of rotated numbers are halves of a head, as in ours.
 :mod:`minillm.formats.angles` reads the angles.  The relatives of Llama have the same form, and
-entries for the changes of :mod:`minillm.models.variants`.  Every n-th layer differs, for an n that
+entries for the changes of :mod:`minillm.models.decoders`.  Every n-th layer differs, for an n that
 is an entry; a list of layers must agree with it.  A Gemma must divide its scores by sqrt(w), as all
 but the largest do, and stores a gain as its difference from 1, because weight decay pulls numbers
 to 0.  Phi-3 has one matrix for query, key and value, and one for gate and up, as ours are.
@@ -22,10 +22,10 @@ from minillm.errors import InputError
 from minillm.formats.angles import angle_entries, read_angles
 from minillm.formats.layout import SILU, Layout, Tensors
 from minillm.formats.weights import TABLES, Names
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
 
 GPT2 = Layout(
     model_type="gpt2",
@@ -171,8 +171,8 @@ def relative(
     return replace(
         LLAMA,
         **given,
-        model=Variant,
-        config=VariantConfig,
+        model=Decoder,
+        config=DecoderConfig,
         classes=classes,
         family=family,
         names={**LLAMA.names, **(names or {})},
@@ -203,7 +203,7 @@ def _smollm3_fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str
     return _llama_fields(layout, file, tensors) | {"unrotated_every": n}
 
 
-def _smollm3_entries(layout: Layout, config: VariantConfig) -> dict[str, Any]:
+def _smollm3_entries(layout: Layout, config: DecoderConfig) -> dict[str, Any]:
     """The inverse of :func:`_smollm3_fields`; the list is for other programs."""
     rotated = [int(config.rotation_of(layer) is not None) for layer in range(config.layers)]
     n = config.unrotated_every or config.layers + 1
@@ -233,7 +233,7 @@ def _gemma_fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, 
     return found | {"global_every": n, "local_base": file.number(_LOCAL_BASE)}
 
 
-def _gemma_entries(layout: Layout, config: VariantConfig) -> dict[str, Any]:
+def _gemma_entries(layout: Layout, config: DecoderConfig) -> dict[str, Any]:
     """The inverse of :func:`_gemma_fields`."""
     n = config.global_every or (config.layers + 1 if config.window else 1)
     types = [_LOCAL if (layer + 1) % n else _WHOLE for layer in range(config.layers)]

@@ -1,4 +1,4 @@
-"""Llamas and their variants in GGUF files, as llama.cpp has them (:mod:`minillm.quantised.gguf`).
+"""Llamas and later decoders in GGUF files, as llama.cpp has them (:mod:`minillm.quantised.gguf`).
 
 A row of a matrix has the weights of one output, so the matrices are the transposes of ours.  Query,
 key and value are three matrices, and so are gate and up; ours are side by side.
@@ -7,7 +7,7 @@ llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i an
 rows of each head of a query and a key are therefore in another order.  No block contains parts of
 two rows, so rows of quantised weights can change places without being decoded.
 
-:mod:`minillm.formats.gguf_config` has the sizes, and what a variant has under other names.
+:mod:`minillm.formats.gguf_config` has the sizes, and what a decoder has under other names.
 
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.  A file
 is opened once, and its weights are read straight into their places, so it may be used as a run.
@@ -39,8 +39,8 @@ from minillm.formats.gguf_config import (
 from minillm.formats.gguf_tokenizer import metadata_of, tokenizer_of
 from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Names, Weight, check_tensors, weights_of
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
@@ -59,7 +59,7 @@ _NAMES: Names = {  # ours, theirs
     "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
     "norm.gain": "output_norm.weight",
     "output.W": OUTPUT,
-    # of variants
+    # of the decoders after Llama
     "blocks.*.attention.b_qkv": tuple(f"blk.*.attn_{name}.bias" for name in "qkv"),
     "blocks.*.attention.norm_q.gain": "blk.*.attn_q_norm.weight",
     "blocks.*.attention.norm_k.gain": "blk.*.attn_k_norm.weight",
@@ -82,7 +82,7 @@ _FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama
 
 def _model(config: LlamaConfig) -> Any:
     """The class of the model."""
-    return Variant if isinstance(config, VariantConfig) else Llama
+    return Decoder if isinstance(config, DecoderConfig) else Llama
 
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
@@ -224,7 +224,7 @@ def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
 
 def export_gguf(
-    model: Llama | Variant,
+    model: Llama | Decoder,
     tokenizer: Vocabulary,
     path: str | Path,
     block_type: str = "F32",
@@ -329,7 +329,7 @@ def write(contents: Contents, path: str | Path, options: Options) -> None:
 FORMATS = (
     Format(
         name="gguf",
-        models=(Llama, Variant),
+        models=(Llama, Decoder),
         read=read,
         write=write,
         recognises=lambda path, head: head.startswith(MAGIC),

@@ -1,4 +1,4 @@
-"""Sizes and changes of Llamas and their variants in the metadata of GGUF files.
+"""Sizes and changes of Llamas and later decoders in the metadata of GGUF files.
 
 Most entries have the architecture before their names: llama.context_length, gemma3.block_count.
 A row says where the files of a family differ from a Llama's.  In a GGUF file a Mistral is a Llama,
@@ -18,8 +18,8 @@ from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, InputWarning
 from minillm.formats.angles import DIVISORS, gguf_angles, read_gguf_angles, single
 from minillm.formats.weights import Names, tensor_of
+from minillm.models.decoders import FAMILIES, DecoderConfig
 from minillm.models.llama import LlamaConfig
-from minillm.models.variants import FAMILIES, VariantConfig
 from minillm.quantised.gguf import GGUFTensor
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
@@ -74,7 +74,7 @@ def families() -> dict[str, str]:
 
 def row_of(config: LlamaConfig) -> Architecture:
     """The row of a family, or of a Llama."""
-    return ARCHITECTURES[config.family if isinstance(config, VariantConfig) else "llama"]
+    return ARCHITECTURES[config.family if isinstance(config, DecoderConfig) else "llama"]
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfi
     width = config.head_width
     for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
         entries.check(name, (width,), f"{width}, the width of a head")
-    config = _variant_of(entries, config)
+    config = _decoder_of(entries, config)
     if arch == "gemma3" and config.layers == 62 and width * config.heads != config.width:
         raise entries.wrong(
             names["layers"], "another number: llama.cpp scales the scores of 62 layers otherwise"
@@ -116,7 +116,7 @@ def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfi
     return replace(config, rope_scaling=read_gguf_angles(entries, arch, config, divisors))
 
 
-def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
+def _decoder_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
     """The config of the family in a file: a Llama's, with the numbers that the changes need.
 
     llama.cpp has windows in a Gemma 3 only if the file has one; else all layers are whole.
@@ -134,7 +134,7 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
         given["global_every"] = 1 if not window else 6 if usual else entries.size(pattern)
         given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
     with in_file(entries.path):
-        return VariantConfig(**vars(config), family=family, **given)
+        return DecoderConfig(**vars(config), family=family, **given)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -153,12 +153,12 @@ def entries_of(config: LlamaConfig) -> tuple[dict[str, Any], dict[str, NDArray[n
         f"{arch}.attention.layer_norm_rms_epsilon": float(config.eps),
         f"{arch}.vocab_size": config.vocabulary,
     }
-    if isinstance(config, VariantConfig):
+    if isinstance(config, DecoderConfig):
         entries |= _of_changes(config, arch)
     return entries, divisors
 
 
-def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
+def _of_changes(config: DecoderConfig, arch: str) -> dict[str, Any]:
     """The entries of a family's changes; a window that a file must have is the context."""
     changes, found = config.changes, dict[str, Any]()
     if changes.windows and arch != "llama":
@@ -174,7 +174,7 @@ def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
 
 def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
     """InputError where llama.cpp rotates other layers; a warning of a window that it ignores."""
-    if not isinstance(config, VariantConfig):
+    if not isinstance(config, DecoderConfig):
         return
     fixed, found = config.changes.unrotated_every, config.unrotated_every
     if fixed and found != fixed:

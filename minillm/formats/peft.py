@@ -1,4 +1,4 @@
-"""LoRA's additions as Hugging Face's library PEFT stores them, for a GPT-2, Llama, variant or BERT.
+"""LoRA's additions as Hugging Face's library PEFT stores them, for a GPT-2, Llama or BERT.
 
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
@@ -42,11 +42,11 @@ from minillm.formats.layout import plain, stored, tied, weights
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.formats.weights import tensor_of
 from minillm.models.bert import BERT
+from minillm.models.decoders import Decoder
 from minillm.models.encoders import Encoder
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
-from minillm.models.variants import Variant
 from minillm.quantised.matrix import dense
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -65,7 +65,7 @@ _REFUSED = (
 _INITIAL = (True, "gaussian", "eva", "orthogonal", False, None)
 _CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
 
-ADAPTED = (GPT, Llama, Variant, BERT, Encoder)
+ADAPTED = (GPT, Llama, Decoder, BERT, Encoder)
 
 
 class _Baseline:
@@ -76,7 +76,7 @@ class _Baseline:
         layout = layout_of(model)
         if layout is None or not isinstance(model, ADAPTED):
             raise InputError(
-                "expected additions to a gpt, a llama, a variant, a bert or an encoder, "
+                "expected additions to a gpt, a llama, a decoder, a bert or an encoder, "
                 f"found {type(model).__name__}"
             )
         self.layout = layout

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding import Decoder, Reader
+from minillm.decoding import Reader, TargetDecoder
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
 from minillm.layers import dense, embedding
@@ -288,7 +288,7 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
         return np.concatenate([gradients["source.E"], gradients["target.E"]])
 
     norms = norms_by_place(slopes(logits[0], target), S + T, by_place)
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state, weights = decoder.start(source[None], np.array([S])), list[Any]()
     for token in inputs:
         _, at_step, state = decoder.step(np.array([[token]]), state)

@@ -44,13 +44,13 @@ from minillm.layers.gradients import merge_gradients, prefixed
 from minillm.layers.types import Backward, Op, Rng
 from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig, exact_gelu
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoders import Encoder, EncoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 
-TrainedConfig = BERTConfig | GPTConfig | LlamaConfig | VariantConfig | LanguageModelConfig
+TrainedConfig = BERTConfig | GPTConfig | LlamaConfig | DecoderConfig | LanguageModelConfig
 
 
 class Trained(NamedTuple):
@@ -69,7 +69,7 @@ ENCODERS = {
     "lm": Trained(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
     "gpt": Trained(GPT, GPTConfig, "last", {}, closed_by="eos"),
     "llama": Trained(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
-    "variant": Trained(Variant, VariantConfig, "last", {"tied": True}, closed_by="eos"),
+    "decoder": Trained(Decoder, DecoderConfig, "last", {"tied": True}, closed_by="eos"),
     "bert": Trained(
         BERT,
         BERTConfig,

@@ -9,8 +9,8 @@ from minillm.errors import InputError
 from minillm.formats.format import Format, formats
 from minillm.formats.gguf import export_gguf
 from minillm.models.base import Model
+from minillm.models.decoders import Decoder
 from minillm.models.llama import Llama
-from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
@@ -61,10 +61,10 @@ def quantise(path: str | Path, form: str, out: str | Path, overwrite: bool = Fal
     """Make a run with weights of another type; return a line about it.
 
     ``form`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
-    again, which can be trained.  InputError for a model that is neither a Llama nor a variant.
+    again, which can be trained.  InputError unless the model is a Llama or a later decoder.
     """
     run = load(path)
-    if not isinstance(run.model, Llama | Variant):
+    if not isinstance(run.model, Llama | Decoder):
         raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
     weights = dequantised(run.model).params if form == "F32" else _quantised(run, form)
     _save_with(run, weights, out, overwrite)

@@ -61,13 +61,13 @@ TITLES = {
     "preferences": "A chat model, fine-tuned on the better of two answers: DPO (2023)",
     "llama": "The GPT of today: Llama (2023)",
     "mamba": "A language model whose state has a fixed size: Mamba (2023)",
-    "variant": "A variant of Llama: the form of Mistral, Qwen, SmolLM, Gemma and Phi (2025)",
+    "decoder": "A decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi (2025)",
 }
 
 # The modules in ``kinds/`` that have several kinds; any other has the name of its kind.
 MODULES = {
     "language": ("neural-ngram", "lm", "mamba"),
-    "causal": ("gpt", "llama", "variant"),
+    "causal": ("gpt", "llama", "decoder"),
     "masked": ("bert", "encoder"),
     "pairs": ("seq2seq", "transformer", "summariser"),
     "labels": ("classifier", "recurrent-classifier", "finetuned"),

@@ -379,7 +379,7 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     out = ["--out", tmp_path / "x"]
     assert "expected init, the run that its additions are for" in fails("import", adapter, *out)
     assert (
-        "--init: expected a run of bert, gpt, encoder, llama or variant, found one of lm"
+        "--init: expected a run of bert, gpt, encoder, llama or decoder, found one of lm"
         in fails("import", adapter, *out, "--init", bases / "lm")
     )
     command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]
@@ -398,7 +398,7 @@ def test_wrong_input(bases, files, tmp_path, fails):
     out = [files / "labelled.tsv", "--out", tmp_path / "run", *QUICK]
     bert = ["finetune", bases / "bert", *out]
     assert "none: there is no run in it" in fails("finetune", tmp_path / "none", *out)
-    expected = "RUN: expected the run to begin with: of lm, gpt, llama, variant, bert, encoder"
+    expected = "RUN: expected the run to begin with: of lm, gpt, llama, decoder, bert, encoder"
     assert expected in fails("finetune", "--out", tmp_path / "run")
     assert "DATA: expected lines label<TAB>text, or a folder for each label; found none" in fails(
         "finetune", bases / "bert", "--out", tmp_path / "run"
@@ -423,7 +423,7 @@ def test_wrong_input(bases, files, tmp_path, fails):
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
     line = fails("finetune", words, *out)
-    assert "RUN: expected a run of lm, gpt, llama, variant, bert, encoder or finetuned" in line
+    assert "RUN: expected a run of lm, gpt, llama, decoder, bert, encoder or finetuned" in line
     assert "found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]

@@ -27,12 +27,12 @@ def llama(made):
     return made("llama", "--steps", "4", *tiny.LLAMA)
 
 
-def test_a_fresh_variant_of_characters_has_ngrams_and_stays_here(text_file, tmp_path, capsys):
+def test_a_fresh_decoder_of_characters_has_ngrams_and_stays_here(text_file, tmp_path, capsys):
     """Other programs have none, so it is neither exported nor quantised."""
     run = tmp_path / "run"
-    command = ["train", "variant", text_file, "--out", str(run), *tiny.GPT]
+    command = ["train", "decoder", text_file, "--out", str(run), *tiny.GPT]
     assert main([*command, "--steps", "1"]) == 0
-    assert main(["train", "variant", "--out", str(run), "--resume", "--steps", "2"]) == 0
+    assert main(["train", "decoder", "--out", str(run), "--resume", "--steps", "2"]) == 0
     assert minillm.load(run).model.config.ngrams == 4
     assert len(minillm.load(run).generate("the ", length=40, seed=1)) == 44
     assert main(["look", str(run), "the cat", "--out", str(tmp_path / "look.html")]) == 0

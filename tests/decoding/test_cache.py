@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from minillm import ops, use_kernels
 from minillm.decoding import Reader
 from minillm.decoding.cache import Cache
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary_scaling import Yarn
 from minillm.testing import strategies
 
@@ -40,8 +40,8 @@ def model(request):
     if request.param == "llama":
         model = Llama(LlamaConfig(20, **SIZES, **SCALED), rng, dtype=np.float64)
     else:
-        config = VariantConfig(20, **SIZES, **SCALED, family=request.param, unrotated_every=2)
-        model = Variant(config, rng, dtype=np.float64)
+        config = DecoderConfig(20, **SIZES, **SCALED, family=request.param, unrotated_every=2)
+        model = Decoder(config, rng, dtype=np.float64)
     for array in model.params.values():
         array += 0.3 * rng.standard_normal(array.shape)
     return model

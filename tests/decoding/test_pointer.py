@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from model_checks import pairs_to_copy
 
-from minillm.decoding import Decoder, beam_search
+from minillm.decoding import TargetDecoder, beam_search
 from minillm.decoding.beam import drawing
 from minillm.decoding.decoder import select
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
@@ -25,7 +25,7 @@ def test_steps_equal_the_whole_sequence():
     """Hypotheses that share the memory of a source equal hypotheses with a source each."""
     model = small()
     source, lengths, target, _ = pairs_to_copy(model, np.random.default_rng(5))
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = select(decoder.start(source, lengths), np.arange(3), np.zeros((3, 2), int))
     ids, total = np.full((3, 2), model.config.bos), 0.0
     for t in range(4):
@@ -41,7 +41,7 @@ def test_steps_equal_the_whole_sequence():
 
 
 def test_a_word_is_copied_from_its_own_source_alone():
-    decoder = Decoder(small())
+    decoder = TargetDecoder(small())
     source = np.array([[0, V + 1, V + 2], [V + 1, 1, 0], [2, 2, V + 3]])
     state = decoder.start(source, np.array([3, 2, 2]))  # the last V + 3 is padding
     log_P, _, _ = decoder.step(np.full((3, 1), V), state)
@@ -55,7 +55,7 @@ def test_a_word_is_copied_from_its_own_source_alone():
 
 
 def test_without_new_words_the_vocabulary_is_not_larger():
-    decoder = Decoder(small())
+    decoder = TargetDecoder(small())
     state = decoder.start(np.array([[1, 2, 0]]), np.array([2]))
     assert decoder.step(np.array([[V]]), state)[0].shape == (1, 1, V + 1)
 
@@ -66,7 +66,7 @@ def test_a_saturated_gate_leaves_one_of_the_two(gate, dtype):
     """Nothing overflows, and log P is exact where the other is impossible."""
     model = small(dtype=dtype)
     model.params["gate.b"][:] = gate
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = decoder.start(np.array([[1, V + 1, 1]]), np.array([3]))
     log_P, weights, _ = decoder.step(np.array([[V]]), state)
     assert log_P.dtype == dtype
@@ -104,7 +104,7 @@ def test_a_beam_scores_as_the_loss_does():
 def test_a_decoder_has_the_weights_that_its_model_has_at_the_start():
     """Also after a step of training, which changes them in place."""
     model = small()
-    decoder, batch = Decoder(model), pairs_to_copy(model, np.random.default_rng(5))
+    decoder, batch = TargetDecoder(model), pairs_to_copy(model, np.random.default_rng(5))
     bos = np.full((3, 1), V)
     decoder.step(bos, decoder.start(*batch[:2]))
     for weight in model.params.values():
@@ -118,9 +118,9 @@ def test_a_decoder_has_the_weights_that_its_model_has_at_the_start():
 def test_a_state_can_be_continued_by_another_decoder():
     model = small()
     batch = pairs_to_copy(model, np.random.default_rng(5))
-    state = Decoder(model).start(*batch[:2])
-    expected, _, _ = Decoder(model).step(np.full((3, 1), V), state)
-    decoder = Decoder(model)
+    state = TargetDecoder(model).start(*batch[:2])
+    expected, _, _ = TargetDecoder(model).step(np.full((3, 1), V), state)
+    decoder = TargetDecoder(model)
     found, _, _ = decoder.step(np.full((3, 1), V), decoder.start(*batch[:2]))
     np.testing.assert_array_equal(found, expected)
 

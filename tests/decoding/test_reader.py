@@ -5,7 +5,7 @@ import pytest
 from fake_models import TinyDecoder, TinyLanguageModel
 
 from minillm import use_kernels
-from minillm.decoding import CausalReader, Decoder, Reader, TransformerDecoder
+from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
 from minillm.decoding.mamba_reader import PART, MambaReader
 from minillm.decoding.recurrent import (
     CaptionDecoder,
@@ -15,6 +15,7 @@ from minillm.decoding.recurrent import (
 )
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
@@ -22,7 +23,6 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.transformer import Transformer, TransformerConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.training.lora import LoRA, new_additions
 
 V = 6
@@ -32,17 +32,17 @@ OF_TEXT = {
     "gpt": (GPT, GPTConfig(V, **SIZES), CausalReader),
     "llama": (Llama, LlamaConfig(V, **SIZES), CausalReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), CausalReader),
-    "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), CausalReader),
+    "mistral": (Decoder, DecoderConfig(V, **SIZES, family="mistral", window=3), CausalReader),
     "mistral, sinks": (
-        *(Variant, VariantConfig(V, **SIZES, family="mistral", window=3, sinks=4)),
+        *(Decoder, DecoderConfig(V, **SIZES, family="mistral", window=3, sinks=4)),
         CausalReader,
     ),
     "gemma": (
-        *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
+        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
         CausalReader,
     ),
     "gemma, n-grams": (
-        *(Variant, VariantConfig(V, **SIZES, family="gemma3", ngrams=3)),
+        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", ngrams=3)),
         CausalReader,
     ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
@@ -81,7 +81,7 @@ def test_what_reads_is_found_by_the_class_of_a_model(name):
     class Own(Model):
         pass
 
-    holder = Reader if name in OF_TEXT else Decoder
+    holder = Reader if name in OF_TEXT else TargetDecoder
     for model in (new(name), Own(config, params=new(name).params)):
         found = holder(model)
         assert type(found) is expected
@@ -91,7 +91,7 @@ def test_what_reads_is_found_by_the_class_of_a_model(name):
 
 
 def test_a_model_that_reads_or_decodes_is_its_own():
-    for holder, model in ((Reader, TinyLanguageModel()), (Decoder, TinyDecoder())):
+    for holder, model in ((Reader, TinyLanguageModel()), (TargetDecoder, TinyDecoder())):
         assert holder(model) is model
 
 
@@ -99,8 +99,8 @@ def test_a_model_that_cannot_is_refused():
     other = Classifier(ClassifierConfig(V, 2), np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"^Reader: expected a language model, found Classifier$"):
         Reader(other)
-    with pytest.raises(TypeError, match=r"^Decoder: expected a model of pairs, found GPT$"):
-        Decoder(new("gpt"))
+    with pytest.raises(TypeError, match=r"^TargetDecoder: expected a model of pairs, found GPT$"):
+        TargetDecoder(new("gpt"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def logits_of(model):
     if isinstance(model, EncoderDecoder | Captioner | Transformer):
         is_image = isinstance(model, Captioner)
         source = rng.random((3, 9)) if is_image else rng.integers(0, V, (3, 4))
-        decoder = Decoder(model)
+        decoder = TargetDecoder(model)
         state = decoder.start(source, np.array([4, 1, 3]))
         for t in range(5):
             after, _, state = decoder.step(ids[:, t : t + 1], state)

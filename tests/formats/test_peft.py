@@ -11,9 +11,9 @@ from minillm.errors import InputError
 from minillm.formats.peft import CONFIG, WEIGHTS, read_adapter, write_adapter
 from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.models.bert import BERT, BERTConfig
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.text import BytePairs, WordPieces
 from minillm.training.lora import LoRA
 
@@ -315,11 +315,11 @@ BIAS = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_variants_of_llama_have_them_too(family, tmp_path):
+def test_the_decoders_after_llama_have_them_too(family, tmp_path):
     """Phi-3 has one module for query, key and value; the gains of a Gemma are not replaced."""
     rng = np.random.default_rng(0)
     sizes = {**SIZES, "key_heads": 1, "feed_forward": 6, "head_width": 2, "tied": False}
-    model = Variant(VariantConfig(9, **sizes, family=family), rng)
+    model = Decoder(DecoderConfig(9, **sizes, family=family), rng)
     modules = FUSED if family == "phi3" else dict([*LLAMA_MODULES.items()][:2])
     tensors, expected = theirs_with(model, modules, r=3, scale=2.0)
     if "blocks.1.attention.b_qkv" in model.params:

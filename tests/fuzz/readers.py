@@ -283,10 +283,10 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "hugging-face-mamba": read_hugging_face,
     "hugging-face-bert": read_bert,
     "hugging-face-encoders": read_encoder,
-    "hugging-face-variants": read_hugging_face,
+    "hugging-face-decoders": read_hugging_face,
     "gguf": read_gguf,
     "peft": read_peft,
-    "gguf-variants": read_gguf,
+    "gguf-decoders": read_gguf,
     "images": read_images,
     "shards": read_shards,
 }

@@ -23,12 +23,12 @@ from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
 from minillm.models import encoders
 from minillm.models.bert import BERT, BERTConfig
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import RunConfig, find_kind
@@ -321,18 +321,18 @@ def _texts(root: Path) -> None:
     write_adapter(root / "peft" / "base", adapted(), arrays, 1.5, "base")
     config = root / "peft" / "base" / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | pattern))
-    (root / "hugging-face-variants").mkdir()
+    (root / "hugging-face-decoders").mkdir()
     for family in FAMILIES:
         sizes = {"context": 8, "layers": 2, "heads": 2, "key_heads": 1, "width": 32}
         sizes |= {"global_every": 2, "unrotated_every": 2, "feed_forward": 32}
         window = 4 if FAMILIES[family].windows else None
-        config = VariantConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
-        variant = Variant(config, np.random.default_rng(0))
-        contents = Contents(variant, PAIRS_OF_BYTES)
-        huggingface.write(contents, root / "hugging-face-variants" / family)
-        (root / "gguf-variants" / family).mkdir(parents=True)
-        file = root / "gguf-variants" / family / "model.gguf"
-        export_gguf(variant, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
+        config = DecoderConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
+        decoder = Decoder(config, np.random.default_rng(0))
+        contents = Contents(decoder, PAIRS_OF_BYTES)
+        huggingface.write(contents, root / "hugging-face-decoders" / family)
+        (root / "gguf-decoders" / family).mkdir(parents=True)
+        file = root / "gguf-decoders" / family / "model.gguf"
+        export_gguf(decoder, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     (root / "hugging-face-encoders").mkdir()
     for family, changes in encoders.FAMILIES.items():

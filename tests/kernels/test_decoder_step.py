@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
-from minillm.decoding import Decoder, Reader
+from minillm.decoding import Reader, TargetDecoder
 from minillm.decoding.block_step import OutputLayer
 from minillm.decoding.decoder import select
 from minillm.models.gpt import GPT, GPTConfig
@@ -71,7 +71,7 @@ def arguments_with_source(model, B, K, T, S, seed=2):
     rows[:, -1] = new  # each has its own new one, which no other has read
     x = rng.standard_normal((Q, c.width)).astype(model.dtype)
     lengths = rng.integers(0, S + 1, B)
-    weights = Decoder(model).new_weights()
+    weights = TargetDecoder(model).new_weights()
     before, angles = np.full(Q, T - 1), no_angles(model.dtype)
     return weights, x, *angles, pool, before, rows, memory, lengths, c.layers - 1
 
@@ -81,7 +81,7 @@ def in_float64(model, arguments):
     params = {name: array.astype(np.float64) for name, array in model.params.items()}
     exact = type(model)(model.config, params=params)
     _, x, _, _, past, start, rows, memory, lengths, shown = arguments
-    weights = (Reader if isinstance(model, GPT) else Decoder)(exact).new_weights()
+    weights = (Reader if isinstance(model, GPT) else TargetDecoder)(exact).new_weights()
     past, memory = ([array.astype(np.float64) for array in kept] for kept in (past, memory))
     angles = no_angles(np.float64)
     return weights, x.astype(np.float64), *angles, past, start, rows, memory, lengths, shown
@@ -271,7 +271,7 @@ def test_a_reader_that_has_read_can_be_copied(copied):
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
 def test_a_decoder_that_has_written_can_be_copied(copied):
-    decoder, source = Decoder(new_transformer()), np.array([[1, 2]])
+    decoder, source = TargetDecoder(new_transformer()), np.array([[1, 2]])
 
     def decoded(decoder):
         logits, _, _ = decoder.step(np.array([[3]]), decoder.start(source, np.array([2])))
@@ -438,7 +438,7 @@ def follow_hypotheses(B, K, parents, post_norm, tied):
     model = new_transformer(post_norm=post_norm, tied=tied)
     rng = np.random.default_rng(B + 10 * K)
     source, lengths = rng.integers(0, 6, (B, 5)), rng.integers(1, 6, B)
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state, ids = decoder.start(source, lengths), np.full((B, 1), model.config.bos)
     texts = ids[..., None]
     for parent in parents:

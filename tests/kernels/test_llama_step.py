@@ -12,8 +12,8 @@ from quantised_cases import beside
 
 from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.quantised import Quantised, QuantisedLowRank, quantise
 from minillm.quantised.codes import BLOCK
 from minillm.training.lora import LowRank
@@ -38,7 +38,7 @@ FAMILY = st.sampled_from([None, None, *FAMILIES])
 def new(
     layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float32, bits=(), family=None
 ):
-    """A Llama or a variant of width 64, whose block i has weights of bits[i]; no gain is one."""
+    """A Llama or decoder of width 64, whose block i has weights of bits[i]; no gain is one."""
     rng = np.random.default_rng(0)
     sizes = {
         "vocabulary": vocabulary,
@@ -57,7 +57,7 @@ def new(
         if FAMILIES[family].windows:
             sizes |= {"window": 4, "sinks": 3 * (family == "mistral")}
         every = {"global_every": 2, "unrotated_every": 2}
-        model = Variant(VariantConfig(family=family, **sizes, **every), rng, dtype=dtype)
+        model = Decoder(DecoderConfig(family=family, **sizes, **every), rng, dtype=dtype)
     for name, array in model.params.items():
         size = 0.3 if array.ndim == 1 else len(array) ** -0.5
         model.params[name] = array + (size * rng.standard_normal(array.shape)).astype(dtype)
@@ -241,8 +241,8 @@ def test_a_replaced_weight_is_used_and_a_reader_can_be_copied(kernels, bits):
 def test_no_window_is_too_wide(kernels):
     """Nor are too many sinks: their sum is beyond any integer of the kernel."""
     most = 2**63 - 1
-    config = VariantConfig(7, 9, 1, 2, width=4, family="mistral", window=most, sinks=most)
-    model, ids = Variant(config, np.random.default_rng(0)), np.arange(6)[None]
+    config = DecoderConfig(7, 9, 1, 2, width=4, family="mistral", window=most, sinks=most)
+    model, ids = Decoder(config, np.random.default_rng(0)), np.arange(6)[None]
     with use_kernels(kernels):
         reader = Reader(model)
         _, state = reader.read(ids[:, :4], reader.zero_state(1))

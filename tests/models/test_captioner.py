@@ -6,7 +6,7 @@ from model_checks import check_model, fit
 from usual import usual_kernels
 
 from minillm.decoding import beam_search
-from minillm.decoding.decoder import Decoder, select
+from minillm.decoding.decoder import TargetDecoder, select
 from minillm.models.captioner import Captioner, CaptionerConfig
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -48,7 +48,7 @@ def test_steps_equal_the_whole_caption_for_each_hypothesis(cell):
     model = Captioner(CaptionerConfig(5, 4, 3, 4, cell), rng, dtype=np.float64)
     images, captions = rng.standard_normal((3, 5)), rng.integers(0, 5, (3, 4))
     loss, _ = model.loss((images, captions, np.full(3, 4)))
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = select(decoder.start(images), np.arange(3), np.zeros((3, 2), int))
     ids, nats = np.full((3, 2), model.config.bos), 0.0
     for t in range(4):

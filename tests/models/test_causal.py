@@ -16,9 +16,9 @@ from minillm.layers import heads
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import feed_forward
 from minillm.layers.gradients import PartlyTrained
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.quantised import quantise
 from minillm.training import AdamW
 from minillm.training.packed import Packed
@@ -38,7 +38,7 @@ CHANGED = UNUSUAL | {"global_every": 2, "window": 5}
 FAMILIES = {
     "gpt": (GPT, GPTConfig, {}),
     "llama": (Llama, LlamaConfig, UNUSUAL),
-    "variant": (Variant, VariantConfig, CHANGED | {"family": "gemma3"}),
+    "decoder": (Decoder, DecoderConfig, CHANGED | {"family": "gemma3"}),
 }
 every_model = pytest.mark.parametrize("family", FAMILIES)
 

@@ -6,7 +6,7 @@ from model_checks import check_model, check_padding, fit, random_pairs
 from usual import originals_deep, usual_kernels
 
 from minillm import ops
-from minillm.decoding.decoder import Decoder, select
+from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.attention import KINDS, Attention
 from minillm.layers.fresh import Fresh, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -84,7 +84,7 @@ def test_steps_equal_the_whole_sequence(attention, cell):
     model = small(attention=attention, cell=cell, layers=2)
     rng = np.random.default_rng(5)
     source, source_lengths, target, _ = random_pairs(model, rng)
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = decoder.start(source, source_lengths)
     state = select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
     ids = np.full((3, 2), model.config.bos)

@@ -8,6 +8,7 @@ from usual import originals_deep, usual_kernels
 from minillm import ops
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.bert import BERTConfig
+from minillm.models.decoders import DecoderConfig
 from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import (
     ENCODER_POOLINGS,
@@ -21,7 +22,6 @@ from minillm.models.fine_tuned import (
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
-from minillm.models.variants import VariantConfig
 from minillm.training.trained import depths
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -32,7 +32,7 @@ CONFIGS = {
     "encoder": EncoderConfig(7, **SIZES, family="mpnet", padding=1, masked_words=False),
     "gpt": GPTConfig(7, **SIZES),
     "llama": LlamaConfig(7, **SIZES, key_heads=1, feed_forward=5),
-    "variant": VariantConfig(7, **SIZES, key_heads=1, feed_forward=5, window=3, family="gemma3"),
+    "decoder": DecoderConfig(7, **SIZES, key_heads=1, feed_forward=5, window=3, family="gemma3"),
     "lm": LanguageModelConfig(7, embedding=3, hidden=4, layers=2, headless=True),
 }
 

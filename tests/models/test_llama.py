@@ -10,8 +10,8 @@ from minillm.layers import hashed_ngrams
 from minillm.layers.heads import causal
 from minillm.layers.norms import norm
 from minillm.look.measurements import read_gpt
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import Llama3, Yarn
 from minillm.testing import check_gradients
@@ -50,8 +50,8 @@ def test_every_coordinate_of_the_gradient(options):
 
 
 def with_ngrams(family="gemma3"):
-    config, rng = VariantConfig(**TINY, family=family, ngrams=3), np.random.default_rng(0)
-    model = Variant(config, rng, dtype=np.float64)
+    config, rng = DecoderConfig(**TINY, family=family, ngrams=3), np.random.default_rng(0)
+    model = Decoder(config, rng, dtype=np.float64)
     for name in ("embedding.ngrams.2.E", "embedding.ngrams.3.E"):
         model.params[name] += rng.standard_normal(model.params[name].shape)
     return model
@@ -74,7 +74,7 @@ def test_the_gradient_of_rows_of_ngrams(family):
         params = {name: array.copy() for name, array in model.params.items()}
         for (name, places), table in zip(used.items(), tables, strict=True):
             params[name][places] = table
-        value, backward = Variant(model.config, params=params).loss((ids[:, :-1], ids[:, 1:]))
+        value, backward = Decoder(model.config, params=params).loss((ids[:, :-1], ids[:, 1:]))
         return np.asarray(value), lambda dy: tuple(
             dy * backward()[name][places] for name, places in used.items()
         )

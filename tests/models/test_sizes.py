@@ -12,6 +12,7 @@ from minillm.models.bag_of_ngrams import BagConfig
 from minillm.models.bert import BERTConfig
 from minillm.models.captioner import CaptionerConfig
 from minillm.models.classifier import ClassifierConfig
+from minillm.models.decoders import DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
 from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
@@ -26,7 +27,6 @@ from minillm.models.ngram import NGramConfig
 from minillm.models.pointer_generator import PointerGeneratorConfig
 from minillm.models.question_answering import ReaderConfig
 from minillm.models.transformer import TransformerConfig
-from minillm.models.variants import VariantConfig
 from minillm.models.word2vec import Word2VecConfig
 
 BERT, TRANSFORMER = BERTConfig(7), TransformerConfig(6, 5)
@@ -34,7 +34,7 @@ CONFIGS = [
     *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
-    *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), VariantConfig(7)),
+    *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), DecoderConfig(7)),
     *(
         NGramConfig(5, 3),
         PointerGeneratorConfig(5),
@@ -82,7 +82,7 @@ def test_nonsense_is_refused(config):
         (GPTConfig(7), {"heads": 3}, "heads: expected a divisor of width, found 3 and"),
         (GPTConfig(7), {"context": 1}, "context: expected 2 or more"),
         (LanguageModelConfig(5), {"tied": True}, "embedding: expected 512, as hidden, for tied"),
-        (VariantConfig(5), {"ngrams": 1}, "ngrams: expected 2 or more, found 1"),
+        (DecoderConfig(5), {"ngrams": 1}, "ngrams: expected 2 or more, found 1"),
         (NeuralNGramConfig(5), {"order": 1}, "order: expected 2 or more"),
         (ReaderConfig(5), {"width": 5}, "width: expected an even number"),
         (ReaderConfig(5), {"encoder": "bert", "width": 5}, "heads: expected a divisor of width"),

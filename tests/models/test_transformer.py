@@ -9,7 +9,7 @@ from model_checks import check_model, check_padding, random_pairs
 from usual import originals_deep, usual_kernels
 
 from minillm.decoding.beam import beam_search
-from minillm.decoding.decoder import Decoder, select
+from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.positions import sinusoids
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
@@ -76,7 +76,7 @@ def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_nor
     model = small(post_norm=post_norm, tied=tied, layers=3)
     rng = np.random.default_rng(5)
     source, lengths, *_ = random_pairs(model, rng, B=4)
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = decoder.start(source, lengths)
     rows, texts = np.arange(4), np.full((4, 1, 0), 0)
     ids = np.full((4, 1), model.config.bos)
@@ -98,7 +98,7 @@ def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_nor
 
 def test_a_state_may_be_continued_twice():
     model = small()
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     source, lengths, *_ = random_pairs(model, np.random.default_rng(6))
     state = decoder.start(source, lengths)
     for id in (5, 1, 2):
@@ -115,7 +115,7 @@ def test_a_state_may_be_continued_twice():
 def test_attention_weights_of_a_layer():
     model = small(layers=3)
     source, lengths, target, _ = random_pairs(model, np.random.default_rng(8))
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     weights = decoder.attention_weights(source, lengths, target, 1)  # the last but one
     assert weights.shape == (3, 2, 4, 5)
     state, inputs = decoder.start(source, lengths), [np.full(3, 5), *target.T]
@@ -168,7 +168,7 @@ def test_it_learns_to(task, post_norm):
 
 def after(model, steps):
     """The state after some steps of two hypotheses, one for each of two sources."""
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     state = decoder.start(np.array([[1, 2, 3], [4, 0, 0]]), np.array([3, 1]))
     for _ in range(steps):
         _, _, state = decoder.step(np.zeros((2, 1), int), state)
@@ -179,7 +179,7 @@ def after(model, steps):
 def test_a_state_mixed_from_two_is_refused(entry):
     """Its keys and values have other lengths, and its rows may be in one only."""
     model, source = small(), np.array([[1], [2]])
-    decoder = Decoder(model)
+    decoder = TargetDecoder(model)
     short, long = decoder.start(source, np.array([1, 1])), after(model, 20)
     with pytest.raises(ValueError, match=r"state: \w+\.\d\.\w+: expected \(.*\), found \("):
         decoder.step(np.zeros((2, 1), int), long | {entry: short[entry]})
@@ -188,7 +188,7 @@ def test_a_state_mixed_from_two_is_refused(entry):
 @pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"width": 8}])
 def test_the_state_of_another_model_is_refused(options):
     with pytest.raises(ValueError, match="state: "):
-        Decoder(small()).step(np.zeros((2, 1), int), after(small(**options), 2))
+        TargetDecoder(small()).step(np.zeros((2, 1), int), after(small(**options), 2))
 
 
 @pytest.mark.parametrize(
@@ -202,4 +202,4 @@ def test_the_state_of_another_model_is_refused(options):
 def test_a_state_with_other_numbers_is_refused(entry, value, message):
     model = small()
     with pytest.raises(ValueError, match=message):
-        Decoder(model).step(np.zeros((2, 1), int), after(model, 2) | {entry: value})
+        TargetDecoder(model).step(np.zeros((2, 1), int), after(model, 2) | {entry: value})

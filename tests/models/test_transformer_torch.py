@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minillm.decoding import Decoder
+from minillm.decoding import TargetDecoder
 from minillm.models.transformer import Transformer, TransformerConfig
 
 pytest.importorskip("torch")
@@ -42,7 +42,7 @@ def test_torch(post_norm, dtype, tolerance, B, S, T, layers, heads, width):
             results[name], array, atol=tolerance * scale, rtol=0, err_msg=name
         )
 
-    decoder, inputs = Decoder(model), [np.full(B, config.bos), *target.T]
+    decoder, inputs = TargetDecoder(model), [np.full(B, config.bos), *target.T]
     state = decoder.start(source, source_lengths)
     for t in range(T):  # and token by token
         at_t, _, state = decoder.step(inputs[t][:, None], state)

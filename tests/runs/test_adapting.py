@@ -24,7 +24,7 @@ KINDS = {
     "mamba": {"width": 8, "layers": 2, "batch": 4, "window": 8},
     "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
     "llama": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
-    "variant": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
+    "decoder": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
 }
 FIGURES = {f"{unit}_per_{of}" for unit in ("nats", "bits") for of in ("token", "byte", "character")}
 

@@ -41,7 +41,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
     "mamba": ("mamba", {**SMALL, "width": 8, "state": 3, "layers": 2, "window": 8}),
     "gpt": ("gpt", {**BLOCKS, "context": 12}),
     "llama": ("llama", {**BLOCKS, "context": 12, "key_heads": 1}),
-    "variant": ("variant", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
+    "decoder": ("decoder", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
     "bert": ("bert", {**BLOCKS, "context": 12}),
     "mpnet": ("encoder", {**BLOCKS, "context": 12, "family": "mpnet"}),
     "seq2seq": ("seq2seq", {**TINY, "minimum_count": 1}),
@@ -63,7 +63,7 @@ LANGUAGE = [
     "mamba",
     "gpt",
     "llama",
-    "variant",
+    "decoder",
 ]
 NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
 MASKED = ["bert", "mpnet"]
@@ -154,7 +154,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     assert len(set(ids)) == len(ids)
     inside, model = run.look(text).inside, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
-    tied = name in ("mamba", "gpt", "llama", "variant", "rnn")
+    tied = name in ("mamba", "gpt", "llama", "decoder", "rnn")
     T, h = len(ids), 1e-5
     kept = model.params
     output = kept[table].copy()
@@ -336,7 +336,7 @@ def test_predictions_and_gradients_of_translators(runs, name):
         np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "variant", *MASKED, *TRANSLATORS])
+@pytest.mark.parametrize("name", ["gpt", "llama", "decoder", *MASKED, *TRANSLATORS])
 def test_attention_rows_sum_to_one(runs, name):
     inside = inside_of(runs, name)
     lengths = {
@@ -345,7 +345,7 @@ def test_attention_rows_sum_to_one(runs, name):
         "inputs": len(inside.tokens),
     }
     assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
-        name, 1 if name in ("gpt", "llama", "variant", *MASKED) else 3
+        name, 1 if name in ("gpt", "llama", "decoder", *MASKED) else 3
     )
     for part in inside.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)

@@ -50,7 +50,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "word2vec": (TEXT, {"dimension": 8, "epochs": 1}),
     "gpt": (TEXT, {**BLOCKS, "context": 8}),
     "llama": (TEXT, {**BLOCKS, "context": 8}),
-    "variant": (TEXT, {**BLOCKS, "context": 8, "family": "gemma3", "window": 4}),
+    "decoder": (TEXT, {**BLOCKS, "context": 8, "family": "gemma3", "window": 4}),
     "bert": (TEXT, {**BLOCKS, "context": 12}),
     "encoder": (TEXT, {**BLOCKS, "context": 12, "family": "mpnet"}),
     "tokenizer": (TEXT, {"vocabulary": 300}),

@@ -24,7 +24,7 @@ SMALL = {
     "neural-ngram": {"hidden": 8, "embedding": 4, "batch": 4, "window": 8},
     "lm": {"hidden": 8, "batch": 4, "window": 8},
     "mamba": {"width": 8, "layers": 1, "batch": 4, "window": 8},
-    "variant": {"width": 8, "heads": 2, "layers": 1, "context": 8, "batch": 4},
+    "decoder": {"width": 8, "heads": 2, "layers": 1, "context": 8, "batch": 4},
     "gpt": {"width": 8, "heads": 2, "layers": 1, "context": 12, "batch": 4},
 }
 
@@ -86,7 +86,7 @@ def without_times(record):
 
 def test_the_models_are_the_milestones_in_one_unit():
     kinds = {kind for kind, _ in MODELS.values()}
-    assert kinds == {"ngram", "neural-ngram", "lm", "gpt", "mamba", "variant"}
+    assert kinds == {"ngram", "neural-ngram", "lm", "gpt", "mamba", "decoder"}
     counted = [own for kind, own in MODELS.values() if kind == "ngram"]
     assert counted == [{"unit": "character", "order": n} for n in range(1, 11)]
     for kind, own in MODELS.values():

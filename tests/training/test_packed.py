@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.layers.gradients import PartlyTrained
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.testing import check_projections
 from minillm.training.language_model import token_losses
 from minillm.training.packed import Packed
@@ -20,15 +20,15 @@ SIZES = {"context": C, "layers": 2, "heads": 4, "width": 8}
 CONFIGS = {
     "gpt": (GPT, GPTConfig, SIZES),
     "llama": (Llama, LlamaConfig, SIZES | {"key_heads": 2, "feed_forward": 6}),
-    "variant": (
-        *(Variant, VariantConfig),
+    "decoder": (
+        *(Decoder, DecoderConfig),
         SIZES | {"key_heads": 2, "family": "gemma3", "global_every": 2, "window": 4},
     ),
     "sinks": (
-        *(Variant, VariantConfig),
+        *(Decoder, DecoderConfig),
         SIZES | {"feed_forward": 6, "family": "mistral", "window": 2, "sinks": 3},
     ),
-    "n-grams": (Variant, VariantConfig, SIZES | {"feed_forward": 6, "ngrams": 4}),
+    "n-grams": (Decoder, DecoderConfig, SIZES | {"feed_forward": 6, "ngrams": 4}),
     "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
 }
 LENGTHS = st.lists(st.integers(1, C), min_size=1, max_size=5)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.models.bert import BERT, BERTConfig
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
@@ -12,7 +13,6 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.training.trained import Trained, depths
 
 SIZES = {"layers": 3, "heads": 2, "width": 4}
@@ -24,7 +24,7 @@ SPANS = (IDS[:, :3], np.array([3, 2, 3]), IDS, LENGTHS, np.array([1, 0, 2]), np.
 MODELS = {
     "gpt": (GPT, GPTConfig(9, context=6, **SIZES), (IDS, IDS)),
     "llama": (Llama, LlamaConfig(9, context=6, **SIZES, tied=False), (IDS, IDS)),
-    "variant": (Variant, VariantConfig(9, context=6, **SIZES, family="gemma3"), (IDS, IDS)),
+    "decoder": (Decoder, DecoderConfig(9, context=6, **SIZES, family="gemma3"), (IDS, IDS)),
     "lm": (LanguageModel, LanguageModelConfig(9, 4, 4, 3), (IDS, IDS)),
     "transformer": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6), PAIRS),
     "shared": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6, shared=True), PAIRS),

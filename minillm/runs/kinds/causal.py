@@ -1,4 +1,4 @@
-"""Transformers that predict the next token: GPT, Llama and its variants."""
+"""Transformers that predict the next token: GPT, Llama and the decoders after it."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,9 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.option import check_names, make, option_of, types_of
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.answering import results_of
@@ -272,7 +272,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short texts overfit with 6
 
 
-def complete_variant(training: Training, given: Given) -> Any:
+def complete_decoder(training: Training, given: Given) -> Any:
     """The settings with a learning rate, and with n-grams for a fresh model of characters."""
     settings = rate_by_width(RATE)(training, given)
     is_fresh = training.initial is None
@@ -282,26 +282,26 @@ def complete_variant(training: Training, given: Given) -> Any:
 
 
 VARIANT = llama_kind(
-    name="variant",
+    name="decoder",
     description="""\
-Train a variant of Llama, in the form of Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
+Train a decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
 or three things: biases, norms of queries and keys, windows, layers without rotation, four norms,
 scaled embeddings, a gated GELU. Most such models are imported, and fine-tuned. It learns from the
 same texts as a GPT, as `train gpt` does.""",
     examples="""\
   minillm import Qwen3-0.6B-Q4_K_M.gguf --out runs/qwen
         then: minillm chat runs/qwen, minillm finetune runs/qwen chats.jsonl --out runs/mine
-  minillm train variant --family qwen3 --out runs/small --minutes 5
+  minillm train decoder --family qwen3 --out runs/small --minutes 5
         on the Python language reference, which ships with every CPython
-  minillm train variant shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
+  minillm train decoder shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
         on a text of your own: five of six layers see the last 64 tokens
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR --format gguf""",
-    model=Variant,
-    config=VariantConfig,
-    complete=complete_variant,
+    model=Decoder,
+    config=DecoderConfig,
+    complete=complete_decoder,
     settings=llama_settings(
-        config=VariantConfig,
+        config=DecoderConfig,
         sizes=f"{LLAMA_SIZES} family window sinks ngrams",
         family={"help": "the family whose changes it has", "choices": tuple(FAMILIES)},
         window={"default_help": "all before it"},

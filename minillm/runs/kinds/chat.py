@@ -1,6 +1,6 @@
 """Chat models, fine-tuned on conversations (2022) or on preferences (2023).
 
-The model is a Llama or one of its variants.  Only small updates to its matrices are trained by
+The model is a Llama or a decoder after it.  Only small updates to its matrices are trained by
 default, and these matrices may be quantised.
 """
 
@@ -24,8 +24,8 @@ from minillm.data.splits import split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
@@ -82,9 +82,9 @@ class ChatRun(CausalRun):
 
 def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
     """The rank of the additions that a run continues, if its weights are quantised."""
-    if not isinstance(initial.model, Llama | Variant):
+    if not isinstance(initial.model, Llama | Decoder):
         raise InputError(
-            f"RUN: expected a run of llama, variant or chat, found one of "
+            f"RUN: expected a run of llama, decoder or chat, found one of "
             f"{initial.kind.name} in {initial.path}"
         )
     if initial.chat_template is None:
@@ -335,8 +335,8 @@ chat_kind = partial(
     run=ChatRun,
     model=Llama,
     config=LlamaConfig,
-    config_of=lambda values: VariantConfig if "family" in values else LlamaConfig,
-    model_of=lambda config: Variant if isinstance(config, VariantConfig) else Llama,
+    config_of=lambda values: DecoderConfig if "family" in values else LlamaConfig,
+    model_of=lambda config: Decoder if isinstance(config, DecoderConfig) else Llama,
     begin=begin,
     initial_data=initial_data,
     tokenizer_options=(),  # the run brings its tokenizer
@@ -347,7 +347,7 @@ chat_settings = partial(
     settings,
     ChatSettings,
     init={
-        "help": "the run to begin with: a chat, or a llama or variant with a chat template",
+        "help": "the run to begin with: a chat, or a llama or decoder with a chat template",
         "metavar": "RUN",
         "positional": True,
     },
@@ -368,7 +368,7 @@ chat_settings = partial(
 CHAT = chat_kind(
     name="chat",
     description="""\
-Fine-tune a chat model. RUN is a chat, or a llama or variant with a chat template, such as an
+Fine-tune a chat model. RUN is a chat, or a llama or decoder with a chat template, such as an
 imported one.
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
 loss counts the tokens of the answers. Or each line is a pair, text<TAB>summary or {"source": ...,

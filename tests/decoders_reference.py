@@ -1,4 +1,4 @@
-"""Random variants of Llama in transformers."""
+"""Random decoders after Llama in transformers."""
 
 import torch
 import transformers as theirs
@@ -29,7 +29,7 @@ FAMILIES = {  # the classes of transformers, and the entries that a small model 
 }
 
 
-def random_variant(family, vocabulary, seed=0, **entries):
+def random_decoder(family, vocabulary, seed=0, **entries):
     """A model in which no gain is one and no branch is negligible."""
     torch.manual_seed(seed)
     config, model, needed = FAMILIES[family]

@@ -1,4 +1,4 @@
-"""Variants of Llama: what Mistral, Qwen, SmolLM, Gemma and Phi change in it.
+"""Decoders after Llama: what Mistral, Qwen, SmolLM, Gemma and Phi change in it.
 
 Most published models of today are a Llama (:mod:`minillm.models.llama`) with two or three changes.
 Each change is explained here once.  A family is a row of ``FAMILIES``, which lists its changes.
@@ -120,8 +120,8 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class VariantConfig(LlamaConfig):
-    """The sizes of a variant: a Llama's, its family, and the numbers that its changes need."""
+class DecoderConfig(LlamaConfig):
+    """The sizes of a decoder: a Llama's, its family, and the numbers that its changes need."""
 
     family: str = "qwen3"
     window: int | None = None  # W; None: a token attends to all before it
@@ -193,7 +193,7 @@ def geglu(x: NDArray) -> tuple[NDArray, Callable]:
 def attention(
     params: Params,
     prefix: str,
-    config: VariantConfig,
+    config: DecoderConfig,
     rotate: Op | None,
     attend: Attend,
     x: NDArray,
@@ -230,7 +230,7 @@ def attention(
 
 
 def feed_forward(
-    params: Params, prefix: str, config: VariantConfig, x: NDArray
+    params: Params, prefix: str, config: DecoderConfig, x: NDArray
 ) -> tuple[NDArray, Callable]:
     """y = (f(x W_gate) * x W_up) W_down, where f is SiLU or GELU, and its norm if there is one.
 
@@ -248,7 +248,7 @@ def feed_forward(
     return y, backward
 
 
-class Variant(Llama):
+class Decoder(Llama):
     """A Llama with other vectors of tokens and other blocks.
 
     ``params``: as a Llama's; with n-grams, ``embedding.ngrams.2.E`` (R, D) to
@@ -257,10 +257,10 @@ class Variant(Llama):
     the results, ``attention.norm.gain`` and ``feed_forward.norm.gain`` (D,).
     """
 
-    config: VariantConfig
+    config: DecoderConfig
 
     @staticmethod
-    def new_parameters(config: VariantConfig) -> dict[str, Fresh]:  # type: ignore[override]
+    def new_parameters(config: DecoderConfig) -> dict[str, Fresh]:  # type: ignore[override]
         """Declare a Llama's parameters, and the changes' own: biases of 0, gains of 1."""
         c, changes = config, config.changes
         params = Llama.new_parameters(c) | hashed_ngrams.new_tables(c.ngrams or 1, c.width)

@@ -1,4 +1,4 @@
-"""The life of a variant of Llama: quantised, fine-tuned, merged, exported, and imported again."""
+"""The life of a decoder after Llama: quantised, fine-tuned, merged, exported, imported again."""
 
 import json
 
@@ -8,7 +8,7 @@ from chatting import TEMPLATE, TOKENIZER, user
 
 import minillm
 from minillm.cli import main
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import RunConfig, find_kind
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*llama.cpp ignores the window")
 def save(path, family):
     window = {"window": 40} if FAMILIES[family].windows else {}
     sizes = {"context": 128, "layers": 6, "heads": 2, "key_heads": 1, "width": 32}
-    config = VariantConfig(len(TOKENIZER), **sizes, feed_forward=32, family=family, **window)
-    model, kind = Variant(config, np.random.default_rng(0)), find_kind("variant")
+    config = DecoderConfig(len(TOKENIZER), **sizes, feed_forward=32, family=family, **window)
+    model, kind = Decoder(config, np.random.default_rng(0)), find_kind("decoder")
     for array in model.params.values():
         if array.ndim == 2:
             array *= 8
@@ -34,7 +34,7 @@ EACH = [pytest.param(n, marks=() if n in FAST else pytest.mark.deep) for n in FA
 
 
 @pytest.mark.parametrize("family", EACH)
-def test_the_life_of_a_variant(family, tmp_path, capsys):
+def test_the_life_of_a_decoder(family, tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("first", "packed", "chat", "merged", "back")]
     first, packed, chat, merged, back = paths
     save(first, family)
@@ -56,7 +56,7 @@ def test_the_life_of_a_variant(family, tmp_path, capsys):
     for command in commands:
         assert main(command) == 0, capsys.readouterr().err
     runs = [minillm.load(path) for path in paths]
-    assert [run.kind.name for run in runs] == ["variant", "variant", "chat", "chat", "variant"]
+    assert [run.kind.name for run in runs] == ["decoder", "decoder", "chat", "chat", "decoder"]
     assert {run.model.config.family for run in runs} == {family}
     expected = "".join(runs[3].chat([user("the cat")], length=12, temperature=0))
     assert "".join(runs[4].chat([user("the cat")], length=12, temperature=0)) == expected

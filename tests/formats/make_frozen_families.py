@@ -1,10 +1,10 @@
-"""Freeze what transformers computes with random variants of Llama, for tests without it.
+"""Freeze what transformers computes with random decoders after Llama, for tests without it.
 
 Run from the root, with transformers and PyTorch installed:
 
-    PYTHONPATH=tests python tests/formats/make_frozen_variants.py
+    PYTHONPATH=tests python tests/formats/make_frozen_families.py
 
-frozen_variants.npz has, for each family, FAMILY/config, the text of config.json, FAMILY/weight/NAME
+frozen_families.npz has, for each family, FAMILY/config, the text of config.json, FAMILY/weight/NAME
 under transformers' names, FAMILY/ids (T,), and FAMILY/logits of the last two of them.
 """
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from variants_reference import FAMILIES, random_variant
+from decoders_reference import FAMILIES, random_decoder
 
 TINY = {"hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 3}
 
 arrays = {}
 for family in FAMILIES:
     vocabulary = 257  # all bytes, and the end of a text
-    model = random_variant(family, vocabulary, **TINY)
+    model = random_decoder(family, vocabulary, **TINY)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())  # half a file
@@ -32,4 +32,4 @@ for family in FAMILIES:
         f"{family}/logits": logits.numpy(),
         **{f"{family}/weight/{n}": w.detach().half().numpy() for n, w in weights.items()},
     }
-np.savez_compressed(Path(__file__).with_name("frozen_variants.npz"), **arrays)
+np.savez_compressed(Path(__file__).with_name("frozen_families.npz"), **arrays)

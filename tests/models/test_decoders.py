@@ -1,11 +1,11 @@
-"""Variants of Llama: every coordinate of a gradient, each change by itself, and wrong sizes."""
+"""Decoders after Llama: every coordinate of a gradient, each change by itself, and wrong sizes."""
 
 import numpy as np
 import pytest
 from usual import originals_deep
 
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig, geglu
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig, geglu
 from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
@@ -16,8 +16,8 @@ WINDOWS = {family: {"window": 2} for family, row in FAMILIES.items() if row.wind
 
 def new(family, seed=0, **options):
     rng = np.random.default_rng(seed)
-    config = VariantConfig(family=family, **SMALL | WINDOWS.get(family, {}) | options)
-    model = Variant(config, rng, dtype=np.float64)
+    config = DecoderConfig(family=family, **SMALL | WINDOWS.get(family, {}) | options)
+    model = Decoder(config, rng, dtype=np.float64)
     for array in model.params.values():
         array += 0.4 * rng.standard_normal(array.shape)
     return model
@@ -33,7 +33,7 @@ def test_every_coordinate_of_the_gradient(family):
     ids = np.random.default_rng(1).integers(0, 5, (1, 4))
 
     def loss(*arrays):
-        moved = Variant(model.config, params=dict(zip(model.params, arrays, strict=True)))
+        moved = Decoder(model.config, params=dict(zip(model.params, arrays, strict=True)))
         value, backward = moved.loss((ids[:, :-1], ids[:, 1:]))
         return np.asarray(value), lambda dy: tuple(dy * backward()[n] for n in model.params)
 
@@ -49,10 +49,10 @@ def test_the_gated_gelu():
 @pytest.mark.parametrize("family", ["mistral", "phi3"])
 def test_without_a_window_it_is_a_llama(family):
     options = TINY | {"key_heads": 1}
-    variant = Variant(VariantConfig(family=family, **options), np.random.default_rng(0))
-    llama = Llama(LlamaConfig(**options), params=variant.params)
+    decoder = Decoder(DecoderConfig(family=family, **options), np.random.default_rng(0))
+    llama = Llama(LlamaConfig(**options), params=decoder.params)
     ids = np.random.default_rng(1).integers(0, 5, (2, 8))
-    np.testing.assert_array_equal(variant.forward(ids)[0], llama.forward(ids)[0])
+    np.testing.assert_array_equal(decoder.forward(ids)[0], llama.forward(ids)[0])
 
 
 @both_twins
@@ -123,4 +123,4 @@ def test_layers_of_gemma_have_their_own_angles():
 )
 def test_sizes_that_cannot_be(sizes, message):
     with pytest.raises(ValueError, match=message):
-        VariantConfig(**TINY | sizes)
+        DecoderConfig(**TINY | sizes)

@@ -1,4 +1,4 @@
-"""Variants of Llama beside transformers and llama.cpp: logits, greedy tokens, folders, GGUF."""
+"""Decoders after Llama beside transformers and llama.cpp: logits, greedy tokens, folders, GGUF."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,14 @@ from minillm.formats import gguf, huggingface
 from minillm.formats.gguf import Options
 from minillm.formats.gguf_config import ARCHITECTURES
 from minillm.formats.peft import read_adapter
-from minillm.models.variants import FAMILIES, Variant
+from minillm.models.decoders import FAMILIES, Decoder
 from minillm.text import tokenizer_files
 from minillm.text.byte_pairs import train
 from minillm.training.lora import LoRA
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
 both_twins = pytest.mark.usefixtures("both_twins")
-FROZEN = np.load(Path(__file__).with_name("frozen_variants.npz"))
+FROZEN = np.load(Path(__file__).with_name("frozen_families.npz"))
 
 
 def add_tokenizer(folder, tokenizer):
@@ -62,14 +62,14 @@ def reference():
     """The module with the models of transformers."""
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    import variants_reference
+    import decoders_reference
 
-    return variants_reference
+    return decoders_reference
 
 
 def saved(family, folder, **entries):
     """A random model of theirs, saved in a folder with a tokenizer."""
-    theirs = reference().random_variant(family, len(TOKENIZER), **entries)
+    theirs = reference().random_decoder(family, len(TOKENIZER), **entries)
     theirs.save_pretrained(folder)
     add_tokenizer(folder, TOKENIZER)
     return theirs
@@ -127,7 +127,7 @@ def test_folders_beside_transformers(tmp_path, family, entries):
 def test_a_folder_in_bfloat16(tmp_path, family):
     torch = pytest.importorskip("torch")
 
-    theirs = reference().random_variant(family, len(TOKENIZER)).bfloat16()
+    theirs = reference().random_decoder(family, len(TOKENIZER)).bfloat16()
     theirs.save_pretrained(tmp_path)
     add_tokenizer(tmp_path, TOKENIZER)
     theirs = type(theirs).from_pretrained(tmp_path, dtype="float32")  # angles, too
@@ -147,7 +147,7 @@ def logits_of_llama_cpp(path, ids, **options):
 
 
 def without_window(model):
-    return Variant(replace(model.config, window=None), params=model.params)
+    return Decoder(replace(model.config, window=None), params=model.params)
 
 
 NOT_IN_LLAMA_CPP = [("smollm3", {})]  # it has every fourth layer only

@@ -1,4 +1,4 @@
-"""Variants of Llama in folders and GGUF files: there and back, old configs, and refusals."""
+"""Decoders after Llama in folders and GGUF files: there and back, old configs, and refusals."""
 
 import json
 import warnings
@@ -19,7 +19,7 @@ from minillm.formats.format import Contents
 from minillm.formats.gguf import Options, export_gguf, read_weights
 from minillm.formats.gguf_config import ARCHITECTURES, Architecture
 from minillm.formats.huggingface import layout_of
-from minillm.models.variants import FAMILIES, Changes, Variant, VariantConfig
+from minillm.models.decoders import FAMILIES, Changes, Decoder, DecoderConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
@@ -39,8 +39,8 @@ IN_LLAMA_CPP = "ignore:.*llama.cpp ignores the window"
 
 def new(family, **options):
     rng = np.random.default_rng(0)
-    config = VariantConfig(family=family, **SIZES | WINDOWS.get(family, {}) | options)
-    model = Variant(config, rng)
+    config = DecoderConfig(family=family, **SIZES | WINDOWS.get(family, {}) | options)
+    model = Decoder(config, rng)
     for name, array in model.params.items():
         if name.endswith((".gain", ".b_qkv")):
             array += rng.uniform(-0.4, 0.8, array.shape).astype(np.float32)
@@ -217,10 +217,10 @@ def test_quantised_weights_stay_quantised(tmp_path, family):
     floats = {name: dense(weight).astype(float) for name, weight in model.params.items()}
     kept = {name: weight for name, weight in model.params.items() if ".W_" in name}
     expected, found = (
-        Variant(model.config, params=params).forward(ids)[0] for params in (floats, floats | kept)
+        Decoder(model.config, params=params).forward(ids)[0] for params in (floats, floats | kept)
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.ptp(expected))
-    again = Variant(model.config, params=read_weights(path, model.config))
+    again = Decoder(model.config, params=read_weights(path, model.config))
     np.testing.assert_array_equal(again.forward(ids)[0], model.forward(ids)[0])
 
 
@@ -438,7 +438,7 @@ def test_the_command_line(tmp_path, capsys, family):
     assert main(["import", str(source), "--out", str(run)]) == 0
     assert "weights in 8 layers" in capsys.readouterr().out
     opened = minillm.load(run)
-    assert (opened.kind.name, opened.model.config) == ("variant", new(family).config)
+    assert (opened.kind.name, opened.model.config) == ("decoder", new(family).config)
     text = "".join(opened.write("she", length=20, seed=0))
     assert main(["export", str(run), str(again)]) == 0
     for file in source.iterdir():
@@ -486,11 +486,11 @@ def test_a_special_token_without_a_row_is_left_out(tmp_path):
     tokenizer = of_pieces({"▁": 0, "a": 0})
     longer, texts = of_pieces({"▁": 0, "a": 0}, ["<image>"]), tokenizer.texts
     sizes = {"context": 8, "layers": 1, "heads": 2, "width": 8, "family": "gemma3"}
-    model = Variant(VariantConfig(len(texts), **sizes), np.random.default_rng(0))
+    model = Decoder(DecoderConfig(len(texts), **sizes), np.random.default_rng(0))
     huggingface.write(Contents(model, longer), tmp_path / "gemma")
     found = huggingface.read(tmp_path / "gemma")
     assert found.tokenizer.values == tokenizer.values
-    smaller = Variant(VariantConfig(len(texts) - 1, **sizes), np.random.default_rng(0))
+    smaller = Decoder(DecoderConfig(len(texts) - 1, **sizes), np.random.default_rng(0))
     huggingface.write(Contents(smaller, tokenizer), tmp_path / "smaller")
     with pytest.raises(InputError, match="but the tokenizer has 261 tokens"):
         huggingface.read(tmp_path / "smaller")
