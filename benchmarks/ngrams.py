@@ -38,7 +38,7 @@ from minillm.training.ngram import token_ids, train_ngram
 
 from . import report
 
-IDLE = "import minillm.formats.arpa, minillm.runs.train, minillm.training.ngram"
+IDLE = "import minillm.formats.arpa, minillm.runs.door, minillm.training.ngram"
 
 
 # --- on a text in memory ------------------------------------------------------------------------

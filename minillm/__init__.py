@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minillm._kernels import kernels_info, use_kernels, use_precision, use_threads
     from minillm.runs.conversion import save
+    from minillm.runs.door import train
     from minillm.runs.load import load
-    from minillm.runs.train import train
 
 __version__ = "1.0.0"
 __all__ = ["kernels_info", "load", "save", "train", "use_kernels", "use_precision", "use_threads"]
@@ -19,7 +19,7 @@ _MODULES = {
     "use_threads": "_kernels",
     "load": "runs.load",
     "save": "runs.conversion",
-    "train": "runs.train",
+    "train": "runs.door",
 }
 
 

@@ -58,12 +58,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     kind = "the kind of model, without DIR: gpt or llama (default gpt)"
     add_option(parser, "--kind NAME", kind, choices=tuple(DEMANDS))
-    others = [
-        entry.name
-        for entry in fields(find_kind("gpt").settings)
-        if entry.name not in (*SIZES, "batch")
-    ]
-    add_settings(parser, find_kind("gpt").settings, without=others)
+    settings = find_kind("gpt").settings
+    others = [entry.name for entry in fields(settings) if entry.name not in (*SIZES, "batch")]
+    add_settings(parser, settings, without=others)
     vocabulary = "size of the vocabulary (default 10000)"
     add_option(parser, "--vocabulary N", vocabulary, integer(2, 10**7))
     tokens = "tokens to train on, such as 3e8 (default 20 for each weight)"

@@ -17,7 +17,7 @@ from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.train import extra_of
+from minillm.runs.report import extra_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -190,15 +190,16 @@ def _numbers(
 
 
 def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
-    """The metadata that describe a tokenizer.
+    """The metadata that describe a tokenizer of byte pairs; other units are left out.
 
     A warning if the file cannot say exactly how a text is cut.
     """
     if isinstance(tokenizer, BytePairs):
         tokenizer = PublishedTokenizer(of_ours(tokenizer))
-    if not isinstance(tokenizer, PublishedTokenizer) or tokenizer.unit == "wordpiece":
+    values = tokenizer.values if isinstance(tokenizer, PublishedTokenizer) else {}
+    if not isinstance(tokenizer, PublishedTokenizer) or values["model"]["type"] != "BPE":
         return {f"{_PREFIX}model": "none"}
-    values, shown = tokenizer.values, set(tokenizer.shown)
+    shown = set(tokenizer.shown)
     types = np.full(len(tokenizer), NORMAL, np.int32)
     for text, at in tokenizer.special.ids.items():
         types[at] = DEFINED if text in shown else CONTROL
@@ -224,8 +225,6 @@ def _of_pieces(
 ) -> dict[str, Any]:
     """The metadata of SentencePiece's byte pairs; a score is minus the rank of a token's merge."""
     model, texts, shown = values["model"], list(tokenizer.texts), set(tokenizer.shown)
-    if model["type"] != "BPE":
-        raise InputError("expected a tokenizer of byte pairs in a GGUF file, found a unigram model")
     for at, text in enumerate(texts):
         if text in shown:
             texts[at] = text.replace(SPACE, " ")

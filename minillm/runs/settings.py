@@ -38,7 +38,7 @@ SIZES = {
     "window": Option(
         "tokens that a token of mistral, gemma3 or phi3 attends to", "W", least=1, most=1 << 20
     ),
-    "sinks": Option("first tokens in sight of all windows", "N", least=0),
+    "sinks": Option("first tokens in sight of all windows", "N", least=0, most=65536, rare=True),
     "ngrams": Option(
         "tokens of the longest n-grams with a vector of their own; 1: none",
         "N",

@@ -1,18 +1,6 @@
-"""Training a run: its settings, the training, the report at the end.
+"""Training a run: check the settings, open the data, make the model or resume, descend, report."""
 
-run = minillm.train("lm", "runs/x", text="...", steps=500)
-run = minillm.train("classifier", texts=["...", ...], labels=["good", ...])
-run = minillm.train("transformer", pairs=[("one", "un"), ...])
-run = minillm.train("word2vec", sentences=[["a", "b"], ...])
-"""
-
-import inspect
-import math
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,8 +13,7 @@ from minillm.data.files import STANDARD_INPUT
 from minillm.data.registry import absolute
 from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
-from minillm.option import check_names, make, option_of, types_of
-from minillm.plots import loss_curve
+from minillm.option import make, option_of
 from minillm.runs.config import read_config, save_config, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial_weights import (
@@ -34,9 +21,9 @@ from minillm.runs.initial_weights import (
     with_init_defaults,
     with_one_length,
 )
-from minillm.runs.kind import Kind, Training, find_kind
-from minillm.runs.load import check_resumable, load, open_initial
-from minillm.runs.python_data import named_as, python_data
+from minillm.runs.kind import Kind, Training
+from minillm.runs.load import check_resumable, open_initial
+from minillm.runs.report import draw_losses, no_better, report_losses, report_schedule
 from minillm.runs.run import Run
 from minillm.runs.settings import names_of_data
 from minillm.training import (
@@ -47,94 +34,6 @@ from minillm.training import (
     save_checkpoint,
 )
 from minillm.training.progress import minutes_and_seconds
-
-BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has barely learned
-
-
-def train(
-    kind: str,
-    out: str | Path | None = None,
-    *,
-    text: str | None = None,
-    files: str | Path | Sequence[str | Path] | None = None,
-    texts: Iterable[str] | None = None,
-    labels: Iterable[str] | None = None,
-    pairs: Iterable[tuple[str, str]] | None = None,
-    sentences: Iterable[Sequence[str]] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    report: Callable[[str], None] | None = None,
-    quiet: bool = False,
-    **settings: object,
-) -> Run:
-    """Train a model of a kind, such as "lm", and return the finished run.
-
-    The run is in the folder ``out``; None: in memory, until ``run.save(folder)``.  The data are a
-    text, texts with labels, pairs of source and target, sentences as lists of words, or files.  A
-    run stores data that are not in files.  The settings are the options of
-    ``minillm train KIND --help``, as keyword arguments: ``learning_rate=1e-3``.
-
-    Ctrl-C ends the training, and the run so far is returned; ``resume=True`` continues it.
-    ``report``, by default ``print``, is called with each line of output.  ``quiet`` shows nothing.
-
-    InputError for wrong settings or data.
-    """
-    declared = find_kind(kind)
-    check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
-    if resume and out is None:
-        raise InputError("expected out, the folder of the run to resume", "resume")
-    if out is None and ranks().size > 1:
-        raise InputError("expected a folder, which all ranks share", "out")
-    objects = python_data(declared, files, text, sentences, texts, labels, pairs)
-    if sentences is not None:
-        settings["pretokenised"] = True
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
-    show = report or (lambda line: None if quiet else print(line))
-    given_as = " or ".join((*declared.takes, "files")).replace("labels", "texts")
-    names: dict[str | Path, str] = {"DATA: ": f"{given_as}: "}
-    if out is None:
-        names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
-    try:
-        with (
-            named_as(names),
-            objects.stored() if objects else nullcontext() as path,
-        ):
-            if path is not None:
-                files = path
-            settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
-            if files is not None:
-                settings |= _files(declared.settings, files)
-            train_run(
-                declared,
-                folder,
-                settings,
-                resume=resume,
-                overwrite=overwrite,
-                report=show,
-                quiet=quiet,
-                resume_command=f'minillm.train("{declared.name}", "{folder}", resume=True)',
-                attached={path.name: path} if path is not None else {},
-            )
-        run = load(folder)
-    except BaseException:
-        if out is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if out is None:
-        assert run.folder is not None
-        run.folder.temporary = True
-        weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
-    return run
-
-
-def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, object]:
-    """The setting for the files: some kinds take one, others several."""
-    names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
-    if "files" in types_of(settings):
-        return {"files": names}
-    if len(names) != 1:
-        raise InputError(f"expected one file, found {len(names)}", "files")
-    return {"data": names[0]}
 
 
 def train_run(
@@ -269,7 +168,8 @@ def _descend(training: Training) -> bool:
     for note in training.notes:
         training.report(note)
     if stored_run:
-        _report_the_schedule(training, options, start)
+        old = _options(stored_run.settings).of(task)
+        report_schedule(training, old, options, start)
     else:
         folder.begin()
         save_vocabularies(folder, kind, training.vocabularies)
@@ -294,10 +194,10 @@ def _descend(training: Training) -> bool:
     )
     ranks().wait()  # the run is on the disk
     if not training.quiet:
-        _report_losses(training, options, summary)
+        report_losses(training, options, summary)
         for line in kind.closing(training, summary):
             training.report(line)
-        _draw_losses(training)
+        draw_losses(training)
         if summary.interrupted:
             training.report(f"to continue: {training.resume_command}")
     return not summary.interrupted
@@ -318,71 +218,6 @@ def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> No
         )
     if options.gives_up(begin):
         raise InputError(
-            f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
+            f"{folder.path}: the run stopped early {how_far}: {no_better(begin)}: "
             "raise patience to continue"
         )
-
-
-# --- the report ------------------------------------------------------------------------------
-
-
-def _report_the_schedule(training: Training, options: Options, begin: Summary) -> None:
-    """Report if the learning rate goes back up, because a longer run has a longer schedule."""
-    assert training.stored is not None
-    before, now = (
-        o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
-        for o in (_options(training.stored.settings).of(training.task), options)
-    )
-    if now > 1.01 * before:
-        training.report(
-            f"the schedule has changed: the learning rate goes from {before:.2g} up to {now:.2g}"
-        )
-
-
-def _no_better(summary: Summary) -> str:
-    count = f"{summary.waited} validation{'s' * (summary.waited != 1)}"
-    return f"{count} in a row without a better loss"
-
-
-def _report_losses(training: Training, options: Options, summary: Summary) -> None:
-    """Report how far the training went, and the best validation loss."""
-    report, unit = training.report, training.unit
-    early = options.gives_up(summary)
-    how_far = f"{summary.step:,} steps, {summary.tokens:,} {unit}s"
-    best = f"step {summary.best_step:,}"
-    if options.in_epochs:
-        how_far = f"{options.epoch(summary.step):,.3g} epochs, {how_far}"
-        best = f"epoch {options.epoch(summary.best_step):,.3g}"
-    word = "stopped" if summary.interrupted else "stopped early" if early else "trained"
-    report(f"{word} after {how_far}, {minutes_and_seconds(summary.seconds)}")
-    if early:
-        report(f"{_no_better(summary)}: the best was at {best}")
-    if math.isfinite(summary.best_loss):
-        report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
-    if BASELINE_FRACTION * training.baseline < summary.best_loss < math.inf:
-        report(
-            f"the model has barely learned: always predicting by frequency gives a loss of "
-            f"{training.baseline:.4f}; train it longer"
-        )
-
-
-def _draw_losses(training: Training) -> None:
-    """Draw the loss curve, and report where it is."""
-    folder = training.folder
-    try:
-        extra = extra_of(training.settings, training.model.config)
-        folder.save_file("loss.png", loss_curve(folder.read_metrics(), training.unit, extra))
-        training.report(f"loss curve: {folder.path / 'loss.png'}")
-    except InputError as error:
-        training.report(f"loss curve: not drawn: {error}")
-
-
-def extra_of(settings: object, config: object) -> str:
-    """The parts of the training loss that the validation loss lacks, for a plot's legend."""
-    names = ("dropout", "label_smoothing")
-    used = [
-        name.replace("_", " ")
-        for name in names
-        if getattr(settings, name, None) or getattr(config, name, None)
-    ]
-    return " and ".join(used)
