@@ -28,7 +28,7 @@ from minillm.layers.types import Ids, Params, State
 
 
 class Attention:
-    """A kind of attention; a subclass defines its weights, its keys and its op."""
+    """A kind of attention; a subclass defines its weights, its keys or its op."""
 
     weights: tuple[str, ...] = ()  # of the op, in the order of its arguments
 
@@ -81,9 +81,9 @@ class Attention:
 
         return outputs, backward
 
-    def op(self, query, keys, values, lengths, *weights):
-        """(context, weights), backward, as the ops do."""
-        raise NotImplementedError
+    def op(self, query, keys, values, lengths, W=None):
+        """score = q W k^T, or q k^T without W; returns what the op returns."""
+        return ops.multiplicative_attention(query, keys, values, W, lengths)
 
 
 class NoAttention(Attention):
@@ -118,10 +118,6 @@ class Dot(Attention):
         keys = hs[..., :H] + hs[..., H:]
         return keys, lambda dkeys: (np.concatenate([dkeys, dkeys], axis=-1), {})
 
-    def op(self, query, keys, values, lengths):
-        """See :func:`minillm.ops.multiplicative_attention`."""
-        return ops.multiplicative_attention(query, keys, values, None, lengths)
-
 
 class General(Attention):
     """score = q W k^T, where k is hs."""
@@ -131,10 +127,6 @@ class General(Attention):
     def new_layer(self, prefix, H, M):
         """Declare ``W``."""
         return {f"{prefix}.W": Fresh((H, M), uniform(H**-0.5))}
-
-    def op(self, query, keys, values, lengths, W):
-        """See :func:`minillm.ops.multiplicative_attention`."""
-        return ops.multiplicative_attention(query, keys, values, W, lengths)
 
 
 class Additive(Attention):

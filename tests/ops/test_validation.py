@@ -437,3 +437,10 @@ def test_arguments_by_name_and_by_place():
     for args, named in (((x,), {}), ((x, W, b, b), {}), ((x, W), {"x": x}), ((x, W), {"bias": b})):
         with pytest.raises(TypeError, match="argument"):
             ops.linear(*args, **named)
+
+
+def test_a_view_larger_than_any_memory_is_refused():
+    """Work on numbers that a view repeats would not end."""
+    repeated = np.broadcast_to(np.float32(0), (2**40, 4))
+    with pytest.raises(MemoryError, match=r"tanh: x: expected at most \d+ bytes, found \d+, shape"):
+        ops.tanh(repeated)
