@@ -183,17 +183,7 @@ class CausalReader(OfModel):
 
 def _counts(ids: NDArray, lengths: NDArray | None) -> Counts:
     """The number of ids of each row without the padding, (B,)."""
-    B, T = ids.shape
-    if T == 0:
-        raise ValueError("ids: expected one token or more in each row, found none")
-    if lengths is None:
-        return np.array([T] * B)
-    counts = np.array(lengths)
-    if (
-        counts.dtype.kind not in "iu"
-        or counts.shape != (B,)
-        or counts.min() < 1
-        or counts.max() > T
-    ):
-        raise ValueError(f"lengths: expected {B} whole numbers from 1 to {T}, found {lengths}")
-    return counts.astype(np.int64)
+    counts = checks.sequence_lengths("read", lengths, *ids.shape)
+    if not counts.all():
+        raise ValueError("read: expected one id or more in each row, found none")
+    return counts

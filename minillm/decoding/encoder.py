@@ -1,6 +1,6 @@
 """Reading the sources of a Transformer: its encoder, without a backward and without padding."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,39 +12,30 @@ from minillm.layers.types import Ids
 from minillm.models.transformer import Transformer
 
 
-class Unpadded:
-    """The R tokens of B sources without their padding, as one row.
+def read_sources(
+    model: Transformer, source: Ids, lengths: Ids
+) -> tuple[NDArray, Ids, Callable[[NDArray], NDArray]]:
+    """Like the model's ``encode``, with the R tokens of all B sources in one row.
 
     Only attention looks at several tokens, so only for it do they return to their sources.
+    -> memory (1, R, D), the lengths, and ``padded``, by which heads (1, N, R, w) become
+    (B, N, S, w).
     """
+    B, S = source.shape
+    lengths = checks.ids("start", "lengths", lengths, S + 1, (B,))
+    row, column = np.nonzero(np.arange(S) < lengths[:, None])  # of each token
 
-    def __init__(self, source: NDArray, lengths: Ids):
-        B, S = source.shape
-        self.lengths = checks.ids("start", "lengths", lengths, S + 1, (B,))
-        self.shape = B, S
-        self.places = np.nonzero(np.arange(S) < self.lengths[:, None])  # row, column of each token
-
-    def padded(self, x: NDArray) -> NDArray:
-        """The heads of the tokens, (1, N, R, w) -> (B, N, S, w)."""
-        (_, N, _, w), (row, column) = x.shape, self.places
-        B, S = self.shape
-        whole = np.zeros((B, N, S, w), x.dtype)
+    def padded(x):
+        whole = np.zeros((B, x.shape[1], S, x.shape[3]), x.dtype)
         whole[row, :, column] = x[0].swapaxes(0, 1)
         return whole
 
-    def attend(self, q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
-        """Attention of each token to all tokens of its source; it has no backward."""
-        row, column = self.places
-        y, _ = to_all(self.lengths)(*(self.padded(part) for part in (q, k, v)))
+    def attend(q, k, v):
+        y, _ = to_all(lengths)(padded(q), padded(k), padded(v))
         return y[row, :, column].swapaxes(0, 1)[None], None
 
-
-def read_sources(model: Transformer, source: Ids, lengths: Ids) -> tuple[NDArray, Unpadded]:
-    """Like the model's method ``encode``, without the padding: -> memory (1, R, D), its tokens."""
-    tokens = Unpadded(source, lengths)
     x, _ = model.embed(model.source_E, source)
-    x = x[tokens.places][None]  # (1, R, D)
+    x = x[row, column][None]  # (1, R, D)
     for layer in range(model.config.layers):
-        x, _ = model.block(f"encoder.{layer}", x, tokens.attend)
-    memory, _ = norm_if_any(model.params, "encoder.norm", x)
-    return memory, tokens
+        x, _ = model.block(f"encoder.{layer}", x, attend)
+    return norm_if_any(model.params, "encoder.norm", x)[0], lengths, padded

@@ -54,19 +54,19 @@ class TransformerDecoder(OfModel):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        memory, tokens = read_sources(self.model, source, lengths)  # unpadded
+        memory, lengths, padded = read_sources(self.model, source, lengths)
         c, p = self.config, self.model.params
         self._weights = self.new_weights()  # the kernel's copy may be of weights before a change
         state = {
             "past": np.zeros((len(source), 1, 0), np.int64),
-            "memory.lengths": np.array(tokens.lengths),
+            "memory.lengths": lengths,
             "shared.count": np.zeros(1, np.int64),
         }
         for layer in range(c.layers):
             prefix = f"decoder.{layer}.cross"
             (k, v), _ = heads.keys_and_values(p, prefix, memory, c.heads)
             for name, part in (("keys", k), ("values", v)):
-                state[f"memory.{layer}.{name}"] = tokens.padded(part)  # as each step reads them
+                state[f"memory.{layer}.{name}"] = padded(part)  # as each step reads them
                 state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.model.dtype)
         return state
 

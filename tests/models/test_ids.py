@@ -40,5 +40,5 @@ def test_numbers_that_are_not_whole_are_refused(make):
 def test_lengths_of_a_prompt_are_whole_numbers(lengths):
     config = GPTConfig(7, context=8, layers=1, heads=2, width=4)
     reader = Reader(GPT(config, np.random.default_rng(0)))
-    with pytest.raises(ValueError, match="lengths: expected 1 whole numbers from 1 to 2, found"):
+    with pytest.raises((TypeError, ValueError), match=r"^read: .*expected .*, found"):
         reader.read(np.array([[1, 2]]), reader.zero_state(1), np.array(lengths))
