@@ -20,9 +20,9 @@ import argparse
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_argument, add_run, given_settings, open_run
+from minillm.cli.options import add_run, add_settings, given_settings
 from minillm.formats.format import formats
-from minillm.option import types_of
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -46,8 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "name that ends with .gguf)",
     )
     for options in _options():
-        for name in types_of(options):
-            add_argument(parser, options, name)
+        add_settings(parser, options, groups=())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     given: dict[str, Any] = {}
     for options in _options():
         given |= given_settings(args, options)
-    print(open_run(args).export(args.file, args.format, **given))
+    print(load(args.run_folder).export(args.file, args.format, **given))
     return 0
 
 
