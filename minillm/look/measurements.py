@@ -24,7 +24,7 @@ from minillm.layers import dense, embedding
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
-from minillm.look.inside import Activity, AttentionWeights, Copying
+from minillm.look.trace import Activity, AttentionWeights, Copying
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
