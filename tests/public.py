@@ -27,8 +27,8 @@ PACKAGES = (
 # What runs of some kind are able to do.
 OF_RUNS = (
     *("answer", "answering", "answers", "chat", "classify", "config", "embed", "evaluate"),
-    *("export", "fill", "generate", "hypotheses", "inside", "look", "reader", "save"),
-    *("summaries", "summarise", "translate", "vectors", "write"),
+    *("export", "fill", "generate", "hypotheses", "look", "reader", "save"),
+    *("summaries", "summarise", "trace", "translate", "vectors", "write"),
 )
 
 

@@ -49,7 +49,7 @@ def test_import_keeps_the_file_as_it_is(file, imported, capsys):
     run = minillm.load(imported)
     assert isinstance(run.model.params["blocks.0.attention.W_o"], Quantised)
     assert len("".join(run.write("she ", length=5, seed=1))) > 4
-    assert run.inside("she sells").attention[0].weights.ndim == 4
+    assert run.trace("she sells").attention[0].weights.ndim == 4
     assert "sells" in run.look("she sells").html
     for name, options in (("same.gguf", []), ("same", ["--format", "gguf"])):
         assert main(["export", str(imported), str(imported.parent / name), *options]) == 0
