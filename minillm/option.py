@@ -130,9 +130,13 @@ class FieldType(NamedTuple):
     optional: bool
 
 
-@cache  # it takes a millisecond
 def types_of(settings: type) -> dict[str, FieldType]:
     """The type of each field of a dataclass."""
+    return _types_of(settings)  # once: it takes a millisecond
+
+
+@cache
+def _types_of(settings: type) -> dict[str, FieldType]:
     plain_types = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
