@@ -127,7 +127,7 @@ def read_weights(
     """The parameters of a model of these sizes; InputError for a file that has others."""
     if not isinstance(config, LlamaConfig):
         raise InputError(f"{path}: only a run of llama has quantised weights")
-    return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
+    return _params_of(Path(path), config, open_gguf(path)[1], allow_nan)
 
 
 def _params_of(

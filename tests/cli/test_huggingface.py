@@ -146,7 +146,7 @@ def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
     assert np.abs(first - mean).max() > 0.01
     for vector in (first, mean):
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
-    x, _ = opened.model.hidden(np.array([[PIECES.cls, *PIECES.encode(long)[:3], PIECES.sep]]))
+    x, _ = opened.model.hidden(np.array([[PIECES.bos, *PIECES.encode(long)[:3], PIECES.eos]]))
     np.testing.assert_allclose(first, x[0, 0] / np.linalg.norm(x[0, 0]), atol=1e-6)
     largest = x[0].max(axis=0)
     expected = largest / np.linalg.norm(largest)

@@ -45,7 +45,7 @@ def imported(folder, file):
 def test_import_keeps_the_file_as_it_is(file, imported, capsys):
     assert (imported / "model.gguf").read_bytes() == file.read_bytes()
     assert not (imported / "model.safetensors").exists()
-    assert json.loads((imported / "chat.json").read_text())["template"] == TEMPLATE
+    assert json.loads((imported / "chat.json").read_text())["source"] == TEMPLATE
     run = minillm.load(imported)
     assert isinstance(run.model.params["blocks.0.attention.W_o"], Quantised)
     assert len("".join(run.write("she ", length=5, seed=1))) > 4
