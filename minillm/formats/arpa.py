@@ -25,7 +25,6 @@ from array import array
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -272,7 +271,7 @@ def read(path: str | Path) -> Contents:
     return Contents(NGram(config, params), tokenizer)
 
 
-def write(contents: Contents, path: str | Path, options: Any = None) -> None:
+def write(contents: Contents, path: str | Path) -> None:
     """See :func:`write_arpa`."""
     write_arpa(path, contents.tokenizer, contents.model.params)
 

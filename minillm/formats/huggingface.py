@@ -223,7 +223,7 @@ def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write(contents: Contents, path: str | Path, options: Any = None) -> None:
+def write(contents: Contents, path: str | Path) -> None:
     """Write a new folder that transformers loads, with the same outputs; whole or not at all.
 
     InputError for a tokenizer that transformers lacks.

@@ -65,9 +65,6 @@ def test_bad_input(tmp_path, gpt2, fails):
     assert main(["import", str(gpt2), "--out", str(run)]) == 0
     assert "already holds a run" in fails("import", gpt2, "--out", run)
     assert "it exists already" in fails("export", run, gpt2)
-    assert "--quantise: expected the format gguf with it, found huggingface" in fails(
-        "export", run, "--quantise", "q8_0"
-    )
     assert "--format: a run of gpt" in fails("export", run, "--format", "arpa")
     assert (gpt2 / "model.safetensors").read_bytes() == whole
 
@@ -186,9 +183,6 @@ def test_bad_input_of_bert(tmp_path, fails):
     assert main(["import", str(folder), "--out", str(run)]) == 0
     assert "without its head for masked words" in fails("fill", run, "she [MASK]")
     assert "without its head for masked words" in fails("eval", run, folder / "config.json")
-    assert "--quantise: expected the format gguf with it, found huggingface" in fails(
-        "export", run, "--quantise", "q8_0"
-    )
     assert "--format: a run of bert" in fails("export", run, "--format", "arpa")
     assert "it exists already" in fails("export", run, folder)
 
