@@ -310,8 +310,8 @@ def test_pairs_from_python(base, pairs):
 
 
 def test_labels_still_make_a_classifier(base, folder):
-    path = folder / "labels.tsv"
-    path.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
+    """Of a run that chats, as JSON lines: its tables have pairs."""
+    path = lines(folder / "labels.jsonl", [{"label": "x", "text": "sat on the log"}])
     assert finetune._kind_for([str(base), str(path)]) == "finetuned"
 
 

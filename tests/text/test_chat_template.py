@@ -447,10 +447,6 @@ def test_what_ends_an_answer():
             [{"role": "tool", "content": None}],
             r"messages\[0\].content: expected a text, found None",
         ),
-        ([{**TALK[1], "tool_calls": []}], r"tool_calls: expected a list of calls by the assistant"),
-        ([{**TALK[2], "tool_calls": 3}], r"tool_calls: expected a list of calls by the assistant"),
-        ([{**TALK[2], "tool_calls": [3]}], r"tool_calls\[0\]: expected a function with a name"),
-        ([{**TALK[2], "reasoning_content": 3}], r"reasoning_content: expected a text, found 3"),
     ],
 )
 def test_what_is_no_conversation_is_refused(messages, message):
