@@ -13,14 +13,14 @@ examples:
         the folder runs/gpt/huggingface
   minillm export runs/gpt my-gpt2 --format huggingface
   minillm export runs/adapted my-adapter --format peft
-  minillm export runs/llama llama.gguf --quantise q8_0
+  minillm export runs/llama llama.gguf
+        minillm quantise before it makes a smaller file
 """
 
 import argparse
-from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_run, add_settings, given_settings
+from minillm.cli.options import add_run
 from minillm.formats.format import formats
 from minillm.runs.load import load
 
@@ -45,19 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "huggingface the model with them, gguf the file that llama.cpp reads (the default for a "
         "name that ends with .gguf)",
     )
-    for options in _options():
-        add_settings(parser, options, groups=())
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the file or folder, and print its name unless it is a stream."""
-    given: dict[str, Any] = {}
-    for options in _options():
-        given |= given_settings(args, options)
-    print(load(args.run_folder).export(args.file, args.format, **given))
+    print(load(args.run_folder).export(args.file, args.format))
     return 0
-
-
-def _options() -> list[type]:
-    """The options of all formats."""
-    return list({one.options: None for one in formats()})

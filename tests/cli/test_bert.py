@@ -95,8 +95,8 @@ def test_embed(finished, tmp_path, monkeypatch, capsys):
     for text, vector in zip(texts, vectors, strict=True):  # neighbours change nothing
         np.testing.assert_allclose(run.embed([text])[0], vector, atol=1e-5)
     np.testing.assert_allclose(vectors[4], run.embed(["mouse " * 10])[0], atol=1e-5)
-    x, _ = run.model.hidden(np.array([[run.tokenizer.cls, *run.tokenizer.encode("the cat"),
-                                       run.tokenizer.sep]]))  # fmt: skip
+    x, _ = run.model.hidden(np.array([[run.tokenizer.bos, *run.tokenizer.encode("the cat"),
+                                       run.tokenizer.eos]]))  # fmt: skip
     np.testing.assert_allclose(vectors[0], x[0].mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(run.embed(["the cat"], "first")[0], x[0, 0], atol=1e-5)
     np.testing.assert_allclose(run.embed(["the cat"], "max")[0], x[0].max(axis=0), atol=1e-5)

@@ -76,7 +76,7 @@ def test_nonsense(folder, fails, typed, tmp_path, lm, gpt):
     with pytest.raises(InputError, match="top_p: expected"):
         run.chat([user("the cat")], top_p=2)
     damaged = chatting.save(tmp_path / "damaged")
-    (damaged / "chat.json").write_text('{"format_version": 1, "template": 3}')
+    (damaged / "chat.json").write_text('{"format_version": 1, "source": 3}')
     assert "chat.json: it is damaged: expected a chat template" in fails("chat", damaged)
 
 
