@@ -1,7 +1,7 @@
 """The tasks of models that are trained on random minibatches: encoder-decoders, classifiers."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,13 @@ class MinibatchTask(Task):
         validation: Minibatches,
         count: Callable[[tuple[NDArray, ...]], int],
     ):
-        self.model = model
-        self.training, self.validation = training, validation
-        self.count = count
-        self.batches_per_epoch = training.batches_per_epoch
+        super().__init__(training)
+        self.model, self.validation, self.count = model, validation, count
         self.rows = 0  # read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch, its backward, and the items."""
-        batch = self.training.next()
+        batch = self.batches.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
         part = tuple(column[rows] for column in batch)
@@ -52,14 +50,6 @@ class MinibatchTask(Task):
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows."""
         return mean_loss(self.model, self.validation, self.count)
-
-    def state(self) -> tuple[dict[str, NDArray], dict]:
-        """The epoch, and the position in it."""
-        return {}, self.training.state()
-
-    def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        self.training.restore(values)
 
 
 class MeasuredTask(MinibatchTask):
