@@ -81,7 +81,7 @@ class Declaration:
 
     def __init__(self, op: str, text: str) -> None:
         arguments, _, outputs = text.partition("->")
-        self.op, self.text = op, text
+        self.op = op
         self.arguments = [Argument(part) for part in arguments.split(",")]
         self.outputs = [Argument(part) for part in outputs.split(",") if part]
 
@@ -117,8 +117,7 @@ class Declaration:
     def _each_call(self, pairs: list, sizes: Sizes) -> Iterator[tuple[int, Callable[[Any], Any]]]:
         for k, (a, x) in enumerate(pairs):
             if a.value not in ("", "any"):
-                check = functools.partial(globals()[a.value], self.op, a.name)
-                yield k, functools.partial(_unless_none, check) if a.optional else check
+                yield k, functools.partial(globals()[a.value], self.op, a.name)
             elif x is None and a.otherwise in sizes:
                 full = np.full(shape_of(a.axes["i"], sizes), sizes[a.otherwise])
                 yield k, functools.partial(_instead, full)
@@ -132,10 +131,6 @@ class Declaration:
 
 def _kind(array: NDArray) -> str:
     return array.dtype.kind.replace("u", "i")
-
-
-def _unless_none(check: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else check(value)
 
 
 def _instead(full: NDArray, _: None) -> NDArray:

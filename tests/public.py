@@ -1,20 +1,22 @@
 """What is public, by semantic versioning, a name a line: python tests/public.py > tests/public.txt
 
 CONTRIBUTING.md, "Versions", says which names those are.  A function or a class is followed by its
-parameters, a class by its public methods, and a verb of the command line by its options.
+parameters, a run and a vocabulary by their methods, and a verb of the command line by its options.
 """
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
 import minillm
 import minillm.models
 from minillm.cli.arguments import command_line
-from minillm.runs.run import Run
+from minillm.runs.kind import kinds
+from minillm.text import Vocabulary
 
 PACKAGES = (
     *("minillm", "minillm.data", "minillm.decoding", "minillm.exercises", "minillm.ops"),
@@ -22,18 +24,28 @@ PACKAGES = (
     *("minillm.timing", "minillm.training", "minillm.training.optimisers"),
 )
 
+# What runs of some kind are able to do.
+OF_RUNS = (
+    *("answer", "answering", "answers", "chat", "classify", "config", "embed", "evaluate"),
+    *("export", "fill", "generate", "hypotheses", "look", "reader", "save"),
+    *("summaries", "summarise", "trace", "translate", "vectors", "write"),
+)
+
 
 def lines() -> Iterator[str]:
     for package in PACKAGES:
         module = importlib.import_module(package)
         for name, value in exported(module):
-            yield from described(f"{package}.{name}", value)
+            yield f"{package}.{name}{parameters(value)}"
     for _, name, _ in pkgutil.iter_modules(minillm.models.__path__):
         module = importlib.import_module(f"minillm.models.{name}")
         for config in [n for n in defined(module) if f"{n}Config" in vars(module)]:
             for public in (config, f"{config}Config"):
-                yield from described(f"{module.__name__}.{public}", getattr(module, public))
-    yield from described("minillm.load(...)", Run, constructed=False)
+                yield f"{module.__name__}.{public}{parameters(getattr(module, public))}"
+    for name in OF_RUNS:
+        run = next(kind.run for kind in kinds().values() if hasattr(kind.run, name))
+        yield from methods("minillm.load(...)", run, [name])
+    yield from methods("minillm.text.Vocabulary", Vocabulary, vars(Vocabulary))
     yield from commands(command_line(), "minillm")
 
 
@@ -53,19 +65,14 @@ def defined(module: ModuleType) -> list[str]:
     ]
 
 
-def described(name: str, value: Any, constructed: bool = True) -> Iterator[str]:
-    """A name with its parameters; of a class, its public methods, too."""
-    yield name + parameters(value) if constructed else name
-    if inspect.isclass(value):
-        ours = [c for c in value.__mro__ if c.__module__.startswith("minillm.")]
-        for member in sorted({n for c in ours for n in vars(c) if n[0] != "_"}):
-            found = inspect.getattr_static(value, member)
-            if isinstance(found, staticmethod | classmethod):
-                found = getattr(value, member)
-            if callable(found):
-                yield f"{name}.{member}{parameters(found)}"
-            elif isinstance(found, property):
-                yield f"{name}.{member}"
+def methods(name: str, cls: type, members: Iterable[str]) -> Iterator[str]:
+    """The public methods and properties among the members of a class."""
+    for member in sorted(member for member in members if member[0] != "_"):
+        found = inspect.getattr_static(cls, member)
+        if callable(found):
+            yield f"{name}.{member}{parameters(found)}"
+        elif isinstance(found, property | cached_property):
+            yield f"{name}.{member}"
 
 
 def parameters(value: Any) -> str:

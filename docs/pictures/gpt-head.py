@@ -25,7 +25,7 @@ def attention():
     lines = [" ".join(rng.choice(part) for part in (who, did, where)) + ".\n" for _ in range(2000)]
     sizes = {"layers": LAYERS, "width": 32, "heads": HEADS, "context": 32}
     run = minillm.train("gpt", text="".join(lines), **sizes, steps=600, quiet=True)
-    return run.inside(SENTENCE).attention[0].weights
+    return run.trace(SENTENCE).attention[0].weights
 
 
 if __name__ == "__main__":

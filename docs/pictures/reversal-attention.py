@@ -23,11 +23,11 @@ run = minillm.train(
     steps=1000,
     quiet=True,
 )
-inside = run.inside("badge")
-weights = inside.attention[0].weights[0].mean(axis=0)[:5, :5]
+trace = run.trace("badge")
+weights = trace.attention[0].weights[0].mean(axis=0)[:5, :5]
 picture = Drawing(440, 290)
 picture.text(205, 14, "source", size=17)
-heat_map(picture, 95, 56, 44, weights, inside.tokens[:5], "badge")
+heat_map(picture, 95, 56, 44, weights, trace.tokens[:5], "badge")
 picture.text(58, 166, "output", size=17, anchor="end")
 colour_bar(picture, 360, 56, 220)
 picture.save(__file__)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     page = first.look(args.text, beside, args.target)
     path = first.home / "look.html" if args.out is None else args.out
     page.save(path)
-    for note in page.inside.notes:
+    for note in page.trace.notes:
         say(note)
     print(path)
     return 0

@@ -117,10 +117,10 @@ def draw_attention(args: argparse.Namespace) -> None:
       minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
     """
     run = open_run(args)
-    inside = run.inside(args.text, **run.target_options(args.target))
-    if not inside.attention:
+    trace = run.trace(args.text, **run.target_options(args.target))
+    if not trace.attention:
         raise InputError(f"{args.run_folder}: this model has no attention")
-    found = inside.attention[0]
+    found = trace.attention[0]
     layers, heads = found.weights.shape[:2]
     for name, value, count in (("layer", args.layer, layers), ("head", args.head, heads)):
         if value is not None and value >= count:
@@ -130,7 +130,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     weights = weights.mean(axis=0) if args.head is None else weights[args.head]
     if args.head is not None:
         head = f"head {args.head}"
-    tokens, columns = inside.tokens, inside.source or inside.tokens
+    tokens, columns = trace.tokens, trace.source or trace.tokens
     if found.copying is not None:
         gates = found.copying.gates
         tokens = [f"{token}  p_gen {g:.2f}" for token, g in zip(tokens, gates, strict=True)]
@@ -139,7 +139,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     caption = f"layer {layer}, {head}" if layers * heads > 1 else ""
     lines = [f"{caption} (of {layers} layers with {heads} heads)"] if caption else []
     picture = attention_map(weights, columns, tokens, caption)
-    _write(args, run.home, picture, *lines, *inside.notes)
+    _write(args, run.home, picture, *lines, *trace.notes)
 
 
 def _write(args: argparse.Namespace, folder: str | Path, picture: bytes, *lines: str) -> None:

@@ -4,14 +4,15 @@ Make a run whose matrices are blocks of small integers with scales, as llama.cpp
 model takes less memory, and writes faster.  It cannot be trained.  With --to f32 the weights are
 floats again.
 
-  q8_0   8.5 bits for each weight       q4_0, q4_k   4.5 bits
-  q6_k   6.6 bits                       iq4_nl       4.5 bits, finer steps near zero
-  q5_1   6 bits                         iq4_xs       4.25 bits, the same
-  q5_0, q5_k   5.5 bits                 q3_k         3.4 bits
-  q4_1   5 bits                         q2_k         2.6 bits
+  q8_0         8.5 bits for each weight
+  q6_k         6.6 bits
+  q5_0, q5_k   5.5 bits
+  q4_1         5 bits
+  q4_0, q4_k   4.5 bits
 
-A matrix whose rows are not a multiple of 256 weights has q5_0 in place of q4_k, q5_1 in place of
-q5_k, q8_0 in place of q6_k, iq4_nl in place of iq4_xs, and q4_0 in place of q3_k and q2_k.
+A matrix whose rows are not a multiple of 256 weights has q5_0 in place of q4_k, and q8_0 in place
+of q5_k and q6_k.  Files of other programs may have further types, which are read: q5_1, q3_k, q2_k,
+iq4_nl and iq4_xs.
 
 examples:
   minillm quantise runs/llama --to q8_0 --out runs/small
@@ -23,14 +24,14 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_out
-from minillm.quantised.blocks import TYPES
+from minillm.quantised.blocks import WRITTEN
 from minillm.runs.conversion import quantise
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the run, the type and the new run."""
     parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of llama")
-    names = [name.lower() for name in TYPES]
+    names = [name.lower() for name in WRITTEN]
     add_option(parser, "--to TYPE", "the type of the weights", choices=names, required=True)
     add_out(parser)
 

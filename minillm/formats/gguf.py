@@ -42,7 +42,7 @@ from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
-from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
+from minillm.quantised.blocks import FLOATS, TYPES, WRITTEN, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
 from minillm.quantised.matrix import Quantised, dense
@@ -74,10 +74,6 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "repetition_penalty": "penalty_repeat",
 }
 SUFFIX = ".gguf"
-_FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama.cpp has them
-    "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
-    "IQ4_XS": "IQ4_NL",
-}  # fmt: skip
 
 
 def _model(config: LlamaConfig) -> Any:
@@ -233,8 +229,8 @@ def export_gguf(
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
 
     With fewer than 6.5 bits, the output, or the table that it is tied to, has Q8_0, because its
-    errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has a
-    type of blocks of 32, the same as llama.cpp's.
+    errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has
+    Q5_0 in place of Q4_K, else Q8_0.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
@@ -273,7 +269,7 @@ def export_gguf(
 def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     """The type of a matrix; InputError where its rows are not cut into whole blocks."""
     if rows.shape[-1] % TYPES[block_type].weights:
-        block_type = _FALLBACKS.get(block_type, "Q8_0")
+        block_type = "Q5_0" if block_type == "Q4_K" else "Q8_0"
     if output and TYPES[block_type].bits < 6.5:
         block_type = "Q8_0"
     if rows.shape[-1] % (least := TYPES[block_type].weights):
@@ -292,7 +288,7 @@ class Options:
         None,
         "the type of the weights in a GGUF file",
         "TYPE",
-        choices=tuple(map(str.lower, TYPES)),
+        choices=tuple(map(str.lower, WRITTEN)),
         default_help="f32, or the type of the run",
     )
 

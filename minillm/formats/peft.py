@@ -62,8 +62,7 @@ _REFUSED = (
     "layer_replication", "arrow_config",
 )  # fmt: skip
 # Initial values that leave the weights of the baseline unchanged.  Others subtract from them.
-_INITIAL = (True, "gaussian", "eva", "orthogonal", False, None)
-_CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
+_INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 
 ADAPTED = (GPT, Llama, Decoder, BERT, Encoder)
 
@@ -124,31 +123,9 @@ def read_adapter(folder: str | Path, model: Any) -> tuple[dict[str, NDArray], in
     """
     path, known = Path(folder) / WEIGHTS, _Baseline(model)
     scales = _read_config(Path(folder) / CONFIG)
-    sides, whole, full = _sorted(path, known)
-    additions: dict[str, NDArray] = {}
-    for module, (ours, columns) in known.modules.items():
-        if module in full:
-            A, B = _read_pair(path, sides, module, model.params[ours].shape, columns, scales)
-            B *= np.float32(scales.of(A.shape[1], full[module]) / scales.of(scales.rank))
-            for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
-                parts = [additions[name], part] if name in additions else [part]
-                additions[name] = np.concatenate(parts, axis)
-    if not additions:
-        raise InputError(f"{path}: expected the tensors of additions, found none")
-    arrays = additions | _read_replaced(path, whole, known)
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return arrays, scales.rank, scales.of(scales.rank) * scales.rank
-
-
-def _sorted(
-    path: Path, known: _Baseline
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
-    """The tensors of additions, by module and side, and others; the full names of the modules."""
+    sides, full, whole = dict[str, Tensor](), dict[str, str](), dict[str, Tensor]()
     names = {name for weight in known.weights for name in weight.columns}
-    sides, whole, full = dict[str, Tensor](), dict[str, Tensor](), dict[str, str]()
     for name, tensor in open_tensors(path)[0].items():
-        if _UNUSED in name:
-            continue
         inner = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""
         own = plain(known.layout, inner.replace(_INNER, ".").replace(_SAVED, "."))
         own = known.first.get(own, own)
@@ -158,13 +135,31 @@ def _sorted(
             sides[f"{module}.lora_{found[2]}"] = tensor
         elif own in names:
             whole[own] = tensor
-        else:
+        elif _UNUSED not in name:
             raise InputError(
                 f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
                 f"baseline, such as {_PREFIX}{next(iter(known.modules))}.lora_A.weight, or one of "
                 "its tensors, found it"
             )
-    return sides, whole, full
+    arrays: dict[str, NDArray] = {}
+    for module, (ours, columns) in known.modules.items():
+        if module in full:
+            A, B = _read_pair(path, sides, module, model.params[ours].shape, columns, scales)
+            B *= np.float32(scales.of(A.shape[1], full[module]) / scales.of(scales.rank))
+            for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
+                parts = [arrays[name], part] if name in arrays else [part]
+                arrays[name] = np.ascontiguousarray(np.concatenate(parts, axis))
+    if not arrays:
+        raise InputError(f"{path}: expected the tensors of additions, found none")
+    for weight in known.weights:
+        before = dense(model.params[weight.name])
+        array = before.astype(np.float32)
+        for name in whole.keys() & weight.columns.keys():
+            tensor = tensor_of(path, whole, name, weight.shapes()[name])
+            read_finite(tensor, name, weight.views(array)[name])
+        if not np.array_equal(array, before):
+            arrays[weight.name] = array
+    return arrays, scales.rank, scales.of(scales.rank) * scales.rank
 
 
 def _read_config(path: Path) -> _Scales:
@@ -172,35 +167,18 @@ def _read_config(path: Path) -> _Scales:
     values = {"r": 8, "lora_alpha": 8, "use_rslora": False} | read_json(path)
     file = Entries(path, values)
     refused = dict.fromkeys(_REFUSED, (None, False))
-    file.check_all({"peft_type": ("LORA",), "bias": ("none", "all", "lora_only"), **refused})
-    file.check("init_lora_weights", _INITIAL, _CONVERTED)
-    alphas = values.get("alpha_pattern") or {}
-    if not isinstance(alphas, dict) or not all(map(_is_pattern, alphas)):
-        raise file.wrong("alpha_pattern", "names of modules with at most two of * + ? {")
-    of_modules = Entries(f"{path}: alpha_pattern", alphas)
-    return _Scales(
-        rank=file.size("r"),
-        alpha=_alpha(file, "lora_alpha"),
-        root=file.flag("use_rslora", False),
-        alphas={key: _alpha(of_modules, key) for key in alphas},
-        ranks=bool(values.get("rank_pattern")),
-    )
-
-
-def _alpha(file: Entries, name: str) -> float:
-    alpha = file.number(name)
-    if not 0 < alpha <= 1e6:
-        raise file.wrong(name, "a number above 0, at most 1,000,000")
-    return alpha
-
-
-def _is_pattern(key: str) -> bool:
-    """Whether a text is a regular expression that is fast for every name."""
+    file.check_all({"peft_type": ("LORA",), "init_lora_weights": _INITIAL, **refused})
+    patterns = values.get("alpha_pattern") or {}
+    of_modules = Entries(f"{path}: alpha_pattern", patterns)
     try:
-        re.compile(key)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return len(re.findall(r"[*+?{]", key)) <= 2 and not re.search(r"\)[*+?{]", key)
+        alphas = {key: of_modules.number(key) for key in patterns if re.compile(key)}
+    except (AttributeError, TypeError, re.error, RecursionError, OverflowError):
+        raise file.wrong("alpha_pattern", "numbers by patterns of modules' names") from None
+    alpha = file.number("lora_alpha")
+    if not all(0 < one <= 1e6 for one in (alpha, *alphas.values())):
+        raise file.wrong("lora_alpha", "a number above 0, at most 1,000,000, as in alpha_pattern")
+    root, ranks = file.flag("use_rslora", False), bool(values.get("rank_pattern"))
+    return _Scales(file.size("r"), alpha, root, alphas, ranks)
 
 
 def _read_pair(
@@ -215,33 +193,11 @@ def _read_pair(
     I, O = shape
     first: Any = tensor_of(path, tensors, f"{module}.lora_A")
     rank = first.shape[0] if scales.ranks and first.shape else scales.rank
-    arrays = {}
-    for side, size in (("A", (rank, I)), ("B", (columns.stop - columns.start, rank))):
+    A, B = np.empty((rank, I), np.float32), np.zeros((rank, O), np.float32)
+    for side, array in (("A", A), ("B", B[:, columns].T)):
         name = f"{module}.lora_{side}"
-        tensor = tensor_of(path, tensors, name, size)
-        arrays[side] = np.empty(size, np.float32)
-        read_finite(tensor, name, arrays[side])
-    B = np.zeros((rank, O), np.float32)
-    B[:, columns] = arrays["B"].T
-    return arrays["A"].T, B
-
-
-def _read_replaced(
-    path: Path, whole: Mapping[str, Tensor], known: _Baseline
-) -> dict[str, NDArray[np.float32]]:
-    """The weights that an adapter replaces by its own, with all their tensors."""
-    replaced = {}
-    for weight in known.weights:
-        names = [name for name in weight.columns if name in whole]
-        if names:
-            before = dense(known.model.params[weight.name])
-            array = before.astype(np.float32)
-            for name in names:
-                tensor = tensor_of(path, whole, name, weight.shapes()[name])
-                read_finite(tensor, name, weight.views(array)[name])
-            if not np.array_equal(array, before):
-                replaced[weight.name] = array
-    return replaced
+        read_finite(tensor_of(path, tensors, name, array.shape), name, array)
+    return A.T, B
 
 
 # --- writing -----------------------------------------------------------------
@@ -264,11 +220,8 @@ def write_adapter(
     known = _Baseline(model)
     supported = {f"{ours}.{side}" for ours, _ in known.modules.values() for side in "AB"}
     supported |= {weight.name for weight in known.weights}
-    for name in additions:
-        if name not in supported:
-            raise InputError(
-                f"{name}: expected an addition to a linear layer, found one to another weight"
-            )
+    for name in sorted(additions.keys() - supported):
+        raise InputError(f"{name}: expected an addition to a linear layer, found another one")
 
     def theirs(name: str) -> str:
         return stored(known.layout, name, model.config) if whole else name

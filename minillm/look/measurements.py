@@ -24,14 +24,15 @@ from minillm.layers import dense, embedding
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
-from minillm.look.inside import Activity, AttentionWeights, Copying
+from minillm.look.trace import Activity, AttentionWeights, Copying
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
 from minillm.ops.recurrence import CELLS
 from minillm.training.progress import progress_bar
 
-FORWARDS: dict[str, Any] = {"lstm": lstm_forward, "gru": gru_forward}  # they return the gates
+# The forward passes that return the gates, and their names.
+FORWARDS: dict[str, Any] = {"lstm": (lstm_forward, "ifgo"), "gru": (gru_forward, "rzn")}
 AT_ONCE = 16  # texts with a hidden token that a BERT reads together
 
 Logits = NDArray[np.floating]
@@ -125,16 +126,15 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     for layer in range(c.layers):
         first = [np.ascontiguousarray(state[f"layers.{layer}.{name}"]) for name in cell.state]
         weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]
-        gates: Mapping[str, NDArray] = {}
-        if c.cell == "lstm":
-            hs, _, _, all_gates, cs = FORWARDS["lstm"](x, *first, *weights, lengths=lengths)
-            gates = dict(zip("ifgo", np.split(all_gates, 4, axis=-1), strict=True)) | {"c": cs}
-        elif c.cell == "gru":
-            hs, _, all_gates, _ = FORWARDS["gru"](x, *first, *weights, lengths=lengths)
-            gates = dict(zip("rzn", np.split(all_gates, 3, axis=-1), strict=True))
+        shown = {}
+        if c.cell in FORWARDS:
+            forward, names = FORWARDS[c.cell]
+            hs, *_, gates, cs = forward(x, *first, *weights, lengths=lengths)
+            shown = dict(zip(names, np.split(gates, len(names), axis=-1), strict=True))
+            shown |= {"c": cs} if c.cell == "lstm" else {}
         else:
             (hs, *_), _ = cell.run(x, *first, *weights, lengths=lengths)
-        activity.append(Activity({name: a[0] for name, a in {**gates, "h": hs}.items()}))
+        activity.append(Activity({name: a[0] for name, a in {**shown, "h": hs}.items()}))
         x = hs
     return activity
 

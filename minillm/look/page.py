@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from minillm.data.files import write_file
 from minillm.errors import InputError
-from minillm.look.inside import Activity, Copying, Inside
+from minillm.look.trace import Activity, Copying, Trace
 
 TOP = 10  # tokens of a distribution
 UNITS = 32  # hidden units that are shown one by one
@@ -29,16 +29,16 @@ HEIGHT = 760  # pixels, in a notebook
 class Page:
     """A page about the inside of a model, with the predictions of another model next to them.
 
-    A notebook shows it.  ``inside`` and ``beside`` have the numbers, ``values`` has them as JSON,
+    A notebook shows it.  ``trace`` and ``beside`` have the numbers, ``values`` has them as JSON,
     ``html`` is the file.
     """
 
-    def __init__(self, inside: Inside, beside: Inside | None = None):
+    def __init__(self, trace: Trace, beside: Trace | None = None):
         """InputError unless both have split the text into the same tokens."""
-        self.inside, self.beside = inside, beside
-        self.values = page_values(inside)
+        self.trace, self.beside = trace, beside
+        self.values = page_values(trace)
         if beside is not None:
-            self.values["beside"] = _beside(inside, beside)
+            self.values["beside"] = _beside(trace, beside)
         self.html = render(self.values)
 
     def save(self, path: str | Path) -> None:
@@ -52,7 +52,7 @@ class Page:
         )
 
     def __repr__(self) -> str:
-        return f"<Page: {len(self.inside.tokens)} {self.inside.unit}s in {self.inside.name}>"
+        return f"<Page: {len(self.trace.tokens)} {self.trace.unit}s in {self.trace.name}>"
 
 
 def render(values: dict[str, Any]) -> str:
@@ -74,24 +74,24 @@ def render(values: dict[str, Any]) -> str:
 # --- the numbers ----------------------------------------------------------------------------------
 
 
-def page_values(inside: Inside) -> dict[str, Any]:
+def page_values(trace: Trace) -> dict[str, Any]:
     """The numbers that the script draws, as JSON."""
     return {
-        "model": inside.model,
-        "name": inside.name,
-        "unit": inside.unit,
-        "notes": inside.notes,
-        "vocabulary": inside.logits.shape[1],
+        "model": trace.model,
+        "name": trace.name,
+        "unit": trace.unit,
+        "notes": trace.notes,
+        "vocabulary": trace.logits.shape[1],
         "tokens": {
-            "text": inside.tokens,
-            "source": inside.source,
-            "inputs": ["(start)", *inside.tokens[:-1]],
+            "text": trace.tokens,
+            "source": trace.source,
+            "inputs": ["(start)", *trace.tokens[:-1]],
         },
-        "hidden": inside.hidden,
-        **_predictions(inside),
+        "hidden": trace.hidden,
+        **_predictions(trace),
         "gradient": {
-            "source": _matrix(inside.source_gradient),
-            "text": _matrix(inside.gradient),
+            "source": _matrix(trace.source_gradient),
+            "text": _matrix(trace.gradient),
         },
         "attention": [
             {
@@ -102,10 +102,10 @@ def page_values(inside: Inside) -> dict[str, Any]:
                 "weights": [[_bytes(head) for head in layer] for layer in part.weights],
                 "copying": None if part.copying is None else _copying(part.copying),
             }
-            for part in inside.attention
+            for part in trace.attention
         ],
-        "activity": [_activity(layer) for layer in inside.activity],
-        "sources": [asdict(source) for source in inside.sources],
+        "activity": [_activity(layer) for layer in trace.activity],
+        "sources": [asdict(source) for source in trace.sources],
     }
 
 
@@ -116,25 +116,25 @@ def _copying(copying: Copying) -> dict[str, Any]:
     }
 
 
-def _predictions(inside: Inside) -> dict[str, Any]:
-    probabilities, losses = inside.probabilities, inside.losses
+def _predictions(trace: Trace) -> dict[str, Any]:
+    probabilities, losses = trace.probabilities, trace.losses
     known = losses[np.isfinite(losses)]
     rows: list[Any] = []
     for t, row in enumerate(probabilities):
-        right = int(inside.ids[t]) if t < len(inside.ids) else -1
-        rows.append(None if np.isnan(row).any() else _distribution(row, right, inside))
+        right = int(trace.ids[t]) if t < len(trace.ids) else -1
+        rows.append(None if np.isnan(row).any() else _distribution(row, right, trace))
     return {
         "predictions": rows,
         "losses": [_short(loss) for loss in losses.tolist()],
         "mean": _short(float(known.mean())) if len(known) else None,
-        "contexts": None if inside.contexts is None else inside.contexts.tolist(),
+        "contexts": None if trace.contexts is None else trace.contexts.tolist(),
     }
 
 
-def _distribution(row: NDArray, right: int, inside: Inside) -> dict[str, Any]:
+def _distribution(row: NDArray, right: int, trace: Trace) -> dict[str, Any]:
     """The most probable tokens, and the probability and the rank of the right one."""
     best = np.argsort(-row, kind="stable")[:TOP].tolist()
-    values: dict[str, Any] = {"top": [[inside.label(k), _short(float(row[k]))] for k in best]}
+    values: dict[str, Any] = {"top": [[trace.label(k), _short(float(row[k]))] for k in best]}
     if right >= 0:
         values["p"] = _short(float(row[right]))
         values["rank"] = int((row > row[right]).sum()) + 1
@@ -142,13 +142,13 @@ def _distribution(row: NDArray, right: int, inside: Inside) -> dict[str, Any]:
     return values
 
 
-def _beside(inside: Inside, beside: Inside) -> dict[str, Any]:
+def _beside(trace: Trace, beside: Trace) -> dict[str, Any]:
     """The predictions of the other model for the tokens of the first."""
-    count, other = len(inside.tokens), len(beside.tokens)
+    count, other = len(trace.tokens), len(beside.tokens)
     shared = min(count, other)
-    if inside.tokens[count - shared :] != beside.tokens[other - shared :]:
+    if trace.tokens[count - shared :] != beside.tokens[other - shared :]:
         raise InputError(
-            f"expected a run that splits the text into the same {inside.unit}s, "
+            f"expected a run that splits the text into the same {trace.unit}s, "
             f"found one of other {beside.unit}s",
             "beside",
         )

@@ -23,10 +23,11 @@ Blocks of 256 have float16 d and e: 16 or 32 weights share the scale d s and the
 
 Two numbers of four bits share a byte; the low halves contain the first half of the weights.
 
-Encoding to BF16 and to the types of 32 weights, except for IQ4_NL, gives the same bytes as the
-package gguf, the reference implementation in NumPy.  llama.cpp searches for the scales of the other
-types with the least squared error.  Here they follow from the largest and smallest weight of a
-block, which is simpler.
+All types are read.  Those that fit weights better than others of their size, or that people ask
+for by name, are written, too: floats, Q8_0, Q5_0, Q4_1, Q4_0, Q6_K, Q5_K and Q4_K.  BF16 and the
+types of 32 weights get the same bytes as from the package gguf, the reference implementation in
+NumPy.  llama.cpp searches for the scales of the K types with the least squared error.  Here they
+follow from the largest and smallest weight of a block, which is simpler.
 
 Legend: O rows of a matrix (outputs), I numbers of a row (inputs).
 
@@ -59,8 +60,8 @@ class Type:
     file: int  # of a file with mostly such tensors
     weights: int  # of one block
     bytes: int
-    encode: Callable[[NDArray], Bytes]  # (O, blocks, weights) -> (O, blocks, bytes)
-    decode: Callable[[Bytes], Coded] | None = None  # (O, blocks, bytes) -> codes; None: floats
+    decode: Callable[[Bytes], Coded] | None  # (O, blocks, bytes) -> codes; None: floats
+    encode: Callable[[NDArray], Bytes] | None = None  # the inverse; None: the type is only read
 
     @property
     def bits(self) -> float:
@@ -73,9 +74,9 @@ class Type:
 
 
 def type_of(name: str) -> str:
-    """The type of a name in any case, as in "q8_0".  InputError for another name."""
-    if name.upper() not in TYPES:
-        known = ", ".join(map(str.lower, TYPES))
+    """The type to write of a name in any case, as in "q8_0".  InputError for another name."""
+    if name.upper() not in WRITTEN:
+        known = ", ".join(map(str.lower, WRITTEN))
         raise InputError(f"the type of weights: expected one of {known}, found {short(name)}")
     return name.upper()
 
@@ -225,10 +226,12 @@ def _parts(packed: Bytes, n: int, bits: int) -> Bytes:
 def encode(array: NDArray, block_type: str) -> Bytes:
     """Rows of blocks: array (O, I) -> (O, bytes of a row).
 
-    ValueError unless I is a multiple of the weights of a block, and for numbers that are not
-    finite or too large for the type.
+    ValueError for a type that is only read, unless I is a multiple of the weights of a block, and
+    for numbers that are not finite or too large for the type.
     """
     (O, I), known = array.shape, TYPES[block_type]
+    if known.encode is None:
+        raise ValueError(f"expected a type of {', '.join(WRITTEN)}, found {block_type}")
     if I % known.weights:
         raise ValueError(f"expected rows of a multiple of {known.weights}, found {I}")
     x = array.astype(np.float32, copy=False)
@@ -250,18 +253,17 @@ def _encode_q8_0(x: NDArray) -> Bytes:
     return _joined(_bytes(d, "<f2"), _rounded(x * _inverse(d)).astype(np.int8).view(np.uint8))
 
 
-def _encode_q5_1(x: NDArray) -> Bytes:
-    q, d, low = _from_the_least(x, 31)
-    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), *_low_and_fifth(q))
-
-
 def _encode_q5_0(x: NDArray) -> Bytes:
     q, d = _around_zero(x, 16)
-    return _joined(_bytes(d, "<f2"), *_low_and_fifth(q))
+    fifth = np.packbits(q >> 4, axis=-1, bitorder="little")  # of all 32 codes
+    return _joined(_bytes(d, "<f2"), fifth, _packed(q & 15, 16, 4))
 
 
 def _encode_q4_1(x: NDArray) -> Bytes:
-    q, d, low = _from_the_least(x, 15)
+    """Codes of 15 steps from the least weight up to the largest."""
+    low = x.min(axis=-1, keepdims=True)
+    d = (x.max(axis=-1, keepdims=True) - low) / np.float32(15)
+    q = _clipped((x - low) * _inverse(d) + np.float32(0.5), 15)
     return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), _packed(q, 16, 4))
 
 
@@ -270,123 +272,63 @@ def _encode_q4_0(x: NDArray) -> Bytes:
     return _joined(_bytes(d, "<f2"), _packed(q, 16, 4))
 
 
-def _from_the_least(x: NDArray, steps: int) -> tuple[Bytes, NDArray, NDArray]:
-    """Codes of so many steps from the least weight up, the size of a step, the least weight."""
-    low = x.min(axis=-1, keepdims=True)
-    d = (x.max(axis=-1, keepdims=True) - low) / np.float32(steps)
-    return _clipped((x - low) * _inverse(d) + np.float32(0.5), steps), d, low
-
-
 def _around_zero(x: NDArray, zero: int) -> tuple[Bytes, NDArray]:
     """Codes, and the size of a step.
 
     The weight of the largest size becomes -zero: so one more step is used than with 1 - zero.
     """
-    _, d = _largest(x, x.shape[-1], zero)
+    d = _largest(x, zero)
     return _clipped(x * _inverse(d) + np.float32(zero + 0.5), 2 * zero - 1), d
 
 
-def _low_and_fifth(q: NDArray) -> tuple[Bytes, Bytes]:
-    """The fifth bits of 32 codes, (..., 4), and the others, (..., 16)."""
-    return np.packbits(q >> 4, axis=-1, bitorder="little"), _packed(q & 15, 16, 4)
-
-
-def _encode_iq4_nl(x: NDArray) -> Bytes:
-    """The weight of the largest size gets the level of the largest size, -127."""
-    _, d = _largest(x, x.shape[-1], 127)
-    return _joined(_bytes(d, "<f2"), _packed(_nearest_levels(x * _inverse(d)), 16, 4))
-
-
-def _nearest_levels(x: NDArray) -> Bytes:
-    """The codes of the levels that are nearest to numbers."""
-    levels = LEVELS.astype(np.float32) - np.float32(128)
-    return np.searchsorted((levels[1:] + levels[:-1]) / 2, x).astype(np.uint8)
+def _largest(x: NDArray, steps: int) -> NDArray:
+    """The scale (..., 1) that makes the weight of the largest size -steps."""
+    at = np.abs(x).argmax(axis=-1, keepdims=True)
+    return np.take_along_axis(x, at, axis=-1) / np.float32(-steps)
 
 
 def _encode_q6_k(x: NDArray) -> Bytes:
-    q, s, d = _without_offset(x, 16, 127, 6)
-    low = _packed(q & 15, 64, 4)
-    return _joined(low, _packed(q >> 4, 32, 2), s.view(np.uint8), _bytes(d, "<f2"))
+    """The weight of the largest size of 16 becomes -32, the code of the largest size."""
+    parts = x.reshape(*x.shape[:-1], 16, 16)
+    s, d = _with_factor(_largest(parts, 32)[..., 0], 127)
+    q = _clipped(_rounded(parts * _inverse(d * s)[..., None]) + np.float32(32), 63)
+    q = q.reshape(x.shape)
+    low, high = _packed(q & 15, 64, 4), _packed(q >> 4, 32, 2)
+    return _joined(low, high, s.astype(np.int8).view(np.uint8), _bytes(d, "<f2"))
 
 
 def _encode_q5_k(x: NDArray) -> Bytes:
-    q, s, m, d, e = _with_offset(x, 32, 63, 5)
-    scales = _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), _in_six_bits(s, m))
+    q, scales = _with_offset(x, 31)
     return _joined(scales, _packed(q >> 4, 32, 1), _packed(q & 15, 32, 4))
 
 
 def _encode_q4_k(x: NDArray) -> Bytes:
-    q, s, m, d, e = _with_offset(x, 32, 63, 4)
-    scales = _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), _in_six_bits(s, m))
+    q, scales = _with_offset(x, 15)
     return _joined(scales, _packed(q, 32, 4))
 
 
-def _in_six_bits(s: NDArray, m: NDArray) -> Bytes:
-    """The inverse of :func:`_six_bits`."""
-    low_s, low_m, high = s[..., :4], m[..., :4], s[..., 4:] & 15 | m[..., 4:] << 4
-    return _joined(low_s | s[..., 4:] >> 4 << 6, low_m | m[..., 4:] >> 4 << 6, high)
+def _with_offset(x: NDArray, steps: int) -> tuple[Bytes, Bytes]:
+    """Codes in the order of the weights, and the bytes of d, e, eight scales and eight offsets.
 
-
-def _encode_iq4_xs(x: NDArray) -> Bytes:
-    """The weight of the largest size of 32 gets the level -127."""
-    parts, scale = _largest(x, 32, 127)
-    s, d = _with_factor(scale, 31)
-    q = _nearest_levels(parts * _inverse(d * s)[..., None]).reshape(x.shape)
-    s = (s + 32).astype(np.uint8)
-    scales = _joined(_bytes(d, "<f2"), _packed(s >> 4, 1, 2), _packed(s & 15, 1, 4))
-    return _joined(scales, _packed(q, 16, 4))
-
-
-def _encode_q3_k(x: NDArray) -> Bytes:
-    q, s, d = _without_offset(x, 16, 31, 3)
-    s = (s + 32).astype(np.uint8)
-    scales = _joined(_packed(s & 15, 8, 4), _packed(s >> 4, 4, 2))
-    return _joined(_packed(q >> 2, 32, 1), _packed(q & 3, 32, 2), scales, _bytes(d, "<f2"))
-
-
-def _encode_q2_k(x: NDArray) -> Bytes:
-    q, s, m, d, e = _with_offset(x, 16, 15, 2)
-    return _joined(s | m << 4, _packed(q, 32, 2), _bytes(d, "<f2"), _bytes(e, "<f2"))
-
-
-def _without_offset(x: NDArray, K: int, most: int, bits: int) -> tuple[Bytes, NDArray, NDArray]:
-    """Codes in the order of the weights, and their scales s, at most ``most``, and d.
-
-    The weight of the largest size of K becomes -2^(bits - 1), the number with the largest size.
+    The codes of 32 weights span their range, which always includes 0.
     """
-    zero = 1 << bits - 1
-    parts, scale = _largest(x, K, zero)
-    s, d = _with_factor(scale, most)
-    q = _rounded(parts * _inverse(d * s)[..., None]) + np.float32(zero)
-    return _clipped(q, 2 * zero - 1).reshape(x.shape), s.astype(np.int8), d
-
-
-def _largest(x: NDArray, K: int, steps: int) -> tuple[NDArray, NDArray]:
-    """Parts of K weights, and the scale of each that makes its largest weight -steps."""
-    parts = x.reshape(*x.shape[:-1], -1, K)
-    at = np.abs(parts).argmax(axis=-1, keepdims=True)
-    return parts, np.take_along_axis(parts, at, axis=-1)[..., 0] / np.float32(-steps)
+    parts = x.reshape(*x.shape[:-1], 8, 32)
+    below = -np.minimum(parts.min(axis=-1), 0)  # (O, blocks, 8)
+    scale = (np.maximum(parts.max(axis=-1), 0) + below) / np.float32(steps)
+    (s, d), (m, e) = _with_factor(scale, 63), _with_factor(below, 63)
+    q = _clipped(_rounded((parts + (e * m)[..., None]) * _inverse(d * s)[..., None]), steps)
+    s, m = s.astype(np.uint8), m.astype(np.uint8)
+    # As _six_bits reads them.
+    low_s, low_m, high = s[..., :4], m[..., :4], s[..., 4:] & 15 | m[..., 4:] << 4
+    packed = low_s | s[..., 4:] >> 4 << 6, low_m | m[..., 4:] >> 4 << 6, high
+    return q.reshape(x.shape), _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), *packed)
 
 
 def _with_factor(scale: NDArray, most: int) -> tuple[NDArray, NDArray]:
     """Numbers as d s: s whole numbers (O, blocks, n) from -most to most, d (O, blocks, 1)."""
-    d = _as_half(np.abs(scale).max(axis=-1, keepdims=True) / np.float32(most))
+    d = np.abs(scale).max(axis=-1, keepdims=True) / np.float32(most)
+    d = d.astype(np.float16).astype(np.float32)  # as a file holds it
     return np.clip(_rounded(scale * _inverse(d)), -most, most), d
-
-
-def _with_offset(
-    x: NDArray, K: int, most: int, bits: int
-) -> tuple[Bytes, Bytes, Bytes, NDArray, NDArray]:
-    """Codes in the order of the weights; scales s and offsets m, at most ``most``; d and e.
-
-    The codes of K weights span their range, which always includes 0.
-    """
-    parts, steps = x.reshape(*x.shape[:-1], -1, K), (1 << bits) - 1
-    below = -np.minimum(parts.min(axis=-1), 0)  # (O, blocks, n)
-    scale = (np.maximum(parts.max(axis=-1), 0) + below) / np.float32(steps)
-    (s, d), (m, e) = _with_factor(scale, most), _with_factor(below, most)
-    q = _rounded((parts + (e * m)[..., None]) * _inverse(d * s)[..., None])
-    return _clipped(q, steps).reshape(x.shape), s.astype(np.uint8), m.astype(np.uint8), d, e
 
 
 def _rounded(x: NDArray) -> NDArray:
@@ -401,11 +343,6 @@ def _inverse(d: NDArray) -> NDArray:
     with np.errstate(divide="ignore"):
         inverse = np.float32(1) / d
     return np.where(np.isfinite(inverse), inverse, np.float32(0))
-
-
-def _as_half(d: NDArray) -> NDArray:
-    """Numbers as float16 holds them."""
-    return d.astype(np.float16).astype(np.float32)
 
 
 def _clipped(q: NDArray, most: int) -> Bytes:
@@ -432,20 +369,21 @@ def _joined(*parts: NDArray) -> Bytes:
 TYPES = {
     known.name: known
     for known in (
-        Type("F32", 0, 0, 1, 4, partial(_bytes, dtype="<f4")),
-        Type("F16", 1, 1, 1, 2, partial(_bytes, dtype="<f2")),
-        Type("Q4_0", 2, 2, 32, 18, _encode_q4_0, _decode_q4_0),
-        Type("Q4_1", 3, 3, 32, 20, _encode_q4_1, _decode_q4_1),
-        Type("Q5_0", 6, 8, 32, 22, _encode_q5_0, _decode_q5_0),
-        Type("Q5_1", 7, 9, 32, 24, _encode_q5_1, _decode_q5_1),
-        Type("Q8_0", 8, 7, 32, 34, _encode_q8_0, _decode_q8_0),
-        Type("Q2_K", 10, 10, 256, 84, _encode_q2_k, _decode_q2_k),
-        Type("Q3_K", 11, 11, 256, 110, _encode_q3_k, _decode_q3_k),
-        Type("Q4_K", 12, 14, 256, 144, _encode_q4_k, _decode_q4_k),
-        Type("Q5_K", 13, 16, 256, 176, _encode_q5_k, _decode_q5_k),
-        Type("Q6_K", 14, 18, 256, 210, _encode_q6_k, _decode_q6_k),
-        Type("IQ4_NL", 20, 25, 32, 18, _encode_iq4_nl, _decode_iq4_nl),
-        Type("IQ4_XS", 23, 30, 256, 136, _encode_iq4_xs, _decode_iq4_xs),
-        Type("BF16", 30, 32, 1, 2, _encode_bf16),
+        Type("F32", 0, 0, 1, 4, None, partial(_bytes, dtype="<f4")),
+        Type("F16", 1, 1, 1, 2, None, partial(_bytes, dtype="<f2")),
+        Type("Q4_0", 2, 2, 32, 18, _decode_q4_0, _encode_q4_0),
+        Type("Q4_1", 3, 3, 32, 20, _decode_q4_1, _encode_q4_1),
+        Type("Q5_0", 6, 8, 32, 22, _decode_q5_0, _encode_q5_0),
+        Type("Q5_1", 7, 9, 32, 24, _decode_q5_1),
+        Type("Q8_0", 8, 7, 32, 34, _decode_q8_0, _encode_q8_0),
+        Type("Q2_K", 10, 10, 256, 84, _decode_q2_k),
+        Type("Q3_K", 11, 11, 256, 110, _decode_q3_k),
+        Type("Q4_K", 12, 14, 256, 144, _decode_q4_k, _encode_q4_k),
+        Type("Q5_K", 13, 16, 256, 176, _decode_q5_k, _encode_q5_k),
+        Type("Q6_K", 14, 18, 256, 210, _decode_q6_k, _encode_q6_k),
+        Type("IQ4_NL", 20, 25, 32, 18, _decode_iq4_nl),
+        Type("IQ4_XS", 23, 30, 256, 136, _decode_iq4_xs),
+        Type("BF16", 30, 32, 1, 2, None, _encode_bf16),
     )
 }
+WRITTEN = tuple(name for name, known in TYPES.items() if known.encode)

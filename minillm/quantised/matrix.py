@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
+from minillm.checks import op
 from minillm.ops.linear import matmul
 from minillm.quantised.blocks import coded, encode
 from minillm.quantised.codes import BLOCK, rounded_product
@@ -108,7 +109,7 @@ def dense(weight: Any) -> NDArray:
     return weight if isinstance(weight, np.ndarray) else weight.dense()
 
 
-@checks.op("x: ... I, W: any, b: O constant? -> y: ... O")
+@op("x: ... I, W: any, b: O constant? -> y: ... O")
 def quantised_linear(
     x: NDArray, W: Quantised, b: NDArray | None = None
 ) -> tuple[NDArray, Callable]:

@@ -11,18 +11,6 @@ from minillm.training.progress import minutes_and_seconds
 BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has barely learned
 
 
-def report_schedule(training: Training, old: Options, new: Options, begin: Summary) -> None:
-    """Report if the learning rate goes back up, because a longer run has a longer schedule."""
-    before, now = (
-        options.rate(min(1.0, options.progress(begin.step, begin.seconds)))
-        for options in (old, new)
-    )
-    if now > 1.01 * before:
-        training.report(
-            f"the schedule has changed: the learning rate goes from {before:.2g} up to {now:.2g}"
-        )
-
-
 def no_better(summary: Summary) -> str:
     count = f"{summary.waited} validation{'s' * (summary.waited != 1)}"
     return f"{count} in a row without a better loss"

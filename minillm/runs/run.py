@@ -16,8 +16,8 @@ import numpy as np
 from minillm.data.files import copy_file, file_digest
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, Updates, formats
-from minillm.look.inside import Inside
 from minillm.look.page import Page
+from minillm.look.trace import Trace
 from minillm.option import make, types_of
 from minillm.runs.additions import updates_of
 from minillm.runs.config import save_run
@@ -138,7 +138,7 @@ class Run:
     def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
         """A page that shows what the model does with a text: see :mod:`minillm.look`.
 
-        A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
+        A notebook shows it; ``save(file)`` writes it, and ``trace`` has its numbers.  ``beside``
         is another run, whose predictions of the same text, or of the same output, are set beside
         these.  A network that was trained on text has the best n-gram of that text beside it by
         default, and the page shows the passages that occur in that text.  ``target`` is the output
@@ -149,25 +149,25 @@ class Run:
         if not isinstance(text, str):
             return [self.look(one, beside, target) for one in text]
         if beside is None:
-            inside = self.inside(text, **self.target_options(target))
-            return Page(*self.with_its_text(text, inside))
+            trace = self.trace(text, **self.target_options(target))
+            return Page(*self.with_its_text(text, trace))
         if target is None and self.has("translate"):
             target = self.translate(text)
         options = self.target_options(target)
         return Page(
-            self.inside(text, **options),
-            beside.inside(text, **(options if beside.has("translate") else {})),
+            self.trace(text, **options),
+            beside.trace(text, **(options if beside.has("translate") else {})),
         )
 
     def target_options(self, target: str | None) -> dict[str, str]:
-        """The options of ``inside`` for a target; InputError unless the run is a translator's."""
+        """The options of ``trace`` for a target; InputError unless the run is a translator's."""
         if target is not None and not self.has("translate"):
             raise self.lacks(kinds_with("translate"), "target")
         return {} if target is None else {"target": target}
 
-    def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:
+    def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
         """The look with what is known from the training text, and a simple model beside it."""
-        return inside, None
+        return trace, None
 
     def export(
         self,

@@ -23,7 +23,7 @@ from minillm.runs.initial_weights import (
 )
 from minillm.runs.kind import Kind, Training
 from minillm.runs.load import check_resumable, open_initial
-from minillm.runs.report import draw_losses, no_better, report_losses, report_schedule
+from minillm.runs.report import draw_losses, no_better, report_losses
 from minillm.runs.run import Run
 from minillm.runs.settings import names_of_data
 from minillm.training import (
@@ -169,10 +169,7 @@ def _descend(training: Training) -> bool:
     ranks().wait()  # all have read the folder; from here on, rank 0 writes it
     for note in training.notes:
         training.report(note)
-    if stored_run:
-        old = _options(stored_run.settings).of(task)
-        report_schedule(training, old, options, start)
-    else:
+    if not stored_run:
         folder.begin()
         save_vocabularies(folder, kind, training.vocabularies)
         if initial and initial.chat_template and type(initial.model) is type(training.model):

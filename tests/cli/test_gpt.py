@@ -111,9 +111,9 @@ def test_a_picture_of_one_head(gpt, tmp_path, capsys):
     assert main([*plot, "--to", str(tmp_path / "a.png")]) == 0
     assert "layer 0, mean over the heads (of 2" in capsys.readouterr().out
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    inside = minillm.load(gpt).inside("the cat")
-    assert inside.tokens == list("the␣cat")
-    [found] = inside.attention
+    trace = minillm.load(gpt).trace("the cat")
+    assert trace.tokens == list("the␣cat")
+    [found] = trace.attention
     assert found.weights.shape == (2, 2, 7, 7)
     np.testing.assert_allclose(found.weights.sum(axis=-1), 1, rtol=1e-5)
     assert main(["plot", "loss", str(gpt), "--to", str(tmp_path / "b.png")]) == 0

@@ -208,7 +208,6 @@ def test_a_run_can_be_made_longer(run_folder, capsys, fails):
     assert (run_folder / "config.json").read_text() == config
     assert main([*resume, "--steps", "50"]) == 0
     printed = capsys.readouterr().out
-    assert "the schedule has changed: the learning rate goes from 6e-05 up to 0.0" in printed
     assert "trained after 50 steps" in printed
     _, values = RunFolder(run_folder).load_resume()
     minutes = values["progress"]["seconds"] / 60 + 0.005  # however fast this machine is

@@ -48,7 +48,7 @@ def test_names_that_no_training_has_seen_are_copied(trained):
 @pytest.mark.deep
 def test_the_gate_opens_for_new_words(trained):
     text = "so call Xqwpzhj soon please ."
-    copying = trained.inside(text, trained.translate(text)).attention[0].copying
+    copying = trained.trace(text, trained.translate(text)).attention[0].copying
     assert copying.copied[1] == pytest.approx(1)  # the vocabulary has no such word
     assert copying.copied[-1] == pytest.approx(0, abs=1e-6)  # EOS is in no source; 1 - r in float32
 
@@ -141,7 +141,7 @@ def test_a_source_of_any_length_is_read_up_to_its_limit(folder):
 def test_the_labels_of_an_output_are_words_of_the_vocabulary_or_of_its_source(folder):
     run, text = minillm.load(folder / "run"), "so call Zanzibar and Quito soon"
     ids, words = run.source.encode(text).tolist(), run.source.split(text)
-    label, eos = run.inside(text).label, len(run.target)
+    label, eos = run.trace(text).label, len(run.target)
     assert label(eos) == "(end)"
     for number, word in zip(ids, words, strict=True):
         assert label(number) == (word if number > eos else word.lower())

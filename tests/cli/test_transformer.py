@@ -63,7 +63,7 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
 def test_the_weights_of_a_layer_and_a_head(run_folder):
     run = minillm.load(run_folder)
     best = run.hypotheses(["one two three"], keep_weights=True)[0][0].hypothesis
-    found = run.inside("one two three").attention[0].weights
+    found = run.trace("one two three").attention[0].weights
     np.testing.assert_allclose(found[0].mean(axis=0), best.weights, atol=1e-6)  # of 2 layers
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from fake_models import TinyDecoder, TinyLanguageModel
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
@@ -23,6 +25,7 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.testing import strategies
 from minillm.training.lora import LoRA, new_additions
 
 V = 6
@@ -114,6 +117,18 @@ def test_a_step_is_what_the_blocks_of_the_page_give(kernels, name):
         after = state.extended(ids[:, 2:], np.ones(2, int))
         expected = reader.predict(reader.hidden(ids[:, 2:], after))
         np.testing.assert_allclose(reader.step(ids[:, 2:], after), expected, rtol=1e-10, atol=1e-12)
+
+
+@given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 14)))
+def test_a_text_with_sinks_is_read_at_any_split_as_whole(kernels, rng, cuts):
+    """Its last tokens, whose windows have left the sinks behind, are single steps."""
+    model, ids = new("mistral, sinks"), rng.integers(0, V, (2, 15))
+    reader, ends = Reader(model), sorted({*cuts, 12, 13, 14, 15})
+    with use_kernels(kernels):
+        whole, state = model.forward(ids)[0], reader.zero_state(2)
+        for first, last in zip([0, *ends], ends, strict=False):
+            logits, state = reader.read(ids[:, first:last], state)
+            np.testing.assert_allclose(logits, whole[:, last - 1], rtol=1e-10, atol=1e-12)
 
 
 def test_a_window_begins_with_ngrams_of_its_own_tokens():

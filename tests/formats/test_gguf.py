@@ -18,7 +18,7 @@ from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Yarn
 from minillm.quantised import Quantised
-from minillm.quantised.blocks import TYPES
+from minillm.quantised.blocks import TYPES, WRITTEN
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.text import Characters, ChatTemplate
@@ -110,7 +110,7 @@ def test_names_and_layout_are_theirs(path):
     assert import_gguf(path)[2] is None
 
 
-@pytest.mark.parametrize("type", [type for type in TYPES if type != "F32"])
+@pytest.mark.parametrize("type", [type for type in WRITTEN if type != "F32"])
 def test_quantised_weights_stay_quantised(path, type):
     width = max(32, TYPES[type].weights)
     model = new(width=width, feed_forward=width, tied=False)
@@ -127,16 +127,15 @@ def test_quantised_weights_stay_quantised(path, type):
         assert again.params[name].shape == array.shape
         error = np.abs(dense.params[name] - array).max() / np.abs(array).max()
         most = {"F16": 0.001, "BF16": 0.005, "Q8_0": 0.005, "Q6_K": 0.05}
-        most |= {"Q5_0": 0.07, "Q5_1": 0.07, "Q5_K": 0.07, "Q3_K": 0.3, "Q2_K": 0.4}
+        most |= {"Q5_0": 0.07, "Q5_K": 0.07}
         assert error <= most.get(type, 0.15)
     ids = np.arange(8)[None]
     assert np.abs(again.forward(ids)[0] - dense.forward(ids)[0]).max() < 0.1  # rounded activations
-    most = {"Q3_K": 1.0, "Q2_K": 2.0}.get(type, 0.5)
-    assert np.abs(dense.forward(ids)[0] - model.forward(ids)[0]).max() < most
+    assert np.abs(dense.forward(ids)[0] - model.forward(ids)[0]).max() < 0.5
 
 
 def test_a_matrix_of_other_blocks_and_one_of_none(path):
-    for type, expected in (("Q4_K", "Q5_0"), ("Q5_K", "Q5_1"), ("Q6_K", "Q8_0"), ("Q2_K", "Q4_0")):
+    for type, expected in (("Q4_K", "Q5_0"), ("Q5_K", "Q8_0"), ("Q6_K", "Q8_0")):
         export_gguf(new(), TOKENIZER, path, type)  # rows of 32
         types = {name: tensor.type for name, tensor in open_gguf(path)[1].items()}
         assert types.pop("token_embd.weight") == "Q8_0"

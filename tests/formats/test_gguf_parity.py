@@ -11,7 +11,7 @@ from other_programs import import_gguf
 
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.quantised.blocks import TYPES
+from minillm.quantised.blocks import WRITTEN
 from minillm.quantised.gguf import open_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.text.byte_pairs import train
@@ -64,7 +64,7 @@ def test_files_that_llama_cpp_quantises(tmp_path, width, name):
     assert_near(path)
 
 
-@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("type", WRITTEN)
 def test_files_that_llama_cpp_reads(tmp_path, type):
     path = tmp_path / "ours.gguf"
     export_gguf(new(256), TOKENIZER, path, type)

@@ -123,7 +123,7 @@ def test_arrays_that_do_not_fit_are_refused(twin):
     ):
         with pytest.raises((ValueError, TypeError)):
             twin.quantised_product(x, (replace(part, **change),))
-    (part,) = quantise(np.ones((32, 20), np.float32), "IQ4_NL").parts
+    (part,) = packed(np.random.default_rng(0), "iq4_nl", 32, 20).parts
     for levels in (LEVELS[:15], LEVELS.astype(np.int8), LEVELS[None]):
         with pytest.raises((ValueError, TypeError)):
             twin.quantised_product(x[:, :32], (replace(part, levels=levels),))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from browser import document, needs_chromium
 
-from minillm.look import Inside, Page
+from minillm.look import Page, Trace
 from minillm.look.measurements import read_pointer_generator
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 
@@ -34,7 +34,7 @@ def page_of(model):
     logits, by_source, by_target, attention = read_pointer_generator(model, SOURCE, TARGET)
     words = [*"abcd", "(end)", "new", "other"]
     return Page(
-        Inside(
+        Trace(
             model="pointer-generator",
             name="a run",
             unit="token",
@@ -84,12 +84,12 @@ def mixture(model, moved=None, step=0.0):
 
 
 def test_predictions_gates_and_copies_are_those_of_the_mixture(model):
-    inside = page_of(model).inside
+    trace = page_of(model).trace
     P, g, copied = mixture(model)
-    np.testing.assert_allclose(inside.probabilities[:T], P, atol=1e-14)
+    np.testing.assert_allclose(trace.probabilities[:T], P, atol=1e-14)
     loss, _ = model.loss((SOURCE[None], np.array([S]), TARGET[None], np.array([T])))
-    assert inside.losses.mean() == pytest.approx(loss)
-    (attention,) = inside.attention
+    assert trace.losses.mean() == pytest.approx(loss)
+    (attention,) = trace.attention
     np.testing.assert_allclose(attention.weights.sum(axis=-1), 1)
     np.testing.assert_allclose(attention.copying.gates, g)
     np.testing.assert_allclose(attention.copying.copied, copied, atol=1e-12)
@@ -98,7 +98,7 @@ def test_predictions_gates_and_copies_are_those_of_the_mixture(model):
 
 
 def test_gradients_are_those_of_the_loss(model):
-    inside, h = page_of(model).inside, 1e-5
+    trace, h = page_of(model).trace, 1e-5
     for at in range(S + T):
         slopes = []
         for k in range(D):
@@ -107,9 +107,9 @@ def test_gradients_are_those_of_the_loss(model):
             slopes.append(slope[np.arange(T), TARGET] / (2 * h))
         expected = np.linalg.norm(slopes, axis=0)
         if at < S:
-            np.testing.assert_allclose(inside.source_gradient[:, at], expected, atol=1e-8)
+            np.testing.assert_allclose(trace.source_gradient[:, at], expected, atol=1e-8)
         elif at > S:  # BOS is not shown
-            np.testing.assert_allclose(inside.gradient[:, at - S - 1], expected, atol=1e-8)
+            np.testing.assert_allclose(trace.gradient[:, at - S - 1], expected, atol=1e-8)
 
 
 @pytest.mark.deep

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from minillm.errors import InputError
 from minillm.quantised import Quantised, quantise, quantised_linear
-from minillm.quantised.blocks import FLOATS, TYPES, coded, decode, encode, type_of
+from minillm.quantised.blocks import FLOATS, TYPES, WRITTEN, coded, decode, encode, type_of
 from minillm.quantised.panels import pack
 
 BLOCKS = [type for type in TYPES if type not in FLOATS]
@@ -26,9 +26,8 @@ HALVES = {  # the places of the float16 of a block
     "Q6_K": [208], "Q5_K": [0, 2], "Q4_K": [0, 2], "IQ4_XS": [0], "Q3_K": [108], "Q2_K": [80, 82],
 }  # fmt: skip
 RMS = {  # of the errors of normal weights of variance 1
-    "Q8_0": 0.0053, "Q6_K": 0.0187, "Q5_1": 0.0378, "Q5_K": 0.0382, "Q5_0": 0.0429,
-    "Q4_K": 0.0782, "Q4_1": 0.0785, "IQ4_NL": 0.0800, "IQ4_XS": 0.0807, "Q4_0": 0.0859,
-    "Q3_K": 0.155, "Q2_K": 0.329,
+    "Q8_0": 0.0053, "Q6_K": 0.0187, "Q5_K": 0.0382, "Q5_0": 0.0429,
+    "Q4_K": 0.0782, "Q4_1": 0.0785, "Q4_0": 0.0859,
 }  # fmt: skip
 
 # A block of each type, whose bytes count up from 3 in steps of 7 and whose float16 are 0.5 and -2;
@@ -91,8 +90,7 @@ def largest_of_256(parts):
 
 def bound(type, x):
     """The largest error of each weight, and what float16 adds to it."""
-    K = {"Q4_K": 32, "Q5_K": 32, "IQ4_XS": 32}.get(type, min(16, TYPES[type].weights))
-    K = 32 if TYPES[type].weights == 32 else K
+    K = {"Q4_K": 32, "Q5_K": 32, "Q6_K": 16}.get(type, TYPES[type].weights)
     parts, half = x.reshape(2, -1, K), 2.0**-10
     low, high = parts.min(axis=-1), parts.max(axis=-1)
     size = np.maximum(high, -low)
@@ -108,26 +106,20 @@ def bound(type, x):
         case "Q4_0" | "Q5_0":  # the largest code is less than `steps` above the middle
             steps = 8 if type == "Q4_0" else 16
             error = size / steps * (1 + steps * half)
-        case "Q4_1" | "Q5_1":
-            steps = 15 if type == "Q4_1" else 31
-            error = (high - low) / steps * (0.5 + steps * half) + half * np.abs(low)
-        case "Q5_K" | "Q4_K" | "Q2_K":  # scales and offsets are rounded to a 63rd of the largest
-            steps, most = {"Q5_K": (31, 63), "Q4_K": (15, 63), "Q2_K": (3, 15)}[type]
+        case "Q4_1":
+            error = (high - low) / 15 * (0.5 + 15 * half) + half * np.abs(low)
+        case "Q5_K" | "Q4_K":  # scales and offsets are rounded to a 63rd of the largest
+            steps = 31 if type == "Q5_K" else 15
             span, below = np.maximum(high, 0) - np.minimum(low, 0), -np.minimum(low, 0)
             widest, deepest = (largest_of_256(a) for a in (span, below))
-            error = span / (2 * steps) + 0.6 / most * widest + 1.1 / most * deepest
+            error = span / (2 * steps) + 0.6 / 63 * widest + 1.1 / 63 * deepest
             error += 4 * half * size
-        case "Q6_K" | "Q3_K":  # and these to a 127th; the largest code is less than 32 above zero
-            steps, most = (32, 127) if type == "Q6_K" else (4, 31)
-            error = size / steps + largest_of_256(size) / most * (1 + 2 * most * half)
-        case "IQ4_NL" | "IQ4_XS":  # the largest level is 113, and the distance of two is 24
-            error = size / 127 * (14 + 127 * half)
-            if type == "IQ4_XS":
-                error += largest_of_256(size) / 31 * (1 + 62 * half)
+        case "Q6_K":  # and these to a 127th; the largest code is less than 32 above zero
+            error = size / 32 + largest_of_256(size) / 127 * (1 + 2 * 127 * half)
     return np.repeat(error, K, axis=-1) + 3e-5  # the smallest float16 are 6e-8 apart, times 255
 
 
-@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("type", WRITTEN)
 @given(x=ROWS)
 def test_the_error_of_each_weight_has_a_bound(type, x):
     rows = encode(x, type)
@@ -137,7 +129,7 @@ def test_the_error_of_each_weight_has_a_bound(type, x):
     assert (error <= bound(type, x)).all()
 
 
-@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q4_1", "IQ4_NL"])
+@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
 @given(x=ROWS)
 def test_the_order_of_the_weights_of_a_block_stays(type, x):
     found = decode(encode(x, type), type).reshape(-1, TYPES[type].weights)
@@ -145,7 +137,7 @@ def test_the_order_of_the_weights_of_a_block_stays(type, x):
     assert (np.diff(np.take_along_axis(found, order, axis=-1), axis=-1) >= 0).all()
 
 
-@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0", "IQ4_NL"])
+@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0"])
 @given(seed=st.integers(0, 99))
 def test_what_was_quantised_is_quantised_to_itself(type, seed):
     x = np.random.default_rng(seed).normal(size=(2, 256)).astype(np.float32)
@@ -153,14 +145,14 @@ def test_what_was_quantised_is_quantised_to_itself(type, seed):
     np.testing.assert_allclose(decode(encode(once, type), type), once, rtol=1e-3)
 
 
-@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("type", WRITTEN)
 def test_zeros_and_tiny_numbers(type):
     assert (decode(encode(np.zeros((1, 256), np.float32), type), type) == 0).all()
     tiny = np.full((1, 256), 1e-40, np.float32)  # 1 / scale is infinite
     assert np.abs(decode(encode(tiny, type), type)).max() < 1e-6
 
 
-@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("type", WRITTEN)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 3e38])
 def test_numbers_that_a_type_cannot_hold_are_refused(type, number):
     x = np.zeros((2, 256), np.float32)
@@ -178,13 +170,19 @@ def test_floats_are_no_quantised_matrix(type):
         quantise(np.zeros((32, 2), np.float32), type)
 
 
-@pytest.mark.parametrize("type", BLOCKS)
+@pytest.mark.parametrize("type", [type for type in WRITTEN if type not in FLOATS])
 def test_a_row_of_parts_of_blocks_is_refused(type):
     with pytest.raises(ValueError, match=f"a multiple of {TYPES[type].weights}, found 300"):
         encode(np.zeros((1, 300), np.float32), type)
 
 
-@pytest.mark.parametrize("type", BLOCKS)
+@pytest.mark.parametrize("type", [type for type in BLOCKS if type not in WRITTEN])
+def test_a_type_that_is_only_read(type):
+    with pytest.raises(ValueError, match=rf"expected a type of F32, .*, found {type}"):
+        encode(np.zeros((1, 256), np.float32), type)
+
+
+@pytest.mark.parametrize("type", [type for type in WRITTEN if type not in FLOATS])
 def test_a_matrix_has_the_same_weights(type):
     W = np.random.default_rng(0).normal(size=(512, 20)).astype(np.float32)
     np.testing.assert_array_equal(quantise(W, type).dense().T, decode(encode(W.T, type), type))
@@ -208,7 +206,7 @@ def test_random_blocks_of_the_reference(type):
         rows, numbers = frozen[f"{type}.rows"], frozen[f"{type}.numbers"]
         x, encoded = frozen["x"], frozen.get(f"{type}.encoded")
     assert decode(rows, type).tobytes() == numbers.tobytes()
-    if encoded is not None:
+    if encoded is not None and type in WRITTEN:
         np.testing.assert_array_equal(encode(x, type), encoded)
 
 
@@ -242,16 +240,17 @@ def test_the_package_gguf_has_the_same_bits():
     x = (rng.normal(size=(40, 512)) * 10.0 ** rng.integers(-4, 3, (40, 1))).astype(np.float32)
     x[0], x[1, :40], x[2] = 0, -3, np.abs(x[2])
     for type in TYPES:
-        rows = encode(x, type)
-        for data in (rows, random_blocks(rng, type, 40)):
+        rows = [encode(x, type)] if type in WRITTEN else []
+        for data in (*rows, random_blocks(rng, type, 40)):
             theirs = np.ascontiguousarray(quants.dequantize(data, numbers[type]))
             assert decode(data, type).tobytes() == theirs.tobytes(), type
-        if not type.endswith(("_K", "NL", "XS")):  # it only reads these
+        if rows and not type.endswith("_K"):  # it only reads these
             again = np.ascontiguousarray(quants.quantize(x, numbers[type]))
-            assert rows.tobytes() == again.tobytes(), type
+            assert rows[0].tobytes() == again.tobytes(), type
 
 
 def test_names():
     assert type_of("q4_k") == "Q4_K"
-    with pytest.raises(InputError, match=r"expected one of f32, f16, q4_0.*found 'q5_2'"):
-        type_of("q5_2")
+    for name in ("q5_2", "q2_k"):
+        with pytest.raises(InputError, match=rf"expected one of f32, f16, q4_0.*found '{name}'"):
+            type_of(name)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minillm.errors import InputError
-from minillm.quantised.blocks import TYPES
+from minillm.quantised.blocks import WRITTEN
 from minillm.quantised.gguf import open_gguf, write_gguf
 
 VALUES = st.one_of(
@@ -84,7 +84,7 @@ def test_a_file_made_by_hand(path):
     assert tensors["t"].read().tolist() == [[1, -2, 0.5]]
 
 
-@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("type", WRITTEN)
 def test_a_tensor_is_read_in_pieces_and_whole(path, type, monkeypatch):
     array = np.random.default_rng(0).normal(size=(37, 512)).astype(np.float32)
     write_gguf(path, {}, {"a": (ARRAY, "F32"), "b": (array, type), "c": (ARRAY, "F32")})
@@ -187,7 +187,7 @@ def test_the_package_gguf_reads_what_we_write(path):
     gguf = pytest.importorskip("gguf")
     rng, metadata = np.random.default_rng(0), {"general.architecture": "llama", "n": -5, "x": 0.25}
     metadata |= {"texts": ["é", "b"], "ints": np.array([1, -2], np.int32), "big": 1 << 40}
-    arrays = {type: rng.normal(size=(3, 512)).astype(np.float32) for type in TYPES}
+    arrays = {type: rng.normal(size=(3, 512)).astype(np.float32) for type in WRITTEN}
     write_gguf(path, metadata, {type: (array, type) for type, array in arrays.items()})
     reader, (_, ours) = gguf.GGUFReader(path), open_gguf(path)
     for name, value in metadata.items():

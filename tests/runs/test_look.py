@@ -94,8 +94,8 @@ def text_of(name):
     )
 
 
-def inside_of(runs, name, **options):
-    return runs(name).look(text_of(name), **options).inside
+def trace_of(runs, name, **options):
+    return runs(name).look(text_of(name), **options).trace
 
 
 # --- the numbers ----------------------------------------------------------------------------------
@@ -103,37 +103,37 @@ def inside_of(runs, name, **options):
 
 @pytest.mark.parametrize("name", NEURAL)
 def test_predictions_and_losses_of_language_models(runs, name):
-    run, inside = runs(name), inside_of(runs, name)
+    run, trace = runs(name), trace_of(runs, name)
     model, ids = run.model, run.tokenizer.encode(text_of(name))
-    assert inside.tokens == [run.tokenizer.show(id) for id in ids]
+    assert trace.tokens == [run.tokenizer.show(id) for id in ids]
     state = run.reader.zero_state(1)
     for t, id in enumerate(ids):
         logits, state = run.reader.read(np.array([[id]]), state)
-        np.testing.assert_allclose(inside.probabilities[t + 1], next_probabilities(logits[0]))
-    np.testing.assert_allclose(inside.probabilities[1:].sum(axis=1), 1)
-    assert np.isnan(inside.probabilities[0]).all()
-    assert np.isnan(inside.losses[0])
+        np.testing.assert_allclose(trace.probabilities[t + 1], next_probabilities(logits[0]))
+    np.testing.assert_allclose(trace.probabilities[1:].sum(axis=1), 1)
+    assert np.isnan(trace.probabilities[0]).all()
+    assert np.isnan(trace.losses[0])
     loss, _ = model.loss((ids[None, :-1], ids[None, 1:]))
-    assert inside.losses[1:].mean() == pytest.approx(loss)
+    assert trace.losses[1:].mean() == pytest.approx(loss)
 
 
 @pytest.mark.parametrize("name", ["ngram", "words"])
 def test_predictions_and_contexts_of_an_ngram_model(runs, name):
-    run, inside = runs(name), inside_of(runs, name)
+    run, trace = runs(name), trace_of(runs, name)
     ids = run.tokenizer.encode(text_of(name))
     start = run.model.config.start
     log10 = run.model.probabilities(np.concatenate([[start], ids]).astype(np.int32))[1:]
-    np.testing.assert_allclose(inside.losses, -log10 * np.log(10), atol=1e-4)
-    np.testing.assert_allclose(inside.probabilities.sum(axis=1), 1)
-    assert inside.contexts[0] in (0, 1)  # the start of the text
-    assert inside.contexts[2:].tolist() == [2] * (len(ids) - 1)
+    np.testing.assert_allclose(trace.losses, -log10 * np.log(10), atol=1e-4)
+    np.testing.assert_allclose(trace.probabilities.sum(axis=1), 1)
+    assert trace.contexts[0] in (0, 1)  # the start of the text
+    assert trace.contexts[2:].tolist() == [2] * (len(ids) - 1)
 
 
 def test_an_ngram_model_falls_back_to_a_shorter_context(runs):
-    inside = runs("ngram").look("catdog").inside  # "t" and "td" were never followed by "d" and "o"
-    assert inside.contexts[3] == 2  # "at"
-    assert inside.contexts[4] == 1  # "td" was never seen
-    assert inside.losses[3] > 3
+    trace = runs("ngram").look("catdog").trace  # "t" and "td" were never followed by "d" and "o"
+    assert trace.contexts[3] == 2  # "at"
+    assert trace.contexts[4] == 1  # "td" was never seen
+    assert trace.losses[3] > 3
 
 
 def changed(run, names, at, direction, h):
@@ -152,7 +152,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     text = "the mando" if name != "neural-ngram" else "mathe"
     ids = run.tokenizer.encode(text)
     assert len(set(ids)) == len(ids)
-    inside, model = run.look(text).inside, run.model
+    trace, model = run.look(text).trace, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
     tied = name in ("mamba", "gpt", "llama", "decoder", "rnn")
     T, h = len(ids), 1e-5
@@ -186,16 +186,16 @@ def test_gradients_are_those_of_the_loss(runs, name):
             up = losses(changed(run, [table], id, direction, h))
             down = losses(changed(run, [table], id, direction, -h))
             slopes[1:, place, k] = (up - down) / (2 * h)
-    np.testing.assert_allclose(inside.gradient, np.linalg.norm(slopes, axis=2), atol=1e-7)
-    assert (inside.gradient[np.triu_indices(T)] == 0).all()  # from earlier tokens only
+    np.testing.assert_allclose(trace.gradient, np.linalg.norm(slopes, axis=2), atol=1e-7)
+    assert (trace.gradient[np.triu_indices(T)] == 0).all()  # from earlier tokens only
 
 
 def test_predictions_and_gradients_of_a_bert(runs):
-    run, inside = runs("bert"), inside_of(runs, "bert")
+    run, trace = runs("bert"), trace_of(runs, "bert")
     model, tokenizer = run.model, run.tokenizer
-    assert inside.tokens[0] == "[CLS]"
-    assert inside.tokens[-1] == "[SEP]"
-    ids, place, T = inside.ids.copy(), 2, len(inside.tokens)
+    assert trace.tokens[0] == "[CLS]"
+    assert trace.tokens[-1] == "[SEP]"
+    ids, place, T = trace.ids.copy(), 2, len(trace.tokens)
     ids[[0, -1]] = [tokenizer.bos, tokenizer.eos]
 
     def loss(rows):
@@ -214,9 +214,9 @@ def test_predictions_and_gradients_of_a_bert(runs):
 
     zero = np.zeros((T, model.config.width))
     nats, p = loss(zero)
-    np.testing.assert_allclose(inside.probabilities[place], p)
-    assert inside.losses[place] == pytest.approx(nats)
-    assert np.isnan(inside.losses[[0, -1]]).all()
+    np.testing.assert_allclose(trace.probabilities[place], p)
+    assert trace.losses[place] == pytest.approx(nats)
+    assert np.isnan(trace.losses[[0, -1]]).all()
     for at in range(T):
         slope = []
         for k in range(model.config.width):
@@ -224,13 +224,13 @@ def test_predictions_and_gradients_of_a_bert(runs):
             step[at, k] = 1e-5
             slope.append((loss(step)[0] - loss(-step)[0]) / 2e-5)
         expected = 0 if at == place else np.linalg.norm(slope)
-        assert inside.gradient[place, at] == pytest.approx(expected, abs=1e-8)
+        assert trace.gradient[place, at] == pytest.approx(expected, abs=1e-8)
 
 
 def test_predictions_and_gradients_where_positions_depend_on_ids(runs):
-    run, inside = runs("mpnet"), inside_of(runs, "mpnet")
-    model, tokenizer, T = run.model, run.tokenizer, len(inside.tokens)
-    ids = inside.ids.copy()
+    run, trace = runs("mpnet"), trace_of(runs, "mpnet")
+    model, tokenizer, T = run.model, run.tokenizer, len(trace.tokens)
+    ids = trace.ids.copy()
     ids[[0, -1]] = [tokenizer.bos, tokenizer.eos]
     assert len(set(ids)) == T
     for place in range(1, T - 1):
@@ -238,12 +238,12 @@ def test_predictions_and_gradients_where_positions_depend_on_ids(runs):
         x, backward = model.hidden(hidden)
         logits, words_backward = model.masked_words(x[0, place : place + 1])
         p = next_probabilities(logits[0])
-        np.testing.assert_allclose(inside.probabilities[place], p)
+        np.testing.assert_allclose(trace.probabilities[place], p)
         dx = np.zeros_like(x)
         dx[0, place] = words_backward((p - np.eye(len(p))[ids[place]])[None])[0]
         norms = np.linalg.norm(backward(dx)["embedding.E"][hidden[0]], axis=1)
         norms[place] = 0
-        np.testing.assert_allclose(inside.gradient[place], norms, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(trace.gradient[place], norms, rtol=1e-6, atol=1e-12)
 
 
 def test_attention_with_a_bias_is_what_the_model_uses(runs, monkeypatch):
@@ -253,28 +253,28 @@ def test_attention_with_a_bias_is_what_the_model_uses(runs, monkeypatch):
         seen.append(ops.softmax(q @ k.mT / np.sqrt(q.shape[-1]) + bias)[0][0])
         return original(q, k, v, bias, lengths)
 
-    run, inside = runs("mpnet"), inside_of(runs, "mpnet")
+    run, trace = runs("mpnet"), trace_of(runs, "mpnet")
     monkeypatch.setattr(ops, "biased_attention", spy)
-    ids = inside.ids.copy()
+    ids = trace.ids.copy()
     ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
     run.model.hidden(ids[None])
-    [part] = inside.attention
+    [part] = trace.attention
     np.testing.assert_allclose(part.weights, np.stack(seen), atol=1e-12)
 
 
 def test_a_gap_in_the_text_has_no_loss(runs):
-    inside = runs("bert").look("the [MASK] sat").inside
-    at = inside.tokens.index("[MASK]")
-    assert np.isnan(inside.losses[at])
-    assert inside.probabilities[at].sum() == pytest.approx(1)
+    trace = runs("bert").look("the [MASK] sat").trace
+    at = trace.tokens.index("[MASK]")
+    assert np.isnan(trace.losses[at])
+    assert trace.probabilities[at].sum() == pytest.approx(1)
 
 
 def test_a_bert_without_its_head_shows_its_attention(runs, monkeypatch):
     run = runs("bert")
     monkeypatch.setattr(run.model, "config", replace(run.model.config, masked_words=False))
     page = run.look("the cat sat")
-    assert np.isnan(page.inside.losses).all()
-    assert page.inside.notes == ["the model has no head for masked words, so nothing is predicted"]
+    assert np.isnan(page.trace.losses).all()
+    assert page.trace.notes == ["the model has no head for masked words, so nothing is predicted"]
     assert numbers(page)["mean"] is None
     assert numbers(page)["gradient"] == {"source": None, "text": None}
     assert len(numbers(page)["attention"]) == 1
@@ -282,15 +282,15 @@ def test_a_bert_without_its_head_shows_its_attention(runs, monkeypatch):
 
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_predictions_and_gradients_of_translators(runs, name):
-    run, inside = runs(name), inside_of(runs, name, target="two three")
+    run, trace = runs(name), trace_of(runs, name, target="two three")
     model, source = run.model, run.source.encode("one two")
-    assert inside.source == ["one", "two"]
-    assert inside.tokens == ["two", "three", "(end)"]
+    assert trace.source == ["one", "two"]
+    assert trace.tokens == ["two", "three", "(end)"]
     target = np.array([*run.target.encode("two three"), model.config.eos])
     S, T = np.array([2]), np.array([3])
     loss, _ = model.loss((source[None], S, target[None], T))
-    assert inside.losses.mean() == pytest.approx(loss)
-    np.testing.assert_allclose(inside.probabilities[:3].sum(axis=1), 1)
+    assert trace.losses.mean() == pytest.approx(loss)
+    np.testing.assert_allclose(trace.probabilities[:3].sum(axis=1), 1)
 
     joint, h = "embedding.E" in model.params, 1e-5
     kept, D = model.params, 8 if name in ("transformer", "joint") else 6
@@ -332,22 +332,22 @@ def test_predictions_and_gradients_of_translators(runs, name):
         return np.linalg.norm(slopes, axis=0)
 
     for at in range(2):
-        np.testing.assert_allclose(inside.source_gradient[:, at], numeric("source", at), atol=1e-7)
-        np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
+        np.testing.assert_allclose(trace.source_gradient[:, at], numeric("source", at), atol=1e-7)
+        np.testing.assert_allclose(trace.gradient[:, at], numeric("target", at + 1), atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "decoder", *MASKED, *TRANSLATORS])
 def test_attention_rows_sum_to_one(runs, name):
-    inside = inside_of(runs, name)
+    trace = trace_of(runs, name)
     lengths = {
-        "text": len(inside.tokens),
-        "source": len(inside.source),
-        "inputs": len(inside.tokens),
+        "text": len(trace.tokens),
+        "source": len(trace.source),
+        "inputs": len(trace.tokens),
     }
-    assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
+    assert len(trace.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
         name, 1 if name in ("gpt", "llama", "decoder", *MASKED) else 3
     )
-    for part in inside.attention:
+    for part in trace.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
         assert part.weights.shape[2:] == (lengths[part.queries], lengths[part.keys])
         above = np.triu_indices(lengths[part.queries], 1, lengths[part.keys])
@@ -371,41 +371,41 @@ def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
         attend = partial(spy, mask=CAUSAL) if attend is causal else attend
         return self_attention(params, prefix, x, heads, attend)
 
-    run, inside = runs(name), inside_of(runs, name)
+    run, trace = runs(name), trace_of(runs, name)
     monkeypatch.setattr(ops, "scaled_dot_product_attention", spy)
     monkeypatch.setattr(transformer, "self_attention", spied)  # causal is bound to the original
     if name == "bert":
-        ids = inside.ids.copy()
+        ids = trace.ids.copy()
         ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
         run.model.hidden(ids[None])
         expected = {"self-attention": seen}
     else:
         source, S = run.source.encode("one two")[None], np.array([2])
         memory, _ = run.model.encode(source, S)
-        run.model.decode(teacher_forcing(inside.ids[None], run.model.config.bos), memory, S)
+        run.model.decode(teacher_forcing(trace.ids[None], run.model.config.bos), memory, S)
         expected = {
             "within the source": seen[:2],
             "within the target": seen[2::2],
             "from the target to the source": seen[3::2],
         }
-    for part in inside.attention:
+    for part in trace.attention:
         np.testing.assert_allclose(part.weights, np.stack(expected[part.name]), atol=1e-12)
 
 
 def test_gates_obey_the_equations_of_the_lstm(runs):
-    run, inside = runs("lstm"), inside_of(runs, "lstm")
-    assert len(inside.activity) == 2
-    for layer in inside.activity:
+    run, trace = runs("lstm"), trace_of(runs, "lstm")
+    assert len(trace.activity) == 2
+    for layer in trace.activity:
         v = layer.values
         before = np.concatenate([np.zeros_like(v["c"][:1]), v["c"][:-1]])
         np.testing.assert_allclose(v["c"], v["f"] * before + v["i"] * v["g"])
         np.testing.assert_allclose(v["h"], v["o"] * np.tanh(v["c"]))
     ids = run.tokenizer.encode(text_of("lstm"))
-    np.testing.assert_allclose(inside.activity[1].values["h"], run.model.hidden(ids[None])[0][0])
+    np.testing.assert_allclose(trace.activity[1].values["h"], run.model.hidden(ids[None])[0][0])
 
 
 def test_gates_obey_the_equations_of_the_gru(runs):
-    (layer,) = inside_of(runs, "gru").activity
+    (layer,) = trace_of(runs, "gru").activity
     v = layer.values
     before = np.concatenate([np.zeros_like(v["h"][:1]), v["h"][:-1]])
     np.testing.assert_allclose(v["h"], (1 - v["z"]) * v["n"] + v["z"] * before)
@@ -413,16 +413,16 @@ def test_gates_obey_the_equations_of_the_gru(runs):
 
 
 def test_an_rnn_has_states_alone(runs):
-    (layer,) = inside_of(runs, "rnn").activity
+    (layer,) = trace_of(runs, "rnn").activity
     assert list(layer.values) == ["h"]
 
 
 def test_what_a_mamba_keeps_and_its_outputs(runs):
     """The state of one column and its output, written out step by step."""
-    run, inside = runs("mamba"), inside_of(runs, "mamba")
+    run, trace = runs("mamba"), trace_of(runs, "mamba")
     p, ids = run.model.params, run.tokenizer.encode(text_of("mamba"))
-    assert len(inside.activity) == 2
-    for layer in inside.activity:
+    assert len(trace.activity) == 2
+    for layer in trace.activity:
         assert list(layer.values) == ["f", "y"]
         assert layer.values["f"].shape == layer.values["y"].shape == (len(ids), 16)
     E = run.model.config.inner
@@ -439,47 +439,47 @@ def test_what_a_mamba_keeps_and_its_outputs(runs):
     for t in range(len(ids)):
         h = e[t] * h + np.outer(delta[t] * u[t], b[t])
         y = (h @ c[t] + p["layers.0.skip"] * u[t]) * z[t] / (1 + np.exp(-z[t]))
-        np.testing.assert_allclose(inside.activity[0].values["f"][t], e[t].mean(axis=1))
-        np.testing.assert_allclose(inside.activity[0].values["y"][t], np.tanh(y))
+        np.testing.assert_allclose(trace.activity[0].values["f"][t], e[t].mean(axis=1))
+        np.testing.assert_allclose(trace.activity[0].values["y"][t], np.tanh(y))
 
 
 @pytest.mark.parametrize("name", ["neural-ngram", "lstm", "mamba", "ngram"])
 def test_a_long_text_is_read_whole_and_its_end_is_shown(runs, name):
     run, long = runs(name), "the cat sat on the mat and the dog " * 4
-    inside = run.look(long).inside
-    assert len(inside.tokens) == 128
-    assert inside.notes == [f"the last 128 of {len(long)} characters are shown"]
+    trace = run.look(long).trace
+    assert len(trace.tokens) == 128
+    assert trace.notes == [f"the last 128 of {len(long)} characters are shown"]
     ids = run.tokenizer.encode(long)
     logits, _ = run.reader.read(ids[None], run.reader.zero_state(1))
-    np.testing.assert_allclose(inside.probabilities[-1], next_probabilities(logits[0]), atol=1e-9)
+    np.testing.assert_allclose(trace.probabilities[-1], next_probabilities(logits[0]), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["seq2seq", "transformer"])
 def test_a_translator_shows_the_beginning_of_a_long_source_and_target(runs, name):
     run, long = runs(name), "one two three " * 50
-    inside = run.look(long, target=long).inside
-    assert (len(inside.source), len(inside.tokens)) == (128, 128)
-    assert "(end)" not in inside.tokens
-    assert inside.notes == [
+    trace = run.look(long, target=long).trace
+    assert (len(trace.source), len(trace.tokens)) == (128, 128)
+    assert "(end)" not in trace.tokens
+    assert trace.notes == [
         "the first 128 of 150 tokens of the source are read",
         "the target is the given one",
         "the first 128 of its 150 tokens are shown",
     ]
-    assert run.look(long).inside.notes[1] == "the target is the model's own output"
+    assert run.look(long).trace.notes[1] == "the target is the model's own output"
 
 
 def test_a_gpt_shows_the_last_context(runs):
-    inside = runs("gpt").look("the cat sat on the mat").inside
-    assert "".join(inside.tokens) == "t␣on␣the␣mat"
-    assert inside.notes == ["the last 12 of 22 characters are shown"]
+    trace = runs("gpt").look("the cat sat on the mat").trace
+    assert "".join(trace.tokens) == "t␣on␣the␣mat"
+    assert trace.notes == ["the last 12 of 22 characters are shown"]
 
 
 def test_one_token(runs):
     for name in LANGUAGE:
         page = runs(name).look("a" if name != "words" else "the")
-        assert len(page.inside.tokens) == 1
-        assert page.inside.probabilities[1].sum() == pytest.approx(1)
-    assert runs("bert").look("the").inside.tokens == ["[CLS]", "the", "[SEP]"]
+        assert len(page.trace.tokens) == 1
+        assert page.trace.probabilities[1].sum() == pytest.approx(1)
+    assert runs("bert").look("the").trace.tokens == ["[CLS]", "the", "[SEP]"]
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -498,19 +498,19 @@ def test_the_page_stands_alone(runs, name, tmp_path):
     assert "@import" not in page.html
     assert page.html.count("<script") == page.html.count("</script>") == 2
     values = numbers(page)
-    assert values["tokens"]["text"] == page.inside.tokens
-    assert len(values["predictions"]) == len(page.inside.tokens) + 1
+    assert values["tokens"]["text"] == page.trace.tokens
+    assert len(values["predictions"]) == len(page.trace.tokens) + 1
     page.save(tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text("utf-8") == page.html
 
 
 def test_the_page_has_the_ten_most_probable_tokens(runs):
     page = runs("lstm").look("the cat")
-    row, p = numbers(page)["predictions"][3], page.inside.probabilities[3]
+    row, p = numbers(page)["predictions"][3], page.trace.probabilities[3]
     assert len(row["top"]) == 10
     assert row["top"][0][1] == pytest.approx(p.max(), rel=1e-3)
-    assert row["p"] == pytest.approx(np.exp(-page.inside.losses[3]), rel=1e-3)
-    assert row["rank"] == 1 + (p > p[page.inside.ids[3]]).sum()
+    assert row["p"] == pytest.approx(np.exp(-page.trace.losses[3]), rel=1e-3)
+    assert row["rank"] == 1 + (p > p[page.trace.ids[3]]).sum()
     assert numbers(page)["predictions"][-1].keys() == {"top"}
 
 
@@ -539,8 +539,8 @@ def test_the_best_ngram_of_its_text_is_beside_a_network(runs, name):
     _, best = best_ngram(training_ids(run), held_out_ids(run), run.tokenizer)
     counted = minillm.train("ngram", text=TEXT, order=best.order, unit="character", quiet=True)
     expected = counted.look("the cat sat")
-    assert page.beside.tokens == page.inside.tokens
-    np.testing.assert_allclose(page.beside.losses[1:], expected.inside.losses[1:], rtol=1e-6)
+    assert page.beside.tokens == page.trace.tokens
+    np.testing.assert_allclose(page.beside.losses[1:], expected.trace.losses[1:], rtol=1e-6)
     assert numbers(page)["beside"]["model"] == f"n-grams of order {best.order}"
 
 
@@ -551,8 +551,8 @@ def test_a_network_whose_text_is_gone_is_looked_at_alone(tmp_path):
     (tmp_path / "text.txt").unlink()
     page = run.look("the cat")
     assert page.beside is None
-    assert page.inside.sources == []
-    [note] = page.inside.notes
+    assert page.trace.sources == []
+    [note] = page.trace.notes
     assert note.startswith("no passages of the training text are shown: ")
     assert "text.txt: there is no such file" in note
 
@@ -561,22 +561,22 @@ def test_a_network_whose_text_is_gone_is_looked_at_alone(tmp_path):
 def test_the_passages_of_the_training_text(runs, name):
     run = runs(name)
     page = run.look("gog the dog sat on the logcat sat on the mattt")
-    inside = page.inside
+    trace = page.trace
     training = TEXT[: len(TEXT) * 9 // 10]
-    for source in inside.sources:
+    for source in trace.sources:
         at, end = source.position, source.position + len(source.passage)
         assert training[at:end] == source.passage
         assert training[max(0, at - 60) : at] == source.before
         assert training[end : end + 60] == source.after
         assert source.count == len(re.findall(f"(?={re.escape(source.passage)})", training))
-    found = [source.passage for source in inside.sources]
+    found = [source.passage for source in trace.sources]
     assert found == [" the dog sat on the log", "cat sat on the mat"]
     assert [source["passage"] for source in numbers(page)["sources"]] == found
 
 
 def test_short_passages_are_left_out(runs):
-    assert runs("gpt").look("mat log dog").inside.sources == []
-    assert runs("ngram").look("the cat sat on the mat").inside.sources == []
+    assert runs("gpt").look("mat log dog").trace.sources == []
+    assert runs("ngram").look("the cat sat on the mat").trace.sources == []
 
 
 def test_two_runs_beside_each_other(runs):
@@ -589,8 +589,8 @@ def test_two_runs_beside_each_other(runs):
 
 def test_two_translators_beside_each_other_read_the_same_output(runs):
     page = runs("seq2seq").look("one two", beside=runs("dot"))
-    assert page.inside.tokens == page.beside.tokens
-    assert page.inside.tokens[-1] == "(end)"
+    assert page.trace.tokens == page.beside.tokens
+    assert page.trace.tokens[-1] == "(end)"
     page = runs("seq2seq").look("one two", beside=runs("dot"), target="two")
     assert page.beside.tokens == ["two", "(end)"]
 
@@ -599,7 +599,7 @@ def test_a_longer_text_beside_a_gpt_is_aligned_at_the_end(runs):
     text = "the cat sat on the mat"
     for first, second in (("ngram", "gpt"), ("gpt", "ngram")):
         page = runs(first).look(text, beside=runs(second))
-        values, count = numbers(page), len(page.inside.tokens)
+        values, count = numbers(page), len(page.trace.tokens)
         assert len(values["beside"]["losses"]) == count
         assert len(values["beside"]["predictions"]) == count + 1
         last = values["beside"]["predictions"][-1]["top"][0][1]
@@ -608,7 +608,7 @@ def test_a_longer_text_beside_a_gpt_is_aligned_at_the_end(runs):
 
 def test_a_list_of_texts_gets_a_list_of_pages(runs):
     pages = runs("ngram").look(["the cat", "the dog"])
-    assert [len(page.inside.tokens) for page in pages] == [7, 7]
+    assert [len(page.trace.tokens) for page in pages] == [7, 7]
     assert all(isinstance(page, Page) for page in pages)
 
 
@@ -687,19 +687,19 @@ def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     page.save(tmp_path / "page.html")
     shown = document(tmp_path / "page.html", tmp_path / "profile")
     main_part = shown.partition("<main")[2].partition("</main>")[0]
-    inside = page.inside
-    assert main_part.count('<button class="token') >= len(inside.tokens)
+    trace = page.trace
+    assert main_part.count('<button class="token') >= len(trace.tokens)
     assert main_part.count("<h2>") == (
         1
-        + (inside.contexts is not None)
-        + bool(inside.sources)
+        + (trace.contexts is not None)
+        + bool(trace.sources)
         + (page.beside is not None)
-        + bool(inside.attention)
-        + (inside.gradient is not None)
-        + bool(inside.activity)
+        + bool(trace.attention)
+        + (trace.gradient is not None)
+        + bool(trace.activity)
     )
     assert main_part.count("came</span>") + main_part.count("expected") >= 1
-    heads = sum(part.weights[:, :, 0, 0].size + len(part.weights) for part in inside.attention)
+    heads = sum(part.weights[:, :, 0, 0].size + len(part.weights) for part in trace.attention)
     if name in ("gpt", "bert"):
         assert main_part.count('class="head row') == heads  # and their means
 
@@ -736,5 +736,5 @@ def test_a_person_chooses_a_token(runs, tmp_path):
     page = runs("gpt").look(text_of("gpt"))
     (tmp_path / "page.html").write_text(page.html.replace("</body>", PERSON))
     shown = document(tmp_path / "page.html", tmp_path / "profile")
-    last = len(page.inside.tokens)  # the one that would come next
+    last = len(page.trace.tokens)  # the one that would come next
     assert f"<output>1,2,0,0,{last}</output>" in shown

@@ -198,8 +198,9 @@ def test_writing_ends_before_a_stop_token(runs):
 
 
 def test_word_vectors_are_saved_for_other_programs(runs, tmp_path):
-    vectors = minillm.load(runs("word2vec")).vectors
-    vectors.save_word2vec_format(tmp_path / "vectors")
+    run = minillm.load(runs("word2vec"))
+    vectors = run.vectors
+    run.export(tmp_path / "vectors")
     words, numbers = read_vectors(tmp_path / "vectors")
     assert words == vectors.index_to_key
     assert np.array_equal(numbers, vectors.vectors)

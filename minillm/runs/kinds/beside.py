@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from minillm.data.streams import sentence_starts
 from minillm.data.windows import Ids
 from minillm.errors import InputError
-from minillm.look.inside import Inside, Source
 from minillm.look.measurements import read_counted
+from minillm.look.trace import Source, Trace
 from minillm.models import ngram_cache
 from minillm.models.mixture import LENGTHS, Mixed, Mixture, class_of
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
@@ -103,7 +103,7 @@ def results_beside(run: Run, held_out: Ids) -> Results:
     return results
 
 
-def inside_beside(run: Run, text: str) -> Inside | None:
+def trace_beside(run: Run, text: str) -> Trace | None:
     """The predictions of the best n-gram of a run's training text, for a look at a text.
 
     None if the training text cannot be read again.
@@ -179,7 +179,7 @@ LEAST = {"character": 8}  # tokens of a passage, by unit; otherwise 2
 AROUND = {"character": 60}  # tokens of its neighbourhood on each side; otherwise 12
 
 
-def with_sources(run: Run, text: str, inside: Inside) -> Inside:
+def with_sources(run: Run, text: str, trace: Trace) -> Trace:
     """The look with the longest passages of the text that occur in the training text.
 
     If the training text cannot be opened again, a note says why.
@@ -188,7 +188,7 @@ def with_sources(run: Run, text: str, inside: Inside) -> Inside:
         training = training_ids(run)[:COUNTED]
     except InputError as error:
         note = f"no passages of the training text are shown: {error}"
-        return replace(inside, notes=[*inside.notes, note])
+        return replace(trace, notes=[*trace.notes, note])
     vocabulary = run.tokenizer
     around, least = AROUND.get(vocabulary.unit, 12), LEAST.get(vocabulary.unit, 2)
     ids = np.asarray(vocabulary.encode(text, "TEXT"))
@@ -201,7 +201,7 @@ def with_sources(run: Run, text: str, inside: Inside) -> Inside:
         )
         if end - at >= least:
             sources.append(Source(before, passage, after, at, found.times))
-    return replace(inside, sources=sources)
+    return replace(trace, sources=sources)
 
 
 class Passage(NamedTuple):

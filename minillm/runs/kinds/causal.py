@@ -11,8 +11,8 @@ from minillm.decoding import Chat, Sampling
 from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
-from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
+from minillm.look.trace import MOST, Trace
 from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -30,7 +30,7 @@ from minillm.runs.kinds.language import (
     text_kind,
     written,
 )
-from minillm.runs.kinds.looking import inside_of, text_ids
+from minillm.runs.kinds.looking import text_ids, trace_of
 from minillm.runs.kinds.texts import TextOfRun, check_longer
 from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
@@ -57,10 +57,10 @@ SAMPLE = 60  # tokens shown after each validation
 class CausalRun(TextRun, Summarises):
     """A run of a Transformer that predicts the next token."""
 
-    def inside(self, text: str) -> Inside:
+    def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text: with the attention of all heads."""
         _, ids, notes = text_ids(self.tokenizer, text, min(self.config.context, MOST))
-        return inside_of(self, self.tokenizer, ids, notes=notes, **read_gpt(self.model, ids))
+        return trace_of(self, self.tokenizer, ids, notes=notes, **read_gpt(self.model, ids))
 
     # --- chats ---
 

@@ -19,8 +19,8 @@ from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.inside import Inside
 from minillm.look.measurements import read_mamba, read_recurrent, read_windows
+from minillm.look.trace import Trace
 from minillm.metrics import frequency_loss, perplexity
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
@@ -39,8 +39,8 @@ from minillm.runs.kind import (
 from minillm.runs.kinds.beside import (
     MixtureReader,
     best_ngram,
-    inside_beside,
     results_beside,
+    trace_beside,
     with_sources,
 )
 from minillm.runs.kinds.looking import inside_by
@@ -170,13 +170,13 @@ class TextRun(WritingRun):
             results |= reader.results(ids, losses)
         return results
 
-    def inside(self, text: str) -> Inside:
+    def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text, with nothing beside them."""
         return inside_by(type(self).measurements, self, text)
 
-    def with_its_text(self, text: str, inside: Inside) -> tuple[Inside, Inside | None]:
+    def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
         """The look with passages of the training text; and the best n-gram of that text."""
-        return with_sources(self, text, inside), inside_beside(self, text)
+        return with_sources(self, text, trace), trace_beside(self, text)
 
     def sample(self) -> Iterator[str]:
         """Some text from the model with the best weights."""

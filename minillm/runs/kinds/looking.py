@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Reader
 from minillm.errors import InputError, short
-from minillm.look.inside import MOST, Inside
+from minillm.look.trace import MOST, Trace
 from minillm.models.sizes import sizes_in_words
 from minillm.runs.run import Run
 from minillm.text import Vocabulary, unit_name
@@ -31,7 +31,7 @@ def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArr
     return ids[:cut], ids[cut:], notes
 
 
-def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
+def trace_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Trace:
     """The measurements of a run, with names for the page."""
 
     def label(number: int) -> str:
@@ -44,12 +44,12 @@ def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) ->
         "tokens": [vocabulary.show(int(token)) for token in shown],
         "label": label,
     }
-    return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
+    return Trace(**{**names, "ids": np.asarray(shown, np.int64), **parts})
 
 
 def inside_by(
     read: Callable[..., Mapping[str, Any]], run: Run, text: str, other: Any = None, **names: str
-) -> Inside:
+) -> Trace:
     """A look at a model that reads on from a state: the run's own, or another one.
 
     ``read(model, ids, state)`` measures: see :mod:`minillm.look.measurements`.
@@ -60,4 +60,4 @@ def inside_by(
     state = reader.zero_state(1)
     if len(before):
         state = reader.read(before[None], state)[1]
-    return inside_of(run, run.tokenizer, ids, notes=notes, **names, **read(model, ids, state))
+    return trace_of(run, run.tokenizer, ids, notes=notes, **names, **read(model, ids, state))

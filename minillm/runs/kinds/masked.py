@@ -16,15 +16,15 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
 from minillm.layers.stack import forgetful
-from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
+from minillm.look.trace import MOST, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
-from minillm.runs.kinds.looking import inside_of, text_ids
+from minillm.runs.kinds.looking import text_ids, trace_of
 from minillm.runs.kinds.texts import (
     check_longer,
     evaluation_ids,
@@ -149,7 +149,7 @@ class MaskedRun(Run):
             for row, ranked in zip(probabilities, best, strict=True)
         ]
 
-    def inside(self, text: str) -> Inside:
+    def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text: each token is predicted while it is hidden."""
         tokenizer = self.tokenizer
         cls, sep, mask = frame_of(tokenizer)
@@ -161,7 +161,7 @@ class MaskedRun(Run):
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
         if not self.config.masked_words:
             notes.append("the model has no head for masked words, so nothing is predicted")
-        return inside_of(
+        return trace_of(
             self,
             tokenizer,
             ids,

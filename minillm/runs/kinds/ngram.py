@@ -9,8 +9,8 @@ from functools import partial
 
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
-from minillm.look.inside import Inside
 from minillm.look.measurements import read_counted
+from minillm.look.trace import Trace
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.option import Size
@@ -92,7 +92,7 @@ class NGramRun(WritingRun):
         name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
         return text_results(self.model, self.tokenizer, blocks, name)
 
-    def inside(self, text: str) -> Inside:
+    def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text."""
         return inside_by(read_counted, self, text)
 

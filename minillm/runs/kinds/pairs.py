@@ -20,12 +20,12 @@ from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError, missing_extra
 from minillm.layers import attention
-from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import (
     read_encoder_decoder,
     read_pointer_generator,
     read_transformer,
 )
+from minillm.look.trace import MOST, Trace
 from minillm.metrics import frequency_loss
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.extractive import lead, oracle, textrank
@@ -34,7 +34,7 @@ from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import make, option
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.language import begin_with_adamw, with_rate
-from minillm.runs.kinds.looking import inside_of
+from minillm.runs.kinds.looking import trace_of
 from minillm.runs.kinds.texts import given_vocabulary, vocabulary_for
 from minillm.runs.run import Summarises
 from minillm.runs.settings import (
@@ -324,7 +324,7 @@ class PairRun(Summarises):
 
         return written()
 
-    def inside(self, text: str, target: str | None = None) -> Inside:
+    def trace(self, text: str, target: str | None = None) -> Trace:
         """The arrays that ``look`` shows of a text and its target, by default the model's output.
 
         Logits, gradients and attention are measured as :mod:`minillm.look.measurements` says.
@@ -356,7 +356,7 @@ class PairRun(Summarises):
 
         if not isinstance(self.source, OpenWords):  # others are not copied
             words = [self.source.show(token) for token in source.tolist()]
-        return inside_of(
+        return trace_of(
             self,
             self.target,
             np.zeros(0, np.int64),

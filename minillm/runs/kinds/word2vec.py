@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.formats.word2vec import write_vectors
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.runs.config import save_config, save_vocabularies
@@ -103,27 +101,19 @@ class Word2VecSettings(FilesSettings):
     )
 
 
-class RunVectors(Vectors):
-    """The vectors of a run, which can be written to a file."""
-
-    def save_word2vec_format(self, path: str | Path) -> None:
-        """Write the words and their vectors as text in word2vec's format, which gensim reads."""
-        write_vectors(path, self.words, self.vectors)
-
-
 class VectorsRun(Run):
     """A run of word vectors."""
 
     tokenizer: WordCounts
 
     @property
-    def vectors(self) -> RunVectors:
+    def vectors(self) -> Vectors:
         """The words and their vectors, with similar words, analogies and a map.
 
         >>> run = minillm.load("runs/w")  # doctest: +SKIP
         >>> run.vectors["class"], run.vectors.most_similar("class", topn=3)  # doctest: +SKIP
         """
-        return RunVectors(self.tokenizer.words, self.model.params["vectors"])
+        return Vectors(self.tokenizer.words, self.model.params["vectors"])
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of a prediction on a text, by default the one it was trained on."""

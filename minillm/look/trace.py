@@ -1,4 +1,4 @@
-"""The inside of a model that reads one text, as plain arrays.
+"""A trace of a model as it reads one text, as plain arrays.
 
 Legend: T tokens of the text, S tokens of the source of a translator, V vocabulary, L layers, N
 heads, H hidden width.
@@ -55,8 +55,8 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """The inside of a model that reads one text.
+class Trace:
+    """A trace of a model as it reads one text.
 
     Token t of the text is predicted from a row of logits: by a language model from the tokens
     before it, by a translator also from the source, by a BERT from all others while it is hidden.
