@@ -40,9 +40,9 @@ def test_an_epoch_has_every_row_once_and_so_has_an_evaluation(rows, batch, seed)
         epoch = [batches.next() for _ in range(count)]
         assert sum(len(b[0]) for b in epoch) == len(rows)
         assert seen(epoch) == expected
-    before = batches.state()
+    before = batches.position
     assert seen(batches.once()) == expected
-    assert batches.state() == before
+    assert batches.position == before
 
 
 def test_batches_hold_rows_of_about_one_length_in_an_order_that_changes():
