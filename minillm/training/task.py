@@ -25,8 +25,10 @@ class Task:
     measures: Mapping[str, float] = MappingProxyType({})  # of the last validation, to show and log
     sample: Callable[[], str] = str  # a line of text to show after each validation
 
-    def __init__(self, batches: Any):
-        self.batches, self.batches_per_epoch = batches, batches.batches_per_epoch
+    def __init__(self, batches: Any = None):
+        self.batches = batches
+        if batches is not None:
+            self.batches_per_epoch = batches.batches_per_epoch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[Any, Backward, int]:
         """The loss of the next batch, its backward, and the number of tokens.
