@@ -249,7 +249,7 @@ def test_gradients_of_preferences_against_the_checker():
         array *= 1.1
 
     def loss():
-        task.position = 0
+        task.batches.position = 0
         value, backward, _ = task.training_loss(None)
         return value, backward
 
