@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm import checks, ops
 from minillm.layers.gradients import is_trained, merge_gradients
-from minillm.layers.heads import Attend, attend_by
+from minillm.layers.heads import CAUSAL, Attend, attend_by
 from minillm.layers.norms import EPS, norm_if_any
 from minillm.layers.types import Backward, Gradients, Ids, Op, Params, Rng
 
@@ -138,6 +138,24 @@ def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
 
     return logits, backward
+
+
+def loss(
+    model: Any, batch: tuple[Ids, Ids], rng: Rng = None
+) -> tuple[np.floating, Callable[[], Gradients]]:
+    """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+    With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+    """
+    inputs, targets = batch
+    logits, logits_backward = model.forward(inputs, rng)
+    nats, nats_backward = ops.cross_entropy(logits, targets)
+    return nats, lambda: logits_backward(nats_backward())
+
+
+def mask(model: Any, layer: int) -> ops.Mask:
+    """Whom a token sees in a layer of a model without windows: those before it."""
+    return CAUSAL
 
 
 def read(model: Any, x: NDArray, positions: Ids, attend: AttendIn) -> NDArray:
