@@ -45,7 +45,7 @@ class Recorder:
         summary.recent_loss += loss
         summary.seconds = self._now()
         done = self.options.progress(summary.step, summary.seconds)
-        items = summary.tokens if self.task.rows is None else self.task.rows
+        items = self.task.rows or summary.tokens
         self.display.update(done, self._position(), loss, items, summary.seconds)
         if summary.step % self.options.log_every == 0:
             self._log(
