@@ -41,10 +41,6 @@ _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _SIGNS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-# Capitals before small letters, one of them at least; marks and letters without case are both.
-_CAPITALS, _SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_SMALL_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}*{_SMALL}+"
-_LARGE_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}+{_SMALL}*"
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,7 @@ _WORDS = [  # of several for the same words, the first that fits is written, by 
     _Words(("smaug-bpe", "dbrx"), _LLAMA),
     _Words(("qwen2", "megrez"), _QWEN, nfc=True),
     _Words(("deepseek-r1-qwen", "stablelm2"), _QWEN),
-    # A word ends before a capital that follows a small letter.
-    _Words(("tekken",), (
-        rf"{_SMALL_WORD}|{_LARGE_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",),
-        whole=True, add_bos=True),
-    _Words(("gpt-4o",), (
-        rf"{_SMALL_WORD}{_ENDINGS}?|{_LARGE_WORD}{_ENDINGS}?|\p{{N}}{{1,3}}"
-        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",)),
-]  # fmt: skip
+]
 
 
 def _pre_tokenizer(expressions: tuple[str, ...]) -> dict[str, Any]:
