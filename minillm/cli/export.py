@@ -20,8 +20,9 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_run, open_run
+from minillm.cli.options import add_run
 from minillm.formats.format import formats
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,5 +49,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file or folder, and print its name unless it is a stream."""
-    print(open_run(args).export(args.file, args.format))
+    print(load(args.run_folder).export(args.file, args.format))
     return 0

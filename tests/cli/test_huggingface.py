@@ -183,8 +183,6 @@ def test_bad_input_of_bert(tmp_path, fails):
     assert main(["import", str(folder), "--out", str(run)]) == 0
     assert "without its head for masked words" in fails("fill", run, "she [MASK]")
     assert "without its head for masked words" in fails("eval", run, folder / "config.json")
-    assert "--format: a run of bert" in fails("export", run, "--format", "arpa")
-    assert "it exists already" in fails("export", run, folder)
 
 
 @pytest.mark.parametrize(
@@ -198,11 +196,3 @@ def test_a_damaged_run_of_a_sentence_encoder(tmp_path, entry, value, fails):
     config["data"][entry] = value
     (run / "config.json").write_text(json.dumps(config))
     assert f"data: {entry}: expected" in fails("similar", run, "a", "b")
-
-
-def test_a_context_that_no_run_may_have(tmp_path, fails):
-    model = BERT(BERTConfig(len(PIECES), 4, 1, 1, 2), np.random.default_rng(0))
-    export_bert(model, PIECES, tmp_path / "bert")
-    message = fails("import", tmp_path / "bert", "--out", tmp_path / "run")
-    assert "context: expected a whole number from 8" in message
-    assert not (tmp_path / "run").exists()
