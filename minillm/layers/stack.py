@@ -14,8 +14,9 @@ The page of a model has three functions, each with its backward under it:
 
 ``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
 prefixes of the weights that ``embed`` uses.  The functions are called in turn, and their backwards
-in reverse, by :func:`hidden` and :func:`forward`, which the models have as methods.  Whoever uses a
-model in another way than its page hands over something else, and knows no model by name:
+in reverse, by :func:`hidden`, :func:`forward` and :func:`loss`, which the models have as methods.
+Whoever uses a model in another way than its page hands over something else, and knows no model by
+name:
 
 - other positions, and another attention for each layer, ``attend(layer)``: several texts in one row
   (:mod:`minillm.training.packed`), or a text that goes on from a cache
@@ -125,9 +126,7 @@ def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
     return logits, backward
 
 
-def loss(
-    model: Any, batch: tuple[Ids, Ids], rng: Rng = None
-) -> tuple[np.floating, Callable[[], Gradients]]:
+def loss(model: Any, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
     """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
 
     With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.

@@ -327,8 +327,7 @@ class NGramConfig:
             if token is not None and not 0 <= token < self.vocabulary:
                 raise sizes.wrong(self, name, f"an id in 0..{self.vocabulary - 1}")
         sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
-        if not 0 < self.k < np.inf:
-            raise sizes.wrong(self, "k", "above 0 and finite")
+        sizes.check_above_zero(self, "k")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
             raise sizes.wrong(self, "prune", "counts that do not fall")
 

@@ -236,7 +236,7 @@ def test_a_sentence_that_ends_is_forgotten():
     ("change", "message"),
     [
         ({"smoothing": "none"}, "smoothing: expected one of"),
-        ({"k": 0.0}, "k: expected above 0 and finite, found 0.0"),
+        ({"k": 0.0}, "k: expected a finite number above 0, found 0.0"),
         ({"prune": (2, 1), "order": 3}, "prune: expected counts that do not fall"),
     ],
 )
