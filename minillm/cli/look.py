@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the file and print its path; notes go to standard error."""
     first = open_run(args)
-    beside = None if args.beside is None else load(args.beside, args.allow_nan)
+    beside = None if args.beside is None else load(args.beside)
     page = first.look(args.text, beside, args.target)
     path = first.home / "look.html" if args.out is None else args.out
     page.save(path)

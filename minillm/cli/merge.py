@@ -29,6 +29,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge, and report where."""
-    print(merge(args.run_folder, args.out, args.overwrite, args.allow_nan))
+    print(merge(args.run_folder, args.out, args.overwrite))
     print(f"saved in {args.out}")
     return 0

@@ -149,15 +149,13 @@ def add_seed(parser: Any, text: str) -> None:
 def add_run(
     parser: ArgumentParser, text: str = "the folder of a run", metavar: str = "DIR"
 ) -> None:
-    """The run that :func:`open_run` opens, and ``--allow-nan``."""
+    """The run that :func:`open_run` opens."""
     parser.add_argument("run_folder", metavar=metavar, help=text)
-    allow = "open a run whose weights are not all finite, to examine it"
-    parser.hide(add_flag(parser, "--allow-nan", allow))
 
 
 def open_run(args: argparse.Namespace) -> Run:
     """The run of :func:`add_run`."""
-    return load(args.run_folder, args.allow_nan)
+    return load(args.run_folder)
 
 
 def add_files(parser: ArgumentParser, text: str, metavar: str = "FILE") -> None:

@@ -13,28 +13,26 @@ from minillm.models.decoders import Decoder
 from minillm.models.llama import Llama
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
-from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of, importers, read_foreign
 from minillm.runs.kind import RunConfig, kind_of, kinds
 from minillm.runs.load import load, weights_from
+from minillm.runs.lora import check_lora
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
 
-def merge(
-    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
-) -> str:
+def merge(path: str | Path, out: str | Path, overwrite: bool = False) -> str:
     """Merge the updates in ``path`` and their baseline to a new run; return a line about it.
 
     If the baseline is quantised, the sums are quantised with 8 bits.  With 4 bits, the rounding
     errors are larger than the updates of a short training, which would be lost.
     """
-    run = load(path, allow_nan)
-    check_additions(run)
+    run = load(path)
+    check_lora(run)
     weights: ToSave = run.model.params
     size = sum(weight.size for weight in run.model.params.values())
     suffix = ""

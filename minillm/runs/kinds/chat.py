@@ -27,7 +27,6 @@ from minillm.metrics import perplexity
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
-from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.answering import on_answers, require_text, results_of
 from minillm.runs.kinds.causal import CausalRun
@@ -81,7 +80,7 @@ class ChatRun(CausalRun):
 
 
 def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
-    """The rank of the additions that a run continues, if its weights are quantised."""
+    """No settings; InputError for a run that is no chat model."""
     if not isinstance(initial.model, Llama | Decoder):
         raise InputError(
             f"RUN: expected a run of llama, decoder or chat, found one of "
@@ -89,30 +88,7 @@ def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
         )
     if initial.chat_template is None:
         raise InputError(f"{initial.path}: expected a run with a chat template, found none")
-    continued: dict[str, object] = {}
-    if _continues(initial):
-        names = ("lora_rank", "lora_alpha", "lora_targets")
-        continued = {name: getattr(initial.settings, name) for name in names}
-    elif initial.is_quantised and given.get("lora_rank") == 0:
-        raise InputError(
-            f"expected 1 or more, as {initial.path} has quantised weights, found 0", "lora_rank"
-        )
-    for name, value in continued.items():
-        if given.get(name) not in (None, value):
-            raise InputError(f"expected {value}, as in {initial.path}, found {given[name]}", name)
-    return continued
-
-
-def _continues(run: Run) -> bool:
-    """Whether its additions to quantised weights are trained further."""
-    return run.is_quantised and has_additions(run.settings)
-
-
-def initial_data(initial: Run) -> Data:
-    """The baseline of additions that are trained further, if its weights are quantised."""
-    if not _continues(initial):
-        return {}
-    return {"init": initial.data["init"], "begun_with": str(initial.path)}
+    return {}
 
 
 def complete(training: Training, given: Given, rate: float, lora_rate: float) -> Any:
@@ -200,7 +176,7 @@ def closing(
     if summary.interrupted:
         return
     data = training.data
-    before, after = load(data.get("begun_with") or data["init"]), load(training.folder.path)
+    before, after = load(data["init"]), load(training.folder.path)
     yield gain(training.task, before, after)
     try:
         ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
@@ -338,7 +314,6 @@ chat_kind = partial(
     config_of=lambda values: DecoderConfig if "family" in values else LlamaConfig,
     model_of=lambda config: Decoder if isinstance(config, DecoderConfig) else Llama,
     begin=begin,
-    initial_data=initial_data,
     tokenizer_options=(),  # the run brings its tokenizer
     padded=True,
     eval_options=(*TEXT_OPTIONS, "pattern"),
