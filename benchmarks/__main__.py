@@ -15,10 +15,10 @@ import os
 import sys
 from pathlib import Path
 
+from benchmarks.machine import HELD_TO_AVX2, machine
 from minillm import kernels_info
 from minillm.errors import InputError
 from minillm.timing.contest import limits, threads, timed
-from minillm.timing.results import HELD_TO_AVX2, machine
 
 from . import report, verdicts
 from .files import Kept, load, new_file

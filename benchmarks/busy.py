@@ -17,12 +17,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm.decoding import Reader
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.timing.contest import Case, threads
-from minillm.timing.results import described, machine
 
 from .cases import recurrence
 from .pytorch import our_step, parser

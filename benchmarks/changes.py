@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm import ops
 from minillm.data import RandomWindows, read_text, split_text
 from minillm.layers.block import pre_norm
@@ -39,7 +40,6 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.causal import LLAMA, RATE
 from minillm.text import build_vocabulary
 from minillm.timing.contest import threads, turns
-from minillm.timing.results import described, machine
 from minillm.training import Options, clip_global_norm, new_optimiser, train
 from minillm.training.language_model import WindowTask
 

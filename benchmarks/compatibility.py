@@ -28,7 +28,6 @@ from minillm.data.python_texts import builtin_corpus
 from minillm.decoding import Continuation, Sampling, write
 from minillm.errors import InputError, one_line
 from minillm.formats.format import Contents
-from minillm.formats.gguf import Options
 from minillm.formats.gguf import write as write_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised.gguf import open_gguf
@@ -411,7 +410,7 @@ def quantised(name: str, width: int) -> Check:
         llama_cpp, _ = llama_cpp_quietly()
         config = LlamaConfig(len(BYTES), 64, 2, 4, 2, width=width, feed_forward=2 * width)
         model, source, file = Llama(config, np.random.default_rng(0)), folder / "f32", folder / name
-        write_gguf(Contents(model, BYTES), source, Options())
+        write_gguf(Contents(model, BYTES), source)
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}")
         llama_cpp.llama_model_quantize(str(source).encode(), str(file).encode(), params)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm.timing import listing, race
 
 from .files import Kept, new_file
@@ -64,8 +65,10 @@ if __name__ == "__main__":
         bytes=lambda n: 4 * (2 * n * D + n * n),
         name="distances",
     )
+    results.machine = machine()
     with new_file(Path("runs"), "own-kernel-") as file:
         Kept(results.machine, results.limits, results.cells).write_to(file)
     Path("runs/own-kernel.png").write_bytes(picture(results))
     print("$ python -m benchmarks.distances")
+    print(described(results.machine))
     print(listing(results))

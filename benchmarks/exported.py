@@ -24,6 +24,7 @@ from minillm.formats import gguf, huggingface
 from minillm.formats.format import Contents
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
+from minillm.runs.conversion import quantise
 
 WINDOW = 512
 Logits = Callable[[NDArray], NDArray]  # ids (T,) -> logits (T, V)
@@ -85,7 +86,8 @@ def in_llama_cpp(run: Any, base: Path, folder: Path, windows: NDArray) -> None:
 
     for type in ("f32", "q8_0", "q4_0"):
         file = folder / f"{type}.gguf"
-        run.export(file, "gguf", quantise=type)
+        quantise(run.path, type.upper(), folder / type)
+        minillm.load(folder / type).export(file, "gguf")
         here = perplexity(ours(gguf.read(file).model), windows)
         report(f"llama.cpp, merged, {type}", here, perplexity(theirs(file), windows))
 

@@ -13,8 +13,9 @@ from typing import Any, TextIO
 
 import msgspec
 
+from benchmarks.machine import VERSION, described
 from minillm.errors import InputError, short
-from minillm.timing.results import VERSION, Cell, Limits, Results, described
+from minillm.timing.results import Cell, Limits, Results
 
 FINGERPRINT = ("processor", "cores", "caches", "instruction sets")  # of a machine
 VERSIONS = ("python", "numpy", "blas", "torch", "kernels", "compiler")  # of what runs on it

@@ -22,7 +22,7 @@ from minillm.formats import huggingface
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.timing.contest import turns
 from minillm.training import AdamW, Optimiser, clip_global_norm
-from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.lora import LoRA, new_additions
 from minillm.training.trained import Trained, depths
 
 from .pytorch import on_threads, parser, show
@@ -89,7 +89,7 @@ class Ours:
             whole = {name: params[name] for name in ("output.W", "output.b")}
             self.trained = Trained(additions | whole, lora)
             self.trained.mark(self.model)
-            self.optimiser = Merging(AdamW(self.trained.params), lora)
+            self.optimiser = AdamW(self.trained.params)
             return
         if part == "all but the embeddings":
             depth = depths(self.model)
@@ -103,6 +103,7 @@ class Ours:
         gradients = self.trained.gradients(backward)
         clip_global_norm(gradients, 1.0)
         self.optimiser.step(gradients, RATE)
+        self.trained.merge()
 
     def measured(self, batch) -> tuple[float, float]:
         """The loss, and the norm of the gradient of the last layer's weights."""

@@ -34,7 +34,7 @@ from minillm.models.llama import Llama
 from minillm.quantised.matrix import dequantised
 from minillm.training import AdamW
 from minillm.training.conversations import Encoded, packed
-from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.lora import LoRA, new_additions
 from minillm.training.packed import Packed
 from minillm.training.trained import Trained
 
@@ -103,13 +103,14 @@ def ours(model: Llama, kind: str) -> tuple[Step, Step]:
     trained = Trained(additions, lora)
     trained.mark(model)
     tuned = Packed(model)
-    optimiser = Merging(AdamW(additions, weight_decay=0.0), lora)
+    optimiser = AdamW(additions, weight_decay=0.0)
 
     def step(conversations: list[Encoded]) -> float:
         with use_precision(precision):
             loss, backward = tuned.loss(*packed(conversations).arguments(None))
             gradients = trained.gradients(backward)
         optimiser.step(gradients, RATE)
+        trained.merge()
         return float(loss)
 
     def measured(conversations: list[Encoded]) -> float:

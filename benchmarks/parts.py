@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm._kernels import select_kernels
 from minillm.timing.contest import limits, threads
-from minillm.timing.results import described, machine
 
 from . import gpt
 from .pytorch import our_step, parser

@@ -18,11 +18,11 @@ from dataclasses import asdict
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm.data import RandomWindows
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
 from minillm.timing.contest import memory_bandwidth
-from minillm.timing.results import described, machine
 from minillm.training import AdamW, Options, train
 from minillm.training.language_model import WindowTask
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm import use_kernels
 from minillm.timing.contest import threads
-from minillm.timing.results import described, machine
 from minillm.training import AdamW, clip_global_norm
 
 try:

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.machine import described
 from minillm.timing.report import aligned, limit_lines, share, spread
-from minillm.timing.results import Cell, Results, described
+from minillm.timing.results import Cell, Results
 
 TWIN = "Cython"
 

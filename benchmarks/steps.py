@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 
+from benchmarks.machine import described, machine
 from minillm._kernels import ORIGINALS, select_kernels
 from minillm.ops.lstm import lstm_forward
 from minillm.timing import listing, race
@@ -74,6 +75,7 @@ LSTMS = {
 }
 
 if __name__ == "__main__":
+    print(described(machine()), end="\n\n")
     for count in sorted({1, os.cpu_count() or 1}):
         steps = STEPS if count == 1 else dict([*STEPS.items()][:: len(STEPS) - 1])
         results = race(

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.machine import described
 from minillm.timing.contest import ROUNDS
 from minillm.timing.report import aligned
-from minillm.timing.results import Cell, Results, described
+from minillm.timing.results import Cell, Results
 
 from .files import FINGERPRINT, VERSIONS
 

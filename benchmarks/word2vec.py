@@ -52,15 +52,15 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
     raw = sum(map(len, lines.sentences))
     with Spill() as spill:
         corpus = Corpus(words, lines, spill)
-        shares = list(corpus.shares())
+        parts = list(corpus.parts())
     start = time.perf_counter()
     for _ in range(epochs):
-        for each in shares:
+        for ids, starts in parts:
             total = epochs * corpus.words
-            rates = learning_rates(progress.words, each.starts, total, rate, 1e-4)
-            model.learn(each.ids, each.starts, rates, seed, progress.sentences, threads)
-            progress.sentences += each.sentences
-            progress.words += each.words
+            rates = learning_rates(progress.words, starts, total, rate, 1e-4)
+            model.learn(ids, starts, rates, seed, progress.sentences, threads)
+            progress.sentences += len(starts) - 1
+            progress.words += len(ids)
     return model, words, epochs * raw / (time.perf_counter() - start)
 
 
@@ -155,8 +155,8 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
         model.params[key][:] = array
     total, predictions = 0.0, 0
     with Spill() as spill:
-        for each in Corpus(words, lines, spill).shares():
-            loss, n = model.learn(each.ids, each.starts, np.zeros(each.sentences), 12345)
+        for ids, starts in Corpus(words, lines, spill).parts():
+            loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 12345)
             total, predictions = total + loss, predictions + n
     return total / predictions
 

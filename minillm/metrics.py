@@ -1,4 +1,4 @@
-"""Measures of models: of probabilities, of outputs, of classes and of word vectors."""
+"""Measures of models: probabilities, outputs, answers, summaries, classes and word vectors."""
 
 import importlib
 import math
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import pairwise, zip_longest
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minillm.errors import InputError, missing_extra
 from minillm.models.vectors import Vectors
+from minillm.text.words import split_words
 
 # --- probabilities -------------------------------------------------------------------
 
@@ -40,10 +42,8 @@ def perplexity(nats: float) -> float:
     A model of perplexity k is, on average, as uncertain as if it chose among k equally probable
     tokens.
     """
-    try:
-        return math.exp(nats)
-    except OverflowError:
-        return math.inf
+    with np.errstate(over="ignore"):
+        return float(np.exp(nats))
 
 
 # --- outputs against references ------------------------------------------------------
@@ -76,9 +76,8 @@ def measure_texts(
     }
     if not has_packages():
         return results
-    results["bleu"] = bleu(outputs, references, tokenised)
-    results["chrf"] = chrf(outputs, references)
-    return results | rouge(outputs, references)
+    overlap = {"bleu": bleu(outputs, references, tokenised), "chrf": chrf(outputs, references)}
+    return results | overlap | rouge(outputs, references)
 
 
 def exact_match(outputs: Texts, references: References) -> float:
@@ -115,12 +114,14 @@ def bleu(outputs: Texts, references: References, tokenised: bool = False) -> flo
     """
     tokenizer = "none" if tokenised else "13a"
     metric = _imported("sacrebleu").BLEU(tokenize=tokenizer, force=tokenised)  # force: no warning
-    return metric.corpus_score(list(outputs), _columns(references)).score
+    return metric.corpus_score(list(outputs), [*zip_longest(*references)]).score
 
 
 def chrf(outputs: Texts, references: References) -> float:
     """The chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
-    return _imported("sacrebleu").CHRF().corpus_score(list(outputs), _columns(references)).score
+    return (
+        _imported("sacrebleu").CHRF().corpus_score(list(outputs), [*zip_longest(*references)]).score
+    )
 
 
 def rouge(outputs: Texts, references: References) -> dict[str, float]:
@@ -182,12 +183,6 @@ def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
         np.minimum(without_insertion[1:], substituted, out=without_insertion[1:])
         row = np.minimum.accumulate(without_insertion - places) + places
     return int(row[-1])
-
-
-def _columns(references: References) -> list[list[str | None]]:
-    """All first references, all second ones, and so on; None if an output has fewer."""
-    most = max(len(known) for known in references)
-    return [[known[k] if k < len(known) else None for known in references] for k in range(most)]
 
 
 def _imported(name: str) -> Any:
@@ -273,6 +268,110 @@ def answer_of_shared_words(question: str, context: str) -> str:
     return clauses[min(behind, len(clauses) - 1)].strip() if clauses else ""
 
 
+def measure_answers(
+    answers: Sequence[str], references: Sequence[Sequence[str]], prefix: str = ""
+) -> dict[str, float]:
+    """Exact match and F1 in percent; F1 also of the questions with and without an answer."""
+    pairs = list(zip(answers, references, strict=True))
+    f1 = 100 * np.array([answer_f1(*pair) for pair in pairs])
+    exact = 100 * np.array([answer_exact(*pair) for pair in pairs])
+    answered = np.array([bool(known) for known in references])
+    results = {"exact_match": float(exact.mean()), "f1": float(f1.mean())}
+    if not answered.all() and answered.any():
+        results["f1_answered"] = float(f1[answered].mean())
+        results["f1_unanswered"] = float(f1[~answered].mean())
+    return {f"{prefix}{name}": value for name, value in results.items()}
+
+
+# --- summaries against their sources --------------------------------------------------
+#
+# They need no reference.  An extract has no new word and copies long fragments; a model that
+# invents has new numbers and new names; a model that has learned little writes the same summary for
+# every source, or repeats itself.  Words are compared in lower case, without punctuation marks.
+#
+# Density is the mean length of the copied fragment that a word belongs to; a new word counts 0:
+#
+#     density of an output = sum over its fragments f of |f|^2 / number of its words
+#
+# Source: Grusky, Naaman and Artzi (2018), "Newsroom: a dataset of 1.3 million summaries with
+# diverse extractive strategies", section 4.1.  Their coverage is 1 - new_words, because a fragment
+# may have one word.
+
+
+def measure_summaries(outputs: Texts, sources: Texts) -> dict[str, float]:
+    """The measures of outputs (N texts) against their sources (N texts), by name.
+
+    - ``words``: the mean number of words of an output; ``density``: its mean.
+    - ``new_words``, ``new_bigrams``: the shares of words, and of pairs of neighbouring words, that
+      the source lacks.
+    - ``new_names``: the share of capitalised words that the source lacks, even in lower case;
+      without the first word of an output.  Capitals are a cheap sign of names.
+    - ``new_numbers``: the share of words with a digit that the source lacks.
+    - ``repeated_trigrams``: the share of outputs in which three words in a row occur twice.
+    - ``distinct_outputs``: the number of different outputs, divided by the number of sources.
+
+    Shares are over all outputs together, 0 to 1; a share of nothing is 0.
+
+    >>> measured = measure_summaries(["Oil is up today"], ["Gas is up, oil is cheap"])
+    >>> measured["density"], measured["new_words"], measured["new_bigrams"]
+    (1.25, 0.25, 0.3333333333333333)
+    >>> measure_summaries(["12 of 3.5 in Q4", "at 7"], ["3.5 in q4", "7"])["new_numbers"]
+    0.25
+    """
+    new: dict[str, list[bool]] = {"words": [], "bigrams": [], "names": [], "numbers": []}
+    densities, repeated = [], []
+    for output, source in zip(outputs, sources, strict=True):
+        words, read = _words(output.lower()), _words(source.lower())
+        known, pairs = {*read}, {*pairwise(read)}
+        names = [word.lower() for word in _words(output)[1:] if word[0].isupper()]
+        new["words"] += [word not in known for word in words]
+        new["bigrams"] += [pair not in pairs for pair in pairwise(words)]
+        new["names"] += [name not in known for name in names]
+        new["numbers"] += [word not in known for word in words if any(map(str.isdigit, word))]
+        trigrams = [*zip(words, words[1:], words[2:], strict=False)]
+        repeated.append(len({*trigrams}) < len(trigrams))
+        densities.append(sum(n**2 for n in fragments(words, read)) / max(len(words), 1))
+    return {
+        "words": len(new["words"]) / len(outputs),
+        "density": sum(densities) / len(outputs),
+        "repeated_trigrams": sum(repeated) / len(outputs),
+        "distinct_outputs": len({*outputs}) / len({*sources}),
+        **{f"new_{name}": sum(flags) / max(len(flags), 1) for name, flags in new.items()},
+    }
+
+
+def fragments(output: Sequence[str], source: Sequence[str]) -> list[int]:
+    """The lengths of the fragments of the source that an output consists of.
+
+    The output is read from left to right.  At each word, the longest fragment that begins there is
+    taken, and reading goes on behind it; a word that is not in the source belongs to none.
+
+    >>> fragments("oil is up today".split(), "gas is up oil is cheap".split())
+    [2, 1]
+    """
+    places: dict[str, list[int]] = {}
+    for place, word in enumerate(source):
+        places.setdefault(word, []).append(place)
+    lengths, begin = [], 0
+    while begin < len(output):
+        longest = 0
+        for place in places.get(output[begin], ()):
+            end = 0
+            for one, other in zip(output[begin:], source[place:], strict=False):
+                if one != other:
+                    break
+                end += 1
+            longest = max(longest, end)
+        lengths.append(longest)
+        begin += max(longest, 1)
+    return [length for length in lengths if length]
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text, as they are spelled."""
+    return [word for word in split_words(text) if any(map(str.isalnum, word))]
+
+
 # --- classes -------------------------------------------------------------------------
 
 
@@ -286,13 +385,8 @@ def confusion_matrix(
 
 
 def measure_classes(matrix: NDArray[np.integer]) -> dict[str, float]:
-    """All measures of a confusion matrix."""
-    return {"accuracy": accuracy(matrix), "macro_f1": macro_f1(matrix)}
-
-
-def accuracy(matrix: NDArray[np.integer]) -> float:
-    """The proportion of correct predictions."""
-    return float(np.trace(matrix) / matrix.sum())
+    """All measures of a confusion matrix; accuracy is the proportion of correct predictions."""
+    return {"accuracy": float(np.trace(matrix) / matrix.sum()), "macro_f1": macro_f1(matrix)}
 
 
 def macro_f1(matrix: NDArray[np.integer]) -> float:
@@ -335,25 +429,17 @@ def similarity_correlation(
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank correlation (1904) of x and y, both (N,).
+    """Spearman's rank correlation (1904) of x and y, both (N,); equal values share their mean rank.
 
     InputError if all values of x or of y are equal, because then it is not defined.
     """
-    x, y = mean_ranks(np.asarray(x)), mean_ranks(np.asarray(y))
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise InputError("expected values that can be ranked, found all equal")
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def mean_ranks(values: NDArray) -> NDArray[np.float64]:
-    """Rank the values in ascending order, from 1; equal values share their mean rank.
-
-    >>> mean_ranks(np.array([3, 1, 3, 7])).tolist()
-    [2.5, 1.0, 2.5, 4.0]
-    """
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[group]
+    ranks = []
+    for values in (x, y):
+        _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[group])
+        if len(counts) == 1:
+            raise InputError("expected values that can be ranked, found all equal")
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def analogy_accuracy(
@@ -377,18 +463,3 @@ def analogy_accuracy(
             solved += int(np.sum(scores.argmax(axis=1) == d))
         results[name] = (solved, len(known), len(analogies))
     return results
-
-
-def measure_answers(
-    answers: Sequence[str], references: Sequence[Sequence[str]], prefix: str = ""
-) -> dict[str, float]:
-    """Exact match and F1 in percent; F1 also of the questions with and without an answer."""
-    pairs = list(zip(answers, references, strict=True))
-    f1 = 100 * np.array([answer_f1(*pair) for pair in pairs])
-    exact = 100 * np.array([answer_exact(*pair) for pair in pairs])
-    answered = np.array([bool(known) for known in references])
-    results = {"exact_match": float(exact.mean()), "f1": float(f1.mean())}
-    if not answered.all() and answered.any():
-        results["f1_answered"] = float(f1[answered].mean())
-        results["f1_unanswered"] = float(f1[~answered].mean())
-    return {f"{prefix}{name}": value for name, value in results.items()}

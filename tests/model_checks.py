@@ -111,8 +111,8 @@ def batch_of(task):
     taken = []
     model, loss = task.model, task.model.loss
     model.loss = lambda batch, *options: taken.append(batch) or loss(batch, *options)
-    if hasattr(task, "windows"):
-        return loss, task.windows.next()
+    if hasattr(task, "validation_ids"):  # it is of windows
+        return loss, task.batches.next()
     task.training_loss(np.random.default_rng(0))
     return loss, taken[0]
 

@@ -196,7 +196,7 @@ def begin(folder):
     params, real = task.model.params, task.training_loss
 
     def training_loss(rng):
-        if task.windows.position == 7 * (STOP - 1):
+        if task.batches.position == 7 * (STOP - 1):
             os.kill(os.getpid(), signal.SIGINT)
         return real(rng)
 

@@ -19,12 +19,13 @@ import benchmarks
 from benchmarks import __main__ as program
 from benchmarks import compatibility, llama, recipe, report
 from benchmarks.changes import ALL, Between, Config, Run, table
+from benchmarks.machine import HELD_TO_AVX2, VERSION, described, machine
 from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_projections
 from minillm.timing import contest
-from minillm.timing.results import HELD_TO_AVX2, VERSION, Limits, Results, described, machine
+from minillm.timing.results import Limits, Results
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -55,7 +55,7 @@ def test_confusion_accuracy_and_f1():
     actual, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
     matrix = metrics.confusion_matrix(predicted, actual, 3)
     assert matrix.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert metrics.accuracy(matrix) == pytest.approx(3 / 5)
+    assert metrics.measure_classes(matrix)["accuracy"] == pytest.approx(3 / 5)
     assert metrics.macro_f1(matrix) == pytest.approx((4 / 6 + 2 / 4) / 2)
 
 

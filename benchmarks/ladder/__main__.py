@@ -25,10 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from benchmarks.machine import described, machine
 from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.timing.contest import Case, check_agreement, limits, threads, timed, turns
-from minillm.timing.results import Cell, Limits, Results, described, machine
+from minillm.timing.results import Cell, Limits, Results
 
 from .. import cases
 from ..files import Kept, new_file

@@ -33,6 +33,7 @@ from typing import Any
 import msgspec
 
 import minillm
+from benchmarks.machine import processor
 from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_option, add_seed, integer, number
@@ -45,7 +46,6 @@ from minillm.runs.folder import RunFolder, held
 from minillm.runs.kind import find_kind
 from minillm.runs.load import load
 from minillm.runs.train import train_run
-from minillm.timing.results import processor
 from minillm.training.checkpoints import Summary, reading_checkpoint
 
 from . import pictures

@@ -12,11 +12,12 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, integer, open_run
+from minillm.cli.options import add_option, add_run, integer
 from minillm.cli.similar import print_scored
 from minillm.data.word_sets import read_analogies
 from minillm.errors import InputError
 from minillm.metrics import analogy_accuracy
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"analogy: expected three words, or --set FILE; found {len(args.words)} words"
         )
-    vectors = open_run(args).vectors
+    vectors = load(args.run_folder).vectors
     if args.words:
         a, b, c = args.words
         print_scored(vectors.analogy(a, b, c, args.count))

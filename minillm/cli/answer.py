@@ -16,13 +16,15 @@ examples:
 
 import argparse
 import json
-from itertools import count
+from collections.abc import Iterator
+from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.lines import chunks
-from minillm.cli.options import add_files, add_flag, add_option, add_run, integer, open_run
+from minillm.cli.lines import chunks, print_answers
+from minillm.cli.options import add_files, add_flag, add_option, add_run, integer
 from minillm.data import read_text
 from minillm.errors import InputError
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,23 +41,24 @@ def run(args: argparse.Namespace) -> int:
     """Read, answer and print, some questions at a time."""
     if args.context == "-" and not args.files:
         raise InputError("expected a file, as standard input has the questions", "context")
-    answers_of = open_run(args).answers
+    answers_of = load(args.run_folder).answers
     context = read_text([args.context])
-    numbers = count(1)
-    for questions in [args.files] if args.files else (texts for texts, _ in chunks()):
-        results = answers_of(questions, context, args.n_best or 1)
-        for question, answers in zip(questions, results, strict=True):
-            number = next(numbers)
-            for text, probability, start, end in answers:
-                if args.json:
-                    values = {"question": question, "answer": text, "probability": probability}
-                    values |= {"start": start, "end": end}
-                    print(json.dumps(values, ensure_ascii=False))
-                    continue
-                shown = [f"{probability:.4f}", " ".join(text.split())]
-                shown = [f"{number}", *shown] if args.n_best else shown[::-1]
-                print(*shown, _place(start, context), sep="\t")
-    return 0
+
+    def show(number: int, question: str, answers: list[Any]) -> Iterator[str]:
+        for text, probability, start, end in answers:
+            if args.json:
+                values = {"question": question, "answer": text, "probability": probability}
+                yield json.dumps(values | {"start": start, "end": end}, ensure_ascii=False)
+                continue
+            shown = [f"{probability:.4f}", " ".join(text.split())]
+            shown = [f"{number}", *shown] if args.n_best else shown[::-1]
+            yield "\t".join([*shown, _place(start, context)])
+
+    return print_answers(
+        lambda questions, places: answers_of(questions, context, args.n_best or 1),
+        show,
+        [(args.files, args.files)] if args.files else chunks(),
+    )
 
 
 def _place(start: int | None, context: str) -> str:

@@ -52,15 +52,10 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 28, **options})
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        """The usage; one of several lines omits the options, which are explained below it.
-
-        It omits exclusive groups, because argparse fails if some of their options are hidden.
-        """
-        full = super()._format_usage(usage, actions, [], prefix)
-        if full.strip().count("\n") == 0:
-            return full
+        """The usage on one line, without the options that may be omitted."""
         needed = [action for action in actions if action.required or not action.option_strings]
-        return super()._format_usage(usage, needed, [], prefix).rstrip() + " [options]\n\n"
+        more = " [options]\n\n" if len(needed) < len(actions) else ""
+        return super()._format_usage(usage, needed, [], prefix).rstrip() + more
 
     def _format_action(self, action: argparse.Action) -> str:
         """Subcommands are a list without a line "VERB"."""
@@ -108,7 +103,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().format_help() + self.more
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse like argparse, but allow FILEs after an option.
+        """Parse like argparse, but let several arguments, such as FILEs, also follow an option.
 
         An unknown argument is refused here, because the parser above could not give a hint.
         """
@@ -119,20 +114,19 @@ class ArgumentParser(argparse.ArgumentParser):
         namespace, extras = super().parse_known_args(args, namespace)
         if "flags" not in namespace:  # the innermost parser has the command's flags
             namespace.flags = tuple(self._option_string_actions)
-        if "several_files" in namespace:
-            files = [word for word in extras if word == "-" or not word.startswith("-")]
-            extras = [word for word in extras if word not in files]
-            if files:
-                namespace.files = [*getattr(namespace, "files", []), *files]
+        for action in self._get_positional_actions():
+            if action.nargs in ("*", "+"):
+                more = [word for word in extras if word == "-" or not word.startswith("-")]
+                extras = [word for word in extras if word not in more]
+                if more:
+                    setattr(namespace, action.dest, [*getattr(namespace, action.dest, []), *more])
         if extras:
             self._refuse(extras[0])
         return namespace, extras
 
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
-            prompt = "--prompt" in self._option_string_actions
-            hint = ": a text to continue is given as --prompt" if prompt else ""
-            self.error(f"expected no further argument, found {short(word)}{hint}")
+            self.error(f"expected no further argument, found {short(word)}")
         name = word.partition("=")[0]
         self.error(f"there is no option {short(name)}{did_you_mean(name, self._known_options())}")
 
@@ -142,11 +136,10 @@ class ArgumentParser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Check a choice like argparse; the message has the nearest spellings."""
         if action.choices is not None and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
-            # The help lists the verbs, with their titles.
-            expected = "a verb, " if action.dest == "verb" else f"one of {', '.join(choices)}; "
-            hint = did_you_mean(str(value), choices)
-            raise argparse.ArgumentError(action, f"expected {expected}found {short(value)}{hint}")
+            choices, hint = ", ".join(action.choices), did_you_mean(value, action.choices)
+            raise argparse.ArgumentError(
+                action, f"expected one of {choices}; found {short(value)}{hint}"
+            )
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 and one line, which also names the help."""

@@ -25,15 +25,17 @@ examples:
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, add_settings, given_settings, integer, open_run
+from minillm.cli.lines import chunks, print_answers
+from minillm.cli.options import add_option, add_run, add_settings, given_settings, integer
 from minillm.cli.process import first_interrupt_noted, say
-from minillm.data.files import STANDARD_INPUT, read_json, shown
+from minillm.data.files import STANDARD_INPUT, read_json
 from minillm.data.lines import read_lines
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.errors import InputError
+from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.text.chat_template import KNOWN, Message
 
@@ -67,7 +69,7 @@ def chat_of(opened: Run, args: argparse.Namespace) -> tuple[Chat, Sampling]:
 
 def run(args: argparse.Namespace) -> int:
     """Answer the lines of standard input, or of a file."""
-    opened = open_run(args)
+    opened = load(args.run_folder)
     chat, sampling = chat_of(opened, args)
     beginning: list[Message] = []
     if args.system is not None:
@@ -81,19 +83,22 @@ def run(args: argparse.Namespace) -> int:
         line = document + line if messages == beginning else line
         return [*messages, {"role": "user", "content": line}]
 
-    if args.lines is not None:
-        conversations = (
-            asked(beginning, line) if line.strip() else None for line, _ in read_lines(args.lines)
-        )
+    def answers(lines: Sequence[str], places: Sequence[str]) -> Iterator[str | InputError | None]:
+        conversations = (asked(beginning, line) if line.strip() else None for line in lines)
         written = chat.answers(conversations, args.length, sampling, grammar)
-        for number, answer in enumerate(written, 1):
-            if isinstance(answer, InputError):
-                say(f"{shown(args.lines)}, line {number}: {answer}")
-                answer = ""
-            if grammar is None:  # in JSON, line breaks are white space
-                answer = answer.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-            print(answer.replace("\n", ""), flush=True)
-        return 0
+        for line, place, answer in zip(lines, places, written, strict=True):
+            refused = isinstance(answer, InputError)
+            answer = InputError(f"{place}: {answer}") if refused else answer
+            yield answer if line.strip() else None
+
+    def show(number: int, line: str, answer: str | None) -> list[str]:
+        answer = answer or ""
+        if grammar is None:  # in JSON, line breaks are white space
+            answer = answer.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        return [answer.replace("\n", "")]
+
+    if args.lines is not None:
+        return print_answers(answers, show, chunks([args.lines]))
     messages = beginning
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if terminal:

@@ -14,10 +14,12 @@ examples:
 
 import argparse
 import json
+from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.lines import answered
-from minillm.cli.options import add_files, add_flag, add_run, open_run
+from minillm.cli.lines import chunks, print_answers, separately
+from minillm.cli.options import add_files, add_flag, add_run
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,14 +32,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, classify and print, some lines at a time."""
-    classify, refused = open_run(args).classify, 0
-    for text, _, answer in answered(classify, args.files, or_texts=True):
+
+    def show(number: int, text: str, answer: Any) -> list[str]:
         if answer is None:
-            refused += 1
-            print("null" if args.json else "")
-        elif args.json:
+            return ["null" if args.json else ""]
+        if args.json:
             values = {"label": answer.label, "probabilities": answer.probabilities}
-            print(json.dumps(values | {"text": text}, ensure_ascii=False))
-        else:
-            print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
-    return 2 if refused else 0
+            return [json.dumps(values | {"text": text}, ensure_ascii=False)]
+        return [f"{answer.label}\t{answer.probability:.4f}\t{text}"]
+
+    classify = load(args.run_folder).classify
+    return print_answers(separately(classify), show, chunks(args.files, or_texts=True))

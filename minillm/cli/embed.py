@@ -18,9 +18,10 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
-from minillm.cli.options import add_files, add_option, add_run, open_run
+from minillm.cli.options import add_files, add_option, add_run
 from minillm.data.files import write_file
 from minillm.errors import InputError
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Read and embed, some lines at a time, and write all vectors at the end."""
     if args.to is None and sys.stdout.isatty():
         raise InputError("expected the name of a file: a terminal cannot show vectors", "to")
-    run = open_run(args)
+    run = load(args.run_folder)
     vectors = [run.embed([], args.pooling)]  # an error of the run comes before reading
     vectors += [run.embed(texts, args.pooling) for texts, _ in chunks(args.files)]
     buffer = io.BytesIO()

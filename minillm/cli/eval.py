@@ -29,9 +29,9 @@ import argparse
 import json
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_argument, add_files, add_flag, add_run, given_settings, open_run
+from minillm.cli.options import add_files, add_flag, add_run, add_settings, given_settings
 from minillm.cli.process import say
-from minillm.option import types_of
+from minillm.runs.load import load
 from minillm.runs.settings import EvalOptions
 
 
@@ -39,15 +39,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the data, and how to decode."""
     add_run(parser)
     add_files(parser, "UTF-8 text, - for standard input")
-    for name in types_of(EvalOptions):
-        if name != "beside":  # the simple model is always measured
-            add_argument(parser, EvalOptions, name)
+    # The simple model is always measured.
+    add_settings(parser, EvalOptions, without=["beside"], groups=())
     add_flag(parser, "--json", "print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the figures."""
-    opened = open_run(args)
+    opened = load(args.run_folder)
     options = given_settings(args, EvalOptions)
     if "beside" in opened.kind.eval_options:
         options["beside"] = True

@@ -18,8 +18,8 @@ examples:
 """
 
 import argparse
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import InputError, did_you_mean
@@ -30,11 +30,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the exercise (default: list all)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="check your answer")
-    what.add_argument(
-        "--solution", action="store_true", help="after an attempt: where the package does it"
-    )
+    solution = "after an attempt: where the package does it"
+    what.add_argument("--solution", action="store_true", help=solution)
+    folder = Path("exercises")
     parser.add_argument(
-        "--dir", type=Path, default=Path("exercises"), metavar="DIR", help="your files (exercises)"
+        "--dir", type=Path, default=folder, metavar="DIR", help="your files (exercises)"
     )
 
 
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
         print(desk.solution(exercise, args.dir))
         return 0
     if not args.check:
-        print(f"{desk.write(exercise, args.dir)}: {_task(exercise)}, then")
+        task = "mend the wrong line and name the fault" if exercise.bugs else "fill the hole"
+        print(f"{desk.write(exercise, args.dir)}: {task}, then")
         folder = "" if args.dir == Path("exercises") else f" --dir {args.dir}"
         print(f"minillm exercise {exercise.name} --check{folder}")
         return 0
@@ -65,18 +66,12 @@ def run(args: argparse.Namespace) -> int:
     return 0 if right else 1
 
 
-def _task(exercise: Any) -> str:
-    return "mend the wrong line and name the fault" if exercise.bugs else "fill the hole"
-
-
 def _list(known: dict, progress: dict) -> None:
     """Print the exercises by chapter."""
-    chapter = None
-    for name, exercise in known.items():
-        if exercise.chapter != chapter:
-            chapter = exercise.chapter
-            print(f"chapter {chapter}")
-        mark = "x" if progress.get(name, {}).get("solved") else " "
-        print(f"  [{mark}] {name:24} {exercise.stars:3} {exercise.minutes:2} min  {exercise.title}")
-    solved = sum(bool(progress.get(name, {}).get("solved")) for name in known)
-    print(f"{solved} of {len(known)} solved")
+    solved = {name for name in known if progress.get(name, {}).get("solved")}
+    for chapter, names in groupby(known, key=lambda name: known[name].chapter):
+        print(f"chapter {chapter}")
+        for name in names:
+            one, mark = known[name], "x" if name in solved else " "
+            print(f"  [{mark}] {name:24} {one.stars:3} {one.minutes:2} min  {one.title}")
+    print(f"{len(solved)} of {len(known)} solved")

@@ -13,16 +13,16 @@ examples:
         the folder runs/gpt/huggingface
   minillm export runs/gpt my-gpt2 --format huggingface
   minillm export runs/adapted my-adapter --format peft
-  minillm export runs/llama llama.gguf --quantise q8_0
+  minillm export runs/llama llama.gguf
+        minillm quantise before it makes a smaller file
 """
 
 import argparse
-from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_argument, add_run, given_settings, open_run
+from minillm.cli.options import add_run
 from minillm.formats.format import formats
-from minillm.option import types_of
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,20 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "huggingface the model with them, gguf the file that llama.cpp reads (the default for a "
         "name that ends with .gguf)",
     )
-    for options in _options():
-        for name in types_of(options):
-            add_argument(parser, options, name)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the file or folder, and print its name unless it is a stream."""
-    given: dict[str, Any] = {}
-    for options in _options():
-        given |= given_settings(args, options)
-    print(open_run(args).export(args.file, args.format, **given))
+    print(load(args.run_folder).export(args.file, args.format))
     return 0
-
-
-def _options() -> list[type]:
-    """The options of all formats."""
-    return list({one.options: None for one in formats()})

@@ -13,8 +13,9 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, integer, open_run
+from minillm.cli.options import add_option, add_run, integer
 from minillm.cli.similar import print_scored
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tokens of each gap."""
-    for number, gap in enumerate(open_run(args).fill(args.text, args.top)):
+    for number, gap in enumerate(load(args.run_folder).fill(args.text, args.top)):
         if number:
             print()
         print_scored(gap)

@@ -22,9 +22,9 @@ from minillm.cli.options import (
     add_settings,
     given_settings,
     integer,
-    open_run,
 )
 from minillm.decoding import Sampling
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Stream the text to standard output."""
-    pieces = open_run(args).write(
+    pieces = load(args.run_folder).write(
         prompt=args.prompt,
         length=args.length,
         stop=args.stop,

@@ -20,7 +20,6 @@ examples:
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -36,43 +35,38 @@ from minillm.testing.own_process import NoAnswerError, messages
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the ops, and the number of cases."""
-    parser.add_argument(
-        "ops", nargs="*", metavar="OP", help="ops to check, or FILE.py:NAME (default: all ops)"
-    )
+    ops = "ops to check, or FILE.py:NAME (default: all ops)"
+    parser.add_argument("ops", nargs="*", metavar="OP", help=ops)
     add_option(parser, "--seeds N", "check N random cases of each op", integer(1), 5)
-    tolerance = "the greatest relative error that passes (default 1e-6)"
-    add_option(parser, "--tolerance X", tolerance, number(above=0, below=1))
+    greatest = "the greatest relative error that passes"
+    add_option(parser, "--tolerance X", greatest, number(above=0, below=1), 1e-6)
     add_option(parser, "--shapes LEGEND", "the shapes of your op's arguments")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the worst errors; exit status 1 if a gradient is wrong."""
-    options: dict[str, Any] = {} if args.tolerance is None else {"tolerance": args.tolerance}
     own = [name for name in args.ops if ":" in name or name.endswith(".py")]
-    unknown = sorted(set(args.ops) - set(CASES) - set(own))
-    if unknown:
-        raise InputError(
-            f"gradcheck: expected FILE.py:NAME, or some of {', '.join(CASES)}; "
-            f"found {unknown[0]!r}{did_you_mean(unknown[0], CASES)}"
-        )
-    failures: list[str] = []
-    for target in own:
-        failures += _check_own(target, args.shapes, args.seeds, options)
-    if len(own) < len(args.ops) or not own:
-        if args.shapes:
-            raise InputError("expected FILE.py:NAME, found an op of the package", "shapes")
-        names = [name for name in args.ops if name not in own] or list(CASES)
-        failures += _check_ours(names, args.seeds, options)
+    names = [name for name in args.ops if name not in own] or ([] if own else list(CASES))
+    for name in names:
+        if name not in CASES:
+            raise InputError(
+                f"gradcheck: expected FILE.py:NAME, or some of {', '.join(CASES)}; "
+                f"found {name!r}{did_you_mean(name, CASES)}"
+            )
+    if names and args.shapes:
+        raise InputError("expected FILE.py:NAME, found an op of the package", "shapes")
+    failures = [failure for target in own for failure in _check_own(target, args)]
+    if names:
+        failures += _check_ours(names, args.seeds, args.tolerance)
     for failure in failures:
         print(failure)
     if not failures:
-        tolerance = options.get("tolerance", 1e-6)
-        plural = "" if args.seeds == 1 else "s"
-        print(f"every gradient agrees within {tolerance:g} on {args.seeds} random case{plural}")
+        cases = f"{args.seeds} random case{'' if args.seeds == 1 else 's'}"
+        print(f"every gradient agrees within {args.tolerance:g} on {cases}")
     return 1 if failures else 0
 
 
-def _check_ours(names: list[str], seeds: int, options: dict[str, Any]) -> Iterator[str]:
+def _check_ours(names: list[str], seeds: int, tolerance: float) -> Iterator[str]:
     """Print a row for each op and a column for each kernel, and yield the faults."""
     kernels = kernels_info()["available"]
     print(f"{'worst relative error':28}" + "".join(f"{name:>12}" for name in kernels))
@@ -80,39 +74,32 @@ def _check_ours(names: list[str], seeds: int, options: dict[str, Any]) -> Iterat
         print(f"{name:28}", end="", flush=True)
         failures = []
         for kernel in kernels:
+            worst, seed = 0.0, 0
             try:
-                worst = _worst_error(name, kernel, seeds, options)
+                with use_kernels(kernel):
+                    for seed in range(seeds):
+                        rng = np.random.default_rng(seed)
+                        op, args = CASES[name](rng)
+                        error = check_gradients(op, *args, rng=rng, tolerance=tolerance)
+                        worst = max(worst, error)
                 print(f"{worst:12.1e}", end="", flush=True)
             except GradientError as error:
-                failures.append(f"{name} on {kernel} kernels, {error}")
+                failures.append(f"{name} on {kernel} kernels, seed {seed}: {error}")
                 print(f"{'WRONG':>12}", end="", flush=True)
         print()
         yield from failures
 
 
-def _worst_error(name: str, kernel: str, seeds: int, options: dict[str, Any]) -> float:
-    """The largest relative error of some cases.  GradientError, with the seed, if one is wrong."""
-    worst = 0.0
-    with use_kernels(kernel):
-        for seed in range(seeds):
-            rng = np.random.default_rng(seed)
-            op, args = CASES[name](rng)
-            try:
-                worst = max(worst, check_gradients(op, *args, rng=rng, **options))
-            except GradientError as error:
-                raise GradientError(f"seed {seed}: {error}") from None
-    return worst
-
-
-def _check_own(
-    target: str, shapes: str | None, seeds: int, options: dict[str, Any]
-) -> Iterator[str]:
+def _check_own(target: str, args: argparse.Namespace) -> Iterator[str]:
     """Print the worst error by each argument of FILE.py:NAME, or yield what is wrong."""
     path, _, name = target.rpartition(":")
     if not path.endswith(".py") or not name:
         raise InputError(f"{target}: expected FILE.py:NAME, the name of a function or of a class")
+    options = {"tolerance": args.tolerance}
     try:
-        ((legend, worst, failure),) = messages(check_file, path, name, shapes or "", seeds, options)
+        ((legend, worst, failure),) = messages(
+            check_file, path, name, args.shapes or "", args.seeds, options
+        )
     except (InputError, NoAnswerError) as error:
         raise InputError(f"{target}: {error}") from None
     if failure:

@@ -1,29 +1,56 @@
-"""Lines of standard input or files, in chunks."""
+"""Lines of standard input or files, which are answered in chunks."""
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Any
 
 from minillm.cli.process import say
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
 
-Answer = TypeVar("Answer")
-
 CHUNK = 1024  # lines, so that lines of similar length can be batched
 
+Chunk = tuple[Sequence[str], Sequence[str]]  # texts and their places
 
-def chunks(
-    files: Sequence[str] = (), or_texts: bool = False
-) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+# Of texts and their places: an answer to each, None for an empty text, or an InputError.
+Answers = Callable[[Sequence[str], Sequence[str]], Iterable[Any]]
+
+
+def print_answers(
+    answers: Answers,
+    show: Callable[[int, str, Any], Iterable[str]],
+    chunks: Iterable[Chunk],
+    noun: str = "lines",
+) -> int:
+    """Print the lines of ``show(number, text, answer)`` for each text: -> the exit status.
+
+    A text that cannot be read is reported, and its answer is shown as None.  The status is then 2.
+    """
+    number, status, empty = 0, 0, []
+    for texts, places in chunks:
+        for text, place, answer in zip(texts, places, answers(texts, places), strict=True):
+            number += 1
+            if isinstance(answer, InputError):
+                say(str(answer))
+                answer, status = None, 2
+            elif answer is None:
+                empty.append(place)
+            for line in show(number, text, answer):
+                print(line, flush=True)
+    if empty:
+        say(f"{len(empty):,} of {number:,} {noun} are empty, first {empty[0]}")
+    return status
+
+
+def chunks(files: Sequence[str] = (), or_texts: bool = False) -> Iterator[Chunk]:
     """Lines of files, or of standard input, and their places; one at a time from a terminal.
 
-    The output for a chunk is flushed before the next one is read.  or_texts: an argument may be a
-    text itself.  An InputError of reading comes after the chunk with the lines before it.
+    or_texts: an argument may be a text itself.  An InputError of reading comes after the chunk with
+    the lines before it.
     """
     files = files or ["-"]
     lines = chain.from_iterable(
@@ -40,44 +67,29 @@ def chunks(
         if chunk:
             texts, places = zip(*chunk, strict=True)
             yield texts, places
-            sys.stdout.flush()
         elif failure is None:
             return
     raise failure
 
 
-def answered(
-    function: Callable[[Sequence[str], Sequence[str]], Sequence[Answer]],
-    files: Sequence[str] = (),
-    or_texts: bool = False,
-) -> Iterator[tuple[str, str, Answer | None]]:
-    """Each line of :func:`chunks`, its place, and its answer, as :func:`answers` has it."""
-    for texts, places in chunks(files, or_texts):
-        yield from zip(texts, places, answers(function, texts, places), strict=True)
+def separately(function: Answers) -> Answers:
+    """A function that answers each text which ``function`` can read.
 
-
-def answers(
-    function: Callable[[Sequence[str], Sequence[str]], Sequence[Answer]],
-    texts: Sequence[str],
-    places: Sequence[str],
-) -> list[Answer | None]:
-    """The answers of a function to texts; None for a text that cannot be read, which is reported.
-
-    ``function(texts, places)`` raises InputError, with the place, if it cannot read one of them.
+    ``function`` raises InputError, with the place, if it cannot read one of several texts.
     """
-    try:
-        return list(function(texts, places))
-    except InputError as error:
-        if len(texts) == 1 and str(error).startswith(places[0]):
-            say(str(error))
-            return [None]
-        if len(texts) <= 1:
-            raise  # the reason is not the text
-    half = len(texts) // 2
-    return [
-        *answers(function, texts[:half], places[:half]),
-        *answers(function, texts[half:], places[half:]),
-    ]
+
+    def answers(texts: Sequence[str], places: Sequence[str]) -> list[Any]:
+        try:
+            return list(function(texts, places))
+        except InputError as error:
+            if len(texts) == 1 and str(error).startswith(places[0]):
+                return [error]
+            if len(texts) <= 1:
+                raise  # the reason is not the text
+        half = len(texts) // 2
+        return answers(texts[:half], places[:half]) + answers(texts[half:], places[half:])
+
+    return answers
 
 
 def lines_of_text(text: str) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, open_run
+from minillm.cli.options import add_option, add_run
 from minillm.cli.process import say
 from minillm.runs.load import load
 
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file and print its path; notes go to standard error."""
-    first = open_run(args)
+    first = load(args.run_folder)
     beside = None if args.beside is None else load(args.beside)
     page = first.look(args.text, beside, args.target)
     path = first.home / "look.html" if args.out is None else args.out

@@ -4,14 +4,11 @@ import argparse
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import fields
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import short
 from minillm.option import Option, Size, option_of, types_of
-from minillm.runs.load import load
-from minillm.runs.run import Run
 from minillm.runs.settings import GROUPS, TrainingSettings
 
 # --- from settings -----------------------------------------------------------------------
@@ -22,27 +19,27 @@ def add_settings(
     settings: type,
     without: Collection[str] = (),
     common: Collection[str] | None = None,
-) -> dict[str, Any]:
+    groups: Collection[str] = GROUPS,
+) -> None:
     """Declare an argument for each other field; the result has only those that were given.
 
-    ``common`` are the options that ``--help`` shows, by default those that are not rare.  The
-    groups of the options are returned by name.
+    ``common`` are the options that ``--help`` shows, by default those that are not rare.
+    ``groups`` are the titles of groups in the help, in their order.
     """
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for entry in fields(settings):
-        if entry.name in without:
+    places = {name: parser.add_argument_group(name) for name in groups}
+    for name in types_of(settings):
+        if name in without:
             continue
-        declared = option_of(settings, entry.name)
-        place: Any = parser if declared.positional else groups[declared.group]
-        action = add_argument(place, settings, entry.name)
-        if declared.rare if common is None else entry.name not in common:
+        declared = option_of(settings, name)
+        place = parser if declared.positional else places.get(declared.group, parser)
+        action = add_argument(place, settings, name)
+        if declared.rare if common is None else name not in common:
             parser.hide(action)
-    return groups
 
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     """The fields that were given."""
-    values = {entry.name: getattr(args, entry.name, None) for entry in fields(settings)}
+    values = {name: getattr(args, name, None) for name in types_of(settings)}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -146,22 +143,14 @@ def add_seed(parser: Any, text: str) -> None:
     add_option(parser, "--seed N", text, parser_of(option_of(TrainingSettings, "seed"), int))
 
 
-def add_run(
-    parser: ArgumentParser, text: str = "the folder of a run", metavar: str = "DIR"
-) -> None:
-    """The run that :func:`open_run` opens."""
-    parser.add_argument("run_folder", metavar=metavar, help=text)
-
-
-def open_run(args: argparse.Namespace) -> Run:
-    """The run of :func:`add_run`."""
-    return load(args.run_folder)
+def add_run(parser: ArgumentParser, text: str = "the folder of a run") -> None:
+    """The folder of a run, or the file of another program that is read in its place."""
+    parser.add_argument("run_folder", metavar="DIR", help=text)
 
 
 def add_files(parser: ArgumentParser, text: str, metavar: str = "FILE") -> None:
     """Any number of FILEs, which may also follow options."""
     parser.add_argument("files", nargs="*", default=[], metavar=metavar, help=text)
-    parser.set_defaults(several_files=True)
 
 
 def add_out(parser: Any, metavar: str = "DIR") -> None:

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minillm.cli.arguments import ArgumentParser, title_of
-from minillm.cli.options import add_option, add_run, integer, open_run
+from minillm.cli.options import add_option, add_run, integer
 from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
+from minillm.runs.load import load
 from minillm.runs.report import extra_of
 
 
@@ -92,7 +91,7 @@ def draw_words(args: argparse.Namespace) -> None:
       minillm plot words runs/vectors --count 300 --to map.png
       minillm plot words runs/vectors class function method module package
     """
-    run = open_run(args)
+    run = load(args.run_folder)
     vectors = run.vectors
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
@@ -105,10 +104,8 @@ def draw_attention(args: argparse.Namespace) -> None:
 
     Draw attention weights as a heat map: the mean over the heads of the last layer but one, unless
     --layer or --head is given.  An encoder-decoder has a column for each source token and a row for
-    each token of its translation.  For a model that copies, p_gen is the probability of taking a
-    word from the vocabulary rather than from the source, and the last row is the sum of all others,
-    up to 1: the coverage.  Any other model has a row for each token and a column for each token
-    that it attends to.
+    each token of its translation, any other model a row for each token and a column for each token
+    that it attends to.  The page of `minillm look` has all heads.
 
     examples:
       minillm plot attention runs/cmudict uncharacteristically
@@ -116,29 +113,23 @@ def draw_attention(args: argparse.Namespace) -> None:
       minillm plot attention runs/multi30k "a man in an orange hat ." --layer 2 --head 1
       minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
     """
-    run = open_run(args)
+    run = load(args.run_folder)
     trace = run.trace(args.text, **run.target_options(args.target))
     if not trace.attention:
         raise InputError(f"{args.run_folder}: this model has no attention")
-    found = trace.attention[0]
-    layers, heads = found.weights.shape[:2]
+    weights = trace.attention[0].weights
+    layers, heads = weights.shape[:2]
     for name, value, count in (("layer", args.layer, layers), ("head", args.head, heads)):
         if value is not None and value >= count:
             raise InputError(f"expected 0 to {count - 1}, found {value}", name)
     layer = max(0, layers - 2) if args.layer is None else args.layer
-    weights, head = found.weights[layer], "mean over the heads"
-    weights = weights.mean(axis=0) if args.head is None else weights[args.head]
-    if args.head is not None:
-        head = f"head {args.head}"
-    tokens, columns = trace.tokens, trace.source or trace.tokens
-    if found.copying is not None:
-        gates = found.copying.gates
-        tokens = [f"{token}  p_gen {g:.2f}" for token, g in zip(tokens, gates, strict=True)]
-        weights = np.vstack([weights, np.minimum(weights.sum(axis=0), 1)])
-        tokens.append("coverage")
+    if args.head is None:
+        weights, head = weights[layer].mean(axis=0), "mean over the heads"
+    else:
+        weights, head = weights[layer, args.head], f"head {args.head}"
     caption = f"layer {layer}, {head}" if layers * heads > 1 else ""
     lines = [f"{caption} (of {layers} layers with {heads} heads)"] if caption else []
-    picture = attention_map(weights, columns, tokens, caption)
+    picture = attention_map(weights, trace.source or trace.tokens, trace.tokens, caption)
     _write(args, run.home, picture, *lines, *trace.notes)
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from minillm.cli import process
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.chat import add_sampling, chat_of
-from minillm.cli.options import add_option, add_run, integer, open_run
+from minillm.cli.options import add_option, add_run, integer
 from minillm.errors import missing_extra
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError:
         raise missing_extra("a server", "serve") from None
     name = "".join(c if c.isprintable() else "_" for c in Path(args.run_folder).resolve().name)
-    opened = open_run(args)
+    opened = load(args.run_folder)
     server: EmbeddingServer
     if opened.has("embed"):
         width = opened.embed([]).shape[1]

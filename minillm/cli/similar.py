@@ -17,11 +17,12 @@ examples:
 import argparse
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, integer, open_run
+from minillm.cli.options import add_option, add_run, integer
 from minillm.data.lines import read_lines
 from minillm.data.word_sets import read_scored_pairs
 from minillm.errors import InputError
 from minillm.metrics import cosines, similarity_correlation
+from minillm.runs.load import load
 from minillm.runs.run import Run
 
 
@@ -36,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the words or texts, or the correlation."""
-    run = open_run(args)
+    run = load(args.run_folder)
     if run.has("embed"):
         return _compare_texts(args, run)
     if args.among:

@@ -5,11 +5,9 @@ The kinds of models are in historical order.  Each has its own options: minillm 
 
 import argparse
 import sys
-from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_flag, add_option, add_settings, given_settings
-from minillm.option import types_of
 from minillm.runs.kind import TITLES, Kind, find_kind
 from minillm.runs.load import load
 from minillm.runs.train import train_run
@@ -40,9 +38,7 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
         add_flag(existing, "--resume", "continue the run in DIR, which has its settings")
     add_flag(existing, "--overwrite", "replace the run in DIR")
     add_settings(parser, kind.settings)
-    several = "files" in types_of(kind.settings)
-    defaults: dict[str, Any] = {"several_files": True} if several else {}
-    parser.set_defaults(kind=kind, resume=False, over_ranks=True, command=parser.prog, **defaults)
+    parser.set_defaults(kind=kind, resume=False, over_ranks=True, command=parser.prog)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -65,8 +65,8 @@ def windows_of(
         question_ids = question_ids[: min(LONGEST_QUESTION, context // 2)]
         offsets.append(where)
         for begin, end in windows(len(ids), context - FRAME - len(question_ids), stride):
-            rows.append([*question_ids, tokenizer.sep])
-            contexts.append([tokenizer.cls, *ids[begin:end], tokenizer.sep])
+            rows.append([*question_ids, tokenizer.eos])
+            contexts.append([tokenizer.bos, *ids[begin:end], tokenizer.eos])
             owners.append(number)
             begins.append(begin)
     return ContextWindows(

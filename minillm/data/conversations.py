@@ -20,12 +20,11 @@ Source: the forms come from Hugging Face's TRL (2023); most published sets are w
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minillm.data.entries import entry
-from minillm.data.lines import is_json_lines, read_lines, read_objects
+from minillm.data.lines import is_json_lines, read_objects
 from minillm.data.pairs import Pair, read_placed_pairs
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
@@ -34,7 +33,6 @@ Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant")
 # Of a chat: a program answers to a call of the assistant as a tool; a function is its old name.
 CHAT_ROLES = (*ROLES, "tool", "function")
-DECIDING = 100  # lines that show whether a file has summaries
 
 FORMS = (
     '"messages", "prompt" and "completion", "source" and "target", or "prompt", "chosen" and '
@@ -103,21 +101,6 @@ def has_conversations(path: str | Path) -> bool:
     """Whether the first line of a file of JSON lines is an entry of one of the forms."""
     forms = {"messages", "completion", "chosen", "target"}
     return is_json_lines(path) and not forms.isdisjoint(_first_object(path))
-
-
-def has_summaries(path: str | Path) -> bool:
-    """Whether a file that has no JSON lines has lines ``source<TAB>target`` with longer sources.
-
-    In lines ``label<TAB>text``, which have the same form, the labels are shorter.  The first lines
-    decide.
-    """
-    if is_json_lines(path):
-        return False
-    sizes = [
-        [len(side) for side in line.split("\t")] for line, _ in islice(read_lines(path), DECIDING)
-    ]
-    pairs = [pair for pair in sizes if len(pair) == 2]
-    return len(pairs) == len(sizes) and sum(a for a, _ in pairs) > sum(b for _, b in pairs)
 
 
 def _first_object(path: str | Path) -> dict[str, Any]:
@@ -195,8 +178,8 @@ def check_messages(
 ) -> None:
     """InputError unless there is a message, and each has a role and a text as its content.
 
-    Where there may be tools, the assistant may call them (``tool_calls``) without a content, and
-    give its reasoning (``reasoning_content``).
+    Where there may be tools, a message may call them (``tool_calls``) without a content.  The form
+    of these calls is the business of the template, and of the server.
     """
     tools = "tool" in roles
     if not isinstance(messages, list | tuple) or not messages:
@@ -208,31 +191,7 @@ def check_messages(
         if message.get("role") not in roles:
             role = short(message.get("role"))
             raise InputError(f"expected one of {', '.join(roles)}, found {role}", f"{place}.role")
-        calls = _checked_calls(message, place) if tools else []
-        texts = {"content": message.get("content")}
-        if tools and message.get("reasoning_content") is not None:
-            texts["reasoning_content"] = message["reasoning_content"]
-        for entry_name, text in texts.items():
-            if not isinstance(text, str) and not (calls and text is None):
-                raise InputError(f"expected a text, found {short(text)}", f"{place}.{entry_name}")
-            check_encodable(text or "", f"{place}.{entry_name}")
-
-
-def _checked_calls(message: Message, place: str) -> list[Any]:
-    """The calls of programs in a message; InputError unless each names a program."""
-    calls = message.get("tool_calls")
-    if calls is None:
-        return []
-    if not isinstance(calls, list) or message["role"] != "assistant":
-        raise InputError(
-            f"expected a list of calls by the assistant, found {short(calls)}",
-            f"{place}.tool_calls",
-        )
-    for number, call in enumerate(calls):
-        called = call.get("function", call) if isinstance(call, Mapping) else None
-        if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):
-            raise InputError(
-                f"expected a function with a name, found {short(call)}",
-                f"{place}.tool_calls[{number}]",
-            )
-    return calls
+        text, calls = message.get("content"), message.get("tool_calls") if tools else None
+        if not isinstance(text, str) and not (calls and text is None):
+            raise InputError(f"expected a text, found {short(text)}", f"{place}.content")
+        check_encodable(text or "", f"{place}.content")

@@ -128,16 +128,11 @@ def read_json(path: str | Path, regular: bool = True, kind: type = dict) -> Any:
     regular: see :func:`reading`; kind: list for a file with a list.
     """
     with reading(path, regular) as file:
-        return json_of(read_all(file, str(path), LARGEST_JSON), str(path), kind)
+        return json_object(read_all(file, str(path), LARGEST_JSON), str(path), kind)
 
 
-def json_object(text: bytes | str, place: str) -> dict[str, Any]:
-    """A JSON object; InputError, with its place, for anything else."""
-    return json_of(text, place, dict)
-
-
-def json_of(text: bytes | str, place: str, kind: type) -> Any:
-    """A JSON value of a kind, dict or list; InputError, with its place, for anything else."""
+def json_object(text: bytes | str, place: str, kind: type = dict) -> Any:
+    """A JSON object, or a list; InputError, with its place, for anything else."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark

@@ -52,6 +52,11 @@ def is_json_lines(path: str | Path) -> bool:
     return re.search(r"\.jsonl(\.gz|\.zst)?$", str(path)) is not None
 
 
+def is_table(path: str | Path) -> bool:
+    """Whether a file has two texts with a tab between in each line, by its name: ``x.tsv``."""
+    return re.search(r"\.tsv(\.gz|\.zst)?$", str(path)) is not None
+
+
 def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:
     """The object in each line of a file of JSON lines that is not blank, and its place."""
     for line, place in read_lines(path):

@@ -1,13 +1,10 @@
 """Sequences of unequal length: stored end to end, batched by length, padded in batches."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-
-from minillm.errors import short
 
 _POOL = 100  # batches that are sorted together: the more, the less padding
 
@@ -73,7 +70,7 @@ class Minibatches:
     The order of an epoch depends only on the seed and the epoch's number.  The rows are shuffled.
     Each pool of 100 batches is sorted by length, by the last column first (by a column of much
     longer texts before it, such as the sources of summaries), and cut into batches.  The batches
-    are shuffled.  The state is the epoch and the position in it.
+    are shuffled.  The state is ``position``, the number of batches drawn.
     """
 
     def __init__(self, columns: tuple[Column, ...], batch: int, seed: int):
@@ -81,7 +78,7 @@ class Minibatches:
         self.batch = batch
         self.seed = seed
         self._sorted_by = _longest_last([c for c in columns if isinstance(c, Sequences)])
-        self.epoch, self.position = 0, 0
+        self.position, self.epoch = 0, 0  # the batches so far, and the epoch of the order
         self._order = self._epoch_order()
 
     @property
@@ -91,34 +88,19 @@ class Minibatches:
 
     def next(self) -> tuple[NDArray, ...]:
         """The next batch."""
-        if self.position == len(self._order):
-            self.epoch, self.position = self.epoch + 1, 0
-            self._order = self._epoch_order()
-        rows = self._order[self.position]
+        epoch, place = divmod(self.position, self.batches_per_epoch)
+        if epoch != self.epoch:
+            self.epoch, self._order = epoch, self._epoch_order(epoch)
         self.position += 1
-        return self._rows(rows)
+        return self._rows(self._order[place])
 
     def once(self) -> Iterator[tuple[NDArray, ...]]:
         """Every row once, sorted by length, for evaluation; the position does not change."""
         for rows in _cut(self._by_length(np.arange(len(self.columns[0]))), self.batch):
             yield self._rows(rows)
 
-    def state(self) -> dict[str, int]:
-        """The epoch and the position in it."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Restore a result of :meth:`state`.  ValueError if it is beyond the data."""
-        epoch, position = values["epoch"], values["position"]
-        if type(epoch) is not int or not 0 <= epoch < 2**63:
-            raise ValueError(f"epoch: expected a whole number from 0 up, found {short(epoch)}")
-        if type(position) is not int or not 0 <= position <= len(self._order):
-            raise ValueError(f"position: expected 0 to {len(self._order)}, found {short(position)}")
-        self.epoch, self.position = epoch, position
-        self._order = self._epoch_order()
-
-    def _epoch_order(self) -> list[NDArray]:
-        rng = np.random.default_rng([self.seed, self.epoch])
+    def _epoch_order(self, epoch: int = 0) -> list[NDArray]:
+        rng = np.random.default_rng([self.seed, epoch])
         rows = rng.permutation(len(self.columns[0]))
         batches: list[NDArray] = []
         for pool in _cut(rows, _POOL * self.batch):

@@ -23,9 +23,8 @@ import gzip
 import re
 from array import array
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,7 @@ from minillm.data.files import bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
 from minillm.models.ngram import NGram, NGramConfig, find_children
-from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
+from minillm.text import Characters, Vocabulary, Words, split_words
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _UPPER = b"<UNK>"  # KenLM reads it as <unk>
@@ -65,7 +64,12 @@ def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArr
     # Other programs require both; a model of characters may have neither.
     absent = [name for name in (UNKNOWN, END) if name not in names]
     order = sum(key.startswith("word.") for key in params)
-    with replacing(path) as raw, _compressed(path, raw) as file:
+    # No name and no time in the header of gzip, so that equal models make equal files.
+    gzipped = str(path).endswith(".gz")
+    with (
+        replacing(path) as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) if gzipped else nullcontext(raw) as file,
+    ):
         file.write(b"\\data\\\n")
         for n in range(1, order + 1):
             size = len(params[f"word.{n}"]) + (len(absent) if n == 1 else 0)
@@ -93,18 +97,7 @@ def _sections(names: list[str], params: dict[str, NDArray], n: int, order: int) 
             fields.insert(1, words[params[f"word.{length}"][index]].tolist())
             # The context is the n-gram, one word shorter, whose children these are.
             index = np.searchsorted(params[f"first.{length}"], index, "right").astype(np.int32) - 1
-        # Formatting the whole block at once is faster than line by line.
-        block: list = [None] * (len(fields) * len(fields[0]))
-        for k, field in enumerate(fields):
-            block[k :: len(fields)] = field
-        yield (line * len(fields[0])) % tuple(block)
-
-
-def _compressed(path: str | Path, raw: BinaryIO) -> AbstractContextManager:
-    if not str(path).endswith(".gz"):
-        return nullcontext(raw)
-    # No name and no time in the header, so that equal models make equal files.
-    return gzip.GzipFile("", "wb", 6, raw, mtime=0)
+        yield "".join(map(line.__mod__, zip(*fields, strict=True)))
 
 
 # --- reading -----------------------------------------------------------------
@@ -123,29 +116,26 @@ def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
         _longer(lines, n, sizes, ids, params)
     if lines.next() != b"\\end\\":
         raise lines.wrong("\\end\\")
-    return _vocabulary(path, tokens), params
-
-
-def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
     if tokens[0] != UNKNOWN and all(len(token) == 1 for token in tokens):
-        return Characters(tokens)
+        return Characters(tokens), params
     if tokens[0] != UNKNOWN or "\n" not in tokens:
         raise InputError(f"{path}: expected words and {END}, or characters, found {short(tokens)}")
-    # Only the tokens show how the text was split.
-    return Words(tokens, pretokenised=not split_off_punctuation(tokens))
+    # Only the tokens show how the text was split: by our rules if each of them is one word.
+    ours = all(split_words(token) == [token] for token in tokens)
+    return Words(tokens, pretokenised=not ours), params
+
+
+def _lines_of(path: str | Path) -> Iterator[bytes]:
+    name = str(path)
+    with reading(path) as raw, decompressed(seekable(raw, name), name) as file:
+        yield from bounded_lines(file, name)
 
 
 class _Lines:
     """The lines of a file that are not blank, numbered, without surrounding white space."""
 
     def __init__(self, path: str | Path):
-        self.path, self.number, self.line = path, 0, b""
-        self._lines = self._read()
-
-    def _read(self) -> Iterator[bytes]:
-        name = str(self.path)
-        with reading(self.path) as raw, decompressed(seekable(raw, name), name) as file:
-            yield from bounded_lines(file, name)
+        self.path, self.number, self.line, self._lines = path, 0, b"", _lines_of(path)
 
     def next(self) -> bytes:
         """The next line; InputError if there is none."""
@@ -281,7 +271,7 @@ def read(path: str | Path) -> Contents:
     return Contents(NGram(config, params), tokenizer)
 
 
-def write(contents: Contents, path: str | Path, options: Any = None) -> None:
+def write(contents: Contents, path: str | Path) -> None:
     """See :func:`write_arpa`."""
     write_arpa(path, contents.tokenizer, contents.model.params)
 

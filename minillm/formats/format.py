@@ -41,11 +41,6 @@ class LoraWeights:
     baseline: str = ""  # the name of the model that they update
 
 
-@dataclass(frozen=True)
-class NoOptions:
-    """No options."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """One format.
@@ -53,7 +48,7 @@ class Format:
     ``read(path)`` returns the Contents of a file or folder, or ``read(path, model)`` the
     LoraWeights of a model.  InputError names the file, and the part that is missing, damaged or not
     supported.
-    ``write(contents, path, options)`` writes them, whole or not at all.
+    ``write(contents, path)`` writes them, whole or not at all.
     """
 
     name: str  # the value of ``export --format``
@@ -66,7 +61,6 @@ class Format:
     suffix: str | None = None  # of files that have this format without ``--format``
     fits: Callable[[Any], bool] | None = None  # whether it holds a model; None: those it reads
     updates: bool = False  # whether it holds LoRA's updates to a model instead of one
-    options: type = NoOptions  # of writing: a dataclass, see minillm.option
 
     def holds(self, model: Any) -> bool:
         """Whether a file can hold this model."""

@@ -15,7 +15,6 @@ is opened once, and its weights are read straight into their places, so it may b
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,7 @@ from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.option import option
-from minillm.quantised.blocks import FLOATS, TYPES, WRITTEN, Bytes, coded, type_of
+from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded
 from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
 from minillm.quantised.matrix import Quantised, dense
@@ -125,7 +123,7 @@ def read_weights(path: str | Path, config: LlamaConfig) -> dict[str, NDArray]:
     """The parameters of a model of these sizes; InputError for a file that has others."""
     if not isinstance(config, LlamaConfig):
         raise InputError(f"{path}: only a run of llama has quantised weights")
-    return _params_of(Path(path), config, open_gguf(path, lists=False)[1])
+    return _params_of(Path(path), config, open_gguf(path)[1])
 
 
 def _params_of(
@@ -276,19 +274,6 @@ def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     return block_type
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of writing a GGUF file."""
-
-    quantise: str | None = option(
-        None,
-        "the type of the weights in a GGUF file",
-        "TYPE",
-        choices=tuple(map(str.lower, WRITTEN)),
-        default_help="f32, or the type of the run",
-    )
-
-
 def read(path: str | Path) -> Contents:
     """The model in a file, its tokenizer, and its chat template if there is one."""
     metadata, tensors = open_gguf(path)
@@ -307,15 +292,14 @@ def read(path: str | Path) -> Contents:
     return Contents(model, tokenizer, chat, weights=Path(path))
 
 
-def write(contents: Contents, path: str | Path, options: Options) -> None:
-    """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
+def write(contents: Contents, path: str | Path) -> None:
+    """Write a model in float32, or copy the file of a run, whose weights may be quantised."""
     stored = contents.weights
     check_for_llama_cpp(path, contents.model.config)
-    if options.quantise is None and stored and stored.suffix == SUFFIX:
+    if stored and stored.suffix == SUFFIX:
         copy_file(stored, path)
     else:
-        kind = type_of(options.quantise or "F32")
-        export_gguf(contents.model, contents.tokenizer, path, kind, contents.chat)
+        export_gguf(contents.model, contents.tokenizer, path, chat=contents.chat)
 
 
 FORMATS = (
@@ -328,6 +312,5 @@ FORMATS = (
         default="llama.gguf",
         suffix=SUFFIX,
         signature="a GGUF file",
-        options=Options,
     ),
 )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.entries import Entries
+from minillm.data.entries import Entries, in_file
 from minillm.data.files import LARGEST_JSON, read_all, read_json, reading
 from minillm.errors import InputError, short
 from minillm.formats import decoders, encoders
@@ -190,10 +190,8 @@ def read_chat_template(folder: str | Path) -> str | None:
     if path.exists():
         with reading(path, regular=True) as file:
             data = read_all(file, str(path), LARGEST_JSON)
-        try:
+        with in_file(path):
             return data.decode()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: expected UTF-8 text: {error}") from None
     template = config.values.get("chat_template")
     if isinstance(template, list):  # several, with names
         named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
@@ -225,7 +223,7 @@ def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write(contents: Contents, path: str | Path, options: Any = None) -> None:
+def write(contents: Contents, path: str | Path) -> None:
     """Write a new folder that transformers loads, with the same outputs; whole or not at all.
 
     InputError for a tokenizer that transformers lacks.
@@ -298,7 +296,7 @@ def _settings_of_encoder(
 ) -> dict[str, Any]:
     """The special tokens of an encoder; they are put around texts by ``whole``, tokenizer.json."""
     ids, texts = tokenizer.special.ids, tokenizer.texts
-    cls, sep = tokenizer.cls, tokenizer.sep
+    cls, sep = tokenizer.bos, tokenizer.eos
     assert cls is not None
     assert sep is not None
     if tokenizer.unit != "wordpiece":

@@ -70,13 +70,10 @@ def plain(layout: Layout, name: str) -> str:
     return name
 
 
-def _has_heads(config: Any) -> bool:
-    return config.masked_words or config.next_sentence
-
-
 def stored(layout: Layout, name: str, config: Any) -> str:
     """The name of a tensor or a module in a file; an encoder without heads has no prefix."""
-    if layout.config is type(config) and not (layout.causal or _has_heads(config)):
+    encoder = layout.config is type(config) and not layout.causal
+    if encoder and not (config.masked_words or config.next_sentence):
         return name
     outside, last = [*layout.heads.values()], layout.classifier
     if last:

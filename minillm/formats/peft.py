@@ -289,7 +289,7 @@ def read(path: str | Path, model: Any) -> LoraWeights:
     return LoraWeights(model, *read_adapter(path, model))
 
 
-def write(updates: LoraWeights, path: str | Path, options: Any = None) -> None:
+def write(updates: LoraWeights, path: str | Path) -> None:
     """See :func:`write_adapter`; of a fine-tuned model, those to its encoder are written."""
     model, arrays = updates.model, updates.arrays
     whole = not isinstance(model, FineTuned)

@@ -150,7 +150,7 @@ def read(path: str | Path) -> Contents:
     return Contents(model, dict(zip(words, counts, strict=True)))
 
 
-def write(contents: Contents, path: str | Path, options: Any = None) -> None:
+def write(contents: Contents, path: str | Path) -> None:
     """See :func:`write_vectors`."""
     write_vectors(path, contents.tokenizer.words, contents.model.params["vectors"])
 

@@ -41,7 +41,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, short
 from minillm.quantised.codes import BLOCK, LEVELS, Coded
 from minillm.quantised.planes import to_planes
 
@@ -71,14 +70,6 @@ class Type:
     def row_bytes(self, I: int) -> int:
         """The bytes of a row of I numbers."""
         return I // self.weights * self.bytes
-
-
-def type_of(name: str) -> str:
-    """The type to write of a name in any case, as in "q8_0".  InputError for another name."""
-    if name.upper() not in WRITTEN:
-        known = ", ".join(map(str.lower, WRITTEN))
-        raise InputError(f"the type of weights: expected one of {known}, found {short(name)}")
-    return name.upper()
 
 
 # --- from blocks to numbers ----------------------------------------------------------------------

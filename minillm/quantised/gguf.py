@@ -46,12 +46,6 @@ _NUMBERS = {  # kinds of values
 _TEXT, _ARRAY = 8, 9
 _OF_DTYPE = {np.dtype(code): number for number, code in _NUMBERS.items()}
 
-# Types that llama.cpp has, too, for messages.
-_OTHERS = {
-    9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S",
-    22: "IQ2_S", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0",
-    35: "TQ2_0", 39: "MXFP4",
-}  # fmt: skip
 _BY_NUMBER = {known.number: known for known in TYPES.values()}
 
 
@@ -112,11 +106,10 @@ def is_gguf(path: str | Path) -> bool:
     return False
 
 
-def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
+def open_gguf(path: str | Path) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
     """The metadata of a file, and its tensors by name, none of them read yet.
 
-    A value is a number, a truth value, a text, a list of texts, or an array of numbers.  Without
-    ``lists``, lists of texts are skipped and stay empty: a tokenizer's have 100,000 entries.
+    A value is a number, a truth value, a text, a list of texts, or an array of numbers.
 
     InputError if the file is missing or damaged, or has types that cannot be read; every count and
     size is compared with the size of the file before memory is taken.
@@ -134,7 +127,7 @@ def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dic
             name = head.text("the name of an entry")
             if name in metadata:
                 raise InputError(f"{path}: {short(name)}: expected one value, found two")
-            metadata[name] = head.value(head.number("<u4", name), name, lists)
+            metadata[name] = head.value(head.number("<u4", name), short(name))
         declared = {}
         for _ in range(head.count(tensors, 32, "number of tensors")):
             name = head.text("the name of a tensor")
@@ -203,8 +196,8 @@ class _Head:
     def text(self, place: str) -> str:
         return self.texts(1, place)[0]
 
-    def texts(self, count: int, place: str, kept: bool = True) -> list[str]:
-        """Texts, each after its length; an empty list unless they are ``kept``."""
+    def texts(self, count: int, place: str) -> list[str]:
+        """Texts, each after its length."""
         texts, read, left = [], self.file.read, self.size - self.at
         for _ in range(count):
             length = int.from_bytes(read(8), "little")
@@ -213,24 +206,21 @@ class _Head:
                 raise InputError(
                     f"{self.name}: {place}: expected a text of {length:,} bytes, but the file ends"
                 )
-            text = read(length)
-            if kept:
-                texts.append(text)
+            texts.append(read(length))
         self.at = self.size - left
         try:
             return [text.decode() for text in texts]
         except UnicodeDecodeError as error:
             raise InputError(f"{self.name}: {place}: expected UTF-8: {error}") from None
 
-    def value(self, kind: int, name: str, lists: bool) -> Any:
-        """The value of an entry.  Without ``lists``, a list of texts is skipped and empty."""
-        place = short(name)
+    def value(self, kind: int, place: str) -> Any:
+        """The value of an entry."""
         if kind == _TEXT:
             return self.text(place)
         if kind == _ARRAY:
             kind, length = self.number("<u4", place), self.number("<u8", place)
             if kind == _TEXT:
-                return self.texts(self.count(length, 8, place), place, lists)
+                return self.texts(self.count(length, 8, place), place)
             dtype = self._dtype(kind, place)
             length = self.count(length, dtype.itemsize, place)
             return np.frombuffer(self.take(length * dtype.itemsize, place), dtype)
@@ -250,10 +240,7 @@ class _Head:
         sizes = [self.number("<u8", place) for _ in range(dimensions)]
         number, offset = self.number("<u4", place), self.number("<u8", place)
         if number not in _BY_NUMBER:
-            found = _OTHERS.get(number, f"type {number}")
-            raise InputError(
-                f"{self.name}: {place}: expected one of {', '.join(TYPES)}, found {found}"
-            )
+            raise self.wrong(place, f"one of {', '.join(TYPES)}", f"type {number}")
         kind, shape = _BY_NUMBER[number], tuple(reversed(sizes))
         if prod(shape) < 1 or prod(shape) > 8 * self.size or shape[-1] % kind.weights:
             raise self.wrong(

@@ -20,7 +20,7 @@ from minillm.runs.lora import has_lora, scale_of
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
 from minillm.training.layout import Arrays
-from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.lora import LoRA, new_additions
 from minillm.training.muon import is_hidden
 from minillm.training.optimisers import Optimiser, new_optimiser
 from minillm.training.trained import Trained, depths
@@ -146,7 +146,7 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
         additions = new_additions(params, targets, settings.lora_rank, training.rng)
         lora = LoRA(model, additions, scale_of(settings))
         stored = additions | {name: params[name] for name in sorted(new)}
-        trained, optimiser = Trained(stored, lora), Merging(optimiser_of(stored), lora)
+        trained, optimiser = Trained(stored, lora), optimiser_of(stored)
     trained.mark(model)
     count = sum(array.size for array in trained.params.values())
     if count != whole:

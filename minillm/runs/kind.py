@@ -57,7 +57,7 @@ TITLES = {
     "finetuned": "A text classifier that begins with a model of many texts (2018)",
     "gpt": "A Transformer that predicts the next token: GPT (2018)",
     "encoder": "An encoder after BERT: DistilBERT, RoBERTa, MPNet or ELECTRA (2019)",
-    "chat": "A chat model, fine-tuned on conversations or preferences (2022)",
+    "chat": "A chat model, fine-tuned on conversations (2022)",
     "preferences": "A chat model, fine-tuned on the better of two answers: DPO (2023)",
     "llama": "The GPT of today: Llama (2023)",
     "mamba": "A language model whose state has a fixed size: Mamba (2023)",

@@ -172,25 +172,14 @@ class Run:
         self,
         file: str | Path | None = None,
         format: str | None = None,  # noqa: A002
-        **options: object,
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.
 
         ``format`` is the name of one of :mod:`minillm.formats`, by default the one whose suffix
         ``file`` has, or the model's first.  ``file`` is by default in the run's folder, with the
-        format's default name.  The options depend on the format, such as ``quantise``, the type
-        of the weights in a GGUF file ("q8_0"; by default float32, or what they are quantised to).
+        format's default name.
         """
         chosen = self._format(file, format)
-        absent = (None, False)  # as the options are by default
-        given = {n: value for n, value in options.items() if not any(value is no for no in absent)}
-        for name in given.keys() - types_of(chosen.options):
-            having = [one.name for one in formats() if name in types_of(one.options)]
-            if having:
-                raise InputError(
-                    f"expected the format {' or '.join(having)} with it, found {chosen.name}", name
-                )
-        written: Any = make(chosen.options, given)
         if file is None:
             file = self.home / chosen.default
         contents: Contents | LoraWeights
@@ -201,7 +190,7 @@ class Run:
             contents = Contents(
                 self.model, tokenizer, self.chat_template, self.data, self.weights_path
             )
-        chosen.write(contents, file, written)
+        chosen.write(contents, file)
         return file
 
     def _format(self, file: str | Path | None, name: str | None) -> Format:

@@ -156,6 +156,8 @@ def _descend(training: Training) -> bool:
     options, start = _options(settings).of(task), Summary()
     if stored_run:
         start = restore_checkpoint(folder, stored, optimiser, task, training.rng)
+        if trained is not None:
+            trained.merge()
         _check_unfinished(folder, options, start)
     if options.precision == "bfloat16" and (why := slow_bfloat16()):
         training.report(f"precision: bfloat16 would be slower here, so float32 is used: {why}")

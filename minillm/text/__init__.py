@@ -20,7 +20,7 @@ from minillm.text.vocabulary import (
     unit_name,
 )
 from minillm.text.word_pieces import WordPieces
-from minillm.text.words import Words, WordsSeen, split_off_punctuation, split_words
+from minillm.text.words import Words, WordsSeen, split_words
 
 __all__ = [
     "SIZE",
@@ -39,7 +39,6 @@ __all__ = [
     "check_texts",
     "load_tokenizer",
     "opening_id",
-    "split_off_punctuation",
     "split_words",
     "tokenizer_files",
     "unit_name",

@@ -61,15 +61,13 @@ class BytePairs(ByteTokens):
 
     unit = "bpe"
 
-    def __init__(
-        self, merges: Sequence[Pair] | MergeTable, specials: Sequence[str] = (END_OF_TEXT,)
-    ):
+    def __init__(self, merges: Sequence[Pair], specials: Sequence[str] = (END_OF_TEXT,)):
         """``merges`` in the order of their ranks; each takes what merges before it have made.
 
         ValueError if these do not fit together.
         """
         self.specials = check_texts(list(specials), "specials")
-        self._table = merges if isinstance(merges, MergeTable) else _numbered(merges)
+        self._table = _table_of(merges)
         self.tokens = [*self._table.tokens, *(special.encode() for special in self.specials)]
         self._numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self._numbers) < len(self.tokens) or "" in self.specials:
@@ -128,51 +126,33 @@ class BytePairs(ByteTokens):
         return [ids[start:end] for start, end in pairwise(cuts.tolist())]
 
     def to_dict(self) -> dict:
-        """The JSON form: the merges as numbers of tokens, the 256 bytes first."""
-        merges = self._table.pairs.tolist()
+        """The JSON form: a character of U+0000 to U+00FF for each byte of a merge."""
+        merges = [[left.decode("latin-1"), right.decode("latin-1")] for left, right in self.merges]
         return {"unit": self.unit, "merges": merges, "specials": self.specials}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
         try:
-            merges = msgspec.convert(values.get("merges"), list[tuple[int, int]])
-        except msgspec.ValidationError as error:
-            raise ValueError(
-                f'expected "merges": a list of pairs of numbers, found {error}'
-            ) from None
-        return cls(_in_order(merges), check_texts(values.get("specials"), "specials"))
+            pairs = msgspec.convert(values.get("merges"), list[tuple[str, str]])
+            merges = [(left.encode("latin-1"), right.encode("latin-1")) for left, right in pairs]
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise ValueError(f'expected "merges": pairs of bytes as texts, found {error}') from None
+        return cls(merges, check_texts(values.get("specials"), "specials"))
 
 
-def _in_order(merges: Sequence[tuple[int, int]]) -> MergeTable:
-    """The table of merges that take only what merges before them have made."""
-    tokens, results = list(BYTES), list[int]()
-    numbers = {token: number for number, token in enumerate(tokens)}
-    for rank, (a, b) in enumerate(merges):
-        if not (0 <= a < len(tokens) and 0 <= b < len(tokens)):
-            raise ValueError(
-                f"merge {rank + 1}: expected two of the {len(tokens)} tokens before it, "
-                f"found {short(a)} and {short(b)}"
-            )
-        token = tokens[a] + tokens[b]
-        if len(token) > LONGEST:
-            raise ValueError(
-                f"merge {rank + 1}: expected a token of at most {LONGEST} bytes, found {len(token)}"
-            )
-        results.append(numbers.setdefault(token, len(tokens)))
-        if results[-1] == len(tokens):
-            tokens.append(token)
-    return MergeTable(tokens, merges, results)
-
-
-def _numbered(merges: Sequence[Pair]) -> MergeTable:
-    """The table of merges that are given as bytes."""
-    numbers, pairs = {token: number for number, token in enumerate(BYTES)}, []
+def _table_of(merges: Sequence[Pair]) -> MergeTable:
+    """The table of merges; ValueError unless each takes what merges before it have made."""
+    numbers, pairs, results = {token: n for n, token in enumerate(BYTES)}, [], []
     for rank, (left, right) in enumerate(merges):
         for token in (left, right):
             if token not in numbers:
                 expected = f"merge {rank + 1}: expected tokens of the merges before it"
                 raise ValueError(f"{expected}, found {short(token)}")
+        if (length := len(left) + len(right)) > LONGEST:
+            raise ValueError(
+                f"merge {rank + 1}: expected a token of at most {LONGEST} bytes, found {length}"
+            )
         pairs.append((numbers[left], numbers[right]))
-        numbers.setdefault(left + right, len(numbers))
-    return _in_order(pairs)
+        results.append(numbers.setdefault(left + right, len(numbers)))
+    return MergeTable([*numbers], pairs, results)

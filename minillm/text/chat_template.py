@@ -99,16 +99,14 @@ class ChatTemplate:
         """The conversation as one text, and with ``prompt`` the beginning of an answer.
 
         tools: functions that the answer may call, each as OpenAI's interface describes it.
-        values: others that the template asks for, such as ``enable_thinking``.
+        values: others that the template asks for, such as ``enable_thinking``; no other name of
+        these replaces its own.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        tokens = {"bos_token": self.bos, "eos_token": self.eos}
-        given: dict[str, Any] = {name: token for name, token in tokens.items() if token}
+        given: dict[str, Any] = {"bos_token": self.bos, "eos_token": self.eos}
+        given = {name: token for name, token in given.items() if token}
         given |= {"tools": tools and list(tools), "documents": None}
         given |= {"add_generation_prompt": prompt, "messages": list(map(dict, messages))}
-        for name in values:
-            if name in tokens or name in given:
-                raise InputError(f"the chat template: expected other values than {name}, found it")
         called = {"xml_tools": given["tools"]}  # by SmolLM3
         try:
             return _compiled(self.source).render({**called, **values, **given})
@@ -223,14 +221,13 @@ class ChatTemplate:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        values = asdict(self)
-        return {"template": values.pop("source"), **values}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ChatTemplate":
         """The template that ``to_dict`` described; ValueError if it is damaged."""
         try:
-            return msgspec.convert({**values, "source": values.get("template")}, cls)
+            return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"expected a chat template, found by msgspec: {error}") from None
 

@@ -161,7 +161,7 @@ class PublishedTokenizer(ByteTokens):
         self.bos, self.eos = self._role("bos", bos, first), self._role("eos", eos, last)
         self.mask = self._role("mask", None, None)
         if self.unit == "wordpiece":
-            self.pad = self.padding = ids.get("[PAD]", ids.get("<pad>"))
+            self.padding = ids.get("[PAD]", ids.get("<pad>"))
             first = last = None
         self.add_bos = first is not None if add_bos is None else add_bos
         self.add_eos = last is not None if add_eos is None else add_eos
@@ -201,16 +201,6 @@ class PublishedTokenizer(ByteTokens):
     def values(self) -> dict[str, Any]:
         """The content of the tokenizer.json, with all of its defaults."""
         return json.loads(self._library.to_str())
-
-    @property
-    def cls(self) -> int | None:
-        """The id of [CLS], or of the token in its place."""
-        return self.bos
-
-    @property
-    def sep(self) -> int | None:
-        """The id of [SEP], or of the token in its place."""
-        return self.eos
 
     # --- encoding --------------------------------------------------------------------------------
 

@@ -52,7 +52,11 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         path = path.with_name("vocab.json")
     file = path.with_name("tokenizer_config.json")
     config = Entries(file, read_json(file) if file.exists() else {})
-    ends = token_texts(file, config.values, "bos", "eos")
+    ends = {}
+    for name in ("bos", "eos"):
+        token = config.values.get(f"{name}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        ends[name] = None if token is None else Entries(file, {"token": token}).text("token")
     if path.suffix == ".txt":
         values = _word_pieces(path, config)
     else:
@@ -65,18 +69,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         if "model" not in values:
             values = _byte_pairs(path, values)
     with in_file(path):
-        return PublishedTokenizer(values, ends.get("bos"), ends.get("eos"))
-
-
-def token_texts(path: str | Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
-    """The texts of tokens, such as ``bos``, that a tokenizer_config.json names."""
-    texts = {}
-    for name in names:
-        token = values.get(f"{name}_token")
-        token = token.get("content") if isinstance(token, dict) else token
-        if token is not None:
-            texts[name] = Entries(path, {f"{name}_token": token}).text(f"{name}_token")
-    return texts
+        return PublishedTokenizer(values, ends["bos"], ends["eos"])
 
 
 def _byte_pairs(path: Path, ids: Mapping[str, int]) -> dict[str, Any]:

@@ -125,10 +125,8 @@ class WordPieces(Vocabulary):
         self.table = CharacterTable(lower_case)
         self._remembered = lru_cache(_REMEMBERED)(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
-        self.pad = self.padding = special.get(PAD)
-        self.mask = special.get(MASK)
-        self.cls = self.bos = special.get(CLS)
-        self.sep = self.eos = special.get(SEP)
+        self.padding, self.mask = special.get(PAD), special.get(MASK)
+        self.bos, self.eos = special.get(CLS), special.get(SEP)
 
     @property
     def special_ids(self) -> list[int]:

@@ -57,22 +57,6 @@ def blocks(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
         start = end
 
 
-def split_off_punctuation(tokens: Iterable[str]) -> bool:
-    """Whether tokens come from a text that :func:`split_words` has split.
-
-    If so, there are punctuation marks among them, and each token is one word by its rules.
-
-    >>> split_off_punctuation(["the", "end", "."]), split_off_punctuation(["the", ".", "end."])
-    (True, False)
-    """
-    marks = False
-    for token in tokens:
-        if not _WORD.fullmatch(token):
-            return False
-        marks = marks or (len(token) == 1 and not token.isalnum() and not token.isspace())
-    return marks
-
-
 class WordsSeen:
     """Numbers for words in the order in which they are first seen, before there is a vocabulary.
 

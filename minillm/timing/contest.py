@@ -14,7 +14,7 @@ import numpy as np
 from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError, short
 from minillm.ops.linear import matmul
-from minillm.timing.results import Cell, Limits, Results, machine
+from minillm.timing.results import Cell, Limits, Results
 from minillm.training.optimisers import adam_update
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
@@ -71,7 +71,7 @@ def race(
         raise InputError(f"{name}: sizes: expected one or more, found none")
     running = dict(contestants)
     with threads(thread_count):
-        results = Results(machine())
+        results = Results()
         results.add(limits(thread_count))
         for size in sizes:
             given = arguments(size)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import quantiles
 
-from minillm.timing.results import Cell, Limits, Results, described
+from minillm.timing.results import Cell, Limits, Results
 
 
 def listing(results: Results) -> str:
@@ -17,9 +17,7 @@ def listing(results: Results) -> str:
             reached = share(cell, name, results.limits[cell.threads])
             row = [cell.sizes, name, f"{1e3 * middle:.3g}", f"{spread(times):.0%}"]
             rows.append([*row, speed, reached, f"{first / middle:.3g}"])
-    return "\n".join(
-        [described(results.machine), *limit_lines(results), "", aligned(rows, left=(1,))]
-    )
+    return "\n".join([*limit_lines(results), "", aligned(rows, left=(1,))])
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:

@@ -1,6 +1,6 @@
 """Training: the loop, its tasks, optimisers, schedules, checkpoints, ranks."""
 
-from minillm.training.checkpoints import Store, Summary, restore_checkpoint, save_checkpoint
+from minillm.training.checkpoints import Summary, restore_checkpoint, save_checkpoint
 from minillm.training.loop import train
 from minillm.training.muon import Muon
 from minillm.training.optimisers import (
@@ -25,7 +25,6 @@ __all__ = [
     "Muon",
     "Optimiser",
     "Options",
-    "Store",
     "Summary",
     "Task",
     "clip_global_norm",

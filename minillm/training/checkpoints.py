@@ -1,15 +1,16 @@
-"""Checkpoints: everything needed to resume a training; a store decides where they are saved.
+"""Checkpoints: everything needed to resume a training.
 
-The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
-the values, which JSON can hold, are numbers of the optimiser and of the task, the state of the
-random generator, and the progress of the training.
+A store saves them, such as the folder of a run: see :mod:`minillm.runs.folder`.  The arrays are
+named ``params/...``, ``optimiser/...`` and ``task/...``; the values, which JSON can hold, are
+numbers of the optimiser and of the task, the state of the random generator, and the progress of the
+training.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -40,24 +41,8 @@ class Summary:
     interrupted: bool = field(default=False, compare=False)
 
 
-class Store(Protocol):
-    """A place for the results of a training, such as a folder of :mod:`minillm.runs`."""
-
-    resume_path: Any  # of its checkpoint, for messages
-
-    def append_metrics(self, record: dict) -> None: ...
-
-    def trim_metrics(self, step: int) -> None: ...
-
-    def save_model(self, params: Arrays, values: dict) -> None: ...
-
-    def save_resume(self, arrays: Arrays, values: dict) -> None: ...
-
-    def load_resume(self) -> tuple[dict[str, np.ndarray], dict]: ...
-
-
 def save_checkpoint(
-    store: Store,
+    store: Any,
     params: Arrays,
     optimiser: Optimiser,
     task: Task,
@@ -86,7 +71,7 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-    store: Store,
+    store: Any,
     params: Arrays,
     optimiser: Optimiser,
     task: Task,

@@ -16,7 +16,7 @@ Source: Ouyang et al. (2022), "Training language models to follow instructions w
 section 3.5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from minillm.layers.types import Backward, Ids
 from minillm.training.packed import Packed
-from minillm.training.task import Task, position_from, weighted_mean
+from minillm.training.task import Task, weighted_mean
 
 
 class Encoded(NamedTuple):
@@ -76,35 +76,27 @@ def batches_of(lengths: Sequence[int], tokens: int, order: Sequence[int]) -> lis
     return batches
 
 
-class BatchesInEpochs(Task):
-    """Batches of as many items as fit a number of tokens; they are made once.
+class BatchesInEpochs:
+    """An endless series of batches of as many items as fit a number of tokens; they are made once.
 
     Each epoch has them in another order, which depends only on the seed and the epoch's number.
     """
 
     def __init__(self, lengths: Sequence[int], tokens: int, seed: int):
-        self.tokens, self.seed, self.position = tokens, seed, 0
+        self.seed, self.position = seed, 0
         order = np.random.default_rng(seed).permutation(len(lengths))
         self.batches = batches_of(lengths, tokens, order.tolist())
         self.batches_per_epoch = len(self.batches)
 
-    def next_batch(self) -> list[int]:
+    def next(self) -> list[int]:
         """The indices of the items in the next batch."""
         epoch, place = divmod(self.position, len(self.batches))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.batches))
         self.position += 1
         return self.batches[order[place]]
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The position."""
-        return {}, {"position": self.position}
 
-    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        self.position = position_from(values)
-
-
-class ChatTask(BatchesInEpochs):
+class ChatTask(Task):
     """A model and its conversations, as the training loop sees them."""
 
     def __init__(
@@ -117,12 +109,12 @@ class ChatTask(BatchesInEpochs):
         recompute: bool = False,
     ):
         self.model, self.training = Packed(model, recompute), training
-        super().__init__([len(one.ids) - 1 for one in training], tokens, seed)
+        super().__init__(BatchesInEpochs([len(one.ids) - 1 for one in training], tokens, seed))
         self.validation = in_batches(validation, tokens)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch, its backward, and the number of counted tokens."""
-        batch = packed([self.training[k] for k in self.next_batch()])
+        batch = packed([self.training[k] for k in self.batches.next()])
         loss, backward = self.model.loss(*batch.arguments(rng))
         return loss, backward, int(batch.mask.sum())
 

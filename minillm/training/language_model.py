@@ -18,7 +18,7 @@ from minillm.layers.stack import forgetful
 from minillm.layers.types import Backward, State
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
-from minillm.training.task import Task, position_from
+from minillm.training.task import Task
 
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
@@ -46,15 +46,14 @@ class WindowTask(Task):
             )
         if validation_tokens is not None:
             validation_ids = stretches(validation_ids, validation_tokens + 1)
-        self.model, self.windows, self.batch, self.sample = model, windows, batch, sample
-        self.batches_per_epoch = windows.batches_per_epoch
+        super().__init__(windows)
+        self.model, self.batch, self.sample = model, batch, sample
         self.validation_ids = validation_ids[:]
         self.own_rows, self.counts = own_rows(batch)
-        self.carried_state: State = {}  # of this rank's rows
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next windows in nats per token, its backward, and the tokens."""
-        inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
+        inputs, targets = (ids[self.own_rows] for ids in self.batches.next())
         loss, backward = self.loss_of(inputs, targets, own_generator(rng))
         return loss, backward, self.counts * targets.size
 
@@ -66,16 +65,8 @@ class WindowTask(Task):
 
     def validation_loss(self) -> float:
         """The mean loss over the held-out text, in nats per token."""
-        losses = token_losses(self.model, self.validation_ids, self.batch, self.windows.window)
+        losses = token_losses(self.model, self.validation_ids, self.batch, self.batches.window)
         return float(losses.mean())
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The carried state, and the position in the text."""
-        return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
-
-    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        self.windows.position = position_from(values)
 
 
 class LanguageModelTask(WindowTask):
@@ -94,7 +85,7 @@ class LanguageModelTask(WindowTask):
         window: int,
     ):
         super().__init__(model, Windows(training_ids, batch, window), validation_ids, batch)
-        self.carried_state = self._own(model.zero_state(batch))
+        self.carried_state = self._own(model.zero_state(batch))  # of this rank's rows
 
     def loss_of(
         self, inputs: Ids, targets: Ids, rng: np.random.Generator
@@ -104,6 +95,10 @@ class LanguageModelTask(WindowTask):
             inputs, targets, self.carried_state, rng
         )
         return loss, backward
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """The carried state, and the position in the text."""
+        return all_rows(self.carried_state, self.batch), super().state()[1]
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restore a result of :meth:`state`."""

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from minillm._kernels import keep_memory, use_precision
 from minillm.errors import DivergedError
 from minillm.layers.types import Backward
 from minillm.mpi import ranks
-from minillm.training.checkpoints import Store, Summary
+from minillm.training.checkpoints import Summary
 from minillm.training.optimisers import Optimiser, clip_global_norm
 from minillm.training.options import Options
 from minillm.training.parallel import mean_over_ranks
@@ -37,7 +38,7 @@ def train(
     task: Task,
     options: Options,
     rng: np.random.Generator,
-    store: Store | None = None,
+    store: Any = None,
     start: Summary | None = None,
     quiet: bool = False,
     unit: str = "token",
@@ -63,7 +64,8 @@ def train(
                     best = validation_loss
                     save(params)
 
-    With a ``store``, the run is logged and saved there, including its best weights.  ``start`` is
+    With a ``store``, such as a folder of :mod:`minillm.runs`, the run is logged and saved there,
+    including its best weights.  ``start`` is
     the summary to resume from, as :func:`restore_checkpoint` returns it.  Ctrl-C or SIGTERM ends
     the run after the current step and saves it; a second one ends it at once.  ``quiet`` hides the
     progress.  Its speed is counted in ``unit``: ``items()`` is their number so far (None: the
@@ -96,6 +98,8 @@ def train(
                     f"norm {norm:.4g}, learning rate {learning_rate:.4g}: a lower one may help"
                 )
             optimiser.step(grads, learning_rate)
+            if trained is not None:
+                trained.merge()
             del grads  # freed before the next batch
             done = recorder.after_step(done, loss, tokens, learning_rate, norm)
         summary.interrupted = done < 1 and not options.gives_up(summary)

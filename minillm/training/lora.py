@@ -25,15 +25,16 @@ A quantised W is not changed: see :mod:`minillm.quantised.low_rank`.
     lora = LoRA(model, new_additions(model.params, names, 8, rng), scale=2.0)
     trained = Trained(lora.params, lora)
     trained.mark(model)
-    optimiser = Merging(AdamW(trained.params), lora)
+    optimiser = AdamW(trained.params)
     loss, backward = model.loss(batch, rng)
     optimiser.step(trained.gradients(backward), 1e-3)
+    trained.merge()
 
 Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen (2021), "LoRA: low-rank adaptation of
 large language models", section 4.1.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,6 @@ from minillm.checks import op
 from minillm.layers.types import Gradients
 from minillm.quantised import QuantisedLora
 from minillm.training.layout import Arrays
-from minillm.training.optimisers import Optimiser
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,24 +162,3 @@ class LoRA:
             elif A in gradients:
                 additions[A], additions[B] = s * gradients[A], gradients[B]
         return additions
-
-
-class Merging:
-    """An optimiser that updates W' after each step of A and B."""
-
-    def __init__(self, optimiser: Optimiser, lora: LoRA):
-        self.optimiser, self.lora = optimiser, lora
-
-    def step(self, grads: Arrays, learning_rate: float) -> None:
-        """Take one step, and update the weights of the model."""
-        self.optimiser.step(grads, learning_rate)
-        self.lora.merge()
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The state of the optimiser."""
-        return self.optimiser.state()
-
-    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        """Restore a result of :meth:`state`, after A and B have been restored."""
-        self.optimiser.restore(arrays, values)
-        self.lora.merge()

@@ -1,7 +1,6 @@
 """The task of models that predict masked tokens: passages of a text with some tokens hidden."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from minillm.errors import InputError
 from minillm.layers.types import Backward
 from minillm.models.bert import BERT
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import Task, position_from, weighted_mean
+from minillm.training.task import Task, weighted_mean
 
 HIDING = 1  # separates its random numbers from the passages'
 
@@ -32,15 +31,15 @@ class MaskedTask(Task):
         validation: Sequence[MaskedBatch],
         sample: Callable[[], str] = str,
     ):
-        self.model, self.passages, self.masking = model, passages, masking
+        super().__init__(passages)
+        self.model, self.masking = model, masking
         self.validation, self.sample = validation, sample
-        self.batches_per_epoch = passages.batches_per_epoch
         self.rows = 0  # tokens read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next passages, its backward, and the number of hidden tokens."""
-        hiding = np.random.default_rng((self.passages.seed, self.passages.position, HIDING))
-        batch = self.masking.hide(self.passages.next(), hiding)
+        hiding = np.random.default_rng((self.batches.seed, self.batches.position, HIDING))
+        batch = self.masking.hide(self.batches.next(), hiding)
         if not len(batch.targets):
             raise InputError("the passages have no token that could be hidden, only special ones")
         self.rows += int(batch.lengths.sum())
@@ -56,14 +55,6 @@ class MaskedTask(Task):
         loss, accuracy, _ = evaluate_filling(self.model, self.validation)
         self.measures = {"masked_accuracy": accuracy}
         return loss
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The position in the text."""
-        return {}, {"position": self.passages.position}
-
-    def restore(self, arrays: Mapping[str, np.ndarray], values: dict[str, Any]) -> None:
-        """Restore a result of :meth:`state`."""
-        self.passages.position = position_from(values)
 
 
 def evaluate_filling(model: BERT, batches: Iterable[MaskedBatch]) -> tuple[float, float, int]:

@@ -1,7 +1,7 @@
 """The tasks of models that are trained on random minibatches: encoder-decoders, classifiers."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,13 @@ class MinibatchTask(Task):
         validation: Minibatches,
         count: Callable[[tuple[NDArray, ...]], int],
     ):
-        self.model = model
-        self.training, self.validation = training, validation
-        self.count = count
-        self.batches_per_epoch = training.batches_per_epoch
+        super().__init__(training)
+        self.model, self.validation, self.count = model, validation, count
         self.rows = 0  # read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch, its backward, and the items."""
-        batch = self.training.next()
+        batch = self.batches.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
         part = tuple(column[rows] for column in batch)
@@ -53,45 +51,15 @@ class MinibatchTask(Task):
         """The mean loss over all of the held-out rows."""
         return mean_loss(self.model, self.validation, self.count)
 
-    def state(self) -> tuple[dict[str, NDArray], dict]:
-        """The epoch, and the position in it."""
-        return {}, self.training.state()
 
-    def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        self.training.restore(values)
-
-
-class MeasuredTask(MinibatchTask):
-    """A task whose validation also measures the share of rows that the model predicts right.
-
-    ``measures`` has it, under the name ``measure``, after each validation.
-    """
-
-    measure = ""
-
-    def __init__(self, model: Any, training: Minibatches, validation: Minibatches):
-        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
-
-    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
-        """The loss of a batch, and whether each row (B,) is predicted right."""
-        raise NotImplementedError
-
-    def validation_loss(self) -> float:
-        """The mean loss over all of the held-out rows, and keep the share that is right."""
-        results = [self.loss_and_right(batch) for batch in self.validation.once()]
-        every = np.concatenate([right for _, right in results])
-        self.measures = {self.measure: float(every.mean())}
-        return weighted_mean((loss, len(right)) for loss, right in results)[0]
-
-
-class ClassificationTask(MeasuredTask):
+class ClassificationTask(MinibatchTask):
     """A classifier and its minibatches; the last entry of a batch is the classes (B,).
 
-    With ``class_weights`` (classes,), the loss of a text is multiplied by the weight of its class.
+    ``measures`` has the share of rows that the model predicts right, after each validation.  With
+    ``class_weights`` (classes,), the loss of a text is multiplied by the weight of its class.
     """
 
-    measure = "accuracy"
+    measure = "accuracy"  # its name
 
     def __init__(
         self,
@@ -100,24 +68,35 @@ class ClassificationTask(MeasuredTask):
         validation: Minibatches,
         class_weights: NDArray | None = None,
     ):
-        super().__init__(model, training, validation)
+        super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
         self.class_weights = class_weights
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
     ) -> tuple[np.floating, Backward]:
         """The loss of a batch, each text weighted by its class."""
-        return self.model.loss(batch, rng, self.class_weights)
+        weights = () if self.class_weights is None else (self.class_weights,)
+        return self.model.loss(batch, rng, *weights)
 
-    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
-        """The loss of a batch, and whether each class is the most probable one."""
+    def inputs_and_targets(self, batch: tuple[Any, ...]) -> tuple[Sequence[Any], NDArray]:
+        """The arguments of the model's ``forward``, and the indices of the best logits."""
         *inputs, classes = batch
-        logits, _ = self.model.forward(*inputs)
-        loss, _ = ops.cross_entropy(logits, classes, class_weights=self.class_weights)
-        return loss, logits.argmax(axis=1) == classes
+        return inputs, classes
+
+    def validation_loss(self) -> float:
+        """The mean loss over all of the held-out rows, and keep the share that is right."""
+        losses, right = [], []
+        for batch in self.validation.once():
+            inputs, targets = self.inputs_and_targets(batch)  # (B,) or (B, N)
+            logits, _ = self.model.forward(*inputs)
+            loss, _ = ops.cross_entropy(logits, targets, class_weights=self.class_weights)
+            losses.append((loss, len(targets)))
+            right += (logits.argmax(axis=-1) == targets).reshape(len(targets), -1).all(1).tolist()
+        self.measures = {self.measure: float(np.mean(right))}
+        return weighted_mean(losses)[0]
 
 
-class SpanTask(MeasuredTask):
+class SpanTask(ClassificationTask):
     """A reader and its minibatches: questions, contexts, first and last places (B,) of the answers.
 
     A row is right if both places are.
@@ -125,13 +104,10 @@ class SpanTask(MeasuredTask):
 
     measure = "exact_spans"
 
-    def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
-        """The loss of a batch, and whether both places of each row are the most probable."""
+    def inputs_and_targets(self, batch: tuple[Any, ...]) -> tuple[Sequence[Any], NDArray]:
+        """Questions and contexts with their lengths, and the places (B, 2)."""
         *texts, first, last = batch
-        places = np.stack([first, last], axis=1)  # (B, 2)
-        logits, _ = self.model.forward(*texts)
-        loss, _ = ops.cross_entropy(logits, places)
-        return loss, (logits.argmax(axis=2) == places).all(axis=1)
+        return texts, np.stack([first, last], axis=1)
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:

@@ -183,50 +183,34 @@ def estimate_in_streams(
 
     ``levels`` is emptied step by step, to free the disk.
     """
-    p, contexts_kept, params = _unigrams(streams, levels, config)
-    sizes = [config.start + 1]
-    for n in range(2, config.order + 1):
-        del levels[0]
-        p, contexts_kept, columns = _longer(streams, levels, config, n, p, contexts_kept)
+    keep = streams.spill.keep
+    params: dict[str, OnDisk] = {}
+    sizes: list[int] = []
+    p, contexts_kept = keep(np.array([1 / config.vocabulary])), keep(np.ones(1, bool))
+    for n in range(1, config.order + 1):
+        p, contexts_kept, columns = _smoothed(streams, levels, config, n, p, contexts_kept)
         sizes.append(len(columns[f"word.{n}"]))
         params |= columns
+        del levels[0]
     return replace(config, sizes=tuple(sizes)), params
 
 
-def _unigrams(
-    streams: Streams, levels: list[Level], config: NGramConfig
-) -> tuple[OnDisk, OnDisk, dict[str, OnDisk]]:
-    """Smooth the words, which fit into memory: their p and kept, and the params."""
-    keep = streams.spill.keep
-    seen, count = levels[0].count[:], _smoothed_count(streams, levels, config)[:]
-    count[config.start] = 0  # never predicted
-    length = Length(1, config, counts_of_counts(count))
-    uniform = np.full(len(count), 1 / config.vocabulary)
-    context = np.zeros(len(count), np.int32)
-    p, _, kept = interpolate(length, count, seen, context, 1, uniform)
-    params = {
-        "first.1": keep(np.array([0, len(p)], np.int32)),
-        "word.1": keep(np.arange(len(p), dtype=np.int32)),
-        "log_p.1": keep(log10_of(p)),
-    }
-    return keep(p), keep(kept), params
-
-
-def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
+def _counts_to_smooth(streams: Streams, levels: list[Level], config: NGramConfig, n: int) -> OnDisk:
     """The counts of levels[0] to smooth: the original or, for Kneser-Ney, adjusted ones."""
-    level = levels[0]
-    if not SMOOTHINGS[config.smoothing].adjusted or len(levels) == 1:
-        return level.count
-    before = tally(streams, levels[1].suffix, len(level.count))
-    adjusted, block = streams.spill.new(np.int64), streams.block
-    for at in range(0, len(before), block):
-        count, seen = before[at : at + block], level.count[at : at + block]
-        opening = np.arange(at, at + len(count)) >= level.opening
-        adjusted.extend(np.where(opening, seen, count))
-    return adjusted
+    level, counts = levels[0], levels[0].count
+    if SMOOTHINGS[config.smoothing].adjusted and len(levels) > 1:
+        before = tally(streams, levels[1].suffix, len(level.count))
+        counts, block = streams.spill.new(np.int64), streams.block
+        for at in range(0, len(before), block):
+            count, seen = before[at : at + block], level.count[at : at + block]
+            opening = np.arange(at, at + len(count)) >= level.opening
+            counts.extend(np.where(opening, seen, count))
+    if n == 1:  # the words, which fit into memory
+        return streams.spill.keep(counts[:] * (level.word[:] != config.start))  # never predicted
+    return counts
 
 
-def _longer(
+def _smoothed(
     streams: Streams,
     levels: list[Level],
     config: NGramConfig,
@@ -239,7 +223,7 @@ def _longer(
     p_below and contexts_kept belong to the n-grams one word shorter.
     """
     level, new = levels[0], streams.spill.new
-    count = _smoothed_count(streams, levels, config)
+    count = _counts_to_smooth(streams, levels, config, n)
     n_r = sum(map(counts_of_counts, count.blocks(streams.block)), np.zeros(5, np.int64))
     length = Length(n, config, n_r)
     below = gather(streams, p_below, level.suffix)
@@ -263,12 +247,9 @@ def _longer(
         p_out.extend(p)
         kept_out.extend(kept)
         streams.progress(f"{n}-grams: {len(p_out):,} of {len(level.word):,} smoothed")
-    columns = {
-        f"backoff.{n - 1}": backoff,
-        f"first.{n}": first,
-        f"word.{n}": word,
-        f"log_p.{n}": log_p,
-    }
+    columns = {f"first.{n}": first, f"word.{n}": word, f"log_p.{n}": log_p}
+    if n > 1:
+        columns[f"backoff.{n - 1}"] = backoff
     return p_out, kept_out, columns
 
 

@@ -17,7 +17,7 @@ from minillm import ops
 from minillm.layers.types import Backward
 from minillm.training.conversations import BatchesInEpochs, Encoded, batches_of, packed
 from minillm.training.packed import Packed
-from minillm.training.task import weighted_mean
+from minillm.training.task import Task, weighted_mean
 
 Pair = tuple[Encoded, Encoded]  # chosen, rejected
 
@@ -40,7 +40,7 @@ def answer_log_likelihoods(
     return sums, backward
 
 
-class PreferenceTask(BatchesInEpochs):
+class PreferenceTask(Task):
     """A model and pairs of conversations, as the training loop sees them.
 
     ``measures`` has the share of held-out pairs whose margin is above zero.
@@ -58,14 +58,15 @@ class PreferenceTask(BatchesInEpochs):
     ):
         self.model, self.beta = Packed(model, recompute), beta
         self.training, self.validation = training, validation
-        super().__init__([_length(pair) for pair in training], tokens, seed)
+        super().__init__(BatchesInEpochs([_length(pair) for pair in training], tokens, seed))
+        self.tokens = tokens
         self.groups = batches_of([_length(p) for p in validation], tokens, range(len(validation)))
         self._reference: NDArray | None = None  # (training + validation, 2)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch, its backward, and the number of pairs."""
         reference = self.reference()
-        batch = self.next_batch()
+        batch = self.batches.next()
         (loss, _), backward = self._loss([self.training[k] for k in batch], reference[batch], rng)
         return loss, backward, len(batch)
 

@@ -4,11 +4,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from minillm.mpi import ranks
-from minillm.training.checkpoints import Store, Summary, save_checkpoint
+from minillm.training.checkpoints import Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser
 from minillm.training.options import Options
 from minillm.training.progress import ProgressDisplay
@@ -24,7 +25,7 @@ class Recorder:
     task: Task
     options: Options
     rng: np.random.Generator
-    store: Store | None
+    store: Any
     summary: Summary
     display: ProgressDisplay
     items: Callable[[], int]  # their number so far, for the speed that is shown

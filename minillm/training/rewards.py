@@ -22,9 +22,10 @@ from minillm import ops
 from minillm.layers.types import Backward, Ids
 from minillm.training.conversations import BatchesInEpochs, Encoded, packed
 from minillm.training.packed import Packed
+from minillm.training.task import Task
 
 
-class RewardTask(BatchesInEpochs):
+class RewardTask(Task):
     """A model and questions, as the training loop sees them.
 
     ``write(questions, rng)`` samples an answer to each question, with the ids that end it, from
@@ -52,11 +53,11 @@ class RewardTask(BatchesInEpochs):
         self.group, self.beta = group, beta
         held_out = max(1, len(questions) // 10)
         self.questions, self.held_out = list(questions[:-held_out]), list(questions[-held_out:])
-        super().__init__([1] * len(self.questions), questions_at_once, seed)
+        super().__init__(BatchesInEpochs([1] * len(self.questions), questions_at_once, seed))
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of groups of new answers, its backward, and the number of tokens."""
-        asked = [self.questions[k] for k in self.next_batch() for _ in range(self.group)]
+        asked = [self.questions[k] for k in self.batches.next() for _ in range(self.group)]
         answers = self.write(asked, rng)
         rewards = np.array([self.reward(*pair) for pair in zip(asked, answers, strict=True)])
         advantages = group_advantages(rewards.reshape(-1, self.group)).ravel()

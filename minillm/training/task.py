@@ -11,15 +11,24 @@ from minillm.layers.types import Backward
 
 
 class Task:
-    """A model and its data.  To train something new, write the four methods.
+    """A model and its data.  To train something new, write the two losses.
 
     :class:`minillm.training.language_model.LanguageModelTask` is a good example.  A task must not
     keep a backward, so that the arrays of one batch are freed before the next.
+
+    ``batches`` is an endless series such as :class:`minillm.data.Minibatches`: it has a method
+    ``next``, its ``position``, and ``batches_per_epoch``.  A task without one, or one with more to
+    remember, writes ``state`` and ``restore``, too.
     """
 
     batches_per_epoch: int | None = None  # None: a run has no epochs
     measures: Mapping[str, float] = MappingProxyType({})  # of the last validation, to show and log
     sample: Callable[[], str] = str  # a line of text to show after each validation
+
+    def __init__(self, batches: Any = None):
+        self.batches = batches
+        if batches is not None:
+            self.batches_per_epoch = batches.batches_per_epoch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[Any, Backward, int]:
         """The loss of the next batch, its backward, and the number of tokens.
@@ -36,15 +45,18 @@ class Task:
         raise NotImplementedError
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Everything that the task changes from step to step, such as its position in the data.
+        """Everything that the task changes from step to step: here, its position in the data.
 
         With it, a resumed run of a number of steps gives the same bits as an uninterrupted one.
         """
-        raise NotImplementedError
+        return {}, {"position": self.batches.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         """Restore a result of :meth:`state`."""
-        raise NotImplementedError
+        position = values["position"]
+        if type(position) is not int or not 0 <= position < 2**63:
+            raise ValueError(f"position: expected a number from 0 up, found {short(position)}")
+        self.batches.position = position
 
 
 def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:
@@ -60,11 +72,3 @@ def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:
         total += float(loss) * count
         items += count
     return total / items, items
-
-
-def position_from(values: Mapping[str, Any]) -> int:
-    """``values["position"]``, checked: a position in the data that a task has stored."""
-    position = values["position"]
-    if type(position) is not int or not 0 <= position < 2**63:
-        raise ValueError(f"position: expected a number from 0 up, found {short(position)}")
-    return position

@@ -3,6 +3,7 @@
     trained = Trained(params)            the arrays that an optimiser changes, by name
     trained.mark(model)                  layers do no work for the gradients of any others
     grads = trained.gradients(backward)  the gradients of these arrays only
+    trained.merge()                      after each change of the arrays: update the model by them
 
 The lower layers of a pre-trained model have learned features of any text, its upper layers features
 of their task.  So fine-tuning may freeze the lower layers: they need no gradients and no moments,
@@ -43,6 +44,11 @@ class Trained:
         if self.lora is not None:
             gradients |= self.lora.gradients(gradients)
         return {name: gradient for name, gradient in gradients.items() if name in self.params}
+
+    def merge(self) -> None:
+        """Update the weights of the model, after A and B have changed (if there are any)."""
+        if self.lora is not None:
+            self.lora.merge()
 
 
 def depths(model: Any) -> dict[str, int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import DivergedError, InputError
 from minillm.models.word2vec import Word2Vec
-from minillm.training.checkpoints import Count, Loss, Number, Store, copy_arrays, reading_checkpoint
+from minillm.training.checkpoints import Count, Loss, Number, copy_arrays, reading_checkpoint
 from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 from minillm.training.word2vec_corpus import Corpus, WordCounts, encode_sentences
@@ -53,7 +53,7 @@ def train_word2vec(
     model: Word2Vec,
     corpus: Corpus,
     settings: Any,
-    store: Store,
+    store: Any,
     progress: Progress,
     quiet: bool = False,
 ) -> bool:
@@ -124,18 +124,18 @@ def mean_loss(model: Word2Vec, words: WordCounts, blocks: Iterable[str]) -> tupl
 # --- checkpoints -----------------------------------------------------------------
 
 
-def save_all(store: Store, model: Word2Vec, progress: Progress) -> None:
+def save_all(store: Any, model: Word2Vec, progress: Progress) -> None:
     """Store the vectors, then everything needed to resume."""
     store.save_model(model.params, {"words": progress.words})
     save_progress(store, model, progress)
 
 
-def save_progress(store: Store, model: Word2Vec, progress: Progress) -> None:
+def save_progress(store: Any, model: Word2Vec, progress: Progress) -> None:
     """Store everything needed to resume."""
     store.save_resume(model.params, {"progress": asdict(progress)})
 
 
-def restore_progress(store: Store, model: Word2Vec) -> Progress:
+def restore_progress(store: Any, model: Word2Vec) -> Progress:
     """Restore a result of :func:`save_progress`."""
     arrays, values = store.load_resume()
     name = str(store.resume_path)

@@ -76,7 +76,7 @@ def test_nonsense(folder, fails, typed, tmp_path, lm, gpt):
     with pytest.raises(InputError, match="top_p: expected"):
         run.chat([user("the cat")], top_p=2)
     damaged = chatting.save(tmp_path / "damaged")
-    (damaged / "chat.json").write_text('{"format_version": 1, "template": 3}')
+    (damaged / "chat.json").write_text('{"format_version": 1, "source": 3}')
     assert "chat.json: it is damaged: expected a chat template" in fails("chat", damaged)
 
 
@@ -188,8 +188,8 @@ def test_no_document(folder, fails, typed, tmp_path):
     assert "--file: expected the name of a file" in fails("chat", folder, "--file", "-")
     assert "there is no such file" in fails("chat", folder, "--file", tmp_path / "none")
     assert "there is no such file" in fails("chat", folder, "--lines", tmp_path / "none")
-    (tmp_path / "latin").write_bytes(b"the cat\n\xff\n")
-    assert "line 2: expected UTF-8 text" in fails("chat", folder, "--lines", tmp_path / "latin")
+    (tmp_path / "latin").write_bytes(b"\xff\n")
+    assert "line 1: expected UTF-8 text" in fails("chat", folder, "--lines", tmp_path / "latin")
 
 
 def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
@@ -197,7 +197,7 @@ def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
     good = [f"the {a} and the {b}" for a in ("cat", "dog", "mat") for b in ("log", "cat", "on")]
     path.write_text("\n".join([*good, "", "the cat " * 80, "the log"]) + "\n")
     options = ["--system", "the mat"]
-    assert main(["chat", str(folder), *GREEDY, *options, "--lines", str(path)]) == 0
+    assert main(["chat", str(folder), *GREEDY, *options, "--lines", str(path)]) == 2
     output = capsys.readouterr()
     run = minillm.load(folder)
     expected = [
@@ -206,7 +206,8 @@ def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
     expected[-1:-1] = ["", ""]
     shown = [answer.replace("\\", "\\\\").replace("\n", "\\n") for answer in expected]
     assert output.out.split("\n") == [*shown, ""]
-    [error] = output.err.splitlines()
+    error, note = output.err.splitlines()
+    assert note == f"minillm: 1 of 12 lines are empty, first {path}, line 10"
     assert error.startswith(f"minillm: {path}, line 11: messages: expected at most 120 tokens")
 
 

@@ -94,11 +94,6 @@ def test_adapted_to_a_text(imported, files, tmp_path):
     assert run.tokenizer.to_dict() == before.tokenizer.to_dict()
 
 
-def test_of_another_kind(imported, files, fails):
-    line = fails("train", "bert", files / "text.txt", "--init", imported, "--out", files / "x")
-    assert "--init: expected a run of bert, found one of encoder" in line
-
-
 @pytest.mark.parametrize("options", [[], ["--lora-rank", "2"], ["--pooling", "first"]])
 def test_fine_tuned(imported, files, tmp_path, options, capsys):
     out = str(tmp_path / "run")

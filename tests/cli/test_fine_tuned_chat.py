@@ -213,7 +213,7 @@ def test_a_template_that_refuses_a_conversation_is_told_with_its_line(base, fold
     source = "{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('No') }}{% endif"
     source += " %}{{ m.content }}<|im_end|>{% endfor %}"
     (strict / "chat.json").write_text(
-        json.dumps(json.loads((strict / "chat.json").read_text()) | {"template": source})
+        json.dumps(json.loads((strict / "chat.json").read_text()) | {"source": source})
     )
     rows = [{"prompt": f"{a} {b}", "completion": "the cat"} for a in WORDS for b in WORDS[:3]]
     data = lines(folder / "strict.jsonl", [*rows, {"prompt": "bad", "completion": "x"}])
@@ -294,8 +294,8 @@ def test_pairs_from_python(base, pairs):
 
 
 def test_labels_still_make_a_classifier(base, folder):
-    path = folder / "labels.tsv"
-    path.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
+    """Of a run that chats, as JSON lines: its tables have pairs."""
+    path = lines(folder / "labels.jsonl", [{"label": "x", "text": "sat on the log"}])
     assert finetune._kind_for([str(base), str(path)]) == "finetuned"
 
 

@@ -98,21 +98,6 @@ def ends(x):
     sys.exit(0)
 
 
-def ends_at_once(x):
-    """x (B, I)"""
-    os._exit(0)
-
-
-def ends_backwards(x):
-    """x (B, I)"""
-    return x, lambda dy: sys.exit(0)
-
-
-def raises_what_is_no_exception(x):
-    """x (B, I)"""
-    raise GeneratorExit
-
-
 def has_no_text(x):
     """x (B, I)"""
 
@@ -126,11 +111,6 @@ def has_no_text(x):
 def has_a_long_text(x):
     """x (B, I)"""
     raise ValueError("\\x1b[2J" + "long\\n" * 10000)
-
-
-async def waits(x):
-    """x (B, I)"""
-    return x, lambda dy: dy
 
 
 def loops(x):
@@ -254,18 +234,8 @@ def test_own_ops_and_those_of_the_package(mine, capsys):
                 r"mine.py:has_a_bug: expected an op of .* line \d+, return x @ x, .*: ValueError: ",
             ),
             ("MINE:ends", r"mine.py:ends: .* line \d+, sys.exit\(0\): SystemExit: 0\n"),
-            (
-                "MINE:ends_at_once",
-                r"ends_at_once: the code ended its process \(exit status 0\)",
-            ),
-            ("MINE:ends_backwards", r"mine.py:ends_backwards: .* sys.exit\(0\): SystemExit: 0\n"),
-            ("MINE:raises_what_is_no_exception", r"raise GeneratorExit: GeneratorExit\n"),
             ("MINE:has_no_text", r"raise NoText: NoText: \(its text raises an exception\)\n"),
             ("MINE:has_a_long_text", r"ValueError: \\x1b\[2Jlong long [long ]{260,300}\.\.\.\n"),
-            (
-                "MINE:waits",
-                r"mine.py:waits: the op: expected \(output, backward\), found coroutine\n",
-            ),
             (
                 "broken.py:op",
                 r"broken.py:op: .* imported, found line 2, import nothing_of_this_name: M",

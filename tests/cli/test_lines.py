@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.cli import lines
-from minillm.cli.lines import answers, chunks
+from minillm.cli.lines import chunks, separately
 from minillm.errors import InputError
 
 
 @given(st.lists(st.booleans(), max_size=40))
 def test_a_text_that_cannot_be_read_is_reported_and_all_others_are_answered(good):
     """The whole list is tried first, so that texts are answered together where it is possible."""
-    texts, calls, reported = [str(number) for number in range(len(good))], [], []
+    texts, calls = [str(number) for number in range(len(good))], []
 
     def answer(some, places):
         calls.append(len(some))
@@ -21,12 +21,12 @@ def test_a_text_that_cannot_be_read_is_reported_and_all_others_are_answered(good
                 raise InputError(f"{place}: expected a good text")
         return [f"answer {text}" for text in some]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "say", reported.append)
-        found = answers(answer, texts, [f"line {text}" for text in texts])
-    assert found == [f"answer {k}" if good[k] else None for k in range(len(good))]
-    bad = [k for k in range(len(good)) if not good[k]]
-    assert reported == [f"line {k}: expected a good text" for k in bad]
+    found = separately(answer)(texts, [f"line {text}" for text in texts])
+    assert [str(one) for one in found] == [
+        f"answer {k}" if good[k] else f"line {k}: expected a good text" for k in range(len(good))
+    ]
+    bad = [one for one in found if isinstance(one, InputError)]
+    assert len(bad) == good.count(False)
     assert calls[0] == len(good)
     assert len(calls) <= 1 + 12 * len(bad)
 
@@ -37,7 +37,7 @@ def test_an_error_of_the_model_is_raised_not_reported_for_each_text(texts):
         raise InputError("the model's logits are NaN")
 
     with pytest.raises(InputError, match="logits are NaN"):
-        answers(answer, texts, ["line"] * len(texts))
+        separately(answer)(texts, ["line"] * len(texts))
 
 
 @pytest.mark.parametrize("before", [0, 1, 5])

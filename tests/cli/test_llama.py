@@ -111,18 +111,6 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
         run.write("a", stop=["ab"])
 
 
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        (["--key-heads", "3"], "--key-heads: expected a divisor of heads, found 3 and 2"),
-        (["--heads", "8"], "head_width: expected 2 or more, found 1"),
-    ],
-)
-def test_nonsense_options(text_file, tmp_path, fails, options, complaint):
-    command = ["train", "llama", text_file, "--out", tmp_path / "out", "--steps", "1"]
-    assert complaint in fails(*command, *tiny.LLAMA, *options)
-
-
 @pytest.mark.parametrize("form", ["f32", "q8_0"])
 def test_an_adapter_with_weights_that_replace_others(tmp_path, fails, form):
     """Of a run of floats, or a quantised one: in a run, in an export, and merged."""

@@ -14,7 +14,6 @@ import tiny
 from tiny import TEXT, metrics
 
 from minillm.cli import main
-from minillm.runs.folder import RunFolder
 
 TINY = tiny.LM
 SHORT = ["--steps", "2"]
@@ -198,20 +197,6 @@ def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert metrics(out) == metrics(whole)
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
-
-
-def test_a_run_can_be_made_longer(run_folder, capsys, fails):
-    resume = ["train", "lm", "--out", str(run_folder), "--resume"]
-    config = (run_folder / "config.json").read_text()
-    assert "complete after 40 steps" in fails(*resume)
-    assert "complete after 40 steps" in fails(*resume, "--steps", "30")
-    assert (run_folder / "config.json").read_text() == config
-    assert main([*resume, "--steps", "50"]) == 0
-    printed = capsys.readouterr().out
-    assert "trained after 50 steps" in printed
-    _, values = RunFolder(run_folder).load_resume()
-    minutes = values["progress"]["seconds"] / 60 + 0.005  # however fast this machine is
-    assert main([*resume, "--minutes", str(minutes)]) == 0
 
 
 # What does not

@@ -158,7 +158,7 @@ from minillm.training.minibatches import MinibatchTask
 from minillm.training.language_model import LanguageModelTask
 
 def fails(self, rng, real=LanguageModelTask.training_loss):
-    if mpi.ranks().rank == 1 and self.windows.position > 40:
+    if mpi.ranks().rank == 1 and self.batches.position > 40:
         raise {error}
     return real(self, rng)
 

@@ -86,10 +86,6 @@ def test_bad_input(tmp_path, ngram, text_file, fails):
 
 def test_a_damaged_folder(tmp_path, ngram, fails):
     folder = shutil.copytree(ngram, tmp_path / "run")
-    model = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(model[:-100])
-    assert "damaged" in fails("eval", str(folder))
-    (folder / "model.safetensors").write_bytes(model)
     config = json.loads((folder / "config.json").read_text())
     config["model"]["sizes"] = config["model"]["sizes"][:2]
     (folder / "config.json").write_text(json.dumps(config))

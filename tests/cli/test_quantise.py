@@ -45,7 +45,7 @@ def imported(folder, file):
 def test_import_keeps_the_file_as_it_is(file, imported, capsys):
     assert (imported / "model.gguf").read_bytes() == file.read_bytes()
     assert not (imported / "model.safetensors").exists()
-    assert json.loads((imported / "chat.json").read_text())["template"] == TEMPLATE
+    assert json.loads((imported / "chat.json").read_text())["source"] == TEMPLATE
     run = minillm.load(imported)
     assert isinstance(run.model.params["blocks.0.attention.W_o"], Quantised)
     assert len("".join(run.write("she ", length=5, seed=1))) > 4
@@ -58,7 +58,7 @@ def test_import_keeps_the_file_as_it_is(file, imported, capsys):
 
 def test_the_name_of_a_file_says_that_it_is_gguf(imported, tmp_path):
     run = minillm.load(imported)
-    run.export(tmp_path / "a.gguf", quantise="q8_0")
+    run.export(tmp_path / "a.gguf")
     assert (tmp_path / "a.gguf").read_bytes()[:4] == b"GGUF"
     run.export(tmp_path / "b.gguf", "huggingface")
     assert (tmp_path / "b.gguf").is_dir()
@@ -130,10 +130,6 @@ def test_a_run_over_characters_is_quantised(tmp_path, capsys):
         ),
         (["quantise", "RUN", "--to", "q8_0", "--out", "RUN"], "it already holds a run"),
         (["quantise", "GPT", "--to", "q8_0", "--out", "OUT"], "expected a run of llama, found one"),
-        (
-            ["export", "RUN", "OUT", "--quantise", "q8_0"],
-            "--quantise: expected the format gguf with it",
-        ),
         (["export", "GPT", "OUT", "--format", "gguf"], "a run of gpt is exported as huggingface"),
         (["export", "GPT", "OUT.gguf"], "a run of gpt is exported as huggingface or peft, found"),
     ],

@@ -5,12 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tiny import metrics, stopped_after
 
 import minillm
 from minillm.cli import main
 from minillm.text import vocabulary_from_dict
-from minillm.training.minibatches import MinibatchTask
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -83,19 +81,6 @@ def test_training_on_from_its_weights_keeps_the_vocabulary(folder):
     out = folder / "more"
     assert train(folder / "pairs.tsv", out, "--init", str(folder / "run"), "--steps", "2")
     assert minillm.load(out).target.tokens == minillm.load(folder / "run").target.tokens
-
-
-def test_resumed_equals_uninterrupted(folder):
-    """From a stop in the second epoch, bit for bit."""
-    data, whole, parts = folder / "pairs.tsv", folder / "whole", folder / "parts"
-    options = [*SIZES, "--batch", "8", "--coverage", "0.5", "--steps", "12"]
-    assert train(data, whole, *options)
-    stopped_after(9, ["train", "summariser", data, "--out", parts, *options], MinibatchTask)
-    assert main(["train", "summariser", "--out", str(parts), "--resume"]) == 0
-    assert metrics(parts) == metrics(whole)
-    first, second = minillm.load(whole), minillm.load(parts)
-    for name, array in first.model.params.items():
-        np.testing.assert_array_equal(array, second.model.params[name])
 
 
 def test_byte_pairs_can_be_copied_too(folder):

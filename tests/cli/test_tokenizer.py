@@ -229,7 +229,7 @@ def test_shards_of_wordpieces(tmp_path, pieces):
     files, corpus = [str(tmp_path / name) for name in "ab"], str(tmp_path / "corpus")
     assert main(["tokenize", *files, "--tokenizer", pieces, "--out", corpus]) == 0
     shards, tokenizer = Shards(corpus), load_tokenizer(pieces)
-    ids = [*tokenizer.encode("the statement and the expression " * 30), tokenizer.sep]
+    ids = [*tokenizer.encode("the statement and the expression " * 30), tokenizer.eos]
     assert shards[:].tolist() == ids * 2
     assert shards.dtype.itemsize == 2
 

@@ -58,7 +58,7 @@ def test_it_is_listed_and_has_a_page(capsys):
         main(["holler", "--help"])
     page = capsys.readouterr().out
     assert page.startswith(
-        "usage: minillm holler TEXT\n\nHoller a text.\n\nPrint TEXT in capital letters.\n"
+        "usage: minillm holler TEXT [options]\n\nHoller a text.\n\nPrint TEXT in capital letters.\n"
     )
     assert page.endswith(
         '\nexamples:\n  minillm holler "hello"\n\n'

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,32 +110,6 @@ def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
     assert files[0] == files[1]
 
 
-@pytest.mark.usefixtures("small_blocks")
-def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
-    """Interrupted after a few hundred words, again and again, then to the end."""
-    folder = tmp_path / "run"
-    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 1000)
-    learned = word2vec.Word2Vec.learn
-    calls = []
-
-    def interrupted_learn(*args, **options):
-        calls.append(None)
-        if len(calls) % 3 == 0:
-            loop.signal.raise_signal(loop.signal.SIGINT)
-        return learned(*args, **options)
-
-    monkeypatch.setattr(word2vec.Word2Vec, "learn", interrupted_learn)
-    arguments = ["train", "word2vec", text_file, "--out", str(folder)]
-    assert main([*arguments, *TINY]) == 130
-    for _ in range(20):
-        status = main([*arguments, "--resume"])
-        if status == 0:
-            break
-    assert status == 0
-    for name in ("model.safetensors", "config.json"):
-        assert (folder / name).read_bytes() == (run_folder / name).read_bytes()
-
-
 def test_a_long_line_is_several_sentences(monkeypatch):
     monkeypatch.setattr(word2vec_corpus, "LONGEST", 3)
     words = word2vec_corpus.WordCounts(["a", "b"], np.array([2, 1]), False)
@@ -144,16 +117,6 @@ def test_a_long_line_is_several_sentences(monkeypatch):
     assert [(ids.tolist(), starts.tolist()) for ids, starts in found] == [
         ([0, 1, 0, 1, 0, 0, 1, 1, 0, 1], [0, 3, 6, 7, 8, 10])
     ]
-
-
-def test_export_and_import(tmp_path, run_folder):
-    first, again = str(tmp_path / "vectors"), str(tmp_path / "again")
-    folder = str(tmp_path / "imported")
-    assert main(["export", str(run_folder), first]) == 0
-    assert main(["import", first, "--out", folder]) == 0
-    assert main(["export", folder, again]) == 0
-    assert Path(first).read_bytes() == Path(again).read_bytes()
-    assert main(["similar", folder, "red"]) == 0
 
 
 def test_export_by_default_into_the_folder(run_folder, capsys, fails):

@@ -6,10 +6,10 @@ import pytest
 
 from minillm.data.conversations import (
     has_conversations,
-    has_summaries,
     read_conversations,
     summary_request,
 )
+from minillm.data.lines import is_table
 from minillm.errors import InputError
 
 PAIRS = [("a long text of many words", "a text"), ("{another long text", "another")]
@@ -93,14 +93,10 @@ def test_a_bad_pair_is_told_by_its_line(tmp_path, name, text, expected):
         list(read_conversations(path))
 
 
-def test_pairs_are_told_from_labels(files, tmp_path):
+def test_a_table_is_told_by_its_name(files):
     table, objects = files
-    assert has_summaries(table)
+    assert is_table(table)
+    assert is_table(f"{table}.gz")
+    assert not is_table(objects)
     assert has_conversations(objects)
-    assert not has_summaries(objects)
     assert not has_conversations(table)
-    labels, text = tmp_path / "labels.tsv", tmp_path / "text.txt"
-    labels.write_text("good\ta fine film\nbad\tno film to see\n")
-    text.write_text("a text\nof lines\n")
-    assert not has_summaries(labels)
-    assert not has_summaries(text)

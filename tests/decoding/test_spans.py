@@ -19,7 +19,7 @@ class OfIds:
 
     def __init__(self, rng):
         self.scores = rng.standard_normal((2, len(PIECES)))
-        self.scores[:, PIECES.cls] = 1, 2
+        self.scores[:, PIECES.bos] = 1, 2
 
     def forward(self, question, question_lengths, context, lengths):
         logits = self.scores[:, context].transpose(1, 0, 2)  # (B, 2, T)

@@ -151,6 +151,23 @@ def test_models_that_are_neither_of_words_nor_of_characters(tmp_path):
         read_arpa(path)
 
 
+@pytest.mark.parametrize(
+    ("words", "pretokenised"),
+    [
+        (["don't", "3.14", ",", "("], False),
+        (["the", "end"], False),  # either way, such words are split alike
+        (["the", ".", "end."], True),
+        (["do", "n't", "'s", "."], True),  # split by another rule
+        (["the", "<num>", "."], True),
+    ],
+)
+def test_a_vocabulary_tells_how_its_text_was_split(words, pretokenised, tmp_path):
+    lines = "".join(f"-1\t{word}\n" for word in ["<s>", "</s>", *words])
+    size = len(words) + 2
+    (tmp_path / "a").write_text(f"\\data\\\nngram 1={size}\n\n\\1-grams:\n{lines}\n\\end\\\n")
+    assert read_arpa(tmp_path / "a")[0].pretokenised is pretokenised
+
+
 def test_the_unknown_word_in_upper_case(tmp_path):
     """It is the same word, as for KenLM, in longer n-grams too."""
     text = TOY.replace("\ta a\n", "\ta <unk>\n")

@@ -189,7 +189,7 @@ def test_tokenizers(tmp_path):
     export_bert(model, PIECES, tmp_path / "ours")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
     for text in TEXTS:
-        ids = [PIECES.cls, *PIECES.encode(text)[: C - 2].tolist(), PIECES.sep]
+        ids = [PIECES.bos, *PIECES.encode(text)[: C - 2].tolist(), PIECES.eos]
         assert theirs(text, truncation=True)["input_ids"] == ids
     theirs.save_pretrained(tmp_path / "theirs")
     again = load_tokenizer(tmp_path / "theirs")

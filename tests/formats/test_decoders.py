@@ -16,7 +16,7 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats import gguf, huggingface
 from minillm.formats.decoders import LLAMA, RELATIVES
 from minillm.formats.format import Contents
-from minillm.formats.gguf import Options, export_gguf, read_weights
+from minillm.formats.gguf import export_gguf, read_weights
 from minillm.formats.gguf_config import ARCHITECTURES, Architecture
 from minillm.formats.huggingface import layout_of
 from minillm.models.decoders import FAMILIES, Changes, Decoder, DecoderConfig
@@ -112,14 +112,14 @@ def test_from_a_folder_to_a_gguf_file_and_back(tmp_path, family, options):
     usual = options is OTHERS and family == "smollm3"
     model = new(family, **{} if usual else options.get(family, {}))
     contents = huggingface.read(make(tmp_path / "a", model))
-    gguf.write(contents, tmp_path / "a.gguf", Options())
+    gguf.write(contents, tmp_path / "a.gguf")
     assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
 
 
 def test_a_mistral_is_a_llama_without_a_window(tmp_path):
     model = new("mistral", window=None)
     with warnings.catch_warnings(action="error"):
-        gguf.write(Contents(model, TOKENIZER), tmp_path / "a.gguf", Options())
+        gguf.write(Contents(model, TOKENIZER), tmp_path / "a.gguf")
     again = import_gguf(tmp_path / "a.gguf")[0]
     assert type(again).__name__ == "Llama"
     ids = np.arange(9)[None]
@@ -130,14 +130,14 @@ def test_a_mistral_is_a_llama_without_a_window(tmp_path):
 def test_a_warning_of_windows_that_llama_cpp_ignores(tmp_path, family):
     expected = f"a.gguf: llama.cpp ignores the window of 5 tokens in a {family}"
     with pytest.warns(InputWarning, match=expected):
-        gguf.write(Contents(new(family), TOKENIZER), tmp_path / "a.gguf", Options())
+        gguf.write(Contents(new(family), TOKENIZER), tmp_path / "a.gguf")
 
 
 def test_layers_that_llama_cpp_rotates(tmp_path):
     contents = Contents(new("smollm3", unrotated_every=3), TOKENIZER)
     expected = "unrotated_every: expected 4, as in llama.cpp, found 3"
     with pytest.raises(InputError, match=expected):
-        gguf.write(contents, tmp_path / "a.gguf", Options())
+        gguf.write(contents, tmp_path / "a.gguf")
 
 
 def test_names_and_layout_in_folders_are_theirs(tmp_path):

@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 from minillm.decoding import Reader
 from minillm.errors import InputWarning
 from minillm.formats import gguf, huggingface
-from minillm.formats.gguf import Options
 from minillm.formats.gguf_config import ARCHITECTURES
 from minillm.formats.peft import read_adapter
 from minillm.models.decoders import FAMILIES, Decoder
@@ -164,10 +163,10 @@ def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     model, path = contents.model, tmp_path / "model.gguf"
     if ARCHITECTURES[family].no_window and model.config.window:
         with pytest.warns(InputWarning, match="llama.cpp ignores the window"):
-            gguf.write(contents, path, Options())
+            gguf.write(contents, path)
         model = without_window(model)
     else:
-        gguf.write(contents, path, Options())
+        gguf.write(contents, path)
     ids = torch.randint(len(TOKENIZER), (40,)).numpy()
     expected, found = model.forward(ids[None])[0][0], logits_of_llama_cpp(path, ids)
     close(found, expected, 1e-3 if family == "gemma3" else 1e-5)

@@ -280,7 +280,7 @@ def test_an_imported_classifier(tmp_path, family):
     assert line.endswith(" layers, 40 tokens, 3 labels")
     run = minillm.load(tmp_path / "run")
     [result] = run.classify(["ab c"])
-    ids = np.array([[PIECES.cls, *PIECES.encode("ab c"), PIECES.sep]])
+    ids = np.array([[PIECES.bos, *PIECES.encode("ab c"), PIECES.eos]])
     logits, _ = run.model.forward(ids, np.array([ids.shape[1]]))
     p = np.exp(logits[0]) / np.exp(logits[0]).sum()
     assert result.label == LABELS[int(p.argmax())]
@@ -350,7 +350,7 @@ def test_pieces_of_mpnet(tmp_path):
     for name, content in tokenizer_files(MPNET_PIECES).items():
         (tmp_path / name).write_bytes(content)
     again = load_tokenizer(tmp_path)
-    assert (again.cls, again.sep, again.mask, again.pad) == (0, 2, len(MPNET) - 1, 1)
+    assert (again.bos, again.eos, again.mask, again.padding) == (0, 2, len(MPNET) - 1, 1)
     for text in TEXTS:
         assert again.encode(text).tolist() == MPNET_PIECES.encode(text).tolist()
 

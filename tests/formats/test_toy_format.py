@@ -8,25 +8,17 @@ import pytest
 import minillm
 from minillm import formats
 from minillm.cli import main
-from minillm.errors import InputError
 from minillm.formats.format import formats as declared_formats
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 20
 
 FORMAT = '''"""An n-gram model as an ARPA file behind a line with a title."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from minillm.formats import arpa
 from minillm.formats.format import Format
 from minillm.models.ngram import NGram
-from minillm.option import option
-
-
-@dataclass(frozen=True)
-class Options:
-    title: str = option("none", "the title of a toy-counts file", "TITLE", choices=("none", "cats"))
 
 
 def read(path):
@@ -35,10 +27,10 @@ def read(path):
     return arpa.read(body)
 
 
-def write(contents, path, options):
+def write(contents, path):
     arpa.write(contents, path)
     data = Path(path).read_bytes()
-    Path(path).write_bytes(b"toy " + options.title.encode() + b"\\n" + data)
+    Path(path).write_bytes(b"toy cats\\n" + data)
 
 
 FORMATS = (
@@ -51,7 +43,6 @@ FORMATS = (
         default="model.toy",
         signature="a toy-counts file, which begins with toy",
         suffix=".toy",
-        options=Options,
     ),
 )
 '''
@@ -74,7 +65,7 @@ def run(tmp_path):
 
 def test_a_toy_format_goes_through_every_command(run, tmp_path, capsys):
     file, back = str(tmp_path / "counts.toy"), str(tmp_path / "back")
-    assert main(["export", str(run.path), file, "--title", "cats"]) == 0
+    assert main(["export", str(run.path), file]) == 0
     assert Path(file).read_bytes().startswith(b"toy cats\n")
     assert main(["import", file, "--out", back]) == 0
     capsys.readouterr()
@@ -82,24 +73,8 @@ def test_a_toy_format_goes_through_every_command(run, tmp_path, capsys):
     for path in (back, file):  # the file itself may take the place of a run
         assert minillm.load(path).evaluate(text=TEXT) == pytest.approx(expected)
     assert main(["export", str(run.path), "--format", "toy-counts"]) == 0
-    assert (run.path / "model.toy").read_bytes().startswith(b"toy none\n")
+    assert (run.path / "model.toy").read_bytes().startswith(b"toy cats\n")
     assert run.export().name == "model.arpa"  # a format without a suffix comes first
-
-
-def test_its_options_are_its_own(run, tmp_path, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["export", "--help"])
-    page = " ".join(capsys.readouterr().out.split())
-    assert "toy-counts" in page
-    assert "--title TITLE the title of a toy-counts file" in page
-    assert main(["export", str(run.path), str(tmp_path / "x"), "--title", "cats"]) == 2
-    message = "--title: expected the format toy-counts with it, found arpa"
-    assert capsys.readouterr().err == f"minillm: {message}\n"
-    with pytest.raises(InputError, match="title: expected one of none, cats, found 'dogs'"):
-        run.export(tmp_path / "x", "toy-counts", title="dogs")
-    with pytest.raises(InputError, match="titel: there is no such setting"):
-        run.export(tmp_path / "x", "toy-counts", titel="cats")
-    assert not (tmp_path / "x").exists()
 
 
 def test_messages_know_it(run, tmp_path, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
-from minillm.data.conversations import has_conversations, has_summaries, read_conversations
+from minillm.data.conversations import has_conversations, read_conversations
 from minillm.data.labelled import open_labelled
 from minillm.data.lines import read_lines
 from minillm.data.pairs import open_pairs
@@ -159,7 +159,6 @@ def read_questions(folder: Path, rng: random.Random) -> None:
 def read_chats(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
     has_conversations(file)
-    has_summaries(file)
     for one in read_conversations(file):
         assert isinstance(one.key, str)
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minillm.errors import InputError
 from minillm.quantised import Quantised, quantise, quantised_linear
-from minillm.quantised.blocks import FLOATS, TYPES, WRITTEN, coded, decode, encode, type_of
+from minillm.quantised.blocks import FLOATS, TYPES, WRITTEN, coded, decode, encode
 from minillm.quantised.panels import pack
 
 BLOCKS = [type for type in TYPES if type not in FLOATS]
@@ -247,10 +246,3 @@ def test_the_package_gguf_has_the_same_bits():
         if rows and not type.endswith("_K"):  # it only reads these
             again = np.ascontiguousarray(quants.quantize(x, numbers[type]))
             assert rows[0].tobytes() == again.tobytes(), type
-
-
-def test_names():
-    assert type_of("q4_k") == "Q4_K"
-    for name in ("q5_2", "q2_k"):
-        with pytest.raises(InputError, match=rf"expected one of f32, f16, q4_0.*found '{name}'"):
-            type_of(name)

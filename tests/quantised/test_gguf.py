@@ -46,11 +46,6 @@ def test_there_and_back(path, metadata, shapes):
     assert {n: type(plain(v)) for n, v in values.items()} == {
         n: type(plain(v)) for n, v in metadata.items()
     }
-    passed, again = open_gguf(path, lists=False)
-    assert again == tensors
-    np.testing.assert_equal(
-        passed, {n: [] if isinstance(v, list) else v for n, v in values.items()}
-    )
     assert tensors.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(tensors[name].read(), array)
@@ -151,8 +146,8 @@ def number(at, code, value):
         (number((b"first", 4), "<Q", 99), "'first': expected 1,188 bytes from"),
         (number((b"first", 20), "<I", 2), "'first': expected rows of a multiple of 32"),
         (number((b"first", 20), "<I", 6), "'first': expected rows of a multiple of 32"),
-        (number((b"first", 20), "<I", 21), "BF16, found IQ3_S"),
-        (number((b"first", 20), "<I", 99), "BF16, found type 99"),
+        (number((b"first", 20), "<I", 21), "BF16, found 'type 21'"),
+        (number((b"first", 20), "<I", 99), "BF16, found 'type 99'"),
         (lambda data: data.replace(b"other", b"first"), "'first': expected one tensor, found two"),
         (number((b"other", 24), "<Q", 0), "'other': offset: expected 64, found 0"),
         (number((b"other", 24), "<Q", 96), "'other': offset: expected 64, found 96"),

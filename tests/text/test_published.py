@@ -120,7 +120,7 @@ def test_ids_of_pieces_of_words(case):
         assert found[0].tolist() == tokenizer.encode(text).tolist() == ids
         assert found[1].tolist() == offsets
         assert tokenizer.decode(ids) == decoded
-    assert (tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.pad) == (2, 3, 4, 0)
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.mask, tokenizer.padding) == (2, 3, 4, 0)
     assert [tokenizer.show(n) for n in range(len(tokens))] == tokens
     with pytest.raises(InputError, match="X: the word '漢漢' cannot be made of the 7 pieces"):
         of_words([*word_pieces.SPECIALS, "a", "##b"], word_pieces.SPECIALS,
@@ -327,7 +327,7 @@ def test_the_files_of_bert(tmp_path, lower_case):
         read = load_tokenizer(folder)
         assert (read.texts, read.unit) == (pieces.tokens, "wordpiece")
         assert same_ids(read, pieces, texts)
-        assert (read.cls, read.sep, read.mask, read.add_bos) == (2, 3, 4, False)
+        assert (read.bos, read.eos, read.mask, read.add_bos) == (2, 3, 4, False)
     (tmp_path / "vocabtxt/tokenizer_config.json").unlink()  # as released in 2018
     lower = load_tokenizer(tmp_path / "vocabtxt")
     assert lower.encode("SHE").tolist() == lower.encode("she").tolist()

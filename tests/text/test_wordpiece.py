@@ -200,7 +200,7 @@ def test_training_is_deterministic():
 
 def test_specials(tokenizer):
     assert tokenizer.tokens[:5] == list(SPECIALS)
-    ids = (tokenizer.pad, tokenizer.unknown, tokenizer.cls, tokenizer.sep, tokenizer.mask)
+    ids = (tokenizer.padding, tokenizer.unknown, tokenizer.bos, tokenizer.eos, tokenizer.mask)
     assert ids == (0, 1, 2, 3, 4)
     assert tokenizer.encode("[CLS]sea[MASK]sea [SEP][PAD]").tolist() == [
         *(2, *tokenizer.encode("sea"), 4, *tokenizer.encode("sea"), 3, 0)

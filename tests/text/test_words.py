@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minillm.errors import InputError
-from minillm.text import Words, WordsSeen, split_off_punctuation, vocabulary_from_dict
+from minillm.text import Words, WordsSeen, vocabulary_from_dict
 from minillm.text.words import split_words
 
 TEXT = "The cat sat, the cat (a big one) didn't run.\nThe dog's built-in 3.14!\n"
@@ -67,20 +67,6 @@ def test_straight_quotation_marks_open_and_close():
     vocabulary = Words.from_text('" a b , .\n')
     text = 'a "b a", "b". a\n"a\n"b" a'
     assert vocabulary.decode(vocabulary.encode(text)) == text
-
-
-@pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [
-        (["<unk>", "\n", "don't", "3.14", ",", "("], True),
-        (["<unk>", "\n", "the", "end"], False),  # it had no punctuation, or none was split off
-        (["<unk>", "\n", "the", ".", "end."], False),
-        (["<unk>", "\n", "do", "n't", "'s", "."], False),  # split by another rule
-        (["<unk>", "\n", "the", "<num>", "."], False),
-    ],
-)
-def test_a_vocabulary_tells_how_its_text_was_split(tokens, expected):
-    assert split_off_punctuation(tokens) is expected
 
 
 @pytest.mark.parametrize("pretokenised", [False, True])

@@ -81,6 +81,6 @@ def test_accumulated_batches_of_any_shape_are_one_batch(make, batch, longest, ac
 def test_batches_without_a_token_to_hide_are_an_error_of_one_line():
     task = parallel_job.bert()
     task.masking = Masking(2, np.arange(parallel_job.V) == 1)  # [SEP] is no token of the text
-    task.passages.sep = 0
+    task.batches.sep = 0
     with pytest.raises(InputError, match="the passages have no token that could be hidden"):
         _gradient(task, np.random.default_rng(0), 3)

@@ -204,11 +204,11 @@ def test_the_order_of_an_epoch_is_another_and_is_resumed():
     some = conversations([4] * 12)
     task, again = (ChatTask(model(), some, some[:2], 8, seed=3) for _ in range(2))
     n = task.batches_per_epoch
-    orders = [[task.next_batch() for _ in range(n)] for _ in range(2)]
+    orders = [[task.batches.next() for _ in range(n)] for _ in range(2)]
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
     again.restore({}, {"position": n})
-    assert [again.next_batch() for _ in range(n)] == orders[1]
+    assert [again.batches.next() for _ in range(n)] == orders[1]
 
 
 def test_the_validation_loss_is_the_mean_over_all_counted_tokens():
@@ -249,7 +249,7 @@ def test_gradients_of_preferences_against_the_checker():
         array *= 1.1
 
     def loss():
-        task.position = 0
+        task.batches.position = 0
         value, backward, _ = task.training_loss(None)
         return value, backward
 

@@ -13,13 +13,8 @@ from typing import cast
 
 import numpy as np
 
-from minillm.data.conversations import (
-    Conversation,
-    has_conversations,
-    has_summaries,
-    read_conversations,
-)
-from minillm.data.lines import is_json_lines
+from minillm.data.conversations import Conversation, has_conversations, read_conversations
+from minillm.data.lines import is_json_lines, is_table
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
@@ -62,7 +57,7 @@ def _items_of(run: Run, data: EvalData) -> list[Conversation] | None:
     if not data.files:
         return None
     known = all(map(is_json_lines, data.files)) and has_conversations(data.files[0])
-    if not known and (run.chat_template is None or not all(map(has_summaries, data.files))):
+    if not known and (run.chat_template is None or not all(map(is_table, data.files))):
         return None
     return [*read_conversations(*data.files)]
 

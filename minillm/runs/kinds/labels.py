@@ -510,7 +510,7 @@ trained on texts without labels, or a classifier made from one. DATA is a file o
 label<TAB>text, or a folder with a subfolder of text files for each label; every tenth text of each
 label is held out. All weights are trained, or with --freeze only the upper layers, or with
 --lora-rank only small updates to the matrices; then only these are saved. `minillm train chat` has
-the options for conversations.""",
+the options for conversations, `minillm train preferences` those for pairs of answers.""",
     examples="""\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8

@@ -250,7 +250,7 @@ def closing(training: Training, summary: Summary) -> Iterator[str]:
     """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
     if not summary.interrupted:
         task, tokenizer = training.task, training.vocabularies["tokenizer"]
-        _, best = best_ngram(task.windows.ids, task.validation_ids, tokenizer)
+        _, best = best_ngram(task.batches.ids, task.validation_ids, tokenizer)
         training.folder.append_metrics(
             {"step": summary.step, "ngram_loss": best.nats, "ngram_order": best.order}
         )

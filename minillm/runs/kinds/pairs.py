@@ -53,7 +53,6 @@ from minillm.runs.settings import (
     search_options,
     settings,
 )
-from minillm.summary_metrics import measure_summaries
 from minillm.text import UNITS, Vocabulary
 from minillm.text.open_words import OpenWords
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
@@ -461,7 +460,7 @@ def summary_results(
     better than the first sentence and than the one that TextRank chooses.  The oracle, which knows
     the references, chooses the best: a model above it does what no extract of a sentence can do.
     """
-    results: Results = {**measure_summaries(outputs, sources)}
+    results: Results = {**metrics.measure_summaries(outputs, sources)}
     if not metrics.has_packages():
         return results
     results["rouge"] = "stemmed, 0 to 1; of several references, the best"
