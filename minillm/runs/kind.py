@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data import registry
 from minillm.data.corpora import text_blocks
+from minillm.data.splits import Split
 from minillm.errors import InputError, did_you_mean, short
 from minillm.formats.format import Contents
 from minillm.option import types_of
@@ -142,6 +144,15 @@ class EvalData:
         """The name of the data in the results; empty for those held out in training."""
         return self.name or ", ".join(self.files)
 
+    def items(
+        self, read: Callable[[str], Iterable[Any]], part: str | None, own: Callable[[], Split[Any]]
+    ) -> tuple[str, list[Any]]:
+        """The name and the items of the files, or of a part of the run's own data."""
+        if self.title:
+            return self.title, [item for file in self.files for item in read(file)]
+        parts, part = own(), part or "validation"
+        return f"{parts.name}, {part}", parts[part]
+
     def blocks(self, most: int | None = None) -> Iterator[str]:
         """The text of the files in blocks of whole lines.
 
@@ -149,6 +160,18 @@ class EvalData:
         """
         for name in self.files:
             yield from text_blocks(name, most=most)
+
+
+def open_parts(kind: str, data: Data) -> Split[Any]:
+    """The data of a run, or of a training, of a kind of :func:`minillm.data.registry.open_data`.
+
+    InputError for a run that was imported.
+    """
+    if "imported" in data:
+        raise InputError(
+            f"it comes from {data['imported']}: give the text to measure it on as FILE"
+        )
+    return registry.open_data(kind, data["data"], data.get("validation"))
 
 
 # --- the functions of a row, where a kind has none of its own ---------------------------------

@@ -423,15 +423,10 @@ def search_options(values: object) -> dict[str, Any]:
     return {name: value for name, value in values_of.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class SummarySearch(Search):
-    """Options of beam search for summaries, in which models like to repeat themselves."""
-
-    beam: int = with_default(Search, "beam", 4)
-    length_exponent: float | None = with_default(Search, "length_exponent", 1.5)
-    no_repeat: int | None = with_default(Search, "no_repeat", 2)
-    no_repeat_window: int | None = with_default(Search, "no_repeat_window", 4)
-    least: int | None = with_default(Search, "least", 1)
+# Options of beam search for summaries, in which models like to repeat themselves.
+SummarySearch = settings(
+    Search, beam=4, length_exponent=1.5, no_repeat=2, no_repeat_window=4, least=1
+)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,13 @@ def name_of(data: Data) -> str:
 class OwnText:
     """The text of a run: files or shards, of which the last tenth is held out.
 
-    ``shards``: None for files, or if there are none for the built-in corpus; ``sha256``: their
-    fingerprint; ``parts``: to train on, and held out.
+    ``shards``: None for files; ``sha256``: a fingerprint; ``parts``: texts or Shards, to train on
+    and held out.
     """
 
     def __init__(self, data: Data):
         self.name, self.shards = name_of(data), open_shards(data["files"])
+        self.parts: tuple[Any, Any]
         if self.shards is not None:
             self.sha256, self.parts = self.shards.sha256, self.shards.split()
         else:
