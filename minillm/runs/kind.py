@@ -253,7 +253,7 @@ class Kind:
 
     # --- data and measures ---
     info: tuple[str, ...] = ()  # entries of DataInfo that each of its runs has
-    eval_options: tuple[str, ...] = ("part",)  # entries of EvalOptions
+    eval_options: tuple[str, ...] = ()  # entries of EvalOptions
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: tuple[str, ...] = ()

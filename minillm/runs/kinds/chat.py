@@ -20,7 +20,7 @@ from minillm.data.conversations import (
     summarised,
 )
 from minillm.data.python_texts import builtin_corpus
-from minillm.data.splits import split_by_hash
+from minillm.data.splits import Split, split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
@@ -67,13 +67,12 @@ class ChatRun(CausalRun):
         if data.title or options.pattern is not None:
             return results_of(self, data, options) or super().measure(data, options)
         require_text(options, "a FILE of text with it, found none")
-        part = options.part or "validation"
-        if part not in (parts := read_parts(self.data)):
-            raise InputError(f"{name_of(self.data)} has no {part} part", "part")
-        chats = [item for item in parts[part] if item.rejected is None]
+        own = partial(read_parts, self.data)
+        name, items = data.items(read_conversations, options.part, own)
+        chats = [item for item in items if item.rejected is None]
         if not chats:
             raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
-        return {"data": f"{name_of(self.data)}, {part}"} | on_answers(self, chats)
+        return {"data": name} | on_answers(self, chats)
 
 
 # --- settings --------------------------------------------------------------------------------
@@ -259,13 +258,13 @@ def name_of(data: Data) -> str:
     return ", ".join(data["files"]) or docstring_chats.NAME
 
 
-def read_parts(data: Data) -> dict[str, list[Conversation]]:
+def read_parts(data: Data) -> Split[Conversation]:
     """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return dict(docstring_chats.docstring_chats())
+        return Split(name_of(data), docstring_chats.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
@@ -274,7 +273,7 @@ def read_parts(data: Data) -> dict[str, list[Conversation]]:
             f"found {len(questions)}"
         )
     held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
-    parts: dict[str, list[Conversation]] = {"training": [], "validation": []}
+    parts: Split[Conversation] = Split(name_of(data), {"training": [], "validation": []})
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts
@@ -316,7 +315,7 @@ chat_kind = partial(
     begin=begin,
     tokenizer_options=(),  # the run brings its tokenizer
     padded=True,
-    eval_options=(*TEXT_OPTIONS, "pattern"),
+    eval_options=("part", *TEXT_OPTIONS, "pattern"),
 )
 chat_settings = partial(
     settings,

@@ -153,7 +153,7 @@ class TextRun(WritingRun):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
-        name, ids = evaluation_ids(self, data, options.part)
+        name, ids = evaluation_ids(self, data)
         losses_on, losses = self.losses_on, self.losses_on(ids)
         results = results_on(name, self.tokenizer, ids, float(losses.mean()), len(losses))
         if options.beside:
@@ -310,7 +310,7 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
 # --- the kinds -------------------------------------------------------------------------------
 
 
-TEXT_OPTIONS = ("part", "beside", "adapt", "mix")  # of eval
+TEXT_OPTIONS = ("beside", "adapt", "mix")  # of eval
 text_kind = partial(
     Kind,
     run=TextRun,

@@ -100,7 +100,7 @@ class MaskedRun(Run):
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""
         check_head(self)
-        name, ids = evaluation_ids(self, data, options.part)
+        name, ids = evaluation_ids(self, data)
         nats, accuracy, hidden = evaluate_filling(self.model, hidden_in(self, ids))
         return {
             "text": name,

@@ -215,6 +215,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         learning_rate={"default": RATE, "default_help": "0.002; with --init BERT 0.04 / width"},
         warmup=0.1,
     ),
+    eval_options=("part",),
     begin=begin_with_bert,
     prepare=prepare,
     closing=closing,

@@ -88,7 +88,7 @@ def open_text(training: Training) -> TextOfRun:
         verify(own.shards, training.quiet)
         training.info["documents"] = own.shards.eos is not None
     else:
-        ends = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+        ends = tokenizer.eos is not None and bool(np.any(ids == tokenizer.eos))
         training.info["documents"] = ends
     return TextOfRun(tokenizer, with_replay(ids, training), validation)
 
@@ -110,12 +110,8 @@ def _ids_of(run: Run, part: int) -> Ids:
     return own.ids(part, run.tokenizer, str(run.path))
 
 
-def evaluation_ids(
-    run: Run, data: EvalData | None = None, part: str | None = None
-) -> tuple[str, Ids]:
+def evaluation_ids(run: Run, data: EvalData | None = None) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
-    if part == "test":
-        raise InputError("the text of a language model has no test part", "part")
     if data is None or not data.title:
         return f"the held-out end of {name_of(run.data)}", held_out_ids(run)
     name, shards = data.title, open_shards(data.files)
@@ -125,12 +121,8 @@ def evaluation_ids(
     return name, shards
 
 
-def evaluation_blocks(
-    run: Run, data: EvalData, part: str | None, held_out: bool
-) -> tuple[str, Iterator[str]]:
+def evaluation_blocks(run: Run, data: EvalData, held_out: bool) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
-    if part == "test":
-        raise InputError("a text has no test part", "part")
     if data.title:
         return data.title, data.blocks()
     check_kept(run)
