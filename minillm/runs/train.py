@@ -185,7 +185,6 @@ def _descend(training: Training) -> bool:
         start=start,
         quiet=training.quiet,
         unit=training.item or training.unit,
-        items=(lambda: task.rows) if training.item else None,
     )
     ranks().wait()  # the run is on the disk
     if not training.quiet:

@@ -294,9 +294,11 @@ def test_pairs_from_python(base, pairs):
 
 
 def test_labels_still_make_a_classifier(base, folder):
-    """Of a run that chats, as JSON lines: its tables have pairs."""
-    path = lines(folder / "labels.jsonl", [{"label": "x", "text": "sat on the log"}])
-    assert finetune._kind_for([str(base), str(path)]) == "finetuned"
+    path, table = folder / "labels.jsonl", folder / "labels.tsv"
+    lines(path, [{"label": "x", "text": "sat on the log"}])
+    table.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
+    for data in (path, table):
+        assert finetune._kind_for([str(base), str(data)]) == "finetuned"
 
 
 def test_of_a_long_pair_the_text_is_cut(folder, pairs, base, capsys):

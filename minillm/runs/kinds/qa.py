@@ -162,9 +162,9 @@ def prepare(training: Training) -> None:
         count = f" in {len(first):,} windows" if len(first) > len(of_part) else ""
         training.notes.append(f"{len(of_part):,} {part} questions{count}")
     training.record(fingerprint(columns[0]), data["data"], "the data have")
-    batches = [Minibatches(column, settings.batch, settings.seed) for column in columns]
+    learned, held_out = (Minibatches(each, settings.batch, settings.seed) for each in columns)
     training.model = Reader(config, training.rng)
-    training.task = SpanTask(training.model, batches[0], batches[1])
+    training.task = SpanTask(training.model, learned, held_out)
     training.unit = "question"
     training.vocabularies = {"tokenizer": tokenizer}
     training.baseline = float(np.log(columns[1][1].lengths - 1).mean())
