@@ -151,17 +151,11 @@ def save(
     data = {"imported": "a training in Python", **facts}
     if "files" in types_of(kind.settings):
         data["files"] = []
-    settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
+    first = next(iter(several), None)
+    units = {name: getattr(first, name, None) for name in ("unit", "pretokenised")}
+    known = {n: v for n, v in units.items() if n in types_of(kind.settings) and v is not None}
+    settings = make(kind.settings, known)
     with folder.held():
         folder.check_free(overwrite)
         save_run(folder, RunConfig(kind, model.config, settings, data), model.params, vocabularies)
     return load(out)
-
-
-def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
-    """The settings that describe the tokens."""
-    known = {"pretokenised": getattr(tokenizer, "pretokenised", None)}
-    if isinstance(tokenizer, Vocabulary):
-        known["unit"] = tokenizer.unit
-    names = types_of(settings)
-    return {name: value for name, value in known.items() if name in names and value is not None}

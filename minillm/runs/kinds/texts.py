@@ -144,14 +144,9 @@ def check_longer(training: Ids, context: int) -> None:
         )
 
 
-def is_kept(run: Run) -> bool:
-    """Whether the text that the run was made from can be read again."""
-    return "imported" not in run.data and STANDARD_INPUT not in run.data["files"]
-
-
 def check_kept(run: Run) -> None:
     """InputError if the text that the run was made from cannot be read again."""
-    if not is_kept(run):
+    if "imported" in run.data or STANDARD_INPUT in run.data["files"]:
         source = run.data.get("imported", "standard input, which is not stored")
         raise InputError(
             f"{run.path}: it comes from {source}: give the text to measure it on as FILE"
