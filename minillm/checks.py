@@ -400,9 +400,7 @@ def count(op: str, name: str, value: Any) -> int:
 
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False; anything else is an error, even if it has a truth value."""
-    if not isinstance(value, bool) and (
-        not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
-    ):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
     return bool(value)
 
