@@ -122,7 +122,10 @@ def use_precision(name: str) -> Iterator[None]:
     sequences are rounded, forward and backward (:mod:`minillm.ops.bfloat16`).  Any kernels round;
     :func:`slow_bfloat16` says whether it makes these faster.  Raises InputError for another name.
     """
-    _check_choice("precision", name, PRECISIONS)
+    if name not in PRECISIONS:
+        raise InputError(
+            f"expected one of {', '.join(PRECISIONS)}; found {short(name)}", "precision"
+        )
     token = _precision.set(name)
     try:
         yield
@@ -170,7 +173,9 @@ def select_kernels(name: str, asked_by: str = "kernels") -> SimpleNamespace:
 
     "numpy" has no compiled functions, so the originals run.
     """
-    _check_choice(asked_by, name, CHOICES)
+    if name not in CHOICES:
+        found = f"expected one of {', '.join(CHOICES)}; found {short(name)}"
+        raise InputError(found, asked_by)
     if name in INSTRUCTION_SETS:
         candidates: tuple[str, ...] = (name,)
     else:
@@ -182,11 +187,6 @@ def select_kernels(name: str, asked_by: str = "kernels") -> SimpleNamespace:
         return _load("numpy")
     why = _obstacle(candidates[0])
     raise KernelsUnavailable(f"kernels: {name} cannot run here: {why}")
-
-
-def _check_choice(asked_by: str, name: str, choices: tuple[str, ...]) -> None:
-    if name not in choices:
-        raise InputError(f"expected one of {', '.join(choices)}; found {short(name)}", asked_by)
 
 
 _chosen: contextvars.ContextVar[SimpleNamespace | None] = contextvars.ContextVar(
