@@ -307,7 +307,6 @@ def test_numbers_that_are_not_finite_are_refused(path, type):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"blk.1.attn_v.weight: expected finite numbers"):
         import_gguf(path)
-    assert read_weights(path, CONFIG, allow_nan=True)
 
 
 def changed(path, **metadata):
