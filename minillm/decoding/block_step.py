@@ -136,15 +136,13 @@ class StepWeights(FoundWeights):
         known, places = self._known, positions.ravel()
         if known is None or places.max() >= known[0].shape[1]:
             several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long
-            known = self._known = self._computed(several[None], dtype)
-        cos, sin = known
-        return cos.take(places, axis=1), sin.take(places, axis=1)
-
-    def _computed(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
-        w, shape = self.head_width, (len(self.rotations), positions.size, self.head_width // 2)
-        found = [cos_and_sin(positions, w, *rotation, dtype) for rotation in self.rotations]
-        cos, sin = (np.array([pair[k] for pair in found], dtype).reshape(shape) for k in (0, 1))
-        return cos, sin
+            found = [
+                cos_and_sin(several[None], self.head_width, *rotation, dtype)
+                for rotation in self.rotations
+            ]
+            cos, sin = (np.array([pair[k][0] for pair in found], dtype) for k in (0, 1))
+            known = self._known = cos, sin
+        return known[0].take(places, axis=1), known[1].take(places, axis=1)
 
 
 def _norm(prefix: str | None) -> list[str | None]:
