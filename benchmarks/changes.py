@@ -31,10 +31,8 @@ from minillm.data import RandomWindows, read_text, split_text
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import feed_forward, gated_feed_forward
 from minillm.layers.fresh import Fresh
-from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import causal, self_attention
-from minillm.layers.norms import norm
-from minillm.layers.stack import through
+from minillm.layers.stack import stacked
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.causal import LLAMA, RATE
@@ -91,21 +89,13 @@ class Between(Llama):
         """The vector that predicts the token after each id, without dropout: (B, T, D)."""
         c, p = self.config, self.params
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids) if c.rotary else GPT.embed(self, ids, positions)
+        embedded = self.embed(ids) if c.rotary else GPT.embed(self, ids, positions)
         rotate = partial(ops.rotary, positions=positions, base=c.rotary_base) if c.rotary else None
         blocks = {
             prefix: partial(self.block, prefix, rotate=rotate)
             for prefix in (f"blocks.{layer}" for layer in range(c.layers))
         }
-        x, blocks_backward = through(p, blocks, x, "embedding", "positions")
-        y, norm_backward = norm(p, "norm", x)
-
-        def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = blocks_backward(dx)
-            return merge_gradients(of_norm, of_blocks, embed_backward(dx))
-
-        return y, backward
+        return stacked(p, embedded, blocks, ["embedding", "positions"])
 
     def block(self, prefix, x, rotate):
         """The block of both: x (B, T, D) -> (B, T, D)."""

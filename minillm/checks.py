@@ -7,7 +7,7 @@ with arrays that fit:
     def linear(x, W, b=None): ...
 
     x: B T I              floats of shape (B, T, I); all floats of a call have one dtype
-    W: I 4H, u: K-1 D     a letter is one size above 0, everywhere; 4 times H, one less than K
+    W: I 4H, u: K-1 2     a letter is one size above 0, everywhere; 4 times H, one less than K, 2
     y: ... D              any leading axes; wherever "..." is, they are the same
     w: N constant         floats without a gradient
     ids: ... < V          integers from 0 to V - 1; with "<=", to V; with ">= 0", any
@@ -47,7 +47,7 @@ _WORDS = {"f": "float32 or float64", "i": "integers", "b": "booleans"}
 _MOST_BYTES = 2**40
 _LARGEST = 2**53  # float64 has every integer up to here
 _MOST_SHAPES = 1000  # that an op remembers
-_AXIS = re.compile(r"(\d*)([A-Z])(-\d+)?")
+AXIS = re.compile(r"(?<!\w)([1-9]\d*)?([A-Z]\w*|(?<=\d)\b)(-\d+)?")  # 4, 4H, or K-1
 _REQUIRED = object()
 
 
@@ -58,14 +58,14 @@ class Argument:
     """An argument or an output: its name, and its axes as floats, integers or booleans."""
 
     def __init__(self, text: str) -> None:
-        self.name, _, kind = (part.strip() for part in text.partition(":"))
+        self.name, _, kind = (" ".join(part.split()) for part in text.rpartition(":"))
         kind, _, self.otherwise = kind.partition(" or ")
         self.optional = kind.endswith("?") or self.otherwise != ""
         self.constant = kind.removesuffix("?").endswith(" constant")
         self.axes: dict[str, str] = {}  # by the kind of their dtype
         self.below, self.value = ("", 0), ""
         for form in kind.removesuffix("?").removesuffix(" constant").split(" | "):
-            if match := re.fullmatch(r"(.+) (<|<=|>=) (\w)", form):
+            if match := re.fullmatch(r"(.+) (<|<=|>=) (\w+)", form):
                 self.axes["i"], sign, letter = match.groups()
                 self.below = letter, int(sign == "<=")
             elif form.endswith(" bool"):
@@ -90,7 +90,7 @@ class Declaration:
 
         It is a function for each argument whose value must be checked, by the argument's number.
         """
-        sizes: Sizes = {}
+        sizes: Sizes = {"": 1}  # of a number alone
         pairs = list(zip(self.arguments, given, strict=True))
         arrays = [(a, x, _kind(x)) for a, x in pairs if a.axes and x is not None]
         first = next(((a.name, x.dtype) for a, x, kind in arrays if kind == "f"), ("", None))
@@ -118,7 +118,7 @@ class Declaration:
         for k, (a, x) in enumerate(pairs):
             if a.value not in ("", "any"):
                 yield k, functools.partial(globals()[a.value], self.op, a.name)
-            elif x is None and a.otherwise in sizes:
+            elif x is None and a.otherwise and a.otherwise in sizes:
                 full = np.full(shape_of(a.axes["i"], sizes), sizes[a.otherwise])
                 yield k, functools.partial(_instead, full)
             elif x is not None and a.axes and _kind(x) == "i":
@@ -291,7 +291,7 @@ def _fit(place: str, shape: tuple[int, ...], axes: str, sizes: Sizes) -> None:
     """Check one shape, and note the sizes of letters that are new."""
     letters = axes.split()
     leading = letters[0] == "..."
-    own = _AXIS.findall(axes)  # a factor, a letter and a difference
+    own = AXIS.findall(axes)  # a factor, a letter and a difference
     split = len(shape) - len(own)
     fits = split >= 0 if leading else split == 0
     if fits and leading:
@@ -308,7 +308,7 @@ def _fit(place: str, shape: tuple[int, ...], axes: str, sizes: Sizes) -> None:
 def shape_of(axes: str, sizes: Sizes) -> tuple[int, ...]:
     """The shape of declared axes, such as "B 4H", with these sizes."""
     leading = sizes["..."] if axes.startswith("...") else ()
-    own = _AXIS.findall(axes)
+    own = AXIS.findall(axes)
     return (*leading, *(int(n or 1) * sizes[letter] + int(less or 0) for n, letter, less in own))
 
 
@@ -319,7 +319,7 @@ def _expected(axes: str, sizes: Sizes) -> str:
         if axis == "...":
             words += sizes.get("...", ["..."])
             continue
-        [(factor, letter, less)] = _AXIS.findall(axis)
+        [(factor, letter, less)] = AXIS.findall(axis)
         size = int(factor or 1) * sizes[letter] + int(less or 0) if letter in sizes else None
         words.append(f"{axis} > 0" if size is None else f"{axis} = {size}")
     return f"({', '.join(map(str, words))}{',' * (len(words) == 1 and axes == '...')})"
@@ -400,9 +400,7 @@ def count(op: str, name: str, value: Any) -> int:
 
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False; anything else is an error, even if it has a truth value."""
-    if not isinstance(value, bool) and (
-        not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
-    ):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
     return bool(value)
 

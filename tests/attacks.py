@@ -27,7 +27,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.ops.gradient_cases import CASES
-from minillm.training.lora import LowRank
+from minillm.training.lora import LoraWeight
 
 CACHE = ("ids", "lengths", "start", "written")  # and keys and values
 REFUSED = (ValueError, TypeError, MemoryError, KeyError, IndexError)
@@ -216,7 +216,7 @@ def dense_gradients(lora, trained, activation, change):
     rng = np.random.default_rng(4)
     shapes = {"l.W": (6, 40), "l.b": (40,), "A": (6, 2), "B": (2, 40)}
     W, b, A, B = (rng.normal(size=shape) for shape in shapes.values())
-    params = PartlyTrained({"l.W": LowRank(W, A, B) if lora else W, "l.b": b}, trained)
+    params = PartlyTrained({"l.W": LoraWeight(W, A, B) if lora else W, "l.b": b}, trained)
     x = rng.normal(size=(3, 5, 6))
     y, backward = dense.layer(params, "l", x, activation)
     dy = rng.normal(size=y.shape)

@@ -75,7 +75,6 @@ word.{}: expected the words of each context, ascending
 {}: expected init, the run that its additions are for
 {}: expected FILE.py:NAME, the name of a function or of a class
 {}: expected a folder of shards alone, or FILEs of text
-{}: expected additions to {} matrices
 {}: expected an object {}
 {}: starts: expected to ascend from 0 to {}
 {}: {}: expected lora_A or lora_B of a linear layer of the baseline, such as {}{}{}

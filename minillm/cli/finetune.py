@@ -8,7 +8,7 @@ from pathlib import Path
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
 from minillm.data.conversations import has_conversations, read_conversations
-from minillm.data.lines import is_table
+from minillm.data.lines import has_summaries
 from minillm.errors import InputError
 from minillm.quantised.gguf import is_gguf
 from minillm.runs.kind import find_kind
@@ -25,10 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _kind_for(words: Sequence[str]) -> str:
-    """The kind to train: it depends on the data, or without data on the run.
-
-    A table has pairs of a text and its summary if the run chats, otherwise labelled texts.
-    """
+    """The kind to train: it depends on the data, or without data on the run."""
     outs = {after for before, after in pairwise(words) if before == "--out"}
     models = [word for word in words if word not in outs and is_gguf(word)]
     others = [word for word in words if word not in (*outs, *models)]
@@ -36,7 +33,7 @@ def _kind_for(words: Sequence[str]) -> str:
     answers = models or any(Path(word, "chat.json").is_file() for word in words)
     try:
         if files:
-            chats = has_conversations(files[0]) or (answers and is_table(files[0]))
+            chats = has_conversations(files[0]) or (answers and has_summaries(files[0]))
             if chats and next(read_conversations(files[0])).rejected is not None:
                 return "preferences"
             return "chat" if chats else "finetuned"

@@ -15,7 +15,7 @@ examples:
   minillm gradcheck lstm gru            these two
   minillm gradcheck lstm --seeds 100    on a hundred random cases
   minillm gradcheck mine.py:affine --shapes "B T I, I O, O"
-  minillm gradcheck mine.py:pool --shapes "B T D, lengths B <= T"     also ids B T < V, mask B T
+  minillm gradcheck mine.py:pool --shapes "B T D, B <= T"     also B T < V, B T bool
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,6 +56,16 @@ def is_json_lines(path: str | Path) -> bool:
 def is_table(path: str | Path) -> bool:
     """Whether a file has two texts with a tab between in each line, by its name: ``x.tsv``."""
     return re.search(r"\.tsv(\.gz|\.zst)?$", str(path)) is not None
+
+
+def has_summaries(path: str | Path) -> bool:
+    """Whether a table has texts before their summaries: labels are shorter than their texts."""
+    rows = (
+        [line.partition("\t") for line, _ in islice(read_lines(path), 100)]
+        if is_table(path)
+        else []
+    )
+    return sum(len(first) for first, _, _ in rows) > sum(len(second) for _, _, second in rows)
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[dict[str, Any], str]]:

@@ -37,7 +37,7 @@ def _adapters(rng):
     level=2,
     minutes=20,
     reference=_lora,
-    solution="minillm/training/lora.py: LowRank",
+    solution="minillm/training/lora.py: LoraWeight",
     cases=_adapters,
     gradients=("dx", "dA", "dB"),
     multiplications=_cheapest,

@@ -20,8 +20,8 @@ from typing import Any
 from minillm.data.entries import Entries
 from minillm.errors import InputError
 from minillm.formats.angles import angle_entries, read_angles
-from minillm.formats.layout import SILU, Layout, Tensors
-from minillm.formats.weights import TABLES, Names
+from minillm.formats.layout import SILU, Layout, Tensors, relative
+from minillm.formats.weights import TABLES
 from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -159,27 +159,7 @@ LLAMA = Layout(
 )
 
 
-def relative(
-    family: str,
-    *classes: str,
-    names: Names | None = None,
-    defaults: dict[str, Any] | None = None,
-    **options: Any,
-) -> Layout:
-    """The layout of a relative of Llama: what differs from a Llama's."""
-    given: dict[str, Any] = {"model_type": family, "fixed": SILU, **options}
-    return replace(
-        LLAMA,
-        **given,
-        model=Decoder,
-        config=DecoderConfig,
-        classes=classes,
-        family=family,
-        names={**LLAMA.names, **(names or {})},
-        defaults={**LLAMA.defaults, **(defaults or {})},
-    )
-
-
+_DECODER = replace(LLAMA, model=Decoder, config=DecoderConfig, fixed=SILU)
 _NO_BIAS = {"attention_bias": (False,)}
 _NO_WINDOW = {"use_sliding_window": (False,)}
 _INTERVAL = "no_rope_layer_interval"
@@ -248,23 +228,28 @@ def _gemma_entries(layout: Layout, config: DecoderConfig) -> dict[str, Any]:
 
 RELATIVES = (
     relative(
+        _DECODER,
         "mistral",
-        "MistralForCausalLM",
-        "MistralModel",
+        classes=("MistralForCausalLM", "MistralModel"),
         defaults={"num_key_value_heads": 8, "sliding_window": 4096},
     ),
-    relative("qwen2", "Qwen2ForCausalLM", "Qwen2Model", fixed={**SILU, **_NO_WINDOW}),
     relative(
+        _DECODER,
+        "qwen2",
+        classes=("Qwen2ForCausalLM", "Qwen2Model"),
+        fixed={**SILU, **_NO_WINDOW},
+    ),
+    relative(
+        _DECODER,
         "qwen3",
-        "Qwen3ForCausalLM",
-        "Qwen3Model",
+        classes=("Qwen3ForCausalLM", "Qwen3Model"),
         defaults={"head_dim": 128},
         fixed={**SILU, **_NO_WINDOW, **_NO_BIAS},
     ),
     relative(
+        _DECODER,
         "smollm3",
-        "SmolLM3ForCausalLM",
-        "SmolLM3Model",
+        classes=("SmolLM3ForCausalLM", "SmolLM3Model"),
         defaults={
             "num_key_value_heads": 4,
             "rope_theta": 2e6,
@@ -276,9 +261,9 @@ RELATIVES = (
         more_entries=_smollm3_entries,
     ),
     relative(
+        _DECODER,
         "gemma3",
-        "Gemma3ForCausalLM",
-        "Gemma3TextModel",
+        classes=("Gemma3ForCausalLM", "Gemma3TextModel"),
         model_type="gemma3_text",
         defaults={
             "num_key_value_heads": 4,
@@ -307,9 +292,9 @@ RELATIVES = (
         gain=1.0,
     ),
     relative(
+        _DECODER,
         "phi3",
-        "Phi3ForCausalLM",
-        "Phi3Model",
+        classes=("Phi3ForCausalLM", "Phi3Model"),
         defaults={"rms_norm_eps": 1e-5},
         fixed={**SILU, **_NO_BIAS, "partial_rotary_factor": (1.0, None)},
         names={

@@ -16,13 +16,12 @@ The vector of a text's first token goes through a classifier's hidden layer and 
 :mod:`minillm.models.fine_tuned`.  A BERT's hidden layer is its pooler.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, short
-from minillm.formats.layout import Classifier, Layout, Tensors
+from minillm.formats.layout import Classifier, Layout, Tensors, relative
 from minillm.formats.weights import Names
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
@@ -165,49 +164,28 @@ BERT_LAYOUT = Layout(
     older=((r"LayerNorm\.gamma", "LayerNorm.weight"), (r"LayerNorm\.beta", "LayerNorm.bias")),
     classifier=Classifier("pooler.dense", "classifier", "tanh"),
 )
-_LM_HEAD = _masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")
-
-
-def relative(
-    family: str,
-    classes: str,
-    names: Names | None = None,
-    entries: Mapping[str, str] | None = None,
-    ignored: str = r"pooler\..*",
-    **options: Any,
-) -> Layout:
-    """The layout of a relative of BERT: what differs from a BERT's, or from a RoBERTa's head."""
-    of_bert = {**BERT_LAYOUT.entries, **(entries or {})}
-    if not FAMILIES[family].segments:
-        del of_bert["segments"]
-    roberta: dict[str, Any] = {
-        "prefix": f"{family}.",
-        "heads": _LM_HEAD,
-        "output": "lm_head.decoder.weight",
-        "classifier": Classifier("classifier.dense", "classifier.out_proj", "tanh"),
-    }
-    return replace(
-        BERT_LAYOUT,
-        model_type=family,
-        classes=_classes(classes),
-        model=Encoder,
-        config=EncoderConfig,
-        family=family,
-        entries=of_bert,
-        names={**BERT_LAYOUT.names, **(names or {})},
-        ignored=f"{BERT_LAYOUT.ignored}|{ignored}",
-        **roberta | options,
-    )
-
-
-_PADDING = {**BERT_LAYOUT.defaults, "pad_token_id": 1}
+# What most relatives have: a RoBERTa's heads, and no segments.
+_ROBERTA = replace(
+    BERT_LAYOUT,
+    model=Encoder,
+    config=EncoderConfig,
+    entries={ours: name for ours, name in BERT_LAYOUT.entries.items() if ours != "segments"},
+    heads=_masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    output="lm_head.decoder.weight",
+    ignored=rf"{BERT_LAYOUT.ignored}|pooler\..*",
+    classifier=Classifier("classifier.dense", "classifier.out_proj", "tanh"),
+)
+_SEGMENTS = {"segments": "type_vocab_size"}
+_PADDING = {"pad_token_id": 1}
 _DISTIL = "transformer.layer.*"
 
 LAYOUTS = (
     BERT_LAYOUT,
     relative(
+        _ROBERTA,
         "distilbert",
-        "DistilBert",
+        classes=_classes("DistilBert"),
+        prefix="distilbert.",
         names={
             **_attention(f"{_DISTIL}.attention", ("q_lin", "k_lin", "v_lin"), "out_lin"),
             "blocks.*.norm_1.gain": f"{_DISTIL}.sa_layer_norm.weight",
@@ -221,7 +199,7 @@ LAYOUTS = (
         },
         heads=_masked_words("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
         output="vocab_projector.weight",
-        ignored="(?!)",
+        ignored=BERT_LAYOUT.ignored,
         classifier=Classifier("pre_classifier", "classifier", "relu", "seq_classif_dropout"),
         entries={
             "layers": "n_layers",
@@ -234,11 +212,22 @@ LAYOUTS = (
         fixed={"activation": ("gelu",), "layer_norm_eps": (1e-12,)},
         written={"attention_dropout": 0.0},
     ),
-    relative("roberta", "Roberta", defaults=_PADDING),
-    relative("xlm-roberta", "XLMRoberta", prefix="roberta.", defaults=_PADDING),
+    *(
+        relative(
+            _ROBERTA,
+            family,
+            classes=_classes(classes),
+            prefix="roberta.",
+            entries=_SEGMENTS,
+            defaults=_PADDING,
+        )
+        for family, classes in (("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"))
+    ),
     relative(
+        _ROBERTA,
         "mpnet",
-        "MPNet",
+        classes=_classes("MPNet"),
+        prefix="mpnet.",
         names={
             **_attention("encoder.layer.*.attention.attn", ("q", "k", "v"), "o"),
             "blocks.*.norm_1.gain": "encoder.layer.*.attention.LayerNorm.weight",
@@ -253,14 +242,17 @@ LAYOUTS = (
         defaults=_PADDING,
     ),
     relative(
+        _ROBERTA,
         "electra",
-        "Electra",
+        classes=_classes("Electra"),
+        prefix="electra.",
+        entries=_SEGMENTS,
         names={
             "project.W": "embeddings_project.weight",
             "project.b": "embeddings_project.bias",
         },
         heads={},
-        ignored=r"discriminator_predictions\..*",
+        ignored=rf"{BERT_LAYOUT.ignored}|discriminator_predictions\..*",
         classifier=Classifier("classifier.dense", "classifier.out_proj", "gelu"),
     ),
 )

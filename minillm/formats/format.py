@@ -28,7 +28,7 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Updates:
+class LoraWeights:
     """LoRA's updates to the weights of a model, named as in minillm/training/lora.py.
 
     ``arrays`` may also contain whole weights, which replace the weights of the model.
@@ -45,8 +45,9 @@ class Updates:
 class Format:
     """One format.
 
-    ``read(path)`` returns the Contents of a file or folder, or ``read(path, model)`` the Updates to
-    a model.  InputError names the file, and the part that is missing, damaged or not supported.
+    ``read(path)`` returns the Contents of a file or folder, or ``read(path, model)`` the
+    LoraWeights of a model.  InputError names the file, and the part that is missing, damaged or not
+    supported.
     ``write(contents, path)`` writes them, whole or not at all.
     """
 

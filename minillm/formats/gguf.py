@@ -119,17 +119,15 @@ def _sampling_of(entries: Entries) -> dict[str, Any]:
     )
 
 
-def read_weights(
-    path: str | Path, config: LlamaConfig, allow_nan: bool = False
-) -> dict[str, NDArray]:
+def read_weights(path: str | Path, config: LlamaConfig) -> dict[str, NDArray]:
     """The parameters of a model of these sizes; InputError for a file that has others."""
     if not isinstance(config, LlamaConfig):
         raise InputError(f"{path}: only a run of llama has quantised weights")
-    return _params_of(Path(path), config, open_gguf(path)[1], allow_nan)
+    return _params_of(Path(path), config, open_gguf(path)[1])
 
 
 def _params_of(
-    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
+    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
     weights = list(_weights(config))
@@ -137,29 +135,27 @@ def _params_of(
     for name in [name for weight in weights if len(weight.shape) == 1 for name in weight.columns]:
         if tensors[name].type not in FLOATS:
             raise InputError(f"{path}: {name}: expected floats, found {tensors[name].type}")
-    return {w.name: _param(w, config, tensors, allow_nan) for w in weights}
+    return {w.name: _param(w, config, tensors) for w in weights}
 
 
-def _param(
-    weight: Weight, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool
-) -> Any:
+def _param(weight: Weight, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> Any:
     """A parameter of ours: quantised if all of its tensors are."""
     if any(tensors[name].type in FLOATS for name in weight.columns):
         array = np.empty(weight.shape, np.float32)
         for name, view in weight.views(array).items():
             rows = tensors[name].read()
-            _check_finite(tensors[name], name, rows, allow_nan)
+            _check_finite(tensors[name], name, rows)
             view[...] = _our_order(rows, _heads(name, config))
         return array
     panels = [
-        pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config), allow_nan))
+        pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config)))
         for name in weight.columns
     ]
     matrix = Quantised(tuple(panels))
     return matrix if weight.transposed else matrix.T
 
 
-def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterator[Coded]:
+def _coded(tensor: GGUFTensor, name: str, heads: int) -> Iterator[Coded]:
     """The codes and scales of some of our rows at a time."""
     pieces: Iterable[Bytes] = (piece for _, piece in tensor.pieces())
     if heads:
@@ -168,12 +164,12 @@ def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterat
         found = coded(piece, tensor.type)
         for numbers in (found.scale, found.offset, found.d, found.e):
             if numbers is not None:
-                _check_finite(tensor, name, numbers, allow_nan)
+                _check_finite(tensor, name, numbers)
         yield found
 
 
-def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bool) -> None:
-    if not (allow_nan or np.isfinite(numbers).all()):
+def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray) -> None:
+    if not np.isfinite(numbers).all():
         raise InputError(
             f"{tensor.path}: {name}: expected finite numbers, found a NaN or an infinite one"
         )

@@ -41,10 +41,6 @@ _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _SIGNS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
 _SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-# Capitals before small letters, one of them at least; marks and letters without case are both.
-_CAPITALS, _SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_SMALL_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}*{_SMALL}+"
-_LARGE_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}+{_SMALL}*"
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,7 @@ _WORDS = [  # of several for the same words, the first that fits is written, by 
     _Words(("smaug-bpe", "dbrx"), _LLAMA),
     _Words(("qwen2", "megrez"), _QWEN, nfc=True),
     _Words(("deepseek-r1-qwen", "stablelm2"), _QWEN),
-    # A word ends before a capital that follows a small letter.
-    _Words(("tekken",), (
-        rf"{_SMALL_WORD}|{_LARGE_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",),
-        whole=True, add_bos=True),
-    _Words(("gpt-4o",), (
-        rf"{_SMALL_WORD}{_ENDINGS}?|{_LARGE_WORD}{_ENDINGS}?|\p{{N}}{{1,3}}"
-        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",)),
-]  # fmt: skip
+]
 
 
 def _pre_tokenizer(expressions: tuple[str, ...]) -> dict[str, Any]:
@@ -115,7 +104,11 @@ def tokenizer_of(entries: Entries) -> PublishedTokenizer:
     tokens = _texts(entries, "tokens")
     types = _numbers(entries, "token_type", tokens, np.full(len(tokens), NORMAL)).tolist()
     ends = {name: _token(entries, f"{name}_token_id", tokens) for name in ("bos", "eos")}
-    words = _words_of(entries) if kind == "gpt2" else None
+    name = entries.text(f"{_PREFIX}pre", "none") if kind == "gpt2" else ""
+    words = next((words for words in _WORDS if name in words.names), None)
+    if kind == "gpt2" and words is None:
+        known = [name for words in _WORDS for name in words.names]
+        raise entries.wrong(f"{_PREFIX}pre", " or ".join(map(repr, known)))
     default = {"bos": words.add_bos if words else True, "eos": False}
     adds = {n: end is not None and entries.flag(f"{_PREFIX}add_{n}_token", default[n])
             for n, end in ends.items()}  # fmt: skip
@@ -123,7 +116,17 @@ def tokenizer_of(entries: Entries) -> PublishedTokenizer:
     frame = template(ids, *(ends[name] if adds[name] else None for name in ends))
     with in_file(f"{entries.path}: tokenizer.ggml"):
         if words:
-            values = _byte_pairs(entries, words, ids, types, frame)
+            added = {token: at for token, at in ids.items() if types[at] != NORMAL}
+            shown = [token for token, at in added.items() if types[at] == DEFINED]
+            values = byte_pairs(
+                ids,
+                [merge.split(" ") for merge in _texts(entries, "merges")],
+                added_tokens(added, shown),
+                words=_pre_tokenizer(words.expressions),
+                whole=words.whole,
+                nfc=words.nfc,
+                template=frame,
+            )
         else:
             taking = _TAKING in entries.text("general.name", "").lower().replace("phi3", "phi-3")
             values = sentence_pieces(
@@ -138,30 +141,6 @@ def tokenizer_of(entries: Entries) -> PublishedTokenizer:
         return PublishedTokenizer(values, ends["bos"], ends["eos"])
 
 
-def _words_of(entries: Entries) -> _Words:
-    name = entries.text(f"{_PREFIX}pre", "none")
-    for words in _WORDS:
-        if name in words.names:
-            return words
-    known = [name for words in _WORDS for name in words.names]
-    raise entries.wrong(f"{_PREFIX}pre", " or ".join(map(repr, known)))
-
-
-def _byte_pairs(
-    entries: Entries, words: _Words, ids: dict[str, int], types: list[int], frame: Any
-) -> dict[str, Any]:
-    added = added_tokens({token: at for token, at in ids.items() if types[at] != NORMAL})
-    return byte_pairs(
-        ids,
-        [merge.split(" ") for merge in _texts(entries, "merges")],
-        [{**token, "special": types[token["id"]] != DEFINED} for token in added],
-        words=_pre_tokenizer(words.expressions),
-        whole=words.whole,
-        nfc=words.nfc,
-        template=frame,
-    )
-
-
 def _token(entries: Entries, name: str, tokens: list[str]) -> str | None:
     """The text of the token whose id an entry is; InputError for an id that no token has."""
     at = entries.values.get(_PREFIX + name)
@@ -171,8 +150,7 @@ def _token(entries: Entries, name: str, tokens: list[str]) -> str | None:
 
 
 def _texts(entries: Entries, name: str) -> list[str]:
-    texts = entries.values.get(_PREFIX + name)
-    if not isinstance(texts, list):
+    if not isinstance(texts := entries.values.get(_PREFIX + name), list):
         raise entries.wrong(_PREFIX + name, "a list of texts")
     return texts
 

@@ -6,7 +6,7 @@ field of ours.  :mod:`minillm.formats.decoders` and :mod:`minillm.formats.encode
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minillm.data.entries import Entries, in_file
@@ -60,6 +60,13 @@ class Layout:
     ignored: str = "(?!)"  # a pattern of the names of tensors that are not weights
     older: tuple[tuple[str, str], ...] = ()  # patterns in older files, and what is there today
     classifier: Classifier | None = None
+
+
+def relative(base: Layout, family: str, **changes: Any) -> Layout:
+    """The layout of a relative: names, entries and defaults are added to those of ``base``."""
+    for name in ("names", "entries", "defaults"):
+        changes[name] = {**getattr(base, name), **changes.get(name, {})}
+    return replace(base, **{"family": family, "model_type": family} | changes)
 
 
 def plain(layout: Layout, name: str) -> str:

@@ -36,7 +36,7 @@ from minillm.data.entries import Entries
 from minillm.data.files import read_json
 from minillm.errors import InputError, short
 from minillm.formats.folder import json_file, read_finite, write_folder
-from minillm.formats.format import Format, Updates
+from minillm.formats.format import Format, LoraWeights
 from minillm.formats.huggingface import layout_of
 from minillm.formats.layout import plain, stored, tied, weights
 from minillm.formats.tensors import Tensor, open_tensors
@@ -284,12 +284,12 @@ def _replaced(baseline: _Baseline, arrays: Mapping[str, NDArray]) -> dict[str, N
     return tensors
 
 
-def read(path: str | Path, model: Any) -> Updates:
+def read(path: str | Path, model: Any) -> LoraWeights:
     """The updates to a model: see :func:`read_adapter`."""
-    return Updates(model, *read_adapter(path, model))
+    return LoraWeights(model, *read_adapter(path, model))
 
 
-def write(updates: Updates, path: str | Path) -> None:
+def write(updates: LoraWeights, path: str | Path) -> None:
     """See :func:`write_adapter`; of a fine-tuned model, those to its encoder are written."""
     model, arrays = updates.model, updates.arrays
     whole = not isinstance(model, FineTuned)

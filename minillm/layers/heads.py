@@ -182,11 +182,8 @@ def join_qkv(*parts: NDArray) -> NDArray:
     (B, N, T, width), whole = parts[0].shape, parts[0].base
     if isinstance(whole, np.ndarray) and whole.shape == (B, T, len(parts), N, width):
         slices = [whole[:, :, i].swapaxes(1, 2) for i in range(len(parts))]
-        if all(map(_same_memory, parts, slices)):
+        # The same numbers at the same addresses.
+        pairs = zip(parts, slices, strict=True)
+        if all(a.__array_interface__ == b.__array_interface__ for a, b in pairs):
             return whole.reshape(B, T, -1)
     return np.concatenate([part.swapaxes(1, 2) for part in parts], axis=2).reshape(B, T, -1)
-
-
-def _same_memory(a: NDArray, b: NDArray) -> bool:
-    """Whether two arrays are the same numbers at the same addresses."""
-    return a.__array_interface__ == b.__array_interface__

@@ -38,36 +38,9 @@ from minillm import checks
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.heads import Attend, attend_by
 from minillm.layers.norms import EPS, norm_if_any
-from minillm.layers.types import Backward, Gradients, Ids, Op, Params, Rng
+from minillm.layers.types import Backward, Ids, Op, Params, Rng
 
 AttendIn = Callable[[int], Attend]  # the attention of each layer
-
-
-def through(
-    params: Params, blocks: Mapping[str, Op], x: NDArray, *below: str
-) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray | None, Gradients]]]:
-    """x through each block in turn; the backward goes as far down as a weight is trained.
-
-    ``blocks`` maps the prefix of a block's weights to the block; ``below`` lists the prefixes of
-    the weights below all blocks.  ``backward(dy)`` -> dx, or None if nothing below is trained;
-    gradients.  If the blocks share another input, which their backwards return after dx, its
-    gradient is the sum of theirs, under the name ``shared``.
-    """
-    backwards = []
-    for block in blocks.values():
-        x, block_backward = block(x)
-        backwards.append(block_backward)
-
-    def backward(dy):
-        prefixes, dx, parts = list(blocks), dy, []
-        for number in reversed(range(len(prefixes))):
-            if not is_trained(params, *below, *prefixes[: number + 1]):
-                return None, merge_gradients(*parts)
-            dx, *shared, gradients = backwards[number](dx)
-            parts += [gradients, *({"shared": d} for d in shared)]
-        return dx if is_trained(params, *below) else None, merge_gradients(*parts)
-
-    return x, backward
 
 
 def stacked(
@@ -78,20 +51,32 @@ def stacked(
     norm: str = "norm",
     eps: float = EPS,
 ) -> tuple[NDArray, Backward]:
-    """Embedded tokens through the blocks and the norm with this prefix, if there is one.
+    """Embedded tokens through each block in turn, and the norm with this prefix, if there is one.
 
-    ``embedded`` is x (B, T, D) and its backward -> y (B, T, D).  ``backward(dy)`` -> gradients.
-    For blocks and below see :func:`through`.
+    ``embedded`` is x (B, T, D) and its backward -> y (B, T, D).  ``blocks`` maps the prefix of a
+    block's weights to the block; ``below`` lists the prefixes of the weights below all blocks.
+    ``backward(dy)`` -> gradients.  It goes as far down as a weight is trained.  If the blocks share
+    another input, which their backwards return after dx, its gradient is the sum of theirs, under
+    the name ``shared``.
     """
     x, embed_backward = embedded
-    x, blocks_backward = through(params, blocks, x, *below)
+    backwards = {}
+    for prefix, block in blocks.items():
+        x, backwards[prefix] = block(x)
     y, norm_backward = norm_if_any(params, norm, x, eps)
 
     def backward(dy):
         dx, of_norm = norm_backward(dy)
-        dx, of_blocks = blocks_backward(dx)
-        of_tables = {} if dx is None else embed_backward(dx)
-        return merge_gradients(of_norm, of_blocks, of_tables)
+        parts, further = [of_norm], [*below, *backwards]
+        for prefix in reversed(backwards):
+            if not is_trained(params, *further):
+                return merge_gradients(*parts)
+            dx, *shared, gradients = backwards[prefix](dx)
+            parts += [gradients, *({"shared": d} for d in shared)]
+            further.remove(prefix)
+        if is_trained(params, *below):
+            parts.append(embed_backward(dx))
+        return merge_gradients(*parts)
 
     return y, backward
 

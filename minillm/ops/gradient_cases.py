@@ -16,6 +16,7 @@ import numpy as np
 
 from minillm import checks, ops
 from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
+from minillm.testing.legends import away_from, draw
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
@@ -23,12 +24,6 @@ Generator = np.random.Generator
 # The sizes of an op differ, or a wrong axis would not be noticed.  "..." is B T.
 SIZES: dict[str, Any] = {"B": 3, "T": 4, "S": 5, "I": 4, "O": 5, "H": 3, "V": 6, "D": 5, "N": 2}
 SIZES |= {"A": 4, "C": 3, "E": 2, "J": 3, "K": 3, "P": 4, "F": 5, "M": 2, "G": 2}
-SEVERAL = 6  # integers without a limit are below it, so that some are equal
-
-
-def away_from_zero(rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
-    x = rng.standard_normal(shape)
-    return x + 0.1 * np.sign(x)
 
 
 def no_two_close(rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -60,7 +55,7 @@ def between(least: float, most: float) -> Callable:
 
 
 VALUES: dict[str, Callable[[Generator, tuple[int, ...], dict[str, Any]], Any]] = {
-    "relu.x": lambda rng, shape, _: away_from_zero(rng, shape),
+    "relu.x": lambda rng, shape, _: away_from(rng.standard_normal(shape), 0.0),
     "gelu.approximate": lambda rng, *_: bool(rng.integers(2)),
     "rotary.positions": lambda rng, shape, _: rng.integers(0, 50, shape),
     "rotary.base": lambda *_: 100.0,
@@ -101,16 +96,14 @@ def declared_case(op: Any, rng: Generator, **given: int) -> Case:
         shape = checks.shape_of(axes, sizes)
         if a.name in absent:
             value = None
-        elif draw := VALUES.get(f"{declared.op}.{a.name}"):
-            value = draw(rng, shape, sizes)
+        elif own := VALUES.get(f"{declared.op}.{a.name}"):
+            value = own(rng, shape, sizes)
         elif a.value:
             value = parameters[a.name].default
-        elif "f" in a.axes:
-            value = rng.standard_normal(shape)
+        else:
+            value = draw(a, sizes, rng)
             if a.name.startswith("W"):
                 value /= np.sqrt(shape[0])  # or a tanh would be saturated
-        else:
-            value = rng.integers(0, sizes.get(a.below[0], SEVERAL) + a.below[1], shape)
         if a.constant or constants:
             constants[a.name] = value
         else:

@@ -22,7 +22,7 @@ from minillm.quantised.matrix import Quantised
 
 
 @dataclass(frozen=True, eq=False)
-class QuantisedLowRank:
+class QuantisedLora:
     """A quantised matrix W (I, O) with A (I, r) and B (r, O), which are trained; A includes s.
 
     No other arrays may replace them, because kernels keep their addresses.

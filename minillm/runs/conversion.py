@@ -13,28 +13,26 @@ from minillm.models.decoders import Decoder
 from minillm.models.llama import Llama
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
-from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of, importers, read_foreign
 from minillm.runs.kind import RunConfig, kind_of, kinds
 from minillm.runs.load import load, weights_from
+from minillm.runs.lora import check_lora
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
 
-def merge(
-    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
-) -> str:
+def merge(path: str | Path, out: str | Path, overwrite: bool = False) -> str:
     """Merge the updates in ``path`` and their baseline to a new run; return a line about it.
 
     If the baseline is quantised, the sums are quantised with 8 bits.  With 4 bits, the rounding
     errors are larger than the updates of a short training, which would be lost.
     """
-    run = load(path, allow_nan)
-    check_additions(run)
+    run = load(path)
+    check_lora(run)
     weights: ToSave = run.model.params
     size = sum(weight.size for weight in run.model.params.values())
     suffix = ""
@@ -153,17 +151,11 @@ def save(
     data = {"imported": "a training in Python", **facts}
     if "files" in types_of(kind.settings):
         data["files"] = []
-    settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
+    first = next(iter(several), None)
+    units = {name: getattr(first, name, None) for name in ("unit", "pretokenised")}
+    known = {n: v for n, v in units.items() if n in types_of(kind.settings) and v is not None}
+    settings = make(kind.settings, known)
     with folder.held():
         folder.check_free(overwrite)
         save_run(folder, RunConfig(kind, model.config, settings, data), model.params, vocabularies)
     return load(out)
-
-
-def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
-    """The settings that describe the tokens."""
-    known = {"pretokenised": getattr(tokenizer, "pretokenised", None)}
-    if isinstance(tokenizer, Vocabulary):
-        known["unit"] = tokenizer.unit
-    names = types_of(settings)
-    return {name: value for name, value in known.items() if name in names and value is not None}

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from minillm.errors import InputError
@@ -58,19 +57,18 @@ def train(
         raise InputError("expected out, the folder of the run to resume", "resume")
     if out is None and ranks().size > 1:
         raise InputError("expected a folder, which all ranks share", "out")
-    objects = python_data(declared, files, text, sentences, texts, labels, pairs)
     if sentences is not None:
         settings["pretokenised"] = True
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-")).resolve()
     show = report or (lambda line: None if quiet else print(line))
     given_as = " or ".join((*declared.takes, "files")).replace("labels", "texts")
-    names: dict[str | Path, str] = {"DATA: ": f"{given_as}: "}
+    names = {"DATA: ": f"{given_as}: "}
     if out is None:
-        names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
+        names |= {f"; {folder} keeps the last good state": "", str(folder): "the run"}
     try:
         with (
             named_as(names),
-            objects.stored() if objects else nullcontext() as path,
+            python_data(declared, files, text, sentences, texts, labels, pairs) as path,
         ):
             if path is not None:
                 files = path

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from minillm.data.files import (
     bounded_lines,
+    copy_file,
     file_digest,
     json_object,
     lock,
@@ -162,11 +163,7 @@ class RunFolder:
         with naming(self.path):
             self._place.mkdir(parents=True)
         for name, file in self.attached.items():
-            self._write(name, _content(file))
-
-    def replaces(self) -> bool:
-        """Whether an old run is still here, because the new one is not yet complete."""
-        return self._place != self.path and self.holds_run()
+            self._copy(file, name)
 
     def settle(self) -> None:
         """Move the rest of a complete new run, if a kill stopped that."""
@@ -211,8 +208,6 @@ class RunFolder:
         """The values written by :meth:`save_json`."""
         path = self._place / name
         if not path.exists():
-            if self.path.is_file():
-                raise InputError(f"{self.path}: expected a folder with a run, found a file")
             if not (self.path / "config.json").exists():
                 raise InputError(f"{self.path}: there is no run in it (no config.json)")
             raise InputError(f"{path}: the file is missing from the run")
@@ -244,19 +239,22 @@ class RunFolder:
         """Data for config.json: those in this folder are found wherever the folder is."""
         inside = {os.path.abspath(self.path / name): name for name in DATA_FILES}
         inside |= {str(path): name for name, path in self.attached.items()}
-        return _each_text(data, lambda text: f"{_RUN}{inside[text]}" if text in inside else text)
+        text = json.dumps(dict(data))
+        for path, name in inside.items():
+            text = text.replace(json.dumps(path), json.dumps(f"{_RUN}{name}"))
+        return json.loads(text)
 
     def located(self, data: Mapping[str, object]) -> dict[str, object]:
         """Data from config.json, with the paths where the folder is now."""
-        inside = f"{os.path.abspath(self.path)}{os.sep}"
-        return _each_text(data, lambda text: text.replace(_RUN, inside))
+        inside = json.dumps(f"{os.path.abspath(self.path)}{os.sep}")
+        return json.loads(json.dumps(dict(data)).replace(f'"{_RUN}', inside[:-1]))
 
     def copy_to(self, other: "RunFolder") -> None:
         """Copy the complete run to a new folder."""
         other.begin()
         for name in _FILES:
             if (self.path / name).exists() and name != "config.json":
-                other.save_file(name, _content(self.path / name))
+                other._copy(self.path / name, name)
         other.save_json("config.json", self.load_json("config.json"))
 
     # Weights
@@ -282,16 +280,16 @@ class RunFolder:
                 return path
         raise InputError(f"{paths[0]}: it does not exist yet: the run's first validation writes it")
 
-    def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
-        """The best weights.  They need no more memory than the size of their file.
+    def load_model(self) -> dict[str, NDArray]:
+        """The best weights, in no more memory than the size of their file.
 
-        InputError for a number that is not finite, unless ``allow_nan``.
+        InputError for a number that is not finite.
         """
         path = self.model_path
         tensors, _ = _open_tensors(path)
         weights = {name: tensor.read() for name, tensor in tensors.items()}
         for name, array in weights.items():
-            if not (allow_nan or array.dtype.kind != "f" or np.isfinite(array).all()):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise InputError(
                     f"{path}: the tensor {short(name)}: expected finite numbers, found a NaN or an "
                     "infinite one: the training had diverged, or the file is damaged"
@@ -358,21 +356,14 @@ class RunFolder:
         with naming(self.path / name):
             write_file(self._place / name, data)
 
+    def _copy(self, file: Path, name: str) -> None:
+        with naming(self.path / name):
+            copy_file(file, self._place / name)
+
     def _write_tensors(self, name: str, arrays: Mapping[str, np.ndarray], values: dict) -> None:
         values = {"format_version": FORMAT_VERSION, **values}
         with naming(self.path / name):
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
-
-
-def _each_text(data: Mapping[str, object], change: Callable[[str], str]) -> dict[str, object]:
-    """The data with each text, and each text of a list, changed."""
-
-    def changed(value: object) -> object:
-        if isinstance(value, list):
-            return [changed(entry) for entry in value]
-        return change(value) if isinstance(value, str) else value
-
-    return {name: changed(value) for name, value in data.items()}
 
 
 def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -383,11 +374,6 @@ def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     values = json_object(metadata.get("minillm", "{}"), f"{path}: its metadata")
     _check_version(path, values.pop("format_version", None))
     return tensors, values
-
-
-def _content(path: Path) -> bytes:
-    with reading(path, regular=True) as file:
-        return file.read()
 
 
 def _check_record(record: dict, place: str) -> None:

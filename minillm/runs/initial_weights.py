@@ -14,10 +14,9 @@ from functools import partial
 from minillm.errors import InputError, short
 from minillm.models.base import Model
 from minillm.quantised import Quantised
-from minillm.runs.additions import has_additions, scale_of
-from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Kind, Training
 from minillm.runs.load import weights_from
+from minillm.runs.lora import has_lora, scale_of
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
 from minillm.training.layout import Arrays
@@ -130,7 +129,7 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
     params = model.params
     if initial is None:
         return None, params, optimiser_of(params)
-    adds, new = has_additions(settings), set[str]()
+    adds, new = has_lora(settings), set[str]()
     if adds:
         init = training.data["init"]
         training.record(initial.fingerprint(), init, "its weights have", key="init_sha256")
@@ -145,8 +144,6 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
     else:
         targets = lora_targets(model, chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, training.rng)
-        if begun_with := training.stored is None and training.data.get("begun_with"):
-            _copy_additions(begun_with, additions)
         lora = LoRA(model, additions, scale_of(settings))
         stored = additions | {name: params[name] for name in sorted(new)}
         trained, optimiser = Trained(stored, lora), optimiser_of(stored)
@@ -155,15 +152,6 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
     if count != whole:
         training.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     return trained, stored, optimiser
-
-
-def _copy_additions(path: str, additions: Arrays) -> None:
-    """Begin with the additions of another run; InputError unless it has the same."""
-    stored = RunFolder(path).load_model()
-    if stored.keys() != additions.keys():
-        raise InputError(f"{path}: expected additions to {len(additions) // 2} matrices")
-    for name, array in additions.items():
-        array[...] = stored[name]
 
 
 def unfrozen(model: Model, freeze: str | None) -> list[str]:

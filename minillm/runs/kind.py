@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data import registry
 from minillm.data.corpora import text_blocks
+from minillm.data.splits import Split
 from minillm.errors import InputError, did_you_mean, short
 from minillm.formats.format import Contents
 from minillm.option import types_of
@@ -142,6 +144,15 @@ class EvalData:
         """The name of the data in the results; empty for those held out in training."""
         return self.name or ", ".join(self.files)
 
+    def items(
+        self, read: Callable[[str], Iterable[Any]], part: str | None, own: Callable[[], Split[Any]]
+    ) -> tuple[str, list[Any]]:
+        """The name and the items of the files, or of a part of the run's own data."""
+        if self.title:
+            return self.title, [item for file in self.files for item in read(file)]
+        parts, part = own(), part or "validation"
+        return f"{parts.name}, {part}", parts[part]
+
     def blocks(self, most: int | None = None) -> Iterator[str]:
         """The text of the files in blocks of whole lines.
 
@@ -149,6 +160,18 @@ class EvalData:
         """
         for name in self.files:
             yield from text_blocks(name, most=most)
+
+
+def open_parts(kind: str, data: Data) -> Split[Any]:
+    """The data of a run, or of a training, of a kind of :func:`minillm.data.registry.open_data`.
+
+    InputError for a run that was imported.
+    """
+    if "imported" in data:
+        raise InputError(
+            f"it comes from {data['imported']}: give the text to measure it on as FILE"
+        )
+    return registry.open_data(kind, data["data"], data.get("validation"))
 
 
 # --- the functions of a row, where a kind has none of its own ---------------------------------
@@ -215,8 +238,6 @@ class Kind:
     begin: Callable[["Kind", "Run", Given], dict[str, object]] = begin_with_same
     # The name here of each weight to take from it.
     names_from: Callable[["Run", Data], dict[str, str]] = same_names
-    # The data to store about it, if not only its path.
-    initial_data: Callable[["Run"], Data] = lambda initial: {}
     tokenizer_options: tuple[str, ...] = TOKENIZER_OPTIONS  # they ask for another tokenizer
 
     # --- opening a run ---
@@ -232,7 +253,7 @@ class Kind:
 
     # --- data and measures ---
     info: tuple[str, ...] = ()  # entries of DataInfo that each of its runs has
-    eval_options: tuple[str, ...] = ("part",)  # entries of EvalOptions
+    eval_options: tuple[str, ...] = ()  # entries of EvalOptions
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: tuple[str, ...] = ()

@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from minillm.errors import InputError
 from minillm.formats.gguf import read_weights
-from minillm.quantised import Quantised, QuantisedLowRank
-from minillm.runs.additions import has_additions, merged, scale_of
+from minillm.quantised import Quantised, QuantisedLora
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import is_foreign, read_foreign
 from minillm.runs.kind import Data, Kind, RunConfig, Vocabularies, check_fingerprint
+from minillm.runs.lora import has_lora, merged, scale_of
 from minillm.runs.run import Run
 
 Shape = tuple[int, ...]
 
 
-def load(path: str | Path, allow_nan: bool = False) -> Run:
+def load(path: str | Path) -> Run:
     """Open the run in a folder, of any kind.
 
     ``path`` may also be a model of another program, such as a GGUF file, which is read in place.
@@ -27,8 +27,7 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     >>> run = minillm.load("runs/first")  # doctest: +SKIP
     >>> "".join(run.write("The ", length=200, temperature=0.8, seed=1))  # doctest: +SKIP
 
-    InputError names a file that is missing, incomplete or damaged.  Weights that are not finite
-    are opened only with ``allow_nan``.
+    InputError names a file that is missing, incomplete or damaged, or a weight that is not finite.
     """
     if is_foreign(path):
         return read_foreign(path)
@@ -36,16 +35,12 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     stored = read_config(folder)
     vocabularies = open_vocabularies(folder, stored)
     if folder.model_path.suffix == ".gguf":
-        weights = read_weights(folder.model_path, stored.config, allow_nan)
+        weights = read_weights(folder.model_path, stored.config)
     else:
-        weights = folder.load_model(allow_nan)
-    factors: dict[str, NDArray] = {}
-    if has_additions(stored.settings):
-        weights, factors = _with_baseline(folder, stored, weights)
+        weights = folder.load_model()
+    if has_lora(stored.settings):
+        weights = _with_baseline(folder, stored, weights)
     model = _build(folder, stored, vocabularies, weights)
-    for name in [name for name in factors if name.endswith(".A")]:
-        W = name.removesuffix(".A")
-        model.params[W] = QuantisedLowRank(model.params[W], factors[name], factors[f"{W}.B"])
     chat = folder.chat_template()
     return stored.kind.run(
         stored, model, vocabularies, folder.path, folder.model_path, chat, folder
@@ -101,7 +96,7 @@ def check_resumable(folder: RunFolder, stored: RunConfig) -> None:
     shapes = folder.resume_shapes()
     for name, expected in model.shapes(stored.config).items():
         found = shapes.get(f"params/{name}")
-        if found != expected and not (found is None and has_additions(stored.settings)):
+        if found != expected and not (found is None and has_lora(stored.settings)):
             raise InputError(
                 f"{folder.path}: config.json and {folder.resume_path.name} do not fit: {name}: "
                 f"expected shape {expected}, found {found or 'no tensor'}"
@@ -126,16 +121,15 @@ def weights_from(
     InputError names a weight that does not fit.
     """
     taken = {}
-    tuned = [n for n, w in initial.model.params.items() if isinstance(w, QuantisedLowRank)]
-    if tuned:
-        raise InputError(
-            f"{initial.path}: {tuned[0]}: expected a run without additions to quantised weights: "
-            "first merge them, with minillm merge"
-        )
     for theirs, ours in kind.names_from(initial, data).items():
         if ours not in shapes:
             continue
         array, shape = initial.model.params[theirs], shapes[ours]
+        if isinstance(array, QuantisedLora):
+            raise InputError(
+                f"{initial.path}: {theirs}: expected a run without additions to quantised "
+                "weights: first merge them, with minillm merge"
+            )
         if isinstance(array, Quantised) and not constant:
             raise InputError(
                 f"{initial.path}: its weights are quantised, and cannot be trained: train "
@@ -154,8 +148,8 @@ def weights_from(
 
 def _with_baseline(
     folder: RunFolder, stored: RunConfig, weights: dict[str, NDArray]
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """The weights of the baseline with the stored additions, as :func:`merged`."""
+) -> dict[str, Any]:
+    """The weights of the baseline with the stored updates."""
     for name in ("init", "init_sha256"):
         if not stored.data.get(name):
             raise InputError(f"{folder.path / 'config.json'}: data: {name!r} is missing")

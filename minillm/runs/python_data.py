@@ -10,15 +10,12 @@ in its folder:
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from minillm.data.files import naming
 from minillm.errors import DivergedError, InputError, short
 from minillm.runs.folder import DATA_FILES
 from minillm.runs.kind import Kind
@@ -29,24 +26,7 @@ TEXT, LINES = DATA_FILES
 Entry = TypeVar("Entry")
 
 
-@dataclass(frozen=True)
-class PythonData:
-    """The contents of a file, and the argument that it comes from."""
-
-    argument: str  # "text", "sentences", "texts" or "pairs"
-    pieces: list[str]
-
-    @contextmanager
-    def stored(self) -> Iterator[Path]:
-        """Write the data to a file in a temporary folder; errors in the block name the argument."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, LINES if self.argument in ("texts", "pairs") else TEXT)
-            with named_as({path: self.argument}):
-                with naming(path), open(path, "w", encoding="utf-8", newline="") as file:
-                    file.writelines(self.pieces)
-                yield path
-
-
+@contextmanager
 def python_data(
     kind: Kind,
     files: object = None,
@@ -55,10 +35,11 @@ def python_data(
     texts: Iterable[str] | None = None,
     labels: Iterable[str] | None = None,
     pairs: Iterable[tuple[str, str]] | None = None,
-) -> PythonData | None:
-    """The data that are given, if not in files.
+) -> Iterator[Path | None]:
+    """A temporary file of the data that are given; None if they are in files, or there are none.
 
-    InputError unless the kind takes such data, and at most one sort of them is given.
+    InputErrors in the block name the argument.  InputError unless the kind takes such data, and at
+    most one sort of them is given.
     """
     if (texts is None) != (labels is None):
         raise InputError("expected texts=[...] and labels=[...] together, found one of them")
@@ -71,33 +52,34 @@ def python_data(
         takes = " or ".join((*known, "files"))
         raise InputError(f"a run of {kind.name} takes its data as {takes}", names[0])
     if text is not None:
-        return PythonData("text", [_text(text, "text")])
-    if sentences is not None:
-        return PythonData("sentences", [*map(_sentence, _list(sentences, "sentences"))])
-    if texts is not None and labels is not None:
-        return PythonData("texts", [*_labelled(texts, labels)])
-    if pairs is not None:
-        return PythonData("pairs", [*map(_pair, _list(pairs, "pairs"))])
-    return None
+        argument, pieces = "text", [_text(text, "text")]
+    elif sentences is not None:
+        argument, pieces = "sentences", [*map(_sentence, _list(sentences, "sentences"))]
+    elif texts is not None and labels is not None:
+        argument, pieces = "texts", [*_labelled(texts, labels)]
+    elif pairs is not None:
+        argument, pieces = "pairs", [*map(_pair, _list(pairs, "pairs"))]
+    else:
+        yield None
+        return
+    with TemporaryDirectory() as folder:
+        name = LINES if argument in ("texts", "pairs") else TEXT
+        path = Path(folder).resolve() / name
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+        with named_as({str(path): argument}):
+            yield path
 
 
 @contextmanager
-def named_as(names: Mapping[str | Path, str]) -> Iterator[None]:
+def named_as(names: Mapping[str, str]) -> Iterator[None]:
     """Errors in the block have these names, or none, in the place of temporary paths."""
-
-    def named(text: str) -> str:
-        for path, name in names.items():
-            if isinstance(path, Path):  # messages have the real path, too
-                text = text.replace(os.path.realpath(path), name)
-            text = text.replace(str(path), name)
-        return text
-
     try:
         yield
-    except InputError as error:
-        raise InputError(named(error.args[0]), error.field) from None
-    except DivergedError as error:
-        raise DivergedError(named(str(error))) from None
+    except (InputError, DivergedError) as error:
+        for path, name in names.items():
+            error.args = (error.args[0].replace(path, name),)
+        raise
 
 
 def _text(value: object, name: str) -> str:

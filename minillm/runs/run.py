@@ -6,7 +6,6 @@ on.  All have what is here.
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ import numpy as np
 
 from minillm.data.files import copy_file, file_digest
 from minillm.errors import InputError
-from minillm.formats.format import Contents, Format, Updates, formats
+from minillm.formats.format import Contents, Format, LoraWeights, formats
 from minillm.look.page import Page
 from minillm.look.trace import Trace
 from minillm.option import make, types_of
-from minillm.runs.additions import updates_of
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import EvalData, Results, RunConfig, Vocabularies, kinds
+from minillm.runs.lora import lora_weights_of
 from minillm.runs.python_data import named_as, python_data
 from minillm.runs.settings import EvalOptions
 from minillm.text import ChatTemplate
@@ -183,9 +182,9 @@ class Run:
         chosen = self._format(file, format)
         if file is None:
             file = self.home / chosen.default
-        contents: Contents | Updates
+        contents: Contents | LoraWeights
         if chosen.updates:
-            contents = updates_of(self)
+            contents = lora_weights_of(self)
         else:
             tokenizer = self.vocabularies["tokenizer"]
             contents = Contents(
@@ -233,12 +232,11 @@ class Run:
         and ``length_exponent`` for beam search.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
-        objects = python_data(self.kind, names or None, text, sentences, texts, labels, pairs)
         measured = self._eval_options(options)
         in_memory = self.folder is not None and self.folder.temporary
         with (
-            named_as({self.path: "the run"} if in_memory else {}),
-            objects.stored() if objects else nullcontext() as path,
+            named_as({str(self.path): "the run"} if in_memory else {}),
+            python_data(self.kind, names or None, text, sentences, texts, labels, pairs) as path,
         ):
             data = EvalData(names, report=report)
             if path is not None:

@@ -423,15 +423,10 @@ def search_options(values: object) -> dict[str, Any]:
     return {name: value for name, value in values_of.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class SummarySearch(Search):
-    """Options of beam search for summaries, in which models like to repeat themselves."""
-
-    beam: int = with_default(Search, "beam", 4)
-    length_exponent: float | None = with_default(Search, "length_exponent", 1.5)
-    no_repeat: int | None = with_default(Search, "no_repeat", 2)
-    no_repeat_window: int | None = with_default(Search, "no_repeat_window", 4)
-    least: int | None = with_default(Search, "least", 1)
+# Options of beam search for summaries, in which models like to repeat themselves.
+SummarySearch = settings(
+    Search, beam=4, length_exponent=1.5, no_repeat=2, no_repeat_window=4, least=1
+)
 
 
 @dataclass(frozen=True)
@@ -474,7 +469,6 @@ class DataInfo:
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the origin of a run that was not trained here")
-    begun_with: str | None = option(None, "the run whose additions it began with")
     documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
     labels: tuple[str, ...] | None = option(None, "a name for each class")
     longest_target: int | None = option(None, "tokens, with EOS", least=1, most=10_001)

@@ -81,8 +81,7 @@ def train_run(
         try:
             return kind.train(training) if kind.train else _descend(training)
         except DivergedError as error:
-            kept = "the run that was to be replaced" if folder.replaces() else "the last good state"
-            raise DivergedError(f"{error}; {folder.path} keeps {kept}") from None
+            raise DivergedError(f"{error}; {folder.path} keeps the last good state") from None
 
 
 def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, Any]:
@@ -97,8 +96,6 @@ def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, An
             raise InputError(f"{declared.metavar}: expected {declared.help}; found none")
     if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
         raise InputError("standard input: expected files, which every rank can read")
-    if training.initial is not None:
-        data |= kind.initial_data(training.initial)
     return MappingProxyType(data)
 
 
@@ -147,9 +144,8 @@ def _descend(training: Training) -> bool:
 
     # Open the data, make the model, and choose the weights to train.
     stored_run = training.stored
-    if stored_run or "begun_with" in training.data:
-        training.initial = open_initial(training.data)
     if stored_run:
+        training.initial = open_initial(training.data)
         check_resumable(folder, stored_run)
     kind.prepare(training)
     trained, stored, optimiser = choose_trained(training)
@@ -189,7 +185,6 @@ def _descend(training: Training) -> bool:
         start=start,
         quiet=training.quiet,
         unit=training.item or training.unit,
-        items=(lambda: task.rows) if training.item else None,
     )
     ranks().wait()  # the run is on the disk
     if not training.quiet:

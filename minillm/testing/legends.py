@@ -1,28 +1,28 @@
 """Random arguments of an op, drawn from a legend of their shapes.
 
-A legend has a part for each argument:
+A legend has a part for each argument, as the door of an op has (``minillm/checks.py``):
 
     B T I             floats of shape (B, T, I), from a standard normal
     I 4H              floats of shape (I, 4H)
-    ids B T < V       whole numbers from 0 to V - 1, of shape (B, T)
-    lengths B <= T    whole numbers from 1 to T, of shape (B,)
-    mask B T          booleans of shape (B, T), at least one of them true in each row
+    ids: B T < V      integers from 0 to V - 1, of shape (B, T)
+    lengths: B <= T   integers from 1 to T, of shape (B,)
+    mask: B T bool    booleans of shape (B, T), at least one of them true in each row
 
-Commas separate the parts, and equal letters are equal sizes: "B T I, I O, O" is an affine
-map's.  Sizes and values follow from a seed, and ``repr`` of a case is the call that draws
-it again.
+Commas separate the parts, names may be missing, and equal letters are equal sizes: the legend of an
+affine map is "B T I, I O, O".  Sizes and values follow from a seed, and ``repr`` of a case is the
+call that draws it again.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from minillm.checks import AXIS, Argument, Sizes, shape_of
 from minillm.errors import InputError, short
 from minillm.testing.adapters import as_op, name_of
-from minillm.testing.calls import GradientError
+from minillm.testing.calls import GradientError, is_float
 from minillm.testing.gradients import check_gradients
 
 Limits = int | tuple[int, int]
@@ -31,8 +31,7 @@ LIMITS = {"T": (3, 5)}  # time: a recurrence that forgets a step is right at 1 a
 OTHER_LIMITS = (1, 4)
 KINK_DISTANCE = 0.05  # much more than the checker's widest step
 
-_SIGNS = {"ids": "<", "lengths": "<=", "mask": ""}  # what stands before the limit of the numbers
-_AXIS = re.compile(r"([1-9]\d*)?([A-Za-z]\w*)?")
+SEVERAL = 6  # integers without a limit are below it, so that some are equal
 
 
 class OpCase(tuple):
@@ -95,7 +94,10 @@ def arrays(
         possible = range(least, most + 1)
         others = set(possible) - set(drawn.values())  # equal sizes would hide a wrong axis
         drawn[letter] = int(of_sizes.choice(sorted(others) or possible))
-    case = OpCase(_draw(part, drawn, of_values, dtype, np.atleast_1d(kinks)) for part in parts)
+    values = [draw(part, drawn | {"": 1}, of_values, shortest=1) for part in parts]
+    case = OpCase(
+        away_from(x, *np.atleast_1d(kinks)).astype(dtype) if is_float(x) else x for x in values
+    )
     case.legend, case.sizes, case.seed = " ".join(legend.split()), drawn, int(seed)
     case.options = "" if np.dtype(dtype) == np.float64 else f", dtype=np.{np.dtype(dtype).name}"
     case.options += f", kinks={kinks!r}" if np.size(kinks) else ""
@@ -104,9 +106,8 @@ def arrays(
 
 def limits_of(legend: str, sizes: dict[str, Limits]) -> dict[str, tuple[int, int]]:
     """The least and the greatest size of each letter of the legend."""
-    letters = dict.fromkeys(
-        letter for part in _parse(legend) for _, letter in part.every_axis if letter
-    )
+    axes = [axis for part in _parse(legend) for axis in AXIS.findall(_every_axis(part))]
+    letters = dict.fromkeys(letter for _, letter, _ in axes if letter)
     for name in sizes:
         if name not in letters:
             raise InputError(
@@ -145,65 +146,46 @@ def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **option
     raise GradientError(message)
 
 
-# --- the parts of a legend --------------------------------------------------------------
+def draw(argument: Argument, sizes: Sizes, rng: np.random.Generator, shortest: int = 0) -> NDArray:
+    """A random array of the first kind that is declared: see the top of this page.
 
-
-class _Part(NamedTuple):
-    """One argument: "ids B T < V" has the axes B and T, and the limit V."""
-
-    kind: str
-    axes: tuple[tuple[int, str], ...]  # a factor and a letter each: "4H", "H" and "4"
-    limit: tuple[tuple[int, str], ...]  # one at most
-
-    @property
-    def every_axis(self) -> tuple[tuple[int, str], ...]:
-        return self.axes + self.limit
-
-
-def _parse(legend: str) -> list[_Part]:
-    if not isinstance(legend, str):
-        raise InputError(f'arrays: expected a legend such as "B T I, I O", found {short(legend)}')
-    return [_parse_part(text) for text in legend.split(",")]
-
-
-def _parse_part(text: str) -> _Part:
-    words = re.sub("(<=?)", r" \1 ", text).split()
-    kind = words.pop(0) if words and words[0] in _SIGNS else "floats"
-    sign, limit = _SIGNS.get(kind, ""), []
-    if sign and len(words) >= 2 and words[-2] == sign:
-        limit = [words[-1]]
-        words = words[:-2]
-    matches = [_AXIS.fullmatch(word) for word in words + limit]
-    if not words or len(limit) != bool(sign) or not all(matches):
-        raise InputError(
-            'arrays: expected parts such as "B T I", "ids B T < V", "lengths B <= T" or "mask B T" '
-            f"in the legend, found {short(text.strip())}"
-        )
-    axes = tuple((int(match[1] or 1), match[2] or "") for match in matches if match)
-    return _Part(kind, axes[: len(words)], axes[len(words) :])
-
-
-def _draw(
-    part: _Part,
-    sizes: dict[str, int],
-    rng: np.random.Generator,
-    dtype: DTypeLike,
-    kinks: NDArray,
-) -> NDArray:
-    shape, limit = (
-        tuple(factor * sizes.get(letter, 1) for factor, letter in axes)
-        for axes in (part.axes, part.limit)
-    )
-    if part.kind == "ids":
-        return rng.integers(0, limit[0], shape)
-    if part.kind == "lengths":
-        return rng.integers(1, limit[0] + 1, shape)
-    if part.kind == "mask":
+    ``shortest`` is the least of the integers that may be as large as a size, such as lengths.
+    """
+    kind, axes = next(iter(argument.axes.items()))
+    shape = shape_of(axes, sizes)
+    if kind == "f":
+        return rng.standard_normal(shape)
+    if kind == "b":
         mask = rng.random(shape) < 0.7
         mask[..., 0] |= ~mask.any(axis=-1)
         return mask
-    x = rng.standard_normal(shape)
+    letter, more = argument.below
+    below = SEVERAL if letter == "0" else shape_of(letter, sizes)[0] + more
+    return rng.integers(shortest if more else 0, below, shape)
+
+
+def away_from(x: NDArray, *kinks: float) -> NDArray:
+    """The floats, none of them nearer to a kink than 0.05."""
     for kink in kinks:
         near = np.abs(x - kink) < KINK_DISTANCE
         x = np.where(near, kink + np.copysign(KINK_DISTANCE, x - kink), x)
-    return x.astype(dtype)
+    return x
+
+
+def _parse(legend: str) -> list[Argument]:
+    if not isinstance(legend, str):
+        raise InputError(f'arrays: expected a legend such as "B T I, I O", found {short(legend)}')
+    parts = [Argument(text) for text in legend.split(",")]
+    for part, text in zip(parts, legend.split(","), strict=True):
+        axes = _every_axis(part).split()
+        if not any(part.axes.values()) or not all(map(AXIS.fullmatch, axes)):
+            raise InputError(
+                'arrays: expected parts such as "B T I", "ids: B T < V", "lengths: B <= T" or '
+                f'"mask: B T bool" in the legend, found {short(text.strip())}'
+            )
+    return parts
+
+
+def _every_axis(part: Argument) -> str:
+    """The axes of an argument, and the limit of its integers."""
+    return f"{' '.join(part.axes.values())} {part.below[0]}"

@@ -124,8 +124,8 @@ def _stated(op: Callable, thing: Any) -> str:
             part = _documented(name, docstring)
             if name in ("ids", "lengths", "mask"):
                 raise InputError(
-                    f'{name}: expected --shapes with a part such as "ids B T < V", '
-                    '"lengths B <= T" or "mask B T", found none'
+                    f'{name}: expected --shapes with a part such as "ids: B T < V", '
+                    '"lengths: B <= T" or "mask: B T bool", found none'
                 )
             if not part:
                 raise InputError(
@@ -142,5 +142,7 @@ def _documented(name: str, docstring: str) -> str:
         words = stated.replace(",", " ").split()
         is_shape = all(re.fullmatch(r"\.\.\.|\d*[A-Za-z]\w*|\d+", word) for word in words)
         if words and is_shape and ("," in stated or stated.isupper()):  # otherwise it is a remark
+            # A size starts with a capital in a legend: (N, d_in) becomes "N D_in".
+            words = [re.sub(r"^\d*[a-z]", lambda start: start[0].upper(), word) for word in words]
             return " ".join("B T" if word == "..." else word for word in words)
     return ""

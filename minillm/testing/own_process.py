@@ -4,14 +4,14 @@ The code may end its process, loop without end, close a stream, leave a thread r
 functions of NumPy.  The process that judges the results notices, or is not affected.  What the code
 prints appears on standard error.
 
-Numbers, texts, arrays, and lists, tuples and dictionaries of them arrive as they were sent, and a
+A message is a line of JSON.  Arrays, tuples, bytes and dictionaries arrive as they were sent, and a
 value of another type as a stand-in with the same ``repr``.
 """
 
+import base64
 import importlib
 import json
 import os
-import pickle
 import queue
 import signal
 import subprocess
@@ -57,16 +57,16 @@ def messages(function: Callable[..., Iterator[Any]], *args: Any) -> Generator[An
 
     InputError passes through.  Raises NoAnswerError if the process ends too early or falls silent.
     """
-    given = json.dumps(args)
+    given = json.dumps(_encoded(list(args)))
     program = [sys.executable, "-P", "-c", _START, "\n".join(sys.path)]
     process = subprocess.Popen(
         [*program, function.__module__, function.__name__, given], stdout=subprocess.PIPE
     )
-    received: queue.Queue[tuple[str, Any]] = queue.Queue()
-    threading.Thread(target=_read, args=(process.stdout, received), daemon=True).start()
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
     try:
         while True:
-            kind, value = _next(received, process)
+            kind, value = _next(lines, process)
             if kind == "end":
                 return
             if kind == "input error":
@@ -80,22 +80,23 @@ def messages(function: Callable[..., Iterator[Any]], *args: Any) -> Generator[An
         process.wait()
 
 
-def _read(stream: Any, received: queue.Queue[tuple[str, Any]]) -> None:
-    """Put all messages into the queue, and "closed" at the end."""
-    with stream, suppress(Exception):  # at the end, or at what is no message of ours
-        while True:
-            received.put(pickle.load(stream))
-    received.put(("closed", None))
+def _read(stream: Any, lines: queue.Queue[bytes]) -> None:
+    """Put all lines into the queue, and an empty one at the end."""
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(b"")
 
 
-def _next(received: queue.Queue[tuple[str, Any]], process: subprocess.Popen) -> tuple[str, Any]:
+def _next(lines: queue.Queue[bytes], process: subprocess.Popen) -> tuple[str, Any]:
     """The kind and the value of the next message."""
     try:
-        kind, value = received.get(timeout=SECONDS)
+        kind, value = json.loads(lines.get(timeout=SECONDS))
+        return kind, _decoded(value)
     except queue.Empty:
         raise NoAnswerError(f"no answer after {SECONDS:g} seconds: an endless loop?") from None
-    if kind != "closed":
-        return kind, value
+    except (ValueError, TypeError, KeyError):  # the end, or no message of ours
+        pass
     try:
         status = process.wait(timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -120,7 +121,7 @@ def run(module: str, function: str, given: str) -> None:
     leave, kind, text = os._exit, "end", ""
     try:
         generator = getattr(importlib.import_module(module), function)
-        for value in generator(*json.loads(given)):
+        for value in generator(*_decoded(json.loads(given))):
             _send("message", value)
     except InputError as error:
         kind, text = "input error", str(error)
@@ -141,30 +142,54 @@ def _send(kind: str, value: Any) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # closed, or replaced by anything
             stream.flush()
-    pickle.dump((kind, _plain(value)), _channel)
+    _channel.write(json.dumps([kind, _encoded(value)]).encode() + b"\n")
     _channel.flush()
     _last = time.monotonic()
 
 
-def _plain(value: Any) -> Any:
-    """The value, of types that the other process has too."""
-    if value is None or value is ... or isinstance(value, bool):
+# --- values as JSON ---------------------------------------------------------------------
+
+
+def _encoded(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, float, str)) or _is_short(value):
         return value
-    if isinstance(value, int) and value.bit_length() < 10_000:  # Python writes no longer ones
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, (str, bytes)):
-        return value[:]  # without a class of the reader's own
+    if value is ...:
+        return {"...": ""}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
     if isinstance(value, (list, tuple)):
-        return (list if isinstance(value, list) else tuple)(map(_plain, value))
+        entries = [_encoded(entry) for entry in value]
+        return {"tuple": entries} if isinstance(value, tuple) else entries
     if isinstance(value, dict):
-        return {_plain(key): _plain(entry) for key, entry in value.items()}
+        return {"dict": [[_encoded(key), _encoded(entry)] for key, entry in value.items()]}
     if hasattr(value, "__array__") and not isinstance(value, type):
-        array = np.array(value, subok=False)
+        array = np.asarray(value)
         if array.dtype.kind in "biufcSU":
-            return array[()]
+            data = base64.b64encode(array.tobytes()).decode()
+            return {"array": data, "dtype": array.dtype.str, "shape": array.shape}
     try:
-        return Other(repr(value))
+        return {"other": repr(value)}
     except Exception:  # its own __repr__ may raise, and Python writes no number of 5,000 digits
-        return Other(f"<{type(value).__name__}>")
+        return {"other": f"<{type(value).__name__}>"}
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is a number that Python writes: some have thousands of digits."""
+    return isinstance(value, int) and value.bit_length() < 10_000
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        data = base64.b64decode(value["array"])
+        return np.frombuffer(bytearray(data), value["dtype"]).reshape(value["shape"])[()]
+    if "dict" in value:
+        return {_decoded(key): _decoded(entry) for key, entry in value["dict"]}
+    if "tuple" in value:
+        return tuple(_decoded(entry) for entry in value["tuple"])
+    if "bytes" in value:
+        return bytes.fromhex(value["bytes"])
+    return ... if "..." in value else Other(value["other"])

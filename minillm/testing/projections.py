@@ -27,9 +27,9 @@ from minillm.testing.calls import GradientError, call_backward, is_numeric, kind
 from minillm.testing.slopes import (
     ACCEPTED,
     SHARE,
-    Line,
     check_options,
     compare,
+    line_along,
     scales,
     steps_at,
 )
@@ -76,17 +76,8 @@ def check_projections(
             "the parameters alone (if it is random, make a generator with a fixed seed in it)"
         )
 
-    def line_along(array: NDArray, u: NDArray) -> Line:
-        start = array.copy()
-
-        def move(distance: float) -> tuple[float, NDArray]:
-            try:
-                array[...] = start + distance * u
-                return distance, np.array([float(loss()[0])])
-            finally:
-                array[...] = start
-
-        return Line(move, np.ones(1), np.array([abs(value)]))
+    def loss_now() -> NDArray:
+        return np.array([float(loss()[0])])
 
     lengths = {name: float(np.linalg.norm(array)) for name, array in params.items()}
     largest = [  # what a random direction has on average of the gradient
@@ -110,7 +101,7 @@ def check_projections(
             u = directions.standard_normal(array.shape)
             u /= np.linalg.norm(u)
             slope = compare(
-                line_along(array, u),
+                line_along(array, u, loss_now, np.ones(1), np.array([abs(value)])),
                 analytic=float(np.sum(u * gradients[name])),
                 steps=steps_at(lengths[name], 1.0) if step is None else [step],
                 limit=SHARE * usual,

@@ -35,7 +35,14 @@ from numpy.typing import NDArray
 from minillm.testing.calls import GradientError, as_tuple, copies, flat, largest, normals_like
 from minillm.testing.gradients import claimed_gradients
 from minillm.testing.point import Point
-from minillm.testing.slopes import Line, Slope, check_options, relative_error, settled, steps_at
+from minillm.testing.slopes import (
+    Slope,
+    check_options,
+    line_along,
+    relative_error,
+    settled,
+    steps_at,
+)
 
 
 def check_symmetry(
@@ -139,18 +146,9 @@ class _Fields:
         array = self.point.args[self.checked[along]]
         if not array.size or not self.gradients[of].size:
             return Slope(0.0, 0.0, 0.0)
-        start = array.copy()
         length = float(np.linalg.norm(np.where(np.isfinite(array), array, 0)))
-
-        def move(distance: float) -> tuple[float, NDArray]:
-            try:
-                array[...] = start + distance * direction
-                return distance, flat([self._gradient(of)])
-            finally:
-                array[...] = start
-
         sizes = np.maximum(np.abs(flat([self.gradients[of]])), self.terms)
-        line = Line(move, flat([weights]), sizes)
+        line = line_along(array, direction, lambda: self._gradient(of), flat([weights]), sizes)
         found = settled(line, steps_at(length, 1.0), tolerance)
         if found is None:
             raise GradientError(
@@ -162,7 +160,7 @@ class _Fields:
     def _gradient(self, of: int) -> NDArray:
         point = self.point
         backward = point.op(*copies(point.args))[1]
-        return np.asarray(as_tuple(backward(*copies(point.upstream)))[of])
+        return flat([as_tuple(backward(*copies(point.upstream)))[of]])
 
     def products(self, hvp: Callable, along: int, direction: NDArray) -> list[NDArray]:
         """H v for each float array, of a caller's function.  GradientError for other shapes."""

@@ -59,6 +59,22 @@ class Line(NamedTuple):
     sizes: NDArray  # of the outputs, for bounds on their rounding
 
 
+def line_along(
+    array: NDArray, direction: NDArray, outputs: Callable[[], NDArray], dy: NDArray, sizes: NDArray
+) -> Line:
+    """The line of an array that is moved in place, and restored after each call and any error."""
+    start = array.copy()
+
+    def move(distance: float) -> tuple[float, NDArray]:
+        try:
+            array[...] = start + distance * direction
+            return distance, outputs()
+        finally:
+            array[...] = start
+
+    return Line(move, dy, sizes)
+
+
 class Slope(NamedTuple):
     """A slope, claimed and measured, and how they compare."""
 

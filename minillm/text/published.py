@@ -317,6 +317,8 @@ def _spelling(values: Mapping[str, Any]) -> str:
     for name, value in expected.items():
         if (model.get(name) or None) != value:
             raise ValueError(f"model.{name}: expected {value}, found {short(model.get(name))}")
+    if prefix and model["unk_token"] not in model["vocab"]:
+        raise ValueError(f"model.vocab: expected {short(model['unk_token'])} in it, found none")
     steps = [values[name] for name in ("normalizer", "pre_tokenizer", "decoder")]
     text = json.dumps(steps, ensure_ascii=False)
     if prefix or '"ByteLevel"' in text:

@@ -4,7 +4,7 @@ The file is Hugging Face's.  Its parts are objects with a "type", and several of
 steps of a "Sequence".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from minillm.text.byte_pairs import BytePairs
@@ -67,14 +67,7 @@ def sentence_pieces(
         raise ValueError("expected distinct tokens, found one twice")
     named = zip(ids.items(), types, strict=True)
     special = {t: n for (t, n), kind in named if kind not in (NORMAL, BYTE) or t == unknown}
-    added = [
-        {
-            **token,
-            "special": types[token["id"]] != DEFINED,
-            **(flags or {}).get(token["content"], {}),
-        }
-        for token in added_tokens(special)
-    ]
+    shown = [text for text, kind in zip(texts, types, strict=True) if kind == DEFINED]
     pieces = {text: at for text, at in ids.items() if types[at] in (NORMAL, DEFINED)}
     pairs = [
         (-scores[at], pieces[text[:n]], pieces[text[n:]])
@@ -88,7 +81,7 @@ def sentence_pieces(
     # Words are remembered; they may be cut where no token reaches across the beginning of one.
     reaching = any(SPACE in text.lstrip(SPACE) for text, at in ids.items() if types[at] == NORMAL)
     return {
-        "added_tokens": added,
+        "added_tokens": added_tokens(special, shown, flags),
         "normalizer": {"type": "Sequence", "normalizers": [*steps, _replace(" ", SPACE)]},
         "pre_tokenizer": None if reaching else split(f"{SPACE}+[^{SPACE}]*|[^{SPACE}]+"),
         "post_processor": template,
@@ -155,11 +148,16 @@ def of_ours(tokenizer: BytePairs | WordPieces) -> dict[str, Any]:
     return byte_pairs(ids, merges, added_tokens(specials))
 
 
-def added_tokens(ids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Special tokens, in the order of their ids."""
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+def added_tokens(
+    ids: Mapping[str, int],
+    shown: Collection[str] = (),
+    flags: Mapping[str, dict[str, bool]] | None = None,
+) -> list[dict[str, Any]]:
+    """Added tokens, in the order of their ids: all but the ``shown`` ones are special."""
+    none = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return [
-        {"id": number, "content": text, **flags, "special": True}
+        {"id": number, "content": text, **none, "special": text not in shown}
+        | (flags or {}).get(text, {})
         for text, number in sorted(ids.items(), key=lambda entry: entry[1])
     ]
 

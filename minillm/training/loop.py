@@ -11,7 +11,7 @@ or the data:
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -42,7 +42,6 @@ def train(
     start: Summary | None = None,
     quiet: bool = False,
     unit: str = "token",
-    items: Callable[[], int] | None = None,
     trained: Trained | None = None,
 ) -> Summary:
     """Train ``params`` on ``task``; the progress at the end.
@@ -65,11 +64,11 @@ def train(
                     save(params)
 
     With a ``store``, such as a folder of :mod:`minillm.runs`, the run is logged and saved there,
-    including its best weights.  ``start`` is
-    the summary to resume from, as :func:`restore_checkpoint` returns it.  Ctrl-C or SIGTERM ends
-    the run after the current step and saves it; a second one ends it at once.  ``quiet`` hides the
-    progress.  Its speed is counted in ``unit``: ``items()`` is their number so far (None: the
-    tokens of the losses).  ``trained`` is the part of the model that is trained; None: all of it.
+    including its best weights.  ``start`` is the summary to resume from, as
+    :func:`restore_checkpoint` returns it.  Ctrl-C or SIGTERM ends the run after the current step
+    and saves it; a second one ends it at once.  ``quiet`` hides the progress; ``unit`` names what
+    its speed counts, the task's ``rows`` or the tokens of the losses.  ``trained`` is the part of
+    the model that is trained; None: all of it.
 
     All ranks of a job call this with the same arguments: see :mod:`minillm.training.parallel`.
 
@@ -80,10 +79,9 @@ def train(
     done = options.progress(summary.step, summary.seconds)
     position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
     quiet = quiet or ranks().rank > 0
-    items = items or (lambda: summary.tokens)
     shown = ProgressDisplay(done, quiet, unit, position)
     with interrupts() as interrupted, shown as display, keep_memory():
-        recorder = Recorder(params, optimiser, task, options, rng, store, summary, display, items)
+        recorder = Recorder(params, optimiser, task, options, rng, store, summary, display)
         while done < 1 and not options.gives_up(summary):
             if any(ranks().gather(interrupted.is_set())):
                 break  # a signal to one rank ends the training of all

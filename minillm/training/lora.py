@@ -10,7 +10,7 @@ and B only through W'.  Their gradients follow from dW', which any model's backw
 
 This works for any weight of any model, such as an embedding or a recurrent weight.  Computing
 dW' = x^T dy is a third of a step's work.  Dense layers avoid it, because they ask the weight for
-its gradients (:class:`LowRank`).  In another order, the products need no matrix as large as W:
+its gradients (:class:`LoraWeight`).  In another order, the products need no matrix as large as W:
 
     dA = s x^T (dy B^T)   dB = s (x A)^T dy
 
@@ -44,12 +44,12 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.checks import op
 from minillm.layers.types import Gradients
-from minillm.quantised import QuantisedLowRank
+from minillm.quantised import QuantisedLora
 from minillm.training.layout import Arrays
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank:
+class LoraWeight:
     """A matrix W' = W + A B (I, O) whose A (I, r) and B (r, O) are trained; A includes s.
 
     ``array`` is W'.  No other array may replace it, because kernels keep its address.
@@ -122,7 +122,7 @@ class LoRA:
     """Adapters of some weights of a model.
 
     ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  A matrix of the model, in
-    its own ``params``, becomes a :class:`LowRank`, or a :class:`QuantisedLowRank`.  Any other
+    its own ``params``, becomes a :class:`LoraWeight`, or a :class:`QuantisedLora`.  Any other
     weight stays an array, which holds W' from now on; ``frozen`` has the W of all arrays.
     """
 
@@ -135,9 +135,9 @@ class LoRA:
         self.frozen = {name: W.copy() for name, W in self.merged.items()}
         for name, sA in self.scaled.items():
             if name not in self.merged:
-                weights[name] = QuantisedLowRank(weights[name], sA, additions[f"{name}.B"])
+                weights[name] = QuantisedLora(weights[name], sA, additions[f"{name}.B"])
             elif declared[name].role == "matrix":
-                weights[name] = LowRank(weights[name], sA, additions[f"{name}.B"])
+                weights[name] = LoraWeight(weights[name], sA, additions[f"{name}.B"])
         self.merge()
 
     def merge(self) -> None:

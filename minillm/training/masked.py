@@ -34,7 +34,6 @@ class MaskedTask(Task):
         super().__init__(passages)
         self.model, self.masking = model, masking
         self.validation, self.sample = validation, sample
-        self.rows = 0  # tokens read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next passages, its backward, and the number of hidden tokens."""

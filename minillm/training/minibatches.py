@@ -30,7 +30,6 @@ class MinibatchTask(Task):
     ):
         super().__init__(training)
         self.model, self.validation, self.count = model, validation, count
-        self.rows = 0  # read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next batch, its backward, and the items."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ class Recorder:
     store: Any
     summary: Summary
     display: ProgressDisplay
-    items: Callable[[], int]  # their number so far, for the speed that is shown
 
     def __post_init__(self) -> None:
         self.started_at = time.monotonic() - self.summary.seconds
@@ -46,7 +45,8 @@ class Recorder:
         summary.recent_loss += loss
         summary.seconds = self._now()
         done = self.options.progress(summary.step, summary.seconds)
-        self.display.update(done, self._position(), loss, self.items(), summary.seconds)
+        items = self.task.rows or summary.tokens
+        self.display.update(done, self._position(), loss, items, summary.seconds)
         if summary.step % self.options.log_every == 0:
             self._log(
                 tokens=summary.tokens,

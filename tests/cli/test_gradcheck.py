@@ -150,7 +150,7 @@ def mine(tmp_path_factory):
         ("affine", "N I, I O, O", {"x": "N I", "W": "I O", "b": "O"}),
         ("Double", None, {"x": "N"}),
         ("affine_forward,affine_backward", "B I, I O", {"x": "B I", "W": "I O"}),
-        ("table", "ids B T < V, V D", {"E": "V D"}),
+        ("table", "ids: B T < V, V D", {"E": "V D"}),
     ],
 )
 def test_the_worst_error_by_each_argument_is_printed(names, shapes, arguments, mine, capsys):
@@ -289,7 +289,7 @@ def test_each_call_of_the_op_is_a_sign_of_life(mine, monkeypatch):
         ),
         (["tanh", "--shapes", "B I"], "--shapes: expected FILE.py:NAME, found an op of the pac"),
         (["MINE:affine", "--tolerance", "1"], "--tolerance: expected a number above 0 and below 1"),
-        (["MINE:table", "--shapes", "ids B T < V, ids V D < 3"], "no argument is a float array"),
+        (["MINE:table", "--shapes", "ids: B T < V, ids: V D < 3"], "no argument is a float array"),
     ],
 )
 def test_wrong_options_are_one_line(arguments, message, mine, fails):

@@ -124,7 +124,7 @@ def test_the_built_in_corpus(tmp_path, capsys):
     options = ["--hidden", "8", "--embedding", "8", "--steps", "2", "--validations", "1"]
     assert main(["train", "lm", "--out", str(out), *options]) == 0
     assert main(["eval", str(out)]) == 0
-    assert "last tenth of the built-in corpus" in capsys.readouterr().out
+    assert "held-out end of the built-in corpus" in capsys.readouterr().out
 
 
 @pytest.fixture

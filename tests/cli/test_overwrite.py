@@ -28,7 +28,7 @@ def test_a_divergence_leaves_the_old_run(out, text_file, capsys):
     assert last.startswith("minillm: the training diverged at step ")
     assert "learning rate 9.9" in last
     assert "gradient norm" in last
-    assert last.endswith(f"; {out} keeps the run that was to be replaced")
+    assert last.endswith(f"; {out} keeps the last good state")
     assert contents(out) == before
     assert main([*command, "--checkpoint-seconds", "0", *LM, *WILD]) == 1
     assert capsys.readouterr().err.endswith(f"; {out} keeps the last good state\n")

@@ -307,7 +307,6 @@ def test_numbers_that_are_not_finite_are_refused(path, type):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"blk.1.attn_v.weight: expected finite numbers"):
         import_gguf(path)
-    assert read_weights(path, CONFIG, allow_nan=True)
 
 
 def changed(path, **metadata):
@@ -392,7 +391,7 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, 
     composed = [True, False] if words in ("qwen2", "deepseek-r1-qwen") else [False]
     lost = ["composed"] * (options.get("nfc", False) not in composed)
     lost += ["merges do not make"] * (
-        "whole" in options and words not in ("llama-bpe", "smaug-bpe", "tekken")
+        "whole" in options and words not in ("llama-bpe", "smaug-bpe")
     )
     with pytest.warns(InputWarning, match=lost[0]) if lost else nullcontext():
         export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
@@ -404,7 +403,7 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, 
     assert (again.bos, again.eos, again.add_bos) == (256 + 5, 262, "framed" in options)
     expected, found = tokenizer.values, again.values
     assert found["pre_tokenizer"] == expected["pre_tokenizer"]
-    if not lost and (pre != "tekken" or "whole" in options):  # which are whole there
+    if not lost:
         assert found == expected
 
 

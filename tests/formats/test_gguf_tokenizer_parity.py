@@ -20,8 +20,6 @@ TEXTS = (
     *VECTORS["texts"],
     *("I'LL say  1234.)\n\n(yes)", "HTTPServer camelCase's", "a\t\n \r\n b", "<s>x</s> <think> y"),
 )
-# llama.cpp's expressions approximate these.
-APPROXIMATE = ("tekken", "gpt-4o")
 
 
 def theirs(tokenizer, folder):
@@ -43,7 +41,7 @@ def test_sentencepieces_tokens(name, tmp_path):
         assert tokenizer.encode_known(text).tolist() == encode(text)
 
 
-@pytest.mark.parametrize("words", [name for name in WORDS if name not in APPROXIMATE])
+@pytest.mark.parametrize("words", WORDS)
 def test_words_of_byte_pairs(words, tmp_path):
     names = ["<s>", "</s>", "<think>"]
     merges = train(TEXTS, 400).merges

@@ -226,11 +226,14 @@ def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path):
     command = ["train", "llama", str(text), "--init", str(run), "--out", str(tmp_path / "more")]
     assert main([*command, "--steps", "2"]) == 0
     assert minillm.load(tmp_path / "more").model.config.vocabulary == 320
-    labels = tmp_path / "labels.tsv"
-    labels.write_text("a\tshe sells\nb\tsea shells\n" * 12)
-    command = ["finetune", str(run), str(labels), "--out", str(tmp_path / "labels")]
+    labels = tmp_path / "labels"  # a folder for each label
+    for label, text in (("a", "she sells"), ("b", "sea shells")):
+        (labels / label).mkdir(parents=True)
+        for number in range(12):
+            (labels / label / f"{number}.txt").write_text(text)
+    command = ["finetune", str(run), str(labels), "--out", str(tmp_path / "classifier")]
     assert main([*command, "--steps", "2"]) == 0
-    assert minillm.load(tmp_path / "labels").classify("she sells").label in ("a", "b")
+    assert minillm.load(tmp_path / "classifier").classify("she sells").label in ("a", "b")
 
 
 def test_a_pickle_is_refused_with_the_way_out(tmp_path):

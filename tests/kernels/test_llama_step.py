@@ -14,9 +14,9 @@ from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
 from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.quantised import Quantised, QuantisedLowRank, quantise
+from minillm.quantised import Quantised, QuantisedLora, quantise
 from minillm.quantised.codes import BLOCK
-from minillm.training.lora import LowRank
+from minillm.training.lora import LoraWeight
 
 SIZES = st.fixed_dictionaries(
     {
@@ -85,7 +85,7 @@ def with_additions(model, rank=3, seed=3):
             A = (W.shape[0] ** -0.5 * rng.standard_normal((W.shape[0], rank))).astype(W.dtype)
             B = rng.standard_normal((rank, W.shape[1])).astype(W.dtype)
             is_array = isinstance(W, np.ndarray)
-            added = LowRank(W + A @ B, A, B) if is_array else QuantisedLowRank(W, A, B)
+            added = LoraWeight(W + A @ B, A, B) if is_array else QuantisedLora(W, A, B)
             model.params[name] = added
     return model
 
@@ -345,7 +345,7 @@ def additions(change):
     """The same of what is added to the first weight that has additions."""
 
     def spoil(W):
-        return QuantisedLowRank(W.W, *change(W.A, W.B))
+        return QuantisedLora(W.W, *change(W.A, W.B))
 
     return weight(4 + 4, spoil)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.layers.gradients import PartlyTrained
-from minillm.layers.stack import through
+from minillm.layers.stack import stacked
 
 
 @pytest.mark.parametrize("lowest", range(-1, 4))
@@ -21,9 +21,10 @@ def test_a_backward_stops_below_the_lowest_trained_block(lowest):
 
     blocks = {f"b.{n}": lambda x, n=n: (x + n, backward_of(n)) for n in range(3)}
     params = PartlyTrained({}, {"below.E" if lowest < 0 else f"b.{lowest}.W"})
-    y, backward = through(params, blocks, np.ones(1), "below")
+    y, backward = stacked(params, (np.ones(1), lambda dx: {"below.E": dx}), blocks, ["below"])
     assert y == 4
-    dx, gradients = backward(np.zeros(1))
+    gradients = backward(np.zeros(1))
+    dx = gradients.pop("below.E", None)
     assert reached == list(range(2, max(lowest, 0) - 1, -1))
     assert {name: dW.tolist() for name, dW in gradients.items()} == {
         f"b.{number}.W": [2 - number] for number in reached
@@ -33,6 +34,5 @@ def test_a_backward_stops_below_the_lowest_trained_block(lowest):
 
 def test_a_backward_goes_all_the_way_where_everything_is_trained():
     blocks = {n: lambda x, n=n: (x, lambda dy: (2 * dy, {f"{n}.W": dy})) for n in ("a", "b")}
-    dx, gradients = through({}, blocks, np.zeros(1), "below")[1](np.ones(1))
-    assert dx == 4
-    assert gradients == {"b.W": 1, "a.W": 2}
+    embedded = np.zeros(1), lambda dx: {"E": dx}
+    assert stacked({}, embedded, blocks, ["below"])[1](np.ones(1)) == {"b.W": 1, "a.W": 2, "E": 4}

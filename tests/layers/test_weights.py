@@ -6,8 +6,8 @@ from model_checks import check_layer
 
 from minillm.layers import dense
 from minillm.layers.gradients import PartlyTrained
-from minillm.quantised import QuantisedLowRank, quantise
-from minillm.training.lora import LowRank
+from minillm.quantised import QuantisedLora, quantise
+from minillm.training.lora import LoraWeight
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 
@@ -23,7 +23,7 @@ def test_gradients_of_an_addition_are_those_of_its_product():
     p, x = arrays(rng), rng.standard_normal((2, 5, 3))
     A, B = p["W.A"], p["W.B"]
     whole_y, whole_backward = dense.layer({"hidden.W": p["W"], "hidden.b": p["b"]}, "hidden", x)
-    params = {"hidden.W": LowRank(p["W"], A, B), "hidden.b": p["b"]}
+    params = {"hidden.W": LoraWeight(p["W"], A, B), "hidden.b": p["b"]}
     y, backward = dense.layer(params, "hidden", x)
     np.testing.assert_array_equal(y, whole_y)
     dy = rng.standard_normal(y.shape)
@@ -42,7 +42,7 @@ def test_gradients_of_an_addition_to_a_quantised_weight():
     W, x = quantise(p["W"].astype(np.float32), "Q8_0"), rng.standard_normal((2, 32))
 
     def layer(params, x):
-        return dense.affine({"W": QuantisedLowRank(W, params["W.A"], params["W.B"])}, "W", x)
+        return dense.affine({"W": QuantisedLora(W, params["W.A"], params["W.B"])}, "W", x)
 
     trained = {name: p[name] for name in ("W.A", "W.B")}
     expected = x @ (W.dense() + p["W.A"] @ p["W.B"])
@@ -72,7 +72,7 @@ def test_a_bias_has_a_gradient_where_it_is_trained_whatever_its_weight_is(traine
     rng = np.random.default_rng(0)
     p, x = arrays(rng), rng.standard_normal((2, 5, 3))
     dy = rng.standard_normal((2, 5, 4))
-    for weight in (p["W"], LowRank(p["W"], p["W.A"], p["W.B"])):
+    for weight in (p["W"], LoraWeight(p["W"], p["W.A"], p["W.B"])):
         params = PartlyTrained({"W": weight, "b": p["b"]}, ["b"] if trained else ["others"])
         _, backward = dense.affine(params, "W", x, "b")
         db = backward(dy)[1].get("b")
@@ -85,9 +85,9 @@ def test_a_bias_has_a_gradient_where_it_is_trained_whatever_its_weight_is(traine
 def test_a_gradient_of_another_shape_is_refused(shape):
     """A kernel would read past its end."""
     rng = np.random.default_rng(0)
-    for low_rank, dtype in ((LowRank, np.float64), (QuantisedLowRank, np.float32)):
+    for low_rank, dtype in ((LoraWeight, np.float64), (QuantisedLora, np.float32)):
         p = arrays(rng, 32, 4, dtype)
-        W = p["W"] if low_rank is LowRank else quantise(p["W"], "Q8_0")
+        W = p["W"] if low_rank is LoraWeight else quantise(p["W"], "Q8_0")
         weight = low_rank(W, p["W.A"], p["W.B"])
         _, backward = dense.affine({"W": weight}, "W", rng.standard_normal((3, 32)).astype(dtype))
         with pytest.raises(ValueError, match="dy"):
@@ -97,8 +97,8 @@ def test_a_gradient_of_another_shape_is_refused(shape):
 @pytest.mark.parametrize(("name", "shape"), [("A", (7, 2)), ("B", (3, 4)), ("B", (2, 5))])
 def test_additions_that_do_not_fit_are_refused(name, shape):
     additions = {"A": np.ones((32, 2)), "B": np.ones((2, 4))} | {name: np.ones(shape)}
-    weights = [LowRank(np.ones((32, 4)), **additions)]
-    weights.append(QuantisedLowRank(quantise(np.ones((32, 4), np.float32), "Q8_0"), **additions))
+    weights = [LoraWeight(np.ones((32, 4)), **additions)]
+    weights.append(QuantisedLora(quantise(np.ones((32, 4), np.float32), "Q8_0"), **additions))
     for weight in weights:
         with pytest.raises(ValueError, match=f"{name}: expected"):
             dense.affine({"W": weight}, "W", np.ones((3, 32)))

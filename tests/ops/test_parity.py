@@ -87,7 +87,7 @@ def test_normalisations(kernels, case):
             assert_close(backward(dy), theirs[1])
 
 
-@given(case=op_cases("B N T 2D, B N T 2D, ids B T < P", N=(1, 2), T=(1, 4), P=1000))
+@given(case=op_cases("B N T 2D, B N T 2D, ids: B T < P", N=(1, 2), T=(1, 4), P=1000))
 def test_rotary(case):
     (x, dy, positions), base = case, case.rng.uniform(10, 10000)
     theirs = torch_reference.rotary(x, positions, base, dy)
@@ -96,7 +96,7 @@ def test_rotary(case):
     assert_close(backward(dy), theirs[1])
 
 
-@given(case=op_cases("ids B T < V, V D, B T D", T=(1, 4), V=(1, 6)))
+@given(case=op_cases("ids: B T < V, V D, B T D", T=(1, 4), V=(1, 6)))
 def test_embedding(kernels, case):
     ids, E, dy = case
     theirs = torch_reference.embedding(ids, E, dy)

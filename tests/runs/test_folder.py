@@ -58,11 +58,10 @@ def test_an_old_run_stays_until_the_new_one_is_whole(folder):
         new.save_resume({}, {"step": 0})
         new.save_json("config.json", {"kind": "new"})
         new.append_metrics({"step": 9})
-        assert new.replaces()
         assert {k: v for k, v in contents_of_files(folder.path).items() if k in before} == before
         new.save_model(PARAMS, {"step": 5})
         new.save_resume({}, {"step": 5})
-        assert not new.replaces()
+        assert folder.load_json("config.json") == {"kind": "new"}
         new.append_metrics({"step": 10})
     assert new.load_json("config.json") == {"kind": "new"}
     assert [record["step"] for record in new.read_metrics()] == [9, 10]
@@ -175,8 +174,6 @@ def test_missing_files_are_named(folder, tmp_path):
         RunFolder(tmp_path).load_json("config.json")
     with pytest.raises(InputError, match=r"vocabulary.json: the file is missing"):
         folder.load_json("vocabulary.json")
-    with pytest.raises(InputError, match="expected a folder"):
-        RunFolder(folder.path / "config.json").load_json("config.json")
     (folder.path / "resume.safetensors").unlink()
     (folder.path / "resume.safetensors").mkdir()
     with pytest.raises(InputError, match=r"resume.safetensors: "):
@@ -318,7 +315,6 @@ def test_weights_that_are_not_finite_are_named(folder, value):
     folder.save_model(PARAMS | {"a.W": W}, {})
     with pytest.raises(InputError, match=r"model.safetensors: the tensor 'a.W': expected finite"):
         folder.load_model()
-    assert not np.isfinite(folder.load_model(allow_nan=True)["a.W"][1, 2])
 
 
 def test_a_loop_of_links_is_no_file(folder):

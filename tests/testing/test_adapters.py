@@ -289,13 +289,13 @@ def test_a_function_of_torch(torch_affine, case):
 
 
 def test_the_backward_of_torch_has_its_authors_names(torch_affine):
-    _y, backward = as_op(torch_affine.separate)(*arrays("V D, ids B < V"))
+    _y, backward = as_op(torch_affine.separate)(*arrays("V D, ids: B < V"))
     assert list(inspect.signature(backward).parameters) == ["dsin", "dcos"]
     assert inspect.unwrap(backward).__code__.co_filename == __file__
 
 
 @FEW
-@given(case=op_cases("V D, ids B < V"))
+@given(case=op_cases("V D, ids: B < V"))
 def test_a_function_of_torch_with_two_outputs_and_ids(torch_affine, case):
     assert case.check(torch_affine.separate) < 1e-7
 
@@ -340,6 +340,6 @@ def test_a_function_of_jax(jax_affine, case):
 
 
 @FEW
-@given(case=op_cases("V D, ids B < V", V=3, D=2, B=4))
+@given(case=op_cases("V D, ids: B < V", V=3, D=2, B=4))
 def test_a_function_of_jax_with_two_outputs_and_ids(jax_affine, case):
     assert case.check(jax_affine.separate) < 1e-7

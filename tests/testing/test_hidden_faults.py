@@ -2,14 +2,9 @@
 
 import numpy as np
 import pytest
+from array_checks import check_float32, check_layouts
 
-from minillm.testing import (
-    GradientError,
-    check_float32,
-    check_gradients,
-    check_layouts,
-    check_projections,
-)
+from minillm.testing import GradientError, check_gradients, check_projections
 from minillm.testing.calls import normals_like
 
 

@@ -42,7 +42,7 @@ def test_equal_letters_are_equal_sizes(axes, sizes, seed):
     assert {x.dtype for x in case} == {np.dtype(np.float64)}
 
 
-@given(case=op_cases("ids B T < V, lengths B <= T, mask B T, 4H 2, ids 3 < 2", T=(1, 6)))
+@given(case=op_cases("ids: B T < V, lengths: B <= T, mask: B T bool, 4H 2, ids: 3 < 2", T=(1, 6)))
 def test_ids_lengths_masks_and_multiples(case):
     ids, lengths, mask, x, bits = case
     B, T, V, H = (case.sizes[letter] for letter in "BTVH")
@@ -57,7 +57,7 @@ def test_ids_lengths_masks_and_multiples(case):
 
 
 def test_every_number_in_its_range_is_drawn():
-    ids, lengths, mask = arrays("ids N < V, lengths N <= V, mask N V", N=200, V=3)
+    ids, lengths, mask = arrays("ids: N < V, lengths: N <= V, mask: N V bool", N=200, V=3)
     assert set(ids.tolist()) == {0, 1, 2}
     assert set(lengths.tolist()) == {1, 2, 3}
     assert {False, True} == set(mask.ravel().tolist())
@@ -70,7 +70,7 @@ def test_every_number_in_its_range_is_drawn():
     T=st.sampled_from([2, (2, 6)]),
 )
 def test_the_repr_of_a_case_draws_it_again(seed, dtype, kinks, T):
-    case = arrays("B  T I,\nids B < I", seed=seed, dtype=dtype, kinks=kinks, T=T)
+    case = arrays("B  T I,\nids: B < I", seed=seed, dtype=dtype, kinks=kinks, T=T)
     again = eval(repr(case), {"arrays": arrays, "np": np})
     assert repr(again) == repr(case)
     assert all(map(np.array_equal, case, again))
@@ -128,7 +128,9 @@ def test_the_upstream_gradient_is_no_argument():
     [
         ("", {}, "expected parts such as .* found ''"),
         ("B T,", {}, "expected parts such as .* found ''"),
-        ("B T < V", {}, "expected parts such as .* found 'B T < V'"),
+        ("B T <", {}, "expected parts such as .* found 'B T <'"),
+        ("ids B < V", {}, "expected parts such as .* found 'ids B < V'"),
+        ("rate: positive", {}, "expected parts such as .* found 'rate: positive'"),
         ("ids B T", {}, "expected parts such as .* found 'ids B T'"),
         ("ids < V", {}, "expected parts such as .* found 'ids < V'"),
         ("lengths B < T", {}, "expected parts such as .* found 'lengths B < T'"),

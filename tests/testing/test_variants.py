@@ -1,18 +1,14 @@
-"""Checks on request: layouts, empty arrays, float32, directions."""
+"""Our ops with other arrays (layouts, empty, float32), and the directions of projections."""
 
 import numpy as np
 import pytest
+from array_checks import check_float32, check_layouts
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.ops.gradient_cases import CASES
-from minillm.testing import (
-    GradientError,
-    check_float32,
-    check_layouts,
-    check_projections,
-)
+from minillm.testing import GradientError, check_projections
 from minillm.testing.strategies import generators, sizes
 
 

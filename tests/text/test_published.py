@@ -422,6 +422,12 @@ def test_an_unsupported_tokenizer_json_is_refused(tmp_path, change, complaint):
     assert complaint in message
 
 
+def test_pieces_of_words_without_an_unknown_token_are_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\n[MASK]\na\n")
+    with pytest.raises(InputError, match=r"vocab.txt: model.vocab: expected '\[UNK\]' in it"):
+        load_tokenizer(tmp_path)
+
+
 def test_the_file_of_sentencepiece_is_refused_with_the_way_out(tmp_path):
     (tmp_path / "spiece.model").write_bytes(b"\x0a")
     assert "found spiece.model: save it as tokenizer.json, with" in fails(tmp_path)

@@ -11,7 +11,7 @@ from minillm.decoding import Reader
 from minillm.layers import dense
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
-from minillm.quantised import QuantisedLowRank, matrix, quantise
+from minillm.quantised import QuantisedLora, matrix, quantise
 from minillm.testing import check_projections
 from minillm.training.conversations import (
     ChatTask,
@@ -109,7 +109,7 @@ def test_additions_to_a_packed_matrix(type):
     W = quantise(rng.standard_normal((64, 48)).astype(np.float32), type)
     A, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((64, 3), (3, 48)))
     x, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 64), (5, 48)))
-    y, backward = dense.layer({"layer.W": QuantisedLowRank(W, A, B)}, "layer", x)
+    y, backward = dense.layer({"layer.W": QuantisedLora(W, A, B)}, "layer", x)
     dx, gradients = backward(dy)
     assert gradients.keys() == {"layer.W.A", "layer.W.B"}
     whole = W.dense() + A @ B
@@ -348,6 +348,6 @@ def test_additions_that_come_later_are_seen():
     _, state = reader.read(np.array([[1, 2]]), reader.zero_state(1))
     before, _ = reader.read(np.array([[3]]), state)
     A, B = np.ones((32, 1), np.float32), np.ones((1, 32), np.float32)
-    some.params[name] = QuantisedLowRank(some.params[name], A, B)
+    some.params[name] = QuantisedLora(some.params[name], A, B)
     after, _ = reader.read(np.array([[3]]), state)
     assert not np.allclose(before, after)

@@ -46,7 +46,7 @@ def prepare(training: Training) -> None:
     training.task = MinibatchTask(
         training.model, batches[0], batches[1], lambda batch: int(batch[2].sum())
     )
-    training.unit = "character"
+    training.unit, training.item = "character", "image"
     training.vocabularies = {"tokenizer": tokenizer}
     training.baseline = frequency_loss(captions[0].ids, captions[1].ids)
     training.info["longest"] = max(map(len, digits.captions)) + 1  # with EOS

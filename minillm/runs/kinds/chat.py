@@ -20,14 +20,13 @@ from minillm.data.conversations import (
     summarised,
 )
 from minillm.data.python_texts import builtin_corpus
-from minillm.data.splits import split_by_hash
+from minillm.data.splits import Split, split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
-from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.answering import on_answers, require_text, results_of
 from minillm.runs.kinds.causal import CausalRun
@@ -68,20 +67,19 @@ class ChatRun(CausalRun):
         if data.title or options.pattern is not None:
             return results_of(self, data, options) or super().measure(data, options)
         require_text(options, "a FILE of text with it, found none")
-        part = options.part or "validation"
-        if part not in (parts := read_parts(self.data)):
-            raise InputError(f"{name_of(self.data)} has no {part} part", "part")
-        chats = [item for item in parts[part] if item.rejected is None]
+        own = partial(read_parts, self.data)
+        name, items = data.items(read_conversations, options.part, own)
+        chats = [item for item in items if item.rejected is None]
         if not chats:
             raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
-        return {"data": f"{name_of(self.data)}, {part}"} | on_answers(self, chats)
+        return {"data": name} | on_answers(self, chats)
 
 
 # --- settings --------------------------------------------------------------------------------
 
 
 def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
-    """The rank of the additions that a run continues, if its weights are quantised."""
+    """No settings; InputError for a run that is no chat model."""
     if not isinstance(initial.model, Llama | Decoder):
         raise InputError(
             f"RUN: expected a run of llama, decoder or chat, found one of "
@@ -89,30 +87,7 @@ def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
         )
     if initial.chat_template is None:
         raise InputError(f"{initial.path}: expected a run with a chat template, found none")
-    continued: dict[str, object] = {}
-    if _continues(initial):
-        names = ("lora_rank", "lora_alpha", "lora_targets")
-        continued = {name: getattr(initial.settings, name) for name in names}
-    elif initial.is_quantised and given.get("lora_rank") == 0:
-        raise InputError(
-            f"expected 1 or more, as {initial.path} has quantised weights, found 0", "lora_rank"
-        )
-    for name, value in continued.items():
-        if given.get(name) not in (None, value):
-            raise InputError(f"expected {value}, as in {initial.path}, found {given[name]}", name)
-    return continued
-
-
-def _continues(run: Run) -> bool:
-    """Whether its additions to quantised weights are trained further."""
-    return run.is_quantised and has_additions(run.settings)
-
-
-def initial_data(initial: Run) -> Data:
-    """The baseline of additions that are trained further, if its weights are quantised."""
-    if not _continues(initial):
-        return {}
-    return {"init": initial.data["init"], "begun_with": str(initial.path)}
+    return {}
 
 
 def complete(training: Training, given: Given, rate: float, lora_rate: float) -> Any:
@@ -200,7 +175,7 @@ def closing(
     if summary.interrupted:
         return
     data = training.data
-    before, after = load(data.get("begun_with") or data["init"]), load(training.folder.path)
+    before, after = load(data["init"]), load(training.folder.path)
     yield gain(training.task, before, after)
     try:
         ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
@@ -283,13 +258,13 @@ def name_of(data: Data) -> str:
     return ", ".join(data["files"]) or docstring_chats.NAME
 
 
-def read_parts(data: Data) -> dict[str, list[Conversation]]:
+def read_parts(data: Data) -> Split[Conversation]:
     """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return dict(docstring_chats.docstring_chats())
+        return Split(name_of(data), docstring_chats.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
@@ -298,7 +273,7 @@ def read_parts(data: Data) -> dict[str, list[Conversation]]:
             f"found {len(questions)}"
         )
     held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
-    parts: dict[str, list[Conversation]] = {"training": [], "validation": []}
+    parts: Split[Conversation] = Split(name_of(data), {"training": [], "validation": []})
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts
@@ -338,10 +313,9 @@ chat_kind = partial(
     config_of=lambda values: DecoderConfig if "family" in values else LlamaConfig,
     model_of=lambda config: Decoder if isinstance(config, DecoderConfig) else Llama,
     begin=begin,
-    initial_data=initial_data,
     tokenizer_options=(),  # the run brings its tokenizer
     padded=True,
-    eval_options=(*TEXT_OPTIONS, "pattern"),
+    eval_options=("part", *TEXT_OPTIONS, "pattern"),
 )
 chat_settings = partial(
     settings,

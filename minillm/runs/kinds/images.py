@@ -101,4 +101,5 @@ scikit-learn's bundled set (it needs the package scikit-learn).""",
     prepare=prepare,
     vocabularies={},
     info=("labels",),
+    eval_options=("part",),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import metrics, ops
-from minillm.data import Minibatches, Sequences, registry
+from minillm.data import Minibatches, Sequences
 from minillm.data.batching import batches_in_order
 from minillm.data.labelled import Labelled, labels_of, read_labelled
 from minillm.data.splits import Split
@@ -27,7 +27,7 @@ from minillm.models.fine_tuned import (
 )
 from minillm.models.vectors import Vectors
 from minillm.runs.importing import run_of
-from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
+from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
 from minillm.runs.load import load
 from minillm.runs.run import Run
@@ -103,14 +103,7 @@ class LabelRun(Run):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Accuracy, macro-F1 and the confusion matrix; beside them, the accuracy of TF-IDF."""
-        if data.title:
-            name = data.title
-            texts = [one for file in data.files for one in read_labelled(file)]
-        elif options.part == "test":
-            raise InputError("the data have no test part", "part")
-        else:
-            texts = open_data(self.data)["validation"]
-            name = f"{self.data['data']}, validation"
+        name, texts = data.items(read_labelled, options.part, partial(open_data, self.data))
         results = self.results(name, *encode_texts(texts, reader_of(self), self.data["labels"]))
         if options.beside:
             results["tfidf_accuracy"] = tfidf_accuracy(self.data, texts)
@@ -143,11 +136,7 @@ class LabelRun(Run):
 
 def open_data(data: Data) -> Split[Labelled]:
     """The labelled texts of a file or a folder.  InputError for a run that was imported."""
-    if "imported" in data:
-        raise InputError(
-            f"it comes from {data['imported']}: give the text to measure it on as FILE"
-        )
-    return registry.open_data("labelled", data["data"], data.get("validation"))
+    return open_parts("labelled", data)
 
 
 def reader_of(owner: LabelRun | Training) -> Read:

@@ -5,11 +5,11 @@ the domain better and the general text worse: the report has the perplexity on t
 both texts, before and after, and ``--replay SHARE`` mixes general text into the training.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,12 @@ from minillm.training.language_model import LanguageModelTask, stretches, token_
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 MEASURED = 50_000  # the most tokens of each held-out part
+# What ``look`` shows of a model.
+MEASUREMENTS: dict[type, Callable[..., Any]] = {
+    NeuralNGram: read_windows,
+    LanguageModel: read_recurrent,
+    Mamba: read_mamba,
+}
 # Tokens of a sample.
 SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}
 
@@ -128,9 +134,6 @@ class WritingRun(Run):
 class TextRun(WritingRun):
     """A run of a network that was trained on windows of a text."""
 
-    # What ``look`` shows: see minillm.look.measurements.
-    measurements: ClassVar[Callable[..., Mapping[str, Any]]]
-
     def adapted(self, ids: Ids) -> Adapted:
         """A copy of the model that has learned a text: see :func:`adapt`."""
         if self.is_quantised:
@@ -150,7 +153,7 @@ class TextRun(WritingRun):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
-        name, ids = evaluation_ids(self, data, options.part)
+        name, ids = evaluation_ids(self, data)
         losses_on, losses = self.losses_on, self.losses_on(ids)
         results = results_on(name, self.tokenizer, ids, float(losses.mean()), len(losses))
         if options.beside:
@@ -172,7 +175,7 @@ class TextRun(WritingRun):
 
     def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text, with nothing beside them."""
-        return inside_by(type(self).measurements, self, text)
+        return inside_by(MEASUREMENTS[type(self.model)], self, text)
 
     def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
         """The look with passages of the training text; and the best n-gram of that text."""
@@ -307,20 +310,15 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
 # --- the kinds -------------------------------------------------------------------------------
 
 
-TEXT_OPTIONS = ("part", "beside", "adapt", "mix")  # of eval
+TEXT_OPTIONS = ("beside", "adapt", "mix")  # of eval
 text_kind = partial(
     Kind,
+    run=TextRun,
     prepare=partial(prepare, task_of=reads_on),
     closing=closing,
     takes=("text",),
     eval_options=TEXT_OPTIONS,
 )
-
-
-class NeuralNGramRun(TextRun):
-    """A run of the neural n-gram model."""
-
-    measurements = staticmethod(read_windows)
 
 
 NEURAL_NGRAM = text_kind(
@@ -334,7 +332,6 @@ but learns their similarities. The last tenth of the text is held out.""",
   minillm train neural-ngram text.txt --out runs/words --unit word --order 5 --embedding 60
 
 then: minillm generate DIR, minillm eval DIR""",
-    run=NeuralNGramRun,
     model=NeuralNGram,
     config=NeuralNGramConfig,
     settings=settings(
@@ -348,12 +345,6 @@ then: minillm generate DIR, minillm eval DIR""",
 
 
 LM_RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
-
-
-class RecurrentRun(TextRun):
-    """A run of a recurrent language model."""
-
-    measurements = staticmethod(read_recurrent)
 
 
 def complete_recurrent(training: Training, given: Given) -> Any:
@@ -383,7 +374,6 @@ The last tenth of the text is held out, to measure the model on text that it has
         continue to 10 minutes in all
 
 Ctrl-C saves and stops; --resume continues.""",
-    run=RecurrentRun,
     model=LanguageModel,
     config=LanguageModelConfig,
     complete=complete_recurrent,
@@ -407,12 +397,6 @@ Ctrl-C saves and stops; --resume continues.""",
 MAMBA_RATE = 1.3  # the learning rate of a model of width 1, with Muon
 
 
-class MambaRun(TextRun):
-    """A run of a Mamba."""
-
-    measurements = staticmethod(read_mamba)
-
-
 MAMBA = text_kind(
     name="mamba",
     description="""\
@@ -428,7 +412,6 @@ text than at its beginning. The last tenth of the text is held out, to measure t
         from one text to another, with the tokenizer of the first
 
 then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm export DIR""",
-    run=MambaRun,
     model=Mamba,
     config=MambaConfig,
     complete=rate_by_width(MAMBA_RATE),

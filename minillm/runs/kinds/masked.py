@@ -30,7 +30,7 @@ from minillm.runs.kinds.texts import (
     evaluation_ids,
     frame_of,
     framing_vocabulary,
-    is_kept,
+    held_out_ids,
     open_text,
     with_frame,
 )
@@ -89,19 +89,20 @@ class MaskedRun(Run):
 
     def sample(self) -> Iterator[str]:
         """The tokens that the model with the best weights fills in, if the text can be read."""
-        if not is_kept(self):
+        try:
+            ids = held_out_ids(self)
+        except InputError:
             return
-        _, ids = evaluation_ids(self)
-        context = self.settings.context
-        first = list(hidden_in(self, ids[:context]))
+        context = self.config.context
+        first = list(self.hidden(ids[:context]))
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
         yield shown_filled(self.model, self.tokenizer, first, most=context) + "\n"
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""
         check_head(self)
-        name, ids = evaluation_ids(self, data, options.part)
-        nats, accuracy, hidden = evaluate_filling(self.model, hidden_in(self, ids))
+        name, ids = evaluation_ids(self, data)
+        nats, accuracy, hidden = evaluate_filling(self.model, self.hidden(ids))
         return {
             "text": name,
             "unit": self.tokenizer.unit,
@@ -113,9 +114,13 @@ class MaskedRun(Run):
             "perplexity": perplexity(nats),
         }
 
+    def hidden(self, ids: Ids) -> Iterator[MaskedBatch]:
+        """A text in passages of the context, some of whose tokens are hidden."""
+        return hidden_passages(ids, self.config.context, self.tokenizer)
+
     def loss_on(self, ids: Ids) -> float:
         """The mean loss on a text, in nats per hidden token."""
-        return evaluate_filling(self.model, hidden_in(self, ids))[0]
+        return evaluate_filling(self.model, self.hidden(ids))[0]
 
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
         """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
@@ -218,19 +223,12 @@ def masking_of(tokenizer: Vocabulary) -> Masking:
     return Masking(frame_of(tokenizer)[2], ordinary)
 
 
-def hidden_passages(
-    ids: Ids, context: int, tokenizer: Vocabulary, masking: Masking
-) -> Iterator[MaskedBatch]:
+def hidden_passages(ids: Ids, context: int, tokenizer: Vocabulary) -> Iterator[MaskedBatch]:
     """A text in consecutive passages; the hidden tokens are always the same."""
     rng, (cls, sep, _) = np.random.default_rng(MASKS), frame_of(tokenizer)
+    masking = masking_of(tokenizer)
     for texts in passages_once(ids, ROWS, context, cls, sep):
         yield masking.hide(texts, rng)
-
-
-def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
-    """A text in the passages of a run, some of whose tokens are hidden."""
-    masking = masking_of(run.tokenizer)
-    return hidden_passages(ids, run.config.context, run.tokenizer, masking)
 
 
 def check_head(run: Run) -> None:
@@ -279,15 +277,14 @@ def prepare(training: Training) -> None:
     model, batch, context = kind.model(config, training.rng), settings.batch, settings.context
     passages = Passages(ids, batch, context, cls, sep, seed=settings.seed)
     held_out = stretches(validation, settings.validation_tokens)
-    masking = masking_of(tokenizer)
-    fixed = list(hidden_passages(held_out, context, tokenizer, masking))
+    fixed = list(hidden_passages(held_out, context, tokenizer))
     targets = np.concatenate([batch.targets for batch in fixed])
 
     def sample() -> str:
         return shown_filled(model, tokenizer, fixed)
 
     training.model, training.vocabularies = model, {"tokenizer": tokenizer}
-    training.task = MaskedTask(model, passages, masking, fixed, sample)
+    training.task = MaskedTask(model, passages, masking_of(tokenizer), fixed, sample)
     training.unit, training.item = "masked token", "token"
     training.baseline = frequency_loss(ids[:COUNTED], targets)
 

@@ -89,7 +89,7 @@ class NGramRun(WritingRun):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""
-        name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
+        name, blocks = evaluation_blocks(self, data, held_out=True)
         return text_results(self.model, self.tokenizer, blocks, name)
 
     def trace(self, text: str) -> Trace:

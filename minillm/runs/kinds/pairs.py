@@ -32,7 +32,7 @@ from minillm.models.extractive import lead, oracle, textrank
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import make, option
-from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
+from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.language import begin_with_adamw, with_rate
 from minillm.runs.kinds.looking import trace_of
 from minillm.runs.kinds.texts import given_vocabulary, vocabulary_for
@@ -73,9 +73,7 @@ ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # learning rates; Muon's is of a Transformer 
 class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     """Settings of every model of pairs of texts."""
 
-    data: str | None = of_data(
-        "a file of pairs, or cmudict, cmudict-stress, numbers-en-fr, docstrings"
-    )
+    data: str | None = of_data("a file of pairs, or cmudict, numbers-en-fr, docstrings")
     validation: str | None = of_validation(
         "pairs to measure on (default: DATA's last tenth)", "FILE"
     )
@@ -101,7 +99,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
 def prepare(training: Training) -> None:
     """Vocabularies, and minibatches for training and validation."""
     settings, data = training.settings, training.data
-    pairs = open_data(data)
+    pairs = open_parts("pairs", data)
     source, target = new_vocabularies(training, pairs)
     encoded = {
         part: encode_pairs(pairs[part], source, target, settings)
@@ -147,7 +145,7 @@ def complete(training: Training, given: Given) -> Any:
     settings, data = with_rate(training, rate), training.data
     if settings.unit or data.get("init") or data.get("tokenizer"):
         return settings
-    pairs = open_data(data)
+    pairs = open_parts("pairs", data)
     if "word" not in registry.set_of_pairs(data["data"]).units:
         return settings
     vocabularies = new_vocabularies(training, pairs)
@@ -165,11 +163,6 @@ def complete(training: Training, given: Given) -> Any:
         "--unit sets another one"
     )
     return changed
-
-
-def open_data(data: Data) -> Split[Pair]:
-    """The pairs of a file or of a built-in set."""
-    return registry.open_data("pairs", data["data"], data.get("validation"))
 
 
 def new_vocabularies(training: Training, pairs: Split[Pair]) -> tuple[Vocabulary, Vocabulary]:
@@ -374,18 +367,11 @@ class PairRun(Summarises):
 
     def sample(self) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
-        _, pairs = self.pairs(EvalData(), None)
+        pairs = open_parts("pairs", self.data)["validation"]
         yield "held-out examples: the source, the output, the target\n"
         for source, target in islice(dict(pairs).items(), EXAMPLES):
             texts = (shorten(text, 100) for text in (source, self.translate(source), target))
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
-
-    def pairs(self, data: EvalData, part: str | None) -> tuple[str, Sequence[Pair]]:
-        """The given pairs, or those of a part of the run's data, and their name."""
-        if data.title:
-            return data.title, [pair for file in data.files for pair in read_pairs(file)]
-        part = part or "validation"
-        return f"{self.data['data']}, {part}", open_data(self.data)[part]
 
     def task(self) -> str:
         """The task, which determines the measures: a built-in set of pairs declares it."""
@@ -393,7 +379,8 @@ class PairRun(Summarises):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
-        name, pairs = self.pairs(data, options.part)
+        own = partial(open_parts, "pairs", self.data)
+        name, pairs = data.items(read_pairs, options.part, own)
         if not pairs:
             raise InputError("expected pairs, found none", name)
         columns, cut, unknown = encode_pairs(pairs, self.source, self.target, self.settings)
@@ -499,7 +486,7 @@ pair_kind = partial(
 DESCRIPTION = """\
 Train {model}, which reads one sequence and writes another, on pairs of texts: a file of
 lines source<TAB>target, whose last tenth is held out; or a built-in set:
-  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
+  cmudict        English words to phonemes
   numbers-en-fr  numbers in words, English to French; and between other languages
   docstrings     the source of a Python function to the first sentence of its docstring
 """

@@ -1,19 +1,19 @@
 """Answers to questions, found in a text (2017)."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minillm import metrics, ops
-from minillm.data import Minibatches, registry
+from minillm.data import Minibatches
 from minillm.data.context_windows import targets_of, text_span, windows_of
-from minillm.data.splits import Split
 from minillm.data.squad import Question, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.question_answering import Reader, ReaderConfig
-from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, sizes_of
+from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts, sizes_of
 from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -94,7 +94,7 @@ class AnswerRun(Run):
 
     def sample(self) -> Iterator[str]:
         """Yield questions with the model's answers."""
-        questions = open_data(self.data)["validation"]
+        questions = open_parts("questions", self.data)["validation"]
         shown = questions[:: max(1, len(questions) // SHOWN)][:SHOWN]
         yield "sample:\n\n"
         for question, [best] in zip(shown, self.answers_to(shown, 1), strict=True):
@@ -102,13 +102,8 @@ class AnswerRun(Run):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Exact match and F1 in percent, also of counting shared words."""
-        if data.files:
-            name = data.title
-            questions = [question for file in data.files for question in read_squad(file)]
-        else:
-            part = options.part or "validation"
-            questions = open_data(self.data)[part]
-            name = f"{self.data['data']}, {part}"
+        own = partial(open_parts, "questions", self.data)
+        name, questions = data.items(read_squad, options.part, own)
         references = [[answer.text for answer in question.answers] for question in questions]
         answers = [best.text for [best] in self.answers_to(questions, 1)]
         shared = [metrics.answer_of_shared_words(q.question, q.context) for q in questions]
@@ -121,11 +116,6 @@ class AnswerRun(Run):
 
 
 # --- training ------------------------------------------------------------------------------------
-
-
-def open_data(data: Data) -> Split[Question]:
-    """The questions of the file."""
-    return registry.open_data("questions", data["data"], data.get("validation"))
 
 
 def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
@@ -148,7 +138,11 @@ def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]
 
 def prepare(training: Training) -> None:
     """The pieces of the questions, and windows for training and validation."""
-    settings, data, opened = training.settings, training.data, open_data(training.data)
+    settings, data, opened = (
+        training.settings,
+        training.data,
+        open_parts("questions", training.data),
+    )
     parts = {part: opened[part] for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
@@ -168,9 +162,9 @@ def prepare(training: Training) -> None:
         count = f" in {len(first):,} windows" if len(first) > len(of_part) else ""
         training.notes.append(f"{len(of_part):,} {part} questions{count}")
     training.record(fingerprint(columns[0]), data["data"], "the data have")
-    batches = (Minibatches(column, settings.batch, settings.seed) for column in columns)
+    learned, held_out = (Minibatches(each, settings.batch, settings.seed) for each in columns)
     training.model = Reader(config, training.rng)
-    training.task = SpanTask(training.model, *batches)
+    training.task = SpanTask(training.model, learned, held_out)
     training.unit = "question"
     training.vocabularies = {"tokenizer": tokenizer}
     training.baseline = float(np.log(columns[1][1].lengths - 1).mean())
@@ -221,6 +215,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         learning_rate={"default": RATE, "default_help": "0.002; with --init BERT 0.04 / width"},
         warmup=0.1,
     ),
+    eval_options=("part",),
     begin=begin_with_bert,
     prepare=prepare,
     closing=closing,

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +31,34 @@ BLOCK = 1 << 16  # tokens that are decoded at a time
 PIECE = 4096  # tokens of the domain between two pieces of general text
 
 
-def read_training_text(data: Data) -> tuple[str, str]:
-    """The text of a run, and its fingerprint."""
-    text = read_text(data["files"])  # without files: the built-in corpus
-    return text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def name_of(data: Data) -> str:
     """The files of a text, for messages."""
     return ", ".join(data["files"]) or "the built-in corpus"
+
+
+class OwnText:
+    """The text of a run: files or shards, of which the last tenth is held out.
+
+    ``shards``: None for files; ``sha256``: a fingerprint; ``parts``: texts or Shards, to train on
+    and held out.
+    """
+
+    def __init__(self, data: Data):
+        self.name, self.shards = name_of(data), open_shards(data["files"])
+        self.parts: tuple[Any, Any]
+        if self.shards is not None:
+            self.sha256, self.parts = self.shards.sha256, self.shards.split()
+        else:
+            text = read_text(data["files"])
+            self.sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            self.parts = split_text(text)
+
+    def ids(self, part: int, tokenizer: Vocabulary, whose: str) -> Ids:
+        """A part in ids.  InputError for shards of another vocabulary than the one of ``whose``."""
+        if self.shards is None:
+            return tokenizer.encode(self.parts[part], self.name)
+        check_same_vocabulary(self.shards, tokenizer, whose)
+        return self.parts[part]
 
 
 class TextOfRun(NamedTuple):
@@ -57,24 +76,21 @@ def open_text(training: Training) -> TextOfRun:
     ``--init``.  The text consists of documents if EOS occurs in it.  Shards have a vocabulary; all
     are read once, to detect damage early.
     """
-    settings, data, name = training.settings, training.data, name_of(training.data)
-    shards = open_shards(data["files"])
-    if shards is not None:
-        tokenizer = given_vocabulary(training) or tokenizer_of(shards)
-        check_same_vocabulary(shards, tokenizer, "tokenizer")
-        training.record(shards.sha256, name)
-        verify(shards, training.quiet)
-        begin, end = shards.split()
-        training.info["documents"] = shards.eos is not None
-        return TextOfRun(tokenizer, with_replay(begin, training), end)
-    text, sha256 = read_training_text(data)
-    training.record(sha256, name)
-    beginning, held_out = split_text(text)
-    tokenizer = vocabulary_for(training, settings.split_into, [beginning], [held_out])
-    ids = tokenizer.encode(beginning, name)
-    ends = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
-    training.info["documents"] = ends
-    return TextOfRun(tokenizer, with_replay(ids, training), tokenizer.encode(held_out, name))
+    own = OwnText(training.data)
+    training.record(own.sha256, own.name)
+    if own.shards is not None:
+        tokenizer = given_vocabulary(training) or tokenizer_of(own.shards)
+    else:
+        first, held_out = own.parts
+        tokenizer = vocabulary_for(training, training.settings.split_into, [first], [held_out])
+    ids, validation = (own.ids(part, tokenizer, "tokenizer") for part in (0, 1))
+    if own.shards is not None:
+        verify(own.shards, training.quiet)
+        training.info["documents"] = own.shards.eos is not None
+    else:
+        ends = tokenizer.eos is not None and bool(np.any(ids == tokenizer.eos))
+        training.info["documents"] = ends
+    return TextOfRun(tokenizer, with_replay(ids, training), validation)
 
 
 def training_ids(run: Run) -> Ids:
@@ -88,28 +104,16 @@ def held_out_ids(run: Run) -> Ids:
 
 
 def _ids_of(run: Run, part: int) -> Ids:
-    """The ids of a run's own text: to train on (part 0), or those held out (part 1)."""
     check_kept(run)
-    name, shards = name_of(run.data), open_shards(run.data["files"])
-    if shards is None:
-        text, sha256 = read_training_text(run.data)
-        check_fingerprint(run.data, sha256, name)
-        return run.tokenizer.encode(split_text(text)[part], name)
-    check_same_vocabulary(shards, run.tokenizer, str(run.path))
-    check_fingerprint(run.data, shards.sha256, name)
-    return shards.split()[part]
+    own = OwnText(run.data)
+    check_fingerprint(run.data, own.sha256, own.name)
+    return own.ids(part, run.tokenizer, str(run.path))
 
 
-def evaluation_ids(
-    run: Run, data: EvalData | None = None, part: str | None = None
-) -> tuple[str, Ids]:
+def evaluation_ids(run: Run, data: EvalData | None = None) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
-    if part == "test":
-        raise InputError("the text of a language model has no test part", "part")
     if data is None or not data.title:
-        ids = held_out_ids(run)
-        part = "end" if open_shards(run.data["files"]) else "last tenth"
-        return f"the held-out {part} of {name_of(run.data)}", ids
+        return f"the held-out end of {name_of(run.data)}", held_out_ids(run)
     name, shards = data.title, open_shards(data.files)
     if shards is None:
         return name, run.tokenizer.encode("".join(data.blocks(MOST_IN_MEMORY)), name)
@@ -117,12 +121,8 @@ def evaluation_ids(
     return name, shards
 
 
-def evaluation_blocks(
-    run: Run, data: EvalData, part: str | None, held_out: bool
-) -> tuple[str, Iterator[str]]:
+def evaluation_blocks(run: Run, data: EvalData, held_out: bool) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
-    if part == "test":
-        raise InputError("a text has no test part", "part")
     if data.title:
         return data.title, data.blocks()
     check_kept(run)
@@ -131,7 +131,7 @@ def evaluation_blocks(
     if not held_out:
         return name_of(run.data), text.blocks()
     start = text.characters * 9 // 10
-    return f"the held-out last tenth of {name_of(run.data)}", text.blocks(start)
+    return f"the held-out end of {name_of(run.data)}", text.blocks(start)
 
 
 def check_longer(training: Ids, context: int) -> None:
@@ -144,14 +144,9 @@ def check_longer(training: Ids, context: int) -> None:
         )
 
 
-def is_kept(run: Run) -> bool:
-    """Whether the text that the run was made from can be read again."""
-    return "imported" not in run.data and STANDARD_INPUT not in run.data["files"]
-
-
 def check_kept(run: Run) -> None:
     """InputError if the text that the run was made from cannot be read again."""
-    if not is_kept(run):
+    if "imported" in run.data or STANDARD_INPUT in run.data["files"]:
         source = run.data.get("imported", "standard input, which is not stored")
         raise InputError(
             f"{run.path}: it comes from {source}: give the text to measure it on as FILE"

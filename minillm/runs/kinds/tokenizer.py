@@ -65,7 +65,7 @@ class TokenizerRun(Run):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Bytes and characters per token."""
-        name, blocks = evaluation_blocks(self, data, options.part, held_out=True)
+        name, blocks = evaluation_blocks(self, data, held_out=True)
         return {"text": name, **measured(self.vocabularies["tokenizer"], blocks, name)}
 
 

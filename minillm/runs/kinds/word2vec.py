@@ -117,7 +117,7 @@ class VectorsRun(Run):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of a prediction on a text, by default the one it was trained on."""
-        name, blocks = evaluation_blocks(self, data, options.part, held_out=False)
+        name, blocks = evaluation_blocks(self, data, held_out=False)
         loss, predictions, known = mean_loss(self.model, self.tokenizer, blocks)
         return {
             "text": name,
