@@ -18,7 +18,6 @@ from minillm import checks
 from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import CLAIM
-from minillm.decoding.encoder import read_sources
 from minillm.layers import dense, embedding, heads
 from minillm.layers.norms import norm_if_any
 from minillm.layers.stack import AttendIn
@@ -54,7 +53,8 @@ class TransformerDecoder(OfModel):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        memory, lengths, padded = read_sources(self.model, source, lengths)
+        lengths = checks.ids("start", "lengths", lengths, source.shape[1] + 1, (len(source),))
+        memory, _ = self.model.encode(source, lengths)
         c, p = self.config, self.model.params
         self._weights = self.new_weights()  # the kernel's copy may be of weights before a change
         state = {
@@ -66,7 +66,8 @@ class TransformerDecoder(OfModel):
             prefix = f"decoder.{layer}.cross"
             (k, v), _ = heads.keys_and_values(p, prefix, memory, c.heads)
             for name, part in (("keys", k), ("values", v)):
-                state[f"memory.{layer}.{name}"] = padded(part)  # as each step reads them
+                # In C order, as each step reads them.
+                state[f"memory.{layer}.{name}"] = np.ascontiguousarray(part)
                 state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.model.dtype)
         return state
 

@@ -331,7 +331,7 @@ def test_choices_have_penalties_of_their_own(server):
         ),
         ({"logprobs": 6}, "logprobs", "logprobs: expected int <= 5, found 6"),
         ({"logprobs": True}, "logprobs", "logprobs: expected int | null, found True"),
-        ({"best_of": 3}, "best_of", "best_of: expected n, which is 1, found 3"),
+        ({"best_of": 3}, "best_of", "best_of: expected 1, found 3"),
         ({"suffix": "end"}, "suffix", "suffix: expected \"\", found 'end'"),
         ({"max_tokens": -1}, "max_tokens", "max_tokens: expected int >= 0, found -1"),
         ({"tools": [{}]}, "tools", "tools: expected [], found [{}]"),
@@ -374,8 +374,8 @@ def test_any_value_of_a_field_is_answered_or_refused_in_one_line(server, name):
             assert len(message) < 200
 
 
-def test_best_of_n_choices_is_n(server):
-    asked = {**TEXT, "prompt": "a", "n": 2, "best_of": 2, "logprobs": False, "suffix": ""}
+def test_fields_that_change_nothing_are_taken(server):
+    asked = {**TEXT, "prompt": "a", "n": 2, "best_of": 1, "logprobs": False, "suffix": ""}
     assert len(choices(server, asked, COMPLETIONS)) == 2
 
 
