@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
 from minillm.decoding.decoder import TargetDecoder, select
-from minillm.decoding.rules import Rules, require_whole
+from minillm.decoding.rules import Rules
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
 from minillm.errors import short
 from minillm.layers.types import State
 from minillm.ops.softmax import log_softmax
-
-WIDEST = 1000  # hypotheses of a source: every step sorts all of their extensions
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def beam_search(
     (Stopping as soon as ``beam`` are finished would be too early: every step also finishes
     improbable hypotheses, even if the model is sure that the output continues.)
 
-    With beam 1 this is the greedy choice.  The widest beam is 1000.
+    With beam 1 this is the greedy choice.
 
     For ``rules`` see :class:`minillm.decoding.rules.Rules`.  ``extend`` chooses the extensions
     otherwise, as :func:`drawing` does.  InputError if the model's logits are NaN.
@@ -75,8 +74,8 @@ def beam_search(
     using very large target vocabulary for neural machine translation", for the length
     normalisation (exponent 1).
     """
-    require_whole("beam", beam, most=WIDEST)
-    require_whole("limit", limit)
+    checks.count("beam_search", "beam", beam)
+    checks.count("beam_search", "limit", limit)
     if not 0 <= length_exponent <= 10:
         raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
     extend = extend or partial(_extend, count=2 * beam)

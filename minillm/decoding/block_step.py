@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm._kernels import twinned
-from minillm.layers import dense
 from minillm.layers.heads import CAUSAL, Attend
 from minillm.layers.norms import EPS
 from minillm.layers.types import Ids, Params
@@ -76,8 +75,8 @@ def _contiguous(weight: Any) -> Any:
 class StepWeights(FoundWeights):
     """The weights of ``owner``'s model for :func:`block_step`, and what its blocks are.
 
-    ``blocks`` and ``last_norm`` are prefixes of names; there may be no blocks: the rest is the
-    output layer.  ``output`` is the table that it is tied to, or "output.W".
+    ``blocks`` and ``last_norm`` are prefixes of names.  ``output`` is the table that the output
+    layer is tied to, or "output.W".
 
     ``arrays`` has the norm of the output, its matrix and its bias, and then, for each block, its
     three branches: attention, attention to a source, feed-forward.  A branch is its norm, a gain
@@ -137,15 +136,13 @@ class StepWeights(FoundWeights):
         known, places = self._known, positions.ravel()
         if known is None or places.max() >= known[0].shape[1]:
             several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long
-            known = self._known = self._computed(several[None], dtype)
-        cos, sin = known
-        return cos.take(places, axis=1), sin.take(places, axis=1)
-
-    def _computed(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
-        w, shape = self.head_width, (len(self.rotations), positions.size, self.head_width // 2)
-        found = [cos_and_sin(positions, w, *rotation, dtype) for rotation in self.rotations]
-        cos, sin = (np.array([pair[k] for pair in found], dtype).reshape(shape) for k in (0, 1))
-        return cos, sin
+            found = [
+                cos_and_sin(several[None], self.head_width, *rotation, dtype)
+                for rotation in self.rotations
+            ]
+            cos, sin = (np.array([pair[k][0] for pair in found], dtype) for k in (0, 1))
+            known = self._known = cos, sin
+        return known[0].take(places, axis=1), known[1].take(places, axis=1)
 
 
 def _norm(prefix: str | None) -> list[str | None]:
@@ -155,38 +152,6 @@ def _norm(prefix: str | None) -> list[str | None]:
 def _branch(norm: str | None, prefix: str, first: str, second: str) -> list[str | None]:
     weights = [f"{prefix}.{kind}_{matrix}" for matrix in (first, second) for kind in "Wb"]
     return [*_norm(norm), *weights]
-
-
-class OutputLayer:
-    """The layer ``output`` of a model for all steps of a search, which multiply by it each time.
-
-    It is a step without blocks.  Changes of the weights in place may not reach it, because its
-    twin makes a copy.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        # A matrix that is no array, with LoRA or quantised, multiplies by itself.
-        plain = isinstance(model.params["output.W"], np.ndarray)
-        self.weights = StepWeights(self, [], "output.W") if plain else None
-
-    def all_blocks(self, x: NDArray, *_: Any) -> tuple[NDArray, None]:
-        """No block: x as it is."""
-        return x, None
-
-    def predict(self, y: NDArray) -> NDArray:
-        """y (..., D) -> logits (..., V)."""
-        return dense.layer(self.model.params, "output", y)[0]
-
-    def __call__(self, y: NDArray) -> NDArray:
-        """y (..., D) -> logits (..., V)."""
-        rows = y.reshape(-1, y.shape[-1])
-        # For a single row in each step, the copy would take longer than it saves.
-        if len(rows) == 1 or self.weights is None or not self.weights.are_in(self.model.params):
-            return self.predict(y)
-        angles = self.weights.cos_and_sin(np.zeros(0, np.int64), rows.dtype)
-        logits, _ = block_step(self.weights, rows, *angles, [], np.zeros(len(rows), np.int64))
-        return logits.reshape(*y.shape[:-1], -1)
 
 
 @twinned

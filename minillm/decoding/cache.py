@@ -10,7 +10,6 @@ the same time: ``CLAIM`` lets one of them have the arrays.
 Legend: B batch, C context, T new tokens, S room, M heads of keys, w their width.
 """
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,10 +27,6 @@ Counts = NDArray[np.int64]
 BLOCK = 64  # positions by which the room grows
 
 CLAIM = threading.Lock()  # held while a thread reads how much is written, and adds to it
-if hasattr(os, "register_at_fork"):  # no thread holds it in a child
-    os.register_at_fork(
-        before=CLAIM.acquire, after_in_parent=CLAIM.release, after_in_child=CLAIM.release
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 LARGEST = 100_000  # characters of a schema
-SYMBOLS = 20_000  # of a grammar: it is compiled in 0.4 s
-FUEL = 200_000  # of the lexer for a mask: 14 ms
-ITEMS = 50_000  # of the parser for a mask: 3 ms
-STATES = 50_000  # of the lexer, 1 to 2 kB each
 
 # Between values is no white space, one space, or the end of a line and up to 16 spaces.
 OPTIONS = {"whitespace_pattern": r"( |\n {0,16})?"}
@@ -115,13 +111,7 @@ class Grammar:
     def __init__(self, tokens: "LLTokenizer", rules: str, name: str = "schema"):
         from llguidance import LLMatcher, LLParserLimits  # 5 ms, as above
 
-        limits = LLParserLimits(
-            step_lexer_fuel=FUEL,
-            step_max_items=ITEMS,
-            max_lexer_states=STATES,
-            max_grammar_size=SYMBOLS,
-            verbose_errors=False,
-        )
+        limits = LLParserLimits(verbose_errors=False)
         # Otherwise a text that has one continuation must have the tokens of its usual encoding.
         rules = f'%llguidance {{"no_forcing": true}}\n{rules}'
         self._matcher, self.name = LLMatcher(tokens, rules, limits=limits, log_level=0), name

@@ -18,7 +18,6 @@ from minillm import checks
 from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import CLAIM
-from minillm.decoding.encoder import read_sources
 from minillm.layers import dense, embedding, heads
 from minillm.layers.norms import norm_if_any
 from minillm.layers.stack import AttendIn
@@ -54,7 +53,8 @@ class TransformerDecoder(OfModel):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        memory, lengths, padded = read_sources(self.model, source, lengths)
+        lengths = checks.ids("start", "lengths", lengths, source.shape[1] + 1, (len(source),))
+        memory, _ = self.model.encode(source, lengths)
         c, p = self.config, self.model.params
         self._weights = self.new_weights()  # the kernel's copy may be of weights before a change
         state = {
@@ -66,7 +66,8 @@ class TransformerDecoder(OfModel):
             prefix = f"decoder.{layer}.cross"
             (k, v), _ = heads.keys_and_values(p, prefix, memory, c.heads)
             for name, part in (("keys", k), ("values", v)):
-                state[f"memory.{layer}.{name}"] = padded(part)  # as each step reads them
+                # In C order, as each step reads them.
+                state[f"memory.{layer}.{name}"] = np.ascontiguousarray(part)
                 state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.model.dtype)
         return state
 
@@ -93,7 +94,6 @@ class TransformerDecoder(OfModel):
 
     def step_of(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
         """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
-        self._require_own(state)
         layers, (B, K, T) = range(self.config.layers), state["past"].shape
         model = self.model
         x, _ = model.embed(model.target_E, ids.reshape(B * K, 1), start=T)  # (B K, 1, D)
@@ -159,24 +159,6 @@ class TransformerDecoder(OfModel):
         p, E = self.model.params, self.model.target_E
         output = dense.layer(p, "output", y) if "output.W" in p else embedding.output(p, E, y)
         return output[0]
-
-    def _require_own(self, state: State) -> None:
-        """ValueError for the state of a model of other sizes, or one mixed from two."""
-        c, B = self.config, len(state["past"])
-        memory = (B, c.heads, state["memory.0.keys"].shape[2], c.width // c.heads)
-        pool = (1, c.heads, state["shared.0.keys"].shape[2], c.width // c.heads)
-        expected = {
-            f"{kind}.{layer}.{name}": shape
-            for layer in range(c.layers)
-            for kind, shape in (("memory", memory), ("shared", pool))
-            for name in ("keys", "values")
-        }
-        found = {name: a.shape for name, a in state.items() if a.dtype.kind == "f"}
-        for name in sorted(expected.keys() | found.keys()):
-            if found.get(name) != expected.get(name):
-                raise ValueError(
-                    f"state: {name}: expected {expected.get(name)}, found {found.get(name)}"
-                )
 
 
 def _attend_to_source(

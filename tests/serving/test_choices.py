@@ -213,8 +213,6 @@ def test_echo_with_log_probabilities_scores_prompts(server, run, stream, length)
                     assert 2 <= len(best) <= 3
                     if at >= len(row):  # greedy
                         assert best[token] == max(best.values())
-                if not token.startswith("bytes:"):
-                    assert of_text[log["text_offset"][at] :].startswith(token)
 
 
 def test_parts_of_characters_are_shown_as_bytes(server):
@@ -222,40 +220,26 @@ def test_parts_of_characters_are_shown_as_bytes(server):
     [choice] = choices(server, asked, COMPLETIONS)
     parts = "é😀".encode()
     assert choice["logprobs"]["tokens"] == [f"bytes:\\x{byte:02x}" for byte in parts]
-    assert choice["logprobs"]["text_offset"] == [0, 0, 1, 1, 1, 1]
     assert choice["logprobs"]["top_logprobs"][1].keys() == {f"bytes:\\x{parts[1]:02x}"}
 
 
 def test_rows_past_the_vocabulary_are_not_listed():
     """Of a model whose table of tokens is filled up to a multiple of 64."""
     scores = [forms.Score(5, -1.0, [(len(TOKENIZER), -0.5), (5, -1.0)])]
-    listed = forms.LogProbs(TOKENIZER, forms.Prompt([])).of_chat(scores)["content"][0][
-        "top_logprobs"
-    ]
+    listed = forms.LogProbs(TOKENIZER).of_chat(scores)["content"][0]["top_logprobs"]
     assert len(listed) == 1
-    listed = forms.LogProbs(TOKENIZER, forms.Prompt([])).of_completion(scores)["top_logprobs"][0]
+    listed = forms.LogProbs(TOKENIZER).of_completion(scores)["top_logprobs"][0]
     assert len(listed) == 1
 
 
-def test_places_are_those_of_the_text():
-    """SentencePiece puts a space before a text, and a chat begins with a special token."""
-    ids = [TOKENIZER.id_of(token) for token in (b"<|im_start|>", b" the", b" cat")]
-    scores = [forms.Score(id, None, []) for id in ids]
-    for text, places in (("<|im_start|> the cat", [0, 12, 16]), ("the cat", [0, 0, 3])):
-        found = forms.LogProbs(TOKENIZER, forms.Prompt(ids, text)).of_completion(scores)
-        assert found["text_offset"] == places
-
-
-def test_a_silent_token_takes_no_room_in_the_text(server):
+def test_an_empty_prompt_has_a_silent_token(server):
     """An empty prompt has a token that its text does not show."""
     asked = {**TEXT, "prompt": "", "echo": True, "logprobs": 1, "max_tokens": 2}
     [choice] = choices(server, asked, COMPLETIONS)
     assert len(choice["logprobs"]["tokens"]) == 3
-    assert choice["logprobs"]["text_offset"][:2] == [0, 0]
     without = choices(server, {**asked, "echo": False}, COMPLETIONS)[0]
     assert without["text"] == choice["text"]
     assert without["logprobs"]["tokens"] == choice["logprobs"]["tokens"][1:]
-    assert without["logprobs"]["text_offset"] == choice["logprobs"]["text_offset"][1:]
 
 
 def test_echo_alone(server, run):
@@ -288,7 +272,7 @@ def test_a_prompt_of_the_whole_context_can_be_scored_only(server):
 def test_an_impossible_token_has_a_finite_log_probability():
     scores = [forms.Score(5, -np.inf, [(6, 0.0)])]
     for add in (forms.LogProbs.of_chat, forms.LogProbs.of_completion):
-        assert "-9999.0" in str(add(forms.LogProbs(TOKENIZER, forms.Prompt([])), scores))
+        assert "-9999.0" in str(add(forms.LogProbs(TOKENIZER), scores))
 
 
 # --- penalties and biases ------------------------------------------------------------------------
@@ -347,7 +331,7 @@ def test_choices_have_penalties_of_their_own(server):
         ),
         ({"logprobs": 6}, "logprobs", "logprobs: expected int <= 5, found 6"),
         ({"logprobs": True}, "logprobs", "logprobs: expected int | null, found True"),
-        ({"best_of": 3}, "best_of", "best_of: expected n, which is 1, found 3"),
+        ({"best_of": 3}, "best_of", "best_of: expected 1, found 3"),
         ({"suffix": "end"}, "suffix", "suffix: expected \"\", found 'end'"),
         ({"max_tokens": -1}, "max_tokens", "max_tokens: expected int >= 0, found -1"),
         ({"tools": [{}]}, "tools", "tools: expected [], found [{}]"),
@@ -390,8 +374,8 @@ def test_any_value_of_a_field_is_answered_or_refused_in_one_line(server, name):
             assert len(message) < 200
 
 
-def test_best_of_n_choices_is_n(server):
-    asked = {**TEXT, "prompt": "a", "n": 2, "best_of": 2, "logprobs": False, "suffix": ""}
+def test_fields_that_change_nothing_are_taken(server):
+    asked = {**TEXT, "prompt": "a", "n": 2, "best_of": 1, "logprobs": False, "suffix": ""}
     assert len(choices(server, asked, COMPLETIONS)) == 2
 
 
