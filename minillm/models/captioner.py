@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Gradients, Rng, State
@@ -75,15 +75,14 @@ class Captioner(base.Model[CaptionerConfig]):
         images, captions, lengths = batch
         inputs = teacher_forcing(captions, c.bos)
         state, first_backward = self.first_state(images, rng)
-        x, embedding_backward = ops.embedding(inputs, p["embedding.E"])  # (B, T, D)
+        x, embedding_backward = embedding.layer(p, {"embedding.E": inputs})  # (B, T, D)
         (hs, _), decoder_backward = recurrent.layer(p, "decoder", x, state, c.cell)
         loss, loss_backward = target_loss(p, hs, captions, lengths)
 
         def backward():
             dhs, of_output = loss_backward()
             dx, dstate, of_decoder = decoder_backward(dhs)
-            of_embedding = {"embedding.E": embedding_backward(dx)}
-            of_image = first_backward(dstate)
+            of_embedding, of_image = embedding_backward(dx), first_backward(dstate)
             return merge_gradients(of_output, of_decoder, of_embedding, of_image)
 
         return loss, backward

@@ -65,28 +65,16 @@ class Trained(NamedTuple):
     closed_by: str = ""  # the special token after a text: "eos" or none
 
 
-# By the kind of model.
+NO_HEADS = {"masked_words": False, "pooler": False, "next_sentence": False}
+
+# By the kind of model.  BERT's bos is [CLS], its eos [SEP].
 ENCODERS = {
     "lm": Trained(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
     "gpt": Trained(GPT, GPTConfig, "last", {}, closed_by="eos"),
     "llama": Trained(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
     "decoder": Trained(Decoder, DecoderConfig, "last", {"tied": True}, closed_by="eos"),
-    "bert": Trained(
-        BERT,
-        BERTConfig,
-        "mean",
-        {"masked_words": False, "pooler": False, "next_sentence": False},
-        opened_by="bos",  # [CLS]
-        closed_by="eos",  # [SEP]
-    ),
-    "encoder": Trained(
-        Encoder,
-        EncoderConfig,
-        "mean",
-        {"masked_words": False, "pooler": False},
-        opened_by="bos",
-        closed_by="eos",
-    ),
+    "bert": Trained(BERT, BERTConfig, "mean", NO_HEADS, opened_by="bos", closed_by="eos"),
+    "encoder": Trained(Encoder, EncoderConfig, "mean", NO_HEADS, opened_by="bos", closed_by="eos"),
 }
 PREFIX = "encoder."  # of the names of its weights
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense
+from minillm.layers import dense, embedding
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Rng, State
@@ -83,8 +83,8 @@ class NeuralNGram(base.WindowModel[NeuralNGramConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
-        embedded, embedding_backward = ops.embedding(contexts, p["embedding.E"])  # (..., n - 1, D)
-        x = embedded.reshape(*contexts.shape[:-1], -1)  # (..., (n - 1) D)
+        embedded, embedding_backward = embedding.layer(p, {"embedding.E": contexts})
+        x = embedded.reshape(*contexts.shape[:-1], -1)  # (..., n - 1, D) -> (..., (n - 1) D)
         x, x_dropout_backward = ops.dropout(x, c.dropout, rng)
         h, hidden_backward = dense.layer(p, "hidden", x, ops.tanh)  # (..., H)
         h, h_dropout_backward = ops.dropout(h, c.dropout, rng)
@@ -96,8 +96,7 @@ class NeuralNGram(base.WindowModel[NeuralNGramConfig]):
             # h = tanh(x W_h + b_h)
             dx, of_hidden = hidden_backward(h_dropout_backward(dh))
             dembedded = x_dropout_backward(dx).reshape(embedded.shape)
-            of_embedding = {"embedding.E": embedding_backward(dembedded)}
-            return merge_gradients(of_hidden, of_output, of_embedding)
+            return merge_gradients(of_hidden, of_output, embedding_backward(dembedded))
 
         return logits, backward
 

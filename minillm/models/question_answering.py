@@ -171,7 +171,7 @@ class Reader(base.Model[ReaderConfig]):
         match = stands_in(context, question, question_lengths).astype(np.int64)  # (B, T)
         tables = {"embedding.E": context, "match.E": match}
         x, context_backward = embedding.layer(p, tables)  # (B, T, D)
-        words, words_backward = ops.embedding(question, p["embedding.E"])  # (B, J, D)
+        words, words_backward = embedding.layer(p, {"embedding.E": question})  # (B, J, D)
         h, h_backward = self._recur("encoder", 1, x, lengths, rng)
         u, u_backward = self._recur("encoder", 1, words, question_lengths, rng)
 
@@ -196,10 +196,9 @@ class Reader(base.Model[ReaderConfig]):
             dx, of_encoder = h_backward(dh)
             dwords, of_question = u_backward(du)
             of_flow = dict(zip(names, dweights, strict=True))
-            of_words = {"embedding.E": words_backward(dwords)}
             return merge_gradients(  # the encoder reads twice
                 *(of_both, of_first, of_last, of_ending, of_reading, of_flow),
-                *(of_encoder, context_backward(dx), of_question, of_words),
+                *(of_encoder, context_backward(dx), of_question, words_backward(dwords)),
             )
 
         return both + np.concatenate([first, last], axis=-1), backward

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, stack
+from minillm.layers import dense, embedding, stack
 from minillm.layers.block import Branch, new_block, post_norm, pre_norm
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, glorot, normal
@@ -73,10 +73,7 @@ class TransformerConfig(TargetConfig):
         if self.width % 2:
             raise sizes.wrong(self, "width", "an even number")
         if self.shared and self.source_vocabulary != self.target_vocabulary:
-            raise ValueError(
-                "shared: expected one vocabulary, found "
-                f"{self.source_vocabulary} source and {self.target_vocabulary} target tokens"
-            )
+            raise sizes.wrong(self, "shared", "False for vocabularies of two sizes")
 
 
 class Transformer(base.Model[TransformerConfig]):
@@ -185,14 +182,10 @@ class Transformer(base.Model[TransformerConfig]):
         """sqrt(D) E[ids] + P, with dropout: ids (B, T), at the positions from ``start`` on
         -> x (B, T, D).  ``backward(dx)`` -> gradients."""
         c, scale = self.config, self.dtype.type(self.config.width**0.5)
-        rows, embedding_backward = ops.embedding(ids, self.params[E])  # (B, T, D)
+        rows, embedding_backward = embedding.layer(self.params, {E: ids})  # (B, T, D)
         places = sinusoids(start + np.arange(ids.shape[1]), c.width, self.dtype.type)
         x, dropout_backward = ops.dropout(scale * rows + places, c.dropout, rng)
-
-        def backward(dx):
-            return {E: embedding_backward(scale * dropout_backward(dx))}
-
-        return x, backward
+        return x, lambda dx: embedding_backward(scale * dropout_backward(dx))
 
     def block(
         self, prefix: str, x: NDArray, attend: Attend, rng: Rng = None, cross: Branch | None = None

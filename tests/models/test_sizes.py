@@ -89,7 +89,7 @@ def test_nonsense_is_refused(config):
         (ReaderConfig(5), {"context": 3}, "context: expected 8 or more"),
         (TRANSFORMER, {"heads": 3}, "heads: expected a divisor of width, found 3 and"),
         (TRANSFORMER, {"heads": 1, "width": 3}, "width: expected an even number"),
-        (TRANSFORMER, {"shared": True}, "one vocabulary, found 6 source and 5 target"),
+        (TRANSFORMER, {"shared": True}, "shared: expected False for vocabularies of two sizes"),
     ],
 )
 def test_sizes_that_do_not_go_together(config, change, message):
