@@ -55,13 +55,8 @@ def twinned(original: Function) -> Function:
     The twin has the original's name.  An underscore before it does not count: ``quantised_rows`` is
     the twin of ``_quantised_rows``, which only its own module calls.  The original itself is
     available as ``__wrapped__``.
-
-    Raises ImportError if another module has an original of this name.
     """
     name = original.__name__.removeprefix("_")
-    other = ORIGINALS.get(name, original).__module__
-    if other != original.__module__:
-        raise ImportError(f"kernels: {name} is twinned in {other} and in {original.__module__}")
     ORIGINALS[name] = original
 
     @functools.wraps(original)
@@ -181,19 +176,17 @@ def select_kernels(name: str, asked_by: str = "kernels") -> SimpleNamespace:
     if name not in CHOICES:
         found = f"expected one of {', '.join(CHOICES)}; found {short(name)}"
         raise InputError(found, asked_by)
-    if name == "numpy":
-        return _load("numpy")
     if name in INSTRUCTION_SETS:
-        if why := _obstacle(name):
-            raise KernelsUnavailable(f"kernels: {name} cannot run here: {why}")
-        return _load(name)
-    for best in INSTRUCTION_SETS:  # the others are not loaded, which would take 10 ms
+        candidates: tuple[str, ...] = (name,)
+    else:
+        candidates = () if name == "numpy" else INSTRUCTION_SETS
+    for best in candidates:  # the others are not loaded, which would take 10 ms
         if not _obstacle(best):
             return _load(best)
-    if name == "cython":
-        why = _obstacle(INSTRUCTION_SETS[0])
-        raise KernelsUnavailable(f"kernels: cython cannot run here: {why}")
-    return _load("numpy")
+    if name in ("auto", "numpy"):
+        return _load("numpy")
+    why = _obstacle(candidates[0])
+    raise KernelsUnavailable(f"kernels: {name} cannot run here: {why}")
 
 
 _chosen: contextvars.ContextVar[SimpleNamespace | None] = contextvars.ContextVar(
@@ -228,8 +221,6 @@ def _load(name: str) -> SimpleNamespace:
         }
         if not exported:  # or the originals would run, under the name of the twins
             raise ImportError(f"{module.__name__} has no kernels: it is of another version")
-        for key in exported.keys() & functions.keys():
-            raise ImportError(f"two topics export {key}, one of them is {topic}")
         functions |= exported
     return SimpleNamespace(name=name, **functions)
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
 from minillm.data.conversations import has_conversations, read_conversations
+from minillm.data.files import read_json
 from minillm.data.lines import has_summaries
 from minillm.errors import InputError
 from minillm.quantised.gguf import is_gguf
 from minillm.runs.kind import find_kind
+
+KINDS = ("finetuned", "chat", "preferences")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,13 +28,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _kind_for(words: Sequence[str]) -> str:
-    """The kind to train: it depends on the data, or without data on the run."""
+    """The kind to train: of the run to resume; or it depends on the data, or else on the run."""
     outs = {after for before, after in pairwise(words) if before == "--out"}
     models = [word for word in words if word not in outs and is_gguf(word)]
     others = [word for word in words if word not in (*outs, *models)]
     files = [word for word in others if Path(word).is_file()]
     answers = models or any(Path(word, "chat.json").is_file() for word in words)
     try:
+        for path in [Path(out, "config.json") for out in outs if "--resume" in words]:
+            if path.is_file() and (kind := read_json(path).get("kind")) in KINDS:
+                return kind
         if files:
             chats = has_conversations(files[0]) or (answers and has_summaries(files[0]))
             if chats and next(read_conversations(files[0])).rejected is not None:

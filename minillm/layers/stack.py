@@ -14,8 +14,9 @@ The page of a model has three functions, each with its backward under it:
 
 ``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
 prefixes of the weights that ``embed`` uses.  The functions are called in turn, and their backwards
-in reverse, by :func:`hidden` and :func:`forward`, which the models have as methods.  Whoever uses a
-model in another way than its page hands over something else, and knows no model by name:
+in reverse, by :func:`hidden`, :func:`forward` and :func:`loss`, which the models have as methods.
+Whoever uses a model in another way than its page hands over something else, and knows no model by
+name:
 
 - other positions, and another attention for each layer, ``attend(layer)``: several texts in one row
   (:mod:`minillm.training.packed`), or a text that goes on from a cache
@@ -34,9 +35,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm import checks, ops
 from minillm.layers.gradients import is_trained, merge_gradients
-from minillm.layers.heads import Attend, attend_by
+from minillm.layers.heads import CAUSAL, Attend, attend_by
 from minillm.layers.norms import EPS, norm_if_any
 from minillm.layers.types import Backward, Ids, Op, Params, Rng
 
@@ -123,6 +124,22 @@ def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
 
     return logits, backward
+
+
+def loss(model: Any, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+    """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+    With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+    """
+    inputs, targets = batch
+    logits, logits_backward = model.forward(inputs, rng)
+    nats, nats_backward = ops.cross_entropy(logits, targets)
+    return nats, lambda: logits_backward(nats_backward())
+
+
+def mask(model: Any, layer: int) -> ops.Mask:
+    """Whom a token sees in a layer of a model without windows: those before it."""
+    return CAUSAL
 
 
 def read(model: Any, x: NDArray, positions: Ids, attend: AttendIn) -> NDArray:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers import stack
 from minillm.layers.fresh import Fresh, Shape, draw_all
 from minillm.layers.gradients import under
 from minillm.layers.types import Backward, Ids, Params, Rng, State
@@ -83,24 +84,32 @@ def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:
         raise ValueError(f"{min(unknown)}: expected no parameter of this name, found one")
 
 
-class CausalModel(Model[Config]):
+class StackModel(Model[Config]):
     """A stack of blocks that predicts the next token.
 
-    A model of this kind defines ``embed``, ``block`` and ``predict``, which
-    :mod:`minillm.layers.stack` calls in turn, and ``mask``, which says who sees whom in a layer.
-    Its other users, such as a reader with a cache, need to know no more of it than stands here.
+    A model of this kind defines ``embed``, ``block`` and ``predict``.  What calls them in turn,
+    up to the loss, is :mod:`minillm.layers.stack`.
     """
 
     below: tuple[str, ...] = ("embedding",)  # the prefixes of the weights below all blocks
-    # The activation of a block that minillm.decoding.block_step computes, too; None: it does not.
-    activation: Any = None
-    lookback = 0  # tokens before the first one that ``embed`` reads: its argument ``before``
 
     embed: Callable[..., tuple[NDArray, Backward]]
     block: Callable[..., tuple[NDArray, Callable]]
     predict: Callable[[NDArray], tuple[NDArray, Callable]]
-    mask: Callable[[int], ops.Mask]  # of each layer
-    hidden: Callable[..., tuple[NDArray, Backward]]
+
+    mask, hidden, forward, loss = stack.mask, stack.hidden, stack.forward, stack.loss
+
+
+class CausalModel(StackModel[Config]):
+    """A stack whose past is only the keys and values of its attention, as in a cache.
+
+    The users of a model, such as a reader with a cache, need to know no more of it than stands
+    here.
+    """
+
+    # The activation of a block that minillm.decoding.block_step computes, too; None: it does not.
+    activation: Any = None
+    lookback = 0  # tokens before the first one that ``embed`` reads: its argument ``before``
 
     def __init_subclass__(cls) -> None:
         """A class with a block of its own says anew which activation it has."""
@@ -121,27 +130,19 @@ class LabelModel(Model[Config]):
 
     forward: Callable[..., Any]
 
-    @property
-    def label_smoothing(self) -> float:
-        """The label smoothing of the training loss."""
-        return 0.0
-
     def loss(
         self, batch: tuple[NDArray, ...], rng: Rng = None, class_weights: NDArray | None = None
     ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of (inputs and labels (B,)) in nats, each weighted by its class.
 
-        With rng it is the loss to train on, with dropout and label smoothing.
+        With rng it is the loss to train on, with dropout, and with label smoothing if the
+        configuration has a rate of it.
         """
         *inputs, labels = batch
         logits, logits_backward = self.forward(*inputs, rng=rng)
-        smoothing = 0.0 if rng is None else self.label_smoothing
+        smoothing = 0.0 if rng is None else getattr(self.config, "label_smoothing", 0.0)
         loss, loss_backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return loss, backward
+        return loss, lambda: logits_backward(loss_backward())
 
 
 class WindowModel(Model[Config]):
@@ -164,11 +165,7 @@ class WindowModel(Model[Config]):
         """
         (logits, new_state), logits_backward = self.forward(inputs, state, rng)
         loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return (loss, new_state), backward
+        return (loss, new_state), lambda: logits_backward(loss_backward())
 
     def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
         """The loss of (inputs, targets), both (B, T), from the zero state."""

@@ -67,12 +67,10 @@ class BERTConfig:
     next_sentence: bool = False  # a published head, whether the second part follows the first
 
     def __post_init__(self) -> None:
-        sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
+        sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "inner", "segments")
         sizes.check_at_least(self, 2, "context")
         sizes.check_below_one(self, "dropout")
         sizes.check_above_zero(self, "eps")
-        if self.inner is not None:
-            sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
             raise sizes.wrong(self, "next_sentence", "a pooler with it, or False")
@@ -230,12 +228,7 @@ class BERT(base.Model[BERTConfig]):
         return pooled, backward
 
     def fill(self, batch: MaskedBatch) -> NDArray:
-        """The logits of the original tokens at the masked places of a batch, (M, V).
-
-        ValueError for a model without the head for masked words.
-        """
-        if not self.config.masked_words:
-            raise ValueError("expected a model with a head for masked words, found one without")
+        """The logits of the original tokens at the masked places of a batch, (M, V)."""
         x, _ = self.hidden(batch.ids, batch.lengths, batch.segments)
         return self.masked_words(x[batch.places])[0]
 

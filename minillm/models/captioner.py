@@ -23,13 +23,13 @@ from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Gradients, Rng, State
 from minillm.models import base, sizes
-from minillm.models.teacher_forcing import target_loss, teacher_forcing
+from minillm.models.teacher_forcing import TargetConfig, target_loss, teacher_forcing
 
 Batch = tuple[NDArray, NDArray, NDArray]
 
 
 @dataclass(frozen=True)
-class CaptionerConfig:
+class CaptionerConfig(TargetConfig):
     """The sizes of a captioner."""
 
     pixels: int  # of an image
@@ -43,13 +43,6 @@ class CaptionerConfig:
         sizes.check_at_least(self, 1, "pixels", "vocabulary", "embedding", "hidden")
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_below_one(self, "dropout")
-
-    @property
-    def bos(self) -> int:
-        """The id that stands before the first token of a caption, and after the last."""
-        return self.vocabulary
-
-    eos = bos
 
 
 class Captioner(base.Model[CaptionerConfig]):

@@ -134,20 +134,14 @@ class DecoderConfig(LlamaConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes.check_one_of(self, "family", tuple(FAMILIES))
-        changes = FAMILIES[self.family]
-        for name in ("global_every", "unrotated_every"):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, getattr(changes, name))
-            if getattr(self, name) is not None:
-                sizes.check_at_least(self, 0, name)
+        c = self.changes
+        sizes.fill_in(self, global_every=c.global_every, unrotated_every=c.unrotated_every)
+        sizes.check_at_least(self, 0, "global_every", "unrotated_every", "sinks")
+        sizes.check_at_least(self, 1, "window")
+        sizes.check_at_least(self, 2, "ngrams")
         sizes.check_above_zero(self, "local_base")
-        if self.ngrams is not None:
-            sizes.check_at_least(self, 2, "ngrams")
-        if self.window is not None:
-            sizes.check_at_least(self, 1, "window")
-            if not changes.windows:
-                raise sizes.wrong(self, "window", f"None for {self.family}")
-        sizes.check_at_least(self, 0, "sinks")
+        if self.window is not None and not c.windows:
+            raise sizes.wrong(self, "window", f"None for {self.family}")
         if self.sinks > 0 and self.window is None:
             raise sizes.wrong(self, "sinks", "0 without a window")
 
@@ -156,13 +150,9 @@ class DecoderConfig(LlamaConfig):
         """The family's changes."""
         return FAMILIES[self.family]
 
-    def is_global(self, layer: int) -> bool:
-        """Whether the layer has no window although others have one."""
-        return _every(self.global_every, layer)
-
     def mask_of(self, layer: int) -> Mask:
         """Whom a token sees in a layer: all tokens before, or its window and the sinks."""
-        if self.is_global(layer):
+        if _every(self.global_every, layer):  # a global layer
             return CAUSAL
         return Mask(causal=True, window=self.window, sinks=self.sinks)
 
@@ -170,7 +160,7 @@ class DecoderConfig(LlamaConfig):
         """The base of a layer's angles and their scaling; None: no rotation."""
         if _every(self.unrotated_every, layer):
             return None
-        if self.global_every and not self.is_global(layer):
+        if self.global_every and not _every(self.global_every, layer):  # a local layer
             return self.local_base, None
         return self.rotary_base, self.rope_scaling
 

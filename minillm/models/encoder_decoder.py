@@ -35,13 +35,13 @@ from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng, State
 from minillm.models import base, sizes
-from minillm.models.teacher_forcing import target_loss, teacher_forcing
+from minillm.models.teacher_forcing import TargetConfig, target_loss, teacher_forcing
 
 Batch = tuple[NDArray, NDArray, NDArray, NDArray]
 
 
 @dataclass(frozen=True)
-class EncoderDecoderConfig:
+class EncoderDecoderConfig(TargetConfig):
     """The sizes of an encoder-decoder, and its variants."""
 
     source_vocabulary: int
@@ -62,13 +62,6 @@ class EncoderDecoderConfig:
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_one_of(self, "attention", tuple(attention.KINDS))
         sizes.check_below_one(self, "dropout", "label_smoothing")
-
-    @property
-    def bos(self) -> int:
-        """The id that stands before the first token of a target, and after the last."""
-        return self.target_vocabulary
-
-    eos = bos
 
     @property
     def memory(self) -> int:

@@ -113,8 +113,7 @@ class EncoderConfig(BERTConfig):
         super().__post_init__()
         sizes.check_one_of(self, "family", tuple(FAMILIES))
         sizes.check_at_least(self, 0, "padding")
-        if self.embedding is not None:
-            sizes.check_at_least(self, 1, "embedding")
+        sizes.check_at_least(self, 1, "embedding")
         able = {"embedding": self.changes.narrow, "masked_words": self.changes.masked_words}
         for name, may in {**able, "next_sentence": False}.items():
             if getattr(self, name) and not may:

@@ -89,7 +89,8 @@ def textrank(text: str, count: int = 1) -> list[str]:
         return []
     parts = np.array_split(np.arange(len(found)), -(-len(found) // PART))
     scores = [rank(common_words([found[i] for i in part])) for part in parts]
-    return _largest(found, np.concatenate(scores), count)
+    best = np.argsort(-np.concatenate(scores), kind="stable")[:count]
+    return [found[i] for i in sorted(best)]
 
 
 def common_words(sentences: Sequence[str]) -> NDArray[np.float64]:
@@ -153,12 +154,6 @@ def oracle(
         best = max(scores)
         chosen = candidates[scores.index(best)]
     return [found[i] for i in chosen]
-
-
-def _largest(found: Sequence[str], scores: NDArray, count: int) -> list[str]:
-    """The sentences with the largest scores, in the order of the text."""
-    best = np.argsort(-scores, kind="stable")[:count]
-    return [found[i] for i in sorted(best)]
 
 
 def _check(count: int) -> None:

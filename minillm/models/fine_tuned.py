@@ -32,6 +32,7 @@ pre-training", equations 3 and 4; Devlin, Chang, Lee and Toutanova (2018), "BERT
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,18 +91,9 @@ ENCODERS = {
 PREFIX = "encoder."  # of the names of its weights
 
 
-def first_token(hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
-    """hs (B, T, D), lengths (B,) -> the vector of the first token (B, D)."""
-    return _token_at(np.zeros_like(lengths), hs, lengths)
-
-
-def last_token(hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
-    """hs (B, T, D), lengths (B,) -> the vector of the last token (B, D)."""
-    return _token_at(np.maximum(lengths, 1) - 1, hs, lengths)
-
-
-def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
-    """The vector of one token of each text; zero for a text without tokens."""
+def _one_token(last: bool, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:
+    """The vector of the first or the last token; zero for a text without tokens."""
+    places = np.maximum(lengths - 1, 0) if last else np.zeros_like(lengths)
     rows = np.arange(len(hs))
     not_empty = (lengths > 0)[:, None].astype(hs.dtype)
     y = hs[rows, places] * not_empty
@@ -115,8 +107,8 @@ def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, 
 
 
 ENCODER_POOLINGS: dict[str, Callable] = {
-    "first": first_token,
-    "last": last_token,
+    "first": partial(_one_token, False),
+    "last": partial(_one_token, True),
     "mean": ops.mean_pool,
     "max": ops.max_pool,
 }
@@ -171,11 +163,6 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         if config.head is not None:
             params |= dense.new_layer("head", width, width)
         return params | dense.new_layer("output", width, config.classes)
-
-    @property
-    def label_smoothing(self) -> float:
-        """The share of the target's probability that training spreads over all classes."""
-        return self.config.label_smoothing
 
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.

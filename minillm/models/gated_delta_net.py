@@ -34,12 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, embedding, stack
+from minillm.layers import dense, embedding
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, steps, uniform
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import CAUSAL, Attend, join_heads, self_attention, split_heads
+from minillm.layers.heads import Attend, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
@@ -67,8 +67,7 @@ class GatedDeltaNetConfig:
         sizes.check_at_least(self, 2, "context")
         sizes.check_divides(self, "heads", "width")
         sizes.check_above_zero(self, "rotary_base", "eps")
-        if self.feed_forward is None:
-            object.__setattr__(self, "feed_forward", -(-8 * self.width // (3 * 32)) * 32)
+        sizes.fill_in(self, feed_forward=sizes.gated_width(self.width))
         sizes.check_at_least(self, 1, "feed_forward")
 
     def has_attention(self, layer: int) -> bool:
@@ -138,7 +137,7 @@ def memory(
     return y, backward
 
 
-class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
+class GatedDeltaNet(base.StackModel[GatedDeltaNetConfig]):
     """Token embeddings, L layers of a memory or of attention, a last norm, a tied output.
 
     ``params``: ``embedding.E`` (V, D), ``norm.gain`` (D,), and for each layer, under ``blocks.0.``
@@ -148,8 +147,6 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
     (K, 3D) and ``.b`` (3D,), ``memory.W_beta`` and ``memory.W_alpha`` (D, N), ``memory.b_alpha``,
     ``memory.A_log`` (N,), ``memory.norm.gain`` (w,), ``memory.W_gate`` and ``memory.W_o`` (D, D).
     """
-
-    below = ("embedding",)
 
     @staticmethod
     def new_parameters(config: GatedDeltaNetConfig) -> dict[str, Fresh]:
@@ -184,10 +181,6 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
             params |= at_depth(1 + layer, own)
         return params | {"norm.gain": Fresh((D,), ones)}
 
-    def mask(self, layer: int) -> ops.Mask:
-        """Whom a token sees in a layer with attention: those before it."""
-        return CAUSAL
-
     def embed(self, ids: Ids, positions: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients."""
         return embedding.layer(self.params, {"embedding.E": ids})
@@ -215,18 +208,6 @@ class GatedDeltaNet(base.Model[GatedDeltaNetConfig]):
         ``backward(dlogits)`` -> dy, gradients.
         """
         return embedding.output(self.params, "embedding.E", y)
-
-    hidden, forward = stack.hidden, stack.forward  # through embed, the layers, the norm, predict
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-        There is no dropout; rng is not used.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.forward(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-        return loss, lambda: logits_backward(loss_backward())
 
 
 def rates(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:

@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import embedding, stack
+from minillm.layers import embedding
 from minillm.layers.block import new_block
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import CAUSAL, Attend, self_attention
+from minillm.layers.heads import Attend, self_attention
 from minillm.layers.norms import EPS, add_norm, new_norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -79,6 +79,8 @@ class GPT(base.CausalModel[GPTConfig]):
 
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
     on, as :func:`minillm.layers.block.new_block` names them, ``norm.gain`` and ``norm.bias`` (D,).
+    The way through embed, the blocks, the norm and predict to the loss is
+    :mod:`minillm.layers.stack`'s.
     """
 
     below = ("embedding", "positions")
@@ -146,19 +148,3 @@ class GPT(base.CausalModel[GPTConfig]):
         ``backward(dlogits)`` -> dy, gradients.
         """
         return embedding.output(self.params, "embedding.E", y)
-
-    def mask(self, layer: int) -> ops.Mask:
-        """Whom a token sees in a layer: those before it."""
-        return CAUSAL
-
-    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.forward(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-        return loss, lambda: logits_backward(loss_backward())

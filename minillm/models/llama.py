@@ -48,11 +48,11 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.errors import InputError
-from minillm.layers import dense, embedding, stack
+from minillm.layers import dense, embedding
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import CAUSAL, Attend, self_attention
+from minillm.layers.heads import Attend, self_attention
 from minillm.layers.norms import add_norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -84,13 +84,8 @@ class LlamaConfig:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
         if self.head_width is None:
             sizes.check_divides(self, "heads", "width")
-        for name, value in (
-            ("key_heads", self.heads),
-            ("feed_forward", -(-8 * self.width // (3 * 32)) * 32),
-            ("head_width", self.width // self.heads),
-        ):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        sizes.fill_in(self, key_heads=self.heads, head_width=self.width // self.heads)
+        sizes.fill_in(self, feed_forward=sizes.gated_width(self.width))
         sizes.check_at_least(self, 1, "key_heads", "feed_forward")
         sizes.check_at_least(self, 2, "context", "head_width")
         sizes.check_below_one(self, "dropout")
@@ -198,22 +193,6 @@ class Llama(base.CausalModel[LlamaConfig]):
         if self.config.tied:
             return embedding.output(self.params, "embedding.E", y)
         return dense.layer(self.params, "output", y)
-
-    def mask(self, layer: int) -> ops.Mask:
-        """Whom a token sees in a layer: those before it."""
-        return CAUSAL
-
-    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.forward(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-        return loss, lambda: logits_backward(loss_backward())
 
 
 def _scaling(config: LlamaConfig) -> Scaling:

@@ -65,9 +65,7 @@ class MambaConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "width", "state")
         sizes.check_at_least(self, 2, "convolution")
-        for name, value in (("inner", 2 * self.width), ("rank", -(-self.width // 16))):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        sizes.fill_in(self, inner=2 * self.width, rank=-(-self.width // 16))
         sizes.check_at_least(self, 1, "inner", "rank")
         sizes.check_above_zero(self, "eps")
         sizes.check_below_one(self, "dropout")

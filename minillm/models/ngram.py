@@ -182,39 +182,16 @@ class Length(NamedTuple):
 Shares = Callable[[Floats, Ids, int, Length], tuple[Floats, Floats]]
 
 
-class Smoothing(NamedTuple):
-    """A smoothing method."""
-
-    shares: Shares
-    adjusted: bool = False  # whether shorter n-grams have `adjusted_counts`
-
-
-SMOOTHINGS: dict[str, Smoothing] = {}
-
-
-def smoothing(name: str, adjusted: bool = False) -> Callable[[Shares], Shares]:
-    """A decorator that enters a function into ``SMOOTHINGS``."""
-
-    def enter(shares: Shares) -> Shares:
-        SMOOTHINGS[name] = Smoothing(shares, adjusted)
-        return shares
-
-    return enter
-
-
-@smoothing("kneser-ney", adjusted=True)
 def kneser_ney(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
     """Modified Kneser-Ney: three discounts, and `adjusted_counts` (Chen and Goodman 1999)."""
     return discounted(count, context, C, kneser_ney_discounts(length.counts_of_counts))
 
 
-@smoothing("absolute")
 def absolute(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
     """Absolute discounting: one discount for all counts (Ney, Essen and Kneser 1994)."""
     return discounted(count, context, C, absolute_discounts(length.counts_of_counts))
 
 
-@smoothing("witten-bell")
 def witten_bell(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
     """Estimate the probability of a new word from past new words (Witten and Bell 1991, method C).
 
@@ -227,7 +204,6 @@ def witten_bell(count: Floats, context: Ids, C: int, length: Length) -> tuple[Fl
     return count / (total + types)[context], leftover
 
 
-@smoothing("add-k")
 def add_k(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, Floats]:
     """Count every word k times more than it was seen (Lidstone 1920; Laplace: k = 1).
 
@@ -243,13 +219,22 @@ def add_k(count: Floats, context: Ids, C: int, length: Length) -> tuple[Floats, 
     return count / total[context], k * V / total
 
 
-@smoothing("mle")
 def maximum_likelihood(
     count: Floats, context: Ids, C: int, length: Length
 ) -> tuple[Floats, Floats]:
     """Relative frequencies, without smoothing: share = c(a w) / c(a), leftover = 0."""
     total = np.bincount(context, count, C)
     return count / total[context], np.where(total > 0, 0.0, 1.0)
+
+
+SMOOTHINGS: dict[str, Shares] = {
+    "kneser-ney": kneser_ney,
+    "absolute": absolute,
+    "witten-bell": witten_bell,
+    "add-k": add_k,
+    "mle": maximum_likelihood,
+}
+ADJUSTED = ("kneser-ney",)  # smoothings whose shorter n-grams have `adjusted_counts`
 
 
 def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, Floats]:
@@ -342,8 +327,7 @@ class NGramConfig:
             if token is not None and not 0 <= token < self.vocabulary:
                 raise sizes.wrong(self, name, f"an id in 0..{self.vocabulary - 1}")
         sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
-        if not 0 < self.k < np.inf:
-            raise sizes.wrong(self, "k", "above 0 and finite")
+        sizes.check_above_zero(self, "k")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
             raise sizes.wrong(self, "prune", "counts that do not fall")
 
@@ -543,7 +527,7 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     for n in range(1, config.order + 1):
         level = levels.pop(0)
         count = level.count
-        if SMOOTHINGS[config.smoothing].adjusted:
+        if config.smoothing in ADJUSTED:
             count = adjusted_counts(level, levels[0] if levels else None)
         if n == 1:
             count = count * (level.word != config.start)  # never predicted
@@ -579,7 +563,7 @@ def interpolate(
     the original ones, p_below (M,) the last factor.  kept is False for n-grams that are pruned.
     """
     config = length.config
-    shares = SMOOTHINGS[config.smoothing].shares
+    shares = SMOOTHINGS[config.smoothing]
     share, leftover = shares(count.astype(float), context, C, length)
     # The share of a pruned n-gram goes to the shorter context.
     kept = np.ones(len(seen), bool)

@@ -42,12 +42,12 @@ from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
 from minillm.models.encoder_decoder import Batch
-from minillm.models.teacher_forcing import teacher_forcing
+from minillm.models.teacher_forcing import TargetConfig, teacher_forcing
 from minillm.ops.padding import length_mask
 
 
 @dataclass(frozen=True)
-class PointerGeneratorConfig:
+class PointerGeneratorConfig(TargetConfig):
     """The sizes of a pointer-generator."""
 
     vocabulary: int  # V, without BOS and EOS
@@ -66,13 +66,6 @@ class PointerGeneratorConfig:
         sizes.check_below_one(self, "dropout")
         if self.unknown >= self.vocabulary:
             raise sizes.wrong(self, "unknown", f"an id below {self.vocabulary}")
-
-    @property
-    def bos(self) -> int:
-        """The id that stands before the first token of a target, and after the last."""
-        return self.vocabulary
-
-    eos = bos
 
 
 class PointerGenerator(base.Model[PointerGeneratorConfig]):
@@ -158,18 +151,10 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
         """
         c, p = self.config, self.params
         source = checks.ids("encode", "source", source, self.words(source))
+        known = self.known(source)
         zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
         (memory, last), encoder_backward = recurrent.stack_over_ids(
-            p,
-            "encoder",
-            "embedding.E",
-            self.known(source),
-            zero,
-            c.cell,
-            c.layers,
-            lengths,
-            c.dropout,
-            rng,
+            p, "encoder", "embedding.E", known, zero, c.cell, c.layers, lengths, c.dropout, rng
         )  # (B, S, M)
         state, bridge_backward = recurrent.bridge(p, last)
 
@@ -194,17 +179,9 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
 
         ``backward(da, dweights)`` -> dstate, gradients.
         """
-        c, p = self.config, self.params
+        c, p, known = self.config, self.params, self.known(inputs)
         (hs, _), decoder_backward = recurrent.stack_over_ids(
-            p,
-            "decoder",
-            "embedding.E",
-            self.known(inputs),
-            state,
-            c.cell,
-            c.layers,
-            dropout=c.dropout,
-            rng=rng,
+            p, "decoder", "embedding.E", known, state, c.cell, c.layers, None, c.dropout, rng
         )  # (B, T, H)
         outputs, attentional_backward = self.attentional_state(hs, state, rng)
 

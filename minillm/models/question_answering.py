@@ -161,11 +161,7 @@ class Reader(base.Model[ReaderConfig]):
         question, question_lengths, context, lengths, first, last = batch
         logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return loss, backward
+        return loss, lambda: logits_backward(loss_backward())
 
     # --- the recurrent reader ---------------------------------------------------
 

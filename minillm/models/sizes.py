@@ -27,11 +27,26 @@ def wrong(config: Any, name: str, expected: str) -> InputError:
     return InputError(f"expected {expected}, found {getattr(config, name)}", name)
 
 
+def fill_in(config: Any, **values: Any) -> None:
+    """Set each field that is None, or left out, to what follows from the others."""
+    for name, value in values.items():
+        if getattr(config, name) is None:
+            object.__setattr__(config, name, value)
+
+
+def gated_width(width: int) -> int:
+    """The usual width inside a gated feed-forward layer: 8/3 D, rounded up to a multiple of 32."""
+    return -(-8 * width // (3 * 32)) * 32
+
+
 def check_at_least(config: Any, least: int, *names: str) -> None:
-    """InputError for a field below ``least``, infinite or NaN, or an absurd number of layers."""
+    """InputError for a field below ``least``, infinite or NaN, or an absurd number of layers.
+
+    A field may be None where that has a meaning.
+    """
     for name in names:
         value = getattr(config, name)
-        if not least <= value < math.inf:
+        if value is not None and not least <= value < math.inf:
             upper = ", but finite" if value == math.inf else ""
             raise wrong(config, name, f"{least} or more{upper}")
         if name == "layers" and value > MOST_LAYERS:

@@ -11,6 +11,18 @@ from minillm.layers.types import Gradients, Ids, Params
 from minillm.ops.padding import length_mask
 
 
+class TargetConfig:
+    """A configuration with one id for BOS and EOS, above those of the vocabulary of the target."""
+
+    @property
+    def bos(self) -> int:
+        """The id that stands before the first token of a target, and after the last."""
+        sizes = vars(self)
+        return sizes.get("target_vocabulary") or sizes["vocabulary"]
+
+    eos = bos
+
+
 def teacher_forcing(targets: Ids, bos: int) -> Ids:
     """The inputs of a decoder in training: BOS, then each target but the last, (B, T)."""
     inputs = np.empty_like(targets)

@@ -46,11 +46,11 @@ from minillm.layers.positions import sinusoids
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
 from minillm.models.encoder_decoder import Batch
-from minillm.models.teacher_forcing import target_loss, teacher_forcing
+from minillm.models.teacher_forcing import TargetConfig, target_loss, teacher_forcing
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(TargetConfig):
     """The sizes of a Transformer, and its variants."""
 
     source_vocabulary: int
@@ -77,13 +77,6 @@ class TransformerConfig:
                 "shared: expected one vocabulary, found "
                 f"{self.source_vocabulary} source and {self.target_vocabulary} target tokens"
             )
-
-    @property
-    def bos(self) -> int:
-        """The id that stands before the first token of a target, and after the last."""
-        return self.target_vocabulary
-
-    eos = bos
 
 
 class Transformer(base.Model[TransformerConfig]):

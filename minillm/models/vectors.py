@@ -67,8 +67,6 @@ class Vectors:
 
         Of several words, the directions are added; of ``negative`` words, they are subtracted.
         """
-        if isinstance(negative, int):
-            raise InputError(f"expected words, found {negative}: give it as topn", "negative")
         added, subtracted = ([w] if isinstance(w, str) else [*w] for w in (positive, negative))
         words = [*added, *subtracted]
         if not words:
@@ -76,7 +74,10 @@ class Vectors:
         directions = self.directions[[self.id(word) for word in words]]
         target = directions[: len(added)].sum(axis=0) - directions[len(added) :].sum(axis=0)
         length = np.linalg.norm(target)
-        return self._nearest(target / (length if length > 0 else 1), words, topn)
+        scores = self.directions @ (target / (length if length > 0 else 1))
+        scores[[self.ids[word] for word in words]] = -np.inf
+        best = np.argsort(-scores, kind="stable")[: min(topn, len(scores) - len(set(words)))]
+        return [(self.words[row], float(scores[row])) for row in best]
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
         """Words that are to c as b is to a: the nearest to b - a + c, except the three.
@@ -85,12 +86,6 @@ class Vectors:
         equal weights (Mikolov, Yih and Zweig 2013; "3CosAdd").
         """
         return self.most_similar([b, c], [a], topn)
-
-    def _nearest(self, direction: Floats, without: list[str], topn: int) -> list[tuple[str, float]]:
-        scores = self.directions @ direction
-        scores[[self.ids[word] for word in without]] = -np.inf
-        best = np.argsort(-scores, kind="stable")[: min(topn, len(scores) - len(set(without)))]
-        return [(self.words[row], float(scores[row])) for row in best]
 
     def map(self, words: Sequence[str]) -> Floats:
         """The coordinates of words in the plane of their largest variance: (N, 2).

@@ -4,8 +4,9 @@
 whole model along random directions.  ``arrays`` draws arguments of given shapes, and
 ``as_op`` makes an op of a pair of functions, of a class, or of a function of PyTorch or JAX.
 
-``check_symmetry`` checks second derivatives, for which it needs the backward alone, and
-``check_hvp`` a Hessian-vector product.
+On request: ``check_layouts`` gives the op arrays that are strided, read-only, broadcast or
+empty, and ``check_float32`` compares float32 with float64.  ``check_symmetry`` checks second
+derivatives, for which it needs the backward alone, and ``check_hvp`` a Hessian-vector product.
 
 ``minillm.testing.strategies`` (needs hypothesis) draws cases, sizes and lengths for property
 tests, and ``minillm.pytest_plugin`` has the fixture ``gradcheck``.
@@ -17,13 +18,16 @@ from minillm.testing.gradients import check_gradients
 from minillm.testing.legends import arrays
 from minillm.testing.projections import check_projections
 from minillm.testing.second_order import check_hvp, check_symmetry
+from minillm.testing.variants import check_float32, check_layouts
 
 __all__ = [
     "GradientError",
     "arrays",
     "as_op",
+    "check_float32",
     "check_gradients",
     "check_hvp",
+    "check_layouts",
     "check_projections",
     "check_symmetry",
 ]

@@ -35,7 +35,7 @@ from minillm.data.streams import OnDisk, regroup
 from minillm.data.tables import Streams, gather, tally
 from minillm.errors import InputError
 from minillm.models.ngram import (
-    SMOOTHINGS,
+    ADJUSTED,
     Floats,
     Ids,
     Length,
@@ -198,7 +198,7 @@ def estimate_in_streams(
 def _counts_to_smooth(streams: Streams, levels: list[Level], config: NGramConfig, n: int) -> OnDisk:
     """The counts of levels[0] to smooth: the original or, for Kneser-Ney, adjusted ones."""
     level, counts = levels[0], levels[0].count
-    if SMOOTHINGS[config.smoothing].adjusted and len(levels) > 1:
+    if config.smoothing in ADJUSTED and len(levels) > 1:
         before = tally(streams, levels[1].suffix, len(level.count))
         counts, block = streams.spill.new(np.int64), streams.block
         for at in range(0, len(before), block):

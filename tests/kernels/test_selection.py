@@ -147,32 +147,6 @@ def test_an_original_whose_op_has_the_name_has_an_underscore(monkeypatch):
         assert function(8) == "twin"
 
 
-def test_two_modules_cannot_twin_one_name(monkeypatch):
-    def linear(x):
-        return x
-
-    def other(x):
-        return x
-
-    other.__name__, other.__module__ = "linear", "minillm.elsewhere"
-    monkeypatch.setattr("minillm._kernels.ORIGINALS", {})
-    twinned(linear)
-    twinned(linear)  # the same module again: it was reloaded
-    with pytest.raises(ImportError, match=r"linear is twinned in .*test_selection and in minillm"):
-        twinned(other)
-
-
-def test_two_topics_cannot_export_one_name(monkeypatch):
-    modules = {}
-    for topic in ("matmul", "adam"):
-        modules[topic] = ModuleType(f"minillm._kernels._{topic}")
-        exec("def product(a, b): return topic", modules[topic].__dict__)
-        monkeypatch.setitem(sys.modules, f"minillm._kernels._{topic}_toy", modules[topic])
-    monkeypatch.setattr("minillm._kernels.TOPICS", ("matmul", "adam"))
-    with pytest.raises(ImportError, match="two topics export product, one of them is adam"):
-        minillm._kernels._load("toy")
-
-
 def test_a_module_of_another_version_is_no_twin(monkeypatch):
     """Its functions are not found, and the originals would run under the name of the twins."""
     stale = ModuleType("minillm._kernels._adam_toy")

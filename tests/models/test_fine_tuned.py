@@ -16,8 +16,6 @@ from minillm.models.fine_tuned import (
     HEADS,
     FineTuned,
     FineTunedConfig,
-    first_token,
-    last_token,
 )
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
@@ -124,10 +122,10 @@ def test_it_fits_a_batch(kind):
     assert fit(fine_tuned(kind, np.float32), (ids, np.full(6, 6), labels), 150) < 0.05
 
 
-@pytest.mark.parametrize("pool", [first_token, last_token])
-def test_a_text_without_tokens_has_no_vector_and_no_gradient(pool):
+@pytest.mark.parametrize("pooling", ["first", "last"])
+def test_a_text_without_tokens_has_no_vector_and_no_gradient(pooling):
     hs = np.random.default_rng(0).standard_normal((2, 3, 4))
-    y, backward = pool(hs, np.array([0, 2]))
+    y, backward = ENCODER_POOLINGS[pooling](hs, np.array([0, 2]))
     assert not y[0].any()
     dhs = backward(np.ones_like(y))
     assert not dhs[0].any()

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from array_checks import check_float32, check_layouts
 
 from minillm.testing import GradientError, check_gradients, check_projections
 from minillm.testing.calls import normals_like
+from minillm.testing.variants import check_float32, check_layouts
 
 
 def normal(seed, *shape):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from array_checks import check_float32, check_layouts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from minillm import use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, check_projections
 from minillm.testing.strategies import generators, sizes
+from minillm.testing.variants import check_float32, check_layouts
 
 
 def linear(x, W):

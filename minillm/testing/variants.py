@@ -1,6 +1,7 @@
-"""Checks of our own ops with other arrays: memory layouts, empty arrays, and float32.
+"""Checks on request: memory layouts, empty arrays, and float32.
 
-``check_gradients`` passes float64 arrays that are contiguous, in row order.
+``check_gradients`` passes float64 arrays that are contiguous, in row order.  These functions check
+an op with other arrays.  They are separate because not every op must take such arrays.
 """
 
 from collections.abc import Callable, Iterator, Sequence
