@@ -14,11 +14,13 @@ from functools import partial
 from minillm.errors import InputError, short
 from minillm.models.base import Model
 from minillm.quantised import Quantised
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Kind, Training
 from minillm.runs.load import weights_from
 from minillm.runs.lora import has_lora, scale_of
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
+from minillm.training.checkpoints import copy_arrays
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.muon import is_hidden
@@ -144,6 +146,10 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
     else:
         targets = lora_targets(model, chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, training.rng)
+        if training.stored is None and training.data.get("begun_with"):
+            copy_arrays(
+                RunFolder(training.data["begun_with"]).load_model(), additions, "begun_with"
+            )
         lora = LoRA(model, additions, scale_of(settings))
         stored = additions | {name: params[name] for name in sorted(new)}
         trained, optimiser = Trained(stored, lora), optimiser_of(stored)

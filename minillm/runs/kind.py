@@ -238,6 +238,8 @@ class Kind:
     begin: Callable[["Kind", "Run", Given], dict[str, object]] = begin_with_same
     # The name here of each weight to take from it.
     names_from: Callable[["Run", Data], dict[str, str]] = same_names
+    # The data to store about it, if not only its path.
+    initial_data: Callable[["Run"], Data] = lambda initial: {}
     tokenizer_options: tuple[str, ...] = TOKENIZER_OPTIONS  # they ask for another tokenizer
 
     # --- opening a run ---

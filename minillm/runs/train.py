@@ -96,6 +96,8 @@ def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, An
             raise InputError(f"{declared.metavar}: expected {declared.help}; found none")
     if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
         raise InputError("standard input: expected files, which every rank can read")
+    if training.initial is not None:
+        data |= kind.initial_data(training.initial)
     return MappingProxyType(data)
 
 
@@ -144,8 +146,9 @@ def _descend(training: Training) -> bool:
 
     # Open the data, make the model, and choose the weights to train.
     stored_run = training.stored
-    if stored_run:
+    if stored_run or "begun_with" in training.data:
         training.initial = open_initial(training.data)
+    if stored_run:
         check_resumable(folder, stored_run)
     kind.prepare(training)
     trained, stored, optimiser = choose_trained(training)

@@ -115,14 +115,30 @@ def test_writing_by_steps_equals_reading_at_once(tuned):
 
 @pytest.mark.deep
 def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails, capsys):
-    """Over quantised weights, they are merged first."""
     out = folder / f"better-{tuned.name}"
-    command = ["finetune", str(tuned), str(preferences), "--out", str(out), *QUICK]
+    assert main(["finetune", str(tuned), str(preferences), "--out", str(out), *QUICK]) == 0
+    assert "preference for the chosen answer" in capsys.readouterr().out
+    begun, stored = minillm.load(tuned), minillm.load(out)
     if tuned.name == "tuned-packed":
-        assert "first merge them" in fails(*command)
-    else:
-        assert main(command) == 0
-        assert "preference for the chosen answer" in capsys.readouterr().out
+        assert stored.data["begun_with"] == str(tuned)
+        assert stored.data["init"] == begun.data["init"]
+        still = folder / "still"
+        command = [
+            "finetune",
+            tuned,
+            preferences,
+            "--out",
+            still,
+            *QUICK,
+            "--learning-rate",
+            "1e-12",
+        ]
+        assert main([str(part) for part in command]) == 0
+        for name, array in minillm.load(still).model.params.items():
+            if name.endswith((".A", ".B")):
+                np.testing.assert_allclose(array, begun.model.params[name], atol=1e-8)
+        line = fails("finetune", tuned, preferences, "--out", folder / "x", *QUICK[:-1], "3")
+        assert "--lora-rank: expected 2" in line
 
 
 @pytest.mark.deep

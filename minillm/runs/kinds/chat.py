@@ -32,6 +32,7 @@ from minillm.runs.kinds.answering import on_answers, require_text, results_of
 from minillm.runs.kinds.causal import CausalRun
 from minillm.runs.kinds.language import TEXT_OPTIONS
 from minillm.runs.load import load
+from minillm.runs.lora import has_lora
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     LENGTHS,
@@ -79,7 +80,10 @@ class ChatRun(CausalRun):
 
 
 def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
-    """No settings; InputError for a run that is no chat model."""
+    """The LoRA that a run continues, if it is over quantised weights; otherwise no settings.
+
+    InputError for a run that is no chat model.
+    """
     if not isinstance(initial.model, Llama | Decoder):
         raise InputError(
             f"RUN: expected a run of llama, decoder or chat, found one of "
@@ -87,7 +91,26 @@ def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
         )
     if initial.chat_template is None:
         raise InputError(f"{initial.path}: expected a run with a chat template, found none")
-    return {}
+    if not _continues(initial):
+        return {}
+    names = ("lora_rank", "lora_alpha", "lora_targets")
+    continued = {name: getattr(initial.settings, name) for name in names}
+    for name, value in continued.items():
+        if given.get(name) not in (None, value):
+            raise InputError(f"expected {value}, as in {initial.path}, found {given[name]}", name)
+    return continued
+
+
+def _continues(run: Run) -> bool:
+    """Whether its LoRA is trained further, because it cannot be merged with quantised weights."""
+    return run.is_quantised and has_lora(run.settings)
+
+
+def initial_data(initial: Run) -> Data:
+    """The baseline of a LoRA that is trained further, and the run that it comes from."""
+    if not _continues(initial):
+        return {}
+    return {"init": initial.data["init"], "begun_with": str(initial.path)}
 
 
 def complete(training: Training, given: Given, rate: float, lora_rate: float) -> Any:
@@ -175,7 +198,7 @@ def closing(
     if summary.interrupted:
         return
     data = training.data
-    before, after = load(data["init"]), load(training.folder.path)
+    before, after = load(data.get("begun_with") or data["init"]), load(training.folder.path)
     yield gain(training.task, before, after)
     try:
         ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
@@ -313,6 +336,7 @@ chat_kind = partial(
     config_of=lambda values: DecoderConfig if "family" in values else LlamaConfig,
     model_of=lambda config: Decoder if isinstance(config, DecoderConfig) else Llama,
     begin=begin,
+    initial_data=initial_data,
     tokenizer_options=(),  # the run brings its tokenizer
     padded=True,
     eval_options=("part", *TEXT_OPTIONS, "pattern"),
