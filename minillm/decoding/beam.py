@@ -4,7 +4,7 @@ The model decodes K hypotheses of each of B sources at a time.  The hypotheses o
 memory.  The state is a dictionary of arrays: see :func:`minillm.decoding.decoder.select`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -108,7 +108,9 @@ def beam_search(
             np.take_along_axis(a, order, axis=1) for a in (ids, parents, totals)
         )
         best = totals.max(axis=1) / of_length
-        rows = np.flatnonzero((best > _bars(finished, sources, beam)) | (length == limit))
+        of_rows = [finished[source] for source in sources]
+        bars = [max(h.score for h in one) if len(one) >= beam else -np.inf for one in of_rows]
+        rows = np.flatnonzero((best > bars) | (length == limit))
         sources, ids, parents, totals = sources[rows], ids[rows], parents[rows], totals[rows]
         state, past = (select(entries, rows, parents) for entries in (state, past))
         past["written"] = np.concatenate([past["written"], ids[..., None]], axis=2)
@@ -118,14 +120,6 @@ def beam_search(
         cut = _hypothesis(past, (row, k), totals[row, k], of_length, ended=False)
         finished[sources[row]].append(cut)
     return [sorted(of_one, key=lambda h: -h.score)[:beam] for of_one in finished]
-
-
-def _bars(
-    finished: Sequence[Sequence[Hypothesis]], sources: NDArray[np.intp], beam: int
-) -> list[float]:
-    """The score that an unfinished output of each source must beat: the best finished one's."""
-    of_sources = [finished[source] for source in sources]
-    return [max(h.score for h in one) if len(one) >= beam else -np.inf for one in of_sources]
 
 
 def _hypothesis(

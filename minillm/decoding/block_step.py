@@ -31,7 +31,7 @@ from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers.heads import CAUSAL, Attend
 from minillm.layers.norms import EPS
-from minillm.layers.types import Ids, Params
+from minillm.layers.types import Params
 from minillm.ops import Mask
 from minillm.ops.rotary import cos_and_sin
 
@@ -185,34 +185,20 @@ def block_step(
     text = text if rows is None else 0 * text
 
     def attend(layer: int) -> Attend:
-        own = past[2 * layer : 2 * layer + 2]  # keys and values
-        return attend_each(own, text, place, rows, replace(weights.masks[layer], start=position))
+        """The attention of each row's new token of a layer to its own past."""
+        pools = past[2 * layer : 2 * layer + 2]  # keys and values, (B, M, S, w) each
+        mask = replace(weights.masks[layer], start=position)
+
+        def attend_own(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
+            for pool, new in zip(pools, (k, v), strict=True):
+                pool[text, :, place] = new[:, :, 0]
+            keys, values = (  # (Q, M, S, w)
+                pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in pools
+            )
+            return ops.scaled_dot_product_attention(q, keys, values, mask=mask)
+
+        return attend_own
 
     source = memory, lengths, shown
     y, seen = weights.owner.all_blocks(x[:, None], position[:, None], attend, source)
     return weights.owner.predict(y[:, 0]), seen
-
-
-def attend_each(
-    past: Past,
-    text: Ids,
-    place: Ids,
-    rows: Ids | None,
-    mask: Mask,
-) -> Attend:
-    """The attention of Q new tokens, each to its own past.
-
-    ``past`` has the keys and values of a layer, (B, M, S, w) each.  The new ones of token q are
-    written to the position ``place[q]`` of ``text[q]``.  It attends to the positions of that text
-    or, with rows (Q, T), of rows[q]; the mask's start (Q,) has its own.
-    """
-
-    def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
-        for pool, new in zip(past, (k, v), strict=True):
-            pool[text, :, place] = new[:, :, 0]
-        keys, values = (  # (Q, M, T, w)
-            pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in past
-        )
-        return ops.scaled_dot_product_attention(q, keys, values, mask=mask)
-
-    return attend

@@ -136,11 +136,8 @@ def gathered(rows: Sequence[tuple[Cache, int]]) -> Cache:
     def gather(layers: Sequence[tuple[NDArray, ...]]) -> tuple[NDArray, ...]:
         new = []
         for arrays in zip(*layers, strict=True):  # of one layer
-            _, M, _, w = arrays[0].shape
-            whole = np.zeros((len(rows), M, room, w), arrays[0].dtype)
-            for place, (array, (_, row), n) in enumerate(zip(arrays, rows, lengths, strict=True)):
-                whole[place, :, :n] = array[row, :, :n]
-            new.append(whole)
+            each = zip(arrays, rows, lengths, strict=True)
+            new.append(np.concatenate([_copy(a[[row]], n, room) for a, (_, row), n in each]))
         return tuple(new)
 
     return Cache(

@@ -42,15 +42,6 @@ class TransformerDecoder(OfModel):
 
     _weights: StepWeights | None = None  # of the last step
 
-    @property
-    def aligning_layer(self) -> int:
-        """The last layer but one, which aligns target words with source words best.
-
-        Source: Garg et al. (2019), "Jointly learning to align and translate with Transformer
-        models".
-        """
-        return max(self.config.layers - 2, 0)
-
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
         lengths = checks.ids("start", "lengths", lengths, source.shape[1] + 1, (len(source),))
@@ -75,9 +66,12 @@ class TransformerDecoder(OfModel):
         """One step of K hypotheses of each source, which share the source's memory.
 
         ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S), new state.  The weights
-        are the mean over the heads of the aligning layer.
+        are the mean over the heads of the last layer but one, which aligns words best.
+
+        Source: Garg et al. (2019), "Jointly learning to align and translate with Transformer
+        models".
         """
-        logits, weights, state = self.step_of(ids, state, self.aligning_layer)
+        logits, weights, state = self.step_of(ids, state, max(self.config.layers - 2, 0))
         return logits, weights.mean(axis=1), state
 
     def attention_weights(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.data import Sequences
 from minillm.data.batching import batches_in_order
 from minillm.decoding.causal import CausalReader
 from minillm.layers.types import Ids
@@ -26,14 +27,11 @@ def mean_states(reader: CausalReader, texts: Sequence[Ids]) -> NDArray:
 
     Only the beginning of a text is read if it is longer than the context.
     """
-    rows = [text[: reader.config.context] for text in texts]
-    lengths = np.array([len(row) for row in rows], np.int64)
-    vectors = np.zeros((len(rows), reader.config.width), reader.model.dtype)
-    order = np.argsort(-lengths, kind="stable")
-    for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
-        ids = np.zeros((len(chosen), int(lengths[chosen].max())), np.int64)
-        for row, number in zip(ids, chosen, strict=True):
-            row[: lengths[number]] = rows[number]
+    read = Sequences(text[: reader.config.context] for text in texts)
+    vectors = np.zeros((len(texts), reader.config.width), reader.model.dtype)
+    order = np.argsort(-read.lengths, kind="stable")
+    for chosen in batches_in_order(order, read.lengths, tokens=TOKENS, padding=PADDING):
+        ids, lengths = read.padded(chosen)
         cache = reader.zero_state(len(chosen)).extended(ids, np.full(len(ids), ids.shape[1]))
-        vectors[chosen] = ops.mean_pool(reader.hidden(ids, cache), lengths[chosen])[0]
+        vectors[chosen] = ops.mean_pool(reader.hidden(ids, cache), lengths)[0]
     return vectors

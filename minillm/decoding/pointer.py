@@ -13,23 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding.base import OfModel
-from minillm.decoding.recurrent import one_hypothesis, stack_step
+from minillm.decoding.recurrent import RecurrentDecoder, stack_step
 from minillm.layers.types import Ids, State
 from minillm.ops.softmax import log_softmax
 
 
-class PointerDecoder(OfModel):
+class PointerDecoder(RecurrentDecoder):
     """The decoding of a pointer-generator.
 
     A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
     :class:`~minillm.models.pointer_generator.PointerGenerator`.
     """
-
-    def start(self, source: NDArray, lengths: NDArray) -> State:
-        """See :mod:`minillm.decoding.decoder`."""
-        state, _ = self.model.encode(source, lengths)
-        return one_hypothesis(state)
 
     def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray, State]:
         """See :mod:`minillm.decoding.decoder`; instead of logits, it returns log P (B, K, W)."""

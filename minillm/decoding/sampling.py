@@ -107,7 +107,10 @@ def next_probabilities(
     given = {"temperature": temperature, **values}
     checked(Sampling, {n: v for n, v in given.items() if n in Sampling.__dataclass_fields__})
     logits = np.asarray(logits, np.float64)
-    p, rules = tempered(logits, temperature), _rules_with_values(values)
+    if unknown := values.keys() - RULES.keys():
+        raise TypeError(f"expected a rule of {', '.join(RULES)}, found {min(unknown)}")
+    p = tempered(logits, temperature)
+    rules = [(RULES[name], value) for name in RULES if (value := values.get(name)) is not None]
     if not rules:
         return p
     V = logits.shape[-1]
@@ -138,14 +141,6 @@ def tempered(logits: NDArray[np.float64], temperature: float) -> NDArray[np.floa
     np.exp(p, out=p)
     p /= p.sum(axis=-1, keepdims=True)
     return p
-
-
-def _rules_with_values(values: dict[str, float | None]) -> list[tuple[Rule, float]]:
-    """The rules that have a value, in the order in which they act, and their values."""
-    if unknown := values.keys() - RULES.keys():
-        raise TypeError(f"expected a rule of {', '.join(RULES)}, found {min(unknown)}")
-    given = {name: value for name, value in values.items() if value is not None}
-    return [(RULES[name], given[name]) for name in RULES if name in given]
 
 
 def rank(logits: NDArray, most: int) -> NDArray[np.intp]:

@@ -79,20 +79,13 @@ class EmbeddingServer:
     def _routes(self) -> list[Route]:
         return [
             Route("/v1/models", self.models),
-            Route("/v1/models/{name:path}", self.models),
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
         ]
 
     async def models(self, request: Request) -> Response:
-        """The list of models, or the one of the path."""
+        """The list of models."""
         model = {"id": self.name, "object": "model", "created": self.began, "owned_by": "minillm"}
-        asked = request.path_params.get("name")
-        if asked is None:
-            return JSONResponse({"object": "list", "data": [model]})
-        if asked != self.name:
-            message = f"expected {self.name!r}, found {asked[:60]!r}"
-            raise RequestError(message, "model", "model_not_found", 404)
-        return JSONResponse(model)
+        return JSONResponse({"object": "list", "data": [model]})
 
     async def embeddings(self, request: Request) -> Response:
         """The vectors of texts."""
