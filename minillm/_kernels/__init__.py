@@ -176,14 +176,13 @@ def select_kernels(name: str, asked_by: str = "kernels") -> SimpleNamespace:
     if name not in CHOICES:
         found = f"expected one of {', '.join(CHOICES)}; found {short(name)}"
         raise InputError(found, asked_by)
-    if name in INSTRUCTION_SETS:
-        candidates: tuple[str, ...] = (name,)
-    else:
-        candidates = () if name == "numpy" else INSTRUCTION_SETS
+    if name == "numpy":
+        return _load("numpy")
+    candidates = (name,) if name in INSTRUCTION_SETS else INSTRUCTION_SETS
     for best in candidates:  # the others are not loaded, which would take 10 ms
         if not _obstacle(best):
             return _load(best)
-    if name in ("auto", "numpy"):
+    if name == "auto":
         return _load("numpy")
     why = _obstacle(candidates[0])
     raise KernelsUnavailable(f"kernels: {name} cannot run here: {why}")

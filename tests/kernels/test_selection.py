@@ -1,7 +1,9 @@
 """The choice of kernels, and the messages if they cannot run."""
 
+import re
 import sys
 import threading
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -145,6 +147,17 @@ def test_an_original_whose_op_has_the_name_has_an_underscore(monkeypatch):
     monkeypatch.setattr("minillm._kernels.select_kernels", lambda name: twin)
     with use_kernels("toy"):
         assert function(8) == "twin"
+
+
+def test_every_name_is_twinned_once():
+    """A second original, or a second twin, of a name would take the place of the first."""
+    package = Path(minillm.__file__).parent
+    sources = "".join(page.read_text() for page in sorted(package.rglob("*.py")))
+    originals = re.findall(r"^@twinned\ndef _?(\w+)", sources, re.MULTILINE)
+    pages = [(package / "_kernels" / f"{topic}.pyx").read_text() for topic in TOPICS]
+    twins = re.findall(r"^def ([a-z]\w*)", "".join(pages), re.MULTILINE)
+    assert len(originals) == len(set(originals)) > 40
+    assert len(twins) == len(set(twins)) > 40
 
 
 def test_a_module_of_another_version_is_no_twin(monkeypatch):
