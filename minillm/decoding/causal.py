@@ -106,6 +106,7 @@ class CausalReader(OfModel):
         changed, and several threads may go on from it.  With the compiled kernels, parts of two
         tokens or more give the bits of the whole text, whichever they are.
         """
+        self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
         total = state.lengths + counts
         if max(total.tolist()) > self.config.context:
@@ -122,6 +123,7 @@ class CausalReader(OfModel):
 
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
+        self._require_own(state, len(ids))
         counts = _counts(ids, None)
         checks.fits_context(int((state.lengths + counts).max()), self.config.context)
         after = state.extended(ids, counts)
@@ -140,6 +142,25 @@ class CausalReader(OfModel):
         differ = np.flatnonzero(state.ids[0, :most] != ids[:most])
         n = int(differ[0]) if len(differ) else most
         return n, state.cut(np.array([n]), last=last)
+
+    def _require_own(self, state: Any, B: int) -> None:
+        """ValueError for the cache of a model of other sizes, or of other than B rows."""
+        c, M, w = self.config, self.config.key_heads, self.config.head_width
+        if isinstance(state, Cache):
+            shape = (B, M, state.room, w)
+            counts = len(state.keys), len(state.values)
+            # A cache is made with arrays of one shape, so the first one tells.
+            if (
+                state.ids.shape == (B, c.context)
+                and counts == (c.layers, c.layers)
+                and state.keys[0].shape == shape
+                and state.keys[0].dtype == self.model.dtype
+            ):
+                return
+        raise ValueError(
+            f"state: expected the cache of {B} texts by a model with a context of {c.context}, "
+            f"{c.layers} layers and {M} heads of width {w} in {self.model.dtype}, found another"
+        )
 
     def _window(self, ids: Ids, state: Cache, counts: Counts) -> tuple[NDArray, Counts]:
         """Slide the window of each row: -> its ids (B, T), lengths (B,).

@@ -88,6 +88,7 @@ class TransformerDecoder(OfModel):
 
     def step_of(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
         """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
+        self._require_own(state)
         layers, (B, K, T) = range(self.config.layers), state["past"].shape
         model = self.model
         x, _ = model.embed(model.target_E, ids.reshape(B * K, 1), start=T)  # (B K, 1, D)
@@ -153,6 +154,24 @@ class TransformerDecoder(OfModel):
         p, E = self.model.params, self.model.target_E
         output = dense.layer(p, "output", y) if "output.W" in p else embedding.output(p, E, y)
         return output[0]
+
+    def _require_own(self, state: State) -> None:
+        """ValueError for the state of a model of other sizes, or one mixed from two."""
+        c, B = self.config, len(state["past"])
+        memory = (B, c.heads, state["memory.0.keys"].shape[2], c.width // c.heads)
+        pool = (1, c.heads, state["shared.0.keys"].shape[2], c.width // c.heads)
+        expected = {
+            f"{kind}.{layer}.{name}": shape
+            for layer in range(c.layers)
+            for kind, shape in (("memory", memory), ("shared", pool))
+            for name in ("keys", "values")
+        }
+        found = {name: a.shape for name, a in state.items() if a.dtype.kind == "f"}
+        for name in sorted(expected.keys() | found.keys()):
+            if found.get(name) != expected.get(name):
+                raise ValueError(
+                    f"state: {name}: expected {expected.get(name)}, found {found.get(name)}"
+                )
 
 
 def _attend_to_source(

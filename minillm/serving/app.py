@@ -34,7 +34,7 @@ from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import ANY_OBJECT, Grammar
 from minillm.decoding.mean_states import mean_states
-from minillm.errors import InputError, one_line
+from minillm.errors import InputError, one_line, short
 from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
 from minillm.serving.engine import Engine, Event, Job
@@ -79,12 +79,19 @@ class EmbeddingServer:
     def _routes(self) -> list[Route]:
         return [
             Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.models),
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
         ]
 
     async def models(self, request: Request) -> Response:
-        """The list of models."""
+        """The list of models, or the one of the path."""
         model = {"id": self.name, "object": "model", "created": self.began, "owned_by": "minillm"}
+        asked = request.path_params.get("name")
+        if asked is not None and asked != self.name:
+            message = f"expected {self.name!r}, found {short(asked)}"
+            raise RequestError(message, "model", "model_not_found", 404)
+        if asked is not None:
+            return JSONResponse(model)
         return JSONResponse({"object": "list", "data": [model]})
 
     async def embeddings(self, request: Request) -> Response:

@@ -363,6 +363,29 @@ def test_rows_slide_each_at_its_own_time(family):
             np.testing.assert_allclose(logits[b], windowed(model, np.array(row)), atol=1e-12)
 
 
+@every_model
+@pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"context": 20}])
+def test_the_cache_of_another_model_of_equal_width_is_refused(family, options, T):
+    ids = np.array([[1, 2, 3], [0, 1, 2]])
+    reader, other = Reader(new(family)), Reader(new(family, **options))
+    _, state = other.read(ids, other.zero_state(2))
+    for read in (reader.read, reader.read_all):
+        with pytest.raises(ValueError, match="state: expected the cache of 2 texts by a model"):
+            read(ids[:, :T], state)
+
+
+@every_model
+def test_a_cache_of_other_rows_or_numbers_is_refused(family):
+    reader, ids = Reader(new(family)), np.array([[1, 2, 3], [0, 1, 2]])
+    _, one = reader.read(ids[:1], reader.zero_state(1))
+    other = Reader(new(family, dtype=np.float32))
+    _, single = other.read(ids, other.zero_state(2))
+    for state in (one, single, {}):
+        with pytest.raises(ValueError, match="state: expected the cache of 2 texts by a model"):
+            reader.read(ids[:, :1], state)
+
+
 def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
     """Another thread may write into the state after it has been checked."""
     reader, ids, checked = Reader(new("gpt")), np.array([[1, 2], [0, 1]]), []

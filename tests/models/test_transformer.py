@@ -175,6 +175,22 @@ def after(model, steps):
     return state
 
 
+@pytest.mark.parametrize("entry", ["shared.0.keys", "shared.1.values", "memory.1.keys"])
+def test_a_state_mixed_from_two_is_refused(entry):
+    """Its keys and values have other lengths, and its rows may be in one only."""
+    model, source = small(), np.array([[1], [2]])
+    decoder = TargetDecoder(model)
+    short, long = decoder.start(source, np.array([1, 1])), after(model, 20)
+    with pytest.raises(ValueError, match=r"state: \w+\.\d\.\w+: expected \(.*\), found \("):
+        decoder.step(np.zeros((2, 1), int), long | {entry: short[entry]})
+
+
+@pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"width": 8}])
+def test_the_state_of_another_model_is_refused(options):
+    with pytest.raises(ValueError, match="state: "):
+        TargetDecoder(small()).step(np.zeros((2, 1), int), after(small(**options), 2))
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [

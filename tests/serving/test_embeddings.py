@@ -112,7 +112,7 @@ def test_an_encoder_writes_no_text(encoder):
     server, _ = encoder
     for path in ("/v1/chat/completions", "/v1/completions"):
         assert server.ask({"model": "run"}, path)[0] == 404
-    assert server.ask(None, "/v1/models", "GET")[0] == 200
+    assert server.ask(None, "/v1/models/run", "GET")[0] == 200
     assert server.ask(None, "/", "GET")[0] == 404
 
 

@@ -117,6 +117,9 @@ def test_models_and_the_page(server):
     status, models = server.ask(None, "/v1/models", "GET")
     assert status == 200
     assert [model["id"] for model in models["data"]] == ["run"]
+    assert server.ask(None, "/v1/models/run", "GET") == (200, models["data"][0])
+    status, answer = server.ask(None, "/v1/models/other", "GET")
+    assert (status, answer["error"]["code"]) == (404, "model_not_found")
     answer, text = server.raw("GET", "/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert b"<!doctype html>" in text
