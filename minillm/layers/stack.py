@@ -126,17 +126,6 @@ def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
     return logits, backward
 
 
-def loss(model: Any, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-    """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-    With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-    """
-    inputs, targets = batch
-    logits, logits_backward = model.forward(inputs, rng)
-    nats, nats_backward = ops.cross_entropy(logits, targets)
-    return nats, lambda: logits_backward(nats_backward())
-
-
 def mask(model: Any, layer: int) -> ops.Mask:
     """Whom a token sees in a layer of a model without windows: those before it."""
     return CAUSAL

@@ -87,8 +87,8 @@ def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:
 class StackModel(Model[Config]):
     """A stack of blocks that predicts the next token.
 
-    A model of this kind defines ``embed``, ``block`` and ``predict``.  What calls them in turn,
-    up to the loss, is :mod:`minillm.layers.stack`.
+    A model of this kind defines ``embed``, ``block`` and ``predict``, which
+    :mod:`minillm.layers.stack` calls in turn.
     """
 
     below: tuple[str, ...] = ("embedding",)  # the prefixes of the weights below all blocks
@@ -96,8 +96,11 @@ class StackModel(Model[Config]):
     embed: Callable[..., tuple[NDArray, Backward]]
     block: Callable[..., tuple[NDArray, Callable]]
     predict: Callable[[NDArray], tuple[NDArray, Callable]]
+    hidden: Callable[..., tuple[NDArray, Backward]]
+    forward: Callable[..., tuple[NDArray, Backward]]
+    loss: Callable[..., tuple[np.floating, Backward]]
 
-    mask, hidden, forward, loss = stack.mask, stack.hidden, stack.forward, stack.loss
+    mask = stack.mask
 
 
 class CausalModel(StackModel[Config]):

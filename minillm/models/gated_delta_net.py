@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, stack
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, steps, uniform
@@ -208,6 +208,18 @@ class GatedDeltaNet(base.StackModel[GatedDeltaNetConfig]):
         ``backward(dlogits)`` -> dy, gradients.
         """
         return embedding.output(self.params, "embedding.E", y)
+
+    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+        return loss, lambda: logits_backward(loss_backward())
 
 
 def rates(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import embedding
+from minillm.layers import embedding, stack
 from minillm.layers.block import new_block
 from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal
@@ -79,8 +79,6 @@ class GPT(base.CausalModel[GPTConfig]):
 
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
     on, as :func:`minillm.layers.block.new_block` names them, ``norm.gain`` and ``norm.bias`` (D,).
-    The way through embed, the blocks, the norm and predict to the loss is
-    :mod:`minillm.layers.stack`'s.
     """
 
     below = ("embedding", "positions")
@@ -148,3 +146,15 @@ class GPT(base.CausalModel[GPTConfig]):
         ``backward(dlogits)`` -> dy, gradients.
         """
         return embedding.output(self.params, "embedding.E", y)
+
+    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+        return loss, lambda: logits_backward(loss_backward())

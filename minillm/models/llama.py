@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.errors import InputError
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, stack
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
 from minillm.layers.gradients import merge_gradients
@@ -193,6 +193,18 @@ class Llama(base.CausalModel[LlamaConfig]):
         if self.config.tied:
             return embedding.output(self.params, "embedding.E", y)
         return dense.layer(self.params, "output", y)
+
+    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+        return loss, lambda: logits_backward(loss_backward())
 
 
 def _scaling(config: LlamaConfig) -> Scaling:
