@@ -30,7 +30,7 @@ from minillm import ops
 from minillm.data import RandomWindows, read_text, split_text
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import feed_forward, gated_feed_forward
-from minillm.layers.fresh import Fresh
+from minillm.layers.fresh import ParamSpec
 from minillm.layers.heads import causal, self_attention
 from minillm.layers.stack import stacked
 from minillm.models.gpt import GPT, GPTConfig
@@ -72,7 +72,7 @@ class Between(Llama):
     """A model between GPT-2 and Llama, made of the layers of both."""
 
     @staticmethod
-    def new_parameters(config: Any) -> dict[str, Fresh]:
+    def new_parameters(config: Any) -> dict[str, ParamSpec]:
         """Declare GPT-2's weights, or Llama's where a part is changed."""
         c, changed = config, [".b_"]  # biases have the shapes of their matrices: see below
         parts = {".bias": c.rms_norm, "positions.": c.rotary, ".feed_forward.": c.swiglu}
@@ -83,7 +83,9 @@ class Between(Llama):
             if name in params or name == "output.W" or (c.swiglu and ".feed_forward." in name):
                 params[name] = fresh
         matrices = {n: fresh for n, fresh in params.items() if ".W_" in n and c.biases}
-        return params | {n.replace(".W_", ".b_"): Fresh(f.shape[1:]) for n, f in matrices.items()}
+        return params | {
+            n.replace(".W_", ".b_"): ParamSpec(f.shape[1:]) for n, f in matrices.items()
+        }
 
     def hidden(self, ids, rng=None):
         """The vector that predicts the token after each id, without dropout: (B, T, D)."""

@@ -22,7 +22,7 @@ from benchmarks import changes
 from minillm import ops
 from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.dense import gated_feed_forward
-from minillm.layers.fresh import Fresh, at_depth, normal, ones, zeros
+from minillm.layers.fresh import ParamSpec, at_depth, normal, ones, zeros
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import attend_by, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
@@ -88,25 +88,25 @@ class Recorded(Llama):
     window: int | None = None
 
     @staticmethod
-    def new_parameters(config: Any) -> dict[str, Fresh]:
+    def new_parameters(config: Any) -> dict[str, ParamSpec]:
         """Declare Llama's weights, and what the tricks add."""
         c, V, D = config, config.vocabulary, config.width
         params = Llama.new_parameters(c) | hashed_ngrams.new_tables(c.ngrams or 1, D)
         if c.relu_squared:
             params = {n: fresh for n, fresh in params.items() if ".feed_forward." not in n}
         if c.pairs:
-            params["pairs.E"] = Fresh((V * V, D), zeros, "table", 0)
+            params["pairs.E"] = ParamSpec((V * V, D), zeros, "table", 0)
         for layer in range(c.layers):
             b, own = f"blocks.{layer}", {}
             if c.relu_squared:
                 summed = normal(DEVIATION / math.sqrt(2 * c.layers))
-                own[f"{b}.feed_forward.W_1"] = Fresh((D, 4 * D), normal(DEVIATION), "matrix")
-                own[f"{b}.feed_forward.W_2"] = Fresh((4 * D, D), summed, "matrix")
+                own[f"{b}.feed_forward.W_1"] = ParamSpec((D, 4 * D), normal(DEVIATION), "matrix")
+                own[f"{b}.feed_forward.W_2"] = ParamSpec((4 * D, D), summed, "matrix")
             if c.skip:
-                own |= {f"{b}.stream": Fresh((1,), ones), f"{b}.first": Fresh((1,), zeros)}
+                own |= {f"{b}.stream": ParamSpec((1,), ones), f"{b}.first": ParamSpec((1,), zeros)}
             if c.values:
                 width = c.key_heads * c.head_width
-                own[f"{b}.values.E"] = Fresh((V, width), zeros, "table")
+                own[f"{b}.values.E"] = ParamSpec((V, width), zeros, "table")
             params |= at_depth(1 + layer, own)
         if c.wide:
             for name in [n for n in params if ".W_" in n]:

@@ -19,7 +19,7 @@ from minillm.data.streams import OnDisk, Spill
 
 
 @dataclass(frozen=True)
-class Streams:
+class ExternalMemory:
     """The resources of the streams: a folder, and bytes of memory.
 
     progress is called with a line of text after each block.
@@ -45,7 +45,7 @@ class Streams:
         return max(1, self.memory // 16)
 
 
-def gather(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
+def gather(streams: ExternalMemory, values: OnDisk, places: OnDisk) -> OnDisk:
     """values[places]."""
     bounds, answers = _bounds(len(values), streams.table), []
     dealt = _dealt(streams, places, bounds)
@@ -58,7 +58,7 @@ def gather(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
     return _merged(streams, places, bounds, answers)
 
 
-def tally(streams: Streams, places: OnDisk, length: int) -> OnDisk:
+def tally(streams: ExternalMemory, places: OnDisk, length: int) -> OnDisk:
     """The frequency in places of each of the numbers below ``length``."""
     size, out = streams.table // 2 + 1, streams.spill.new(np.int64)
     bounds = _bounds(length, size)
@@ -89,7 +89,7 @@ def _order(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], NDArray
     return np.argsort(owner, kind="stable"), owner, np.bincount(owner, minlength=len(bounds) - 1)
 
 
-def _dealt(streams: Streams, places: OnDisk, bounds: NDArray) -> list[OnDisk]:
+def _dealt(streams: ExternalMemory, places: OnDisk, bounds: NDArray) -> list[OnDisk]:
     """The places in each part, counted from its beginning."""
     if len(bounds) == 2:
         return [places]
@@ -102,7 +102,9 @@ def _dealt(streams: Streams, places: OnDisk, bounds: NDArray) -> list[OnDisk]:
     return dealt
 
 
-def _merged(streams: Streams, places: OnDisk, bounds: NDArray, answers: Sequence[OnDisk]) -> OnDisk:
+def _merged(
+    streams: ExternalMemory, places: OnDisk, bounds: NDArray, answers: Sequence[OnDisk]
+) -> OnDisk:
     """The answers of each part in the order of the places: undo `_dealt`."""
     if len(answers) == 1:
         return answers[0]

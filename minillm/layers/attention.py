@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.fresh import Fresh, uniform
+from minillm.layers.fresh import ParamSpec, uniform
 from minillm.layers.types import Ids, Params, State
 
 
@@ -32,7 +32,7 @@ class Attention:
 
     weights: tuple[str, ...] = ()  # of the op, in the order of its arguments
 
-    def new_layer(self, prefix: str, H: int, M: int) -> dict[str, Fresh]:
+    def new_layer(self, prefix: str, H: int, M: int) -> dict[str, ParamSpec]:
         """Declare the weights."""
         return {}
 
@@ -126,7 +126,7 @@ class General(Attention):
 
     def new_layer(self, prefix, H, M):
         """Declare ``W``."""
-        return {f"{prefix}.W": Fresh((H, M), uniform(H**-0.5))}
+        return {f"{prefix}.W": ParamSpec((H, M), uniform(H**-0.5))}
 
 
 class Additive(Attention):
@@ -136,9 +136,9 @@ class Additive(Attention):
 
     def new_layer(self, prefix, H, M):
         """Declare ``W_q``, ``W_k``, ``b_k`` and ``v``."""
-        params = {f"{prefix}.W_q": Fresh((H, H), uniform(H**-0.5))}
+        params = {f"{prefix}.W_q": ParamSpec((H, H), uniform(H**-0.5))}
         params |= dense.new_matrix(prefix, "_k", M, H, uniform(M**-0.5))
-        return params | {f"{prefix}.v": Fresh((H,), uniform(H**-0.5))}
+        return params | {f"{prefix}.v": ParamSpec((H,), uniform(H**-0.5))}
 
     def keys(self, params, prefix, hs, H):
         """hs (B, S, M) -> keys (B, S, H)."""

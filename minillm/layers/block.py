@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.fresh import Draw, Fresh, side_by_side
+from minillm.layers.fresh import Draw, ParamSpec, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import new_cross_attention, new_self_attention
 from minillm.layers.norms import EPS, add_norm, new_norm
@@ -53,7 +53,7 @@ def new_block(
     qkv: Draw | None = None,
     summed: Draw | None = None,
     cross: bool = False,
-) -> dict[str, Fresh]:
+) -> dict[str, ParamSpec]:
     """Declare the weights of a block, with cross-attention or without.
 
     Matrices are drawn by ``draw``, except W_qkv, ``attention.W_o`` and ``feed_forward.W_2``.

@@ -26,23 +26,23 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.checks import op
-from minillm.layers.fresh import Draw, Fresh, uniform
+from minillm.layers.fresh import Draw, ParamSpec, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Gradients, Ids, Op, Params
 
 Product = tuple[NDArray, Callable[[NDArray], tuple[NDArray, Gradients]]]
 
 
-def new_layer(prefix: str, I: int, O: int) -> dict[str, Fresh]:
+def new_layer(prefix: str, I: int, O: int) -> dict[str, ParamSpec]:
     """Declare the weights from I inputs to O outputs: W of variance 1 / (3 I), and b = 0."""
     return new_matrix(prefix, "", I, O, uniform(I**-0.5))
 
 
-def new_matrix(prefix: str, suffix: str, I: int, O: int, draw: Draw) -> dict[str, Fresh]:
+def new_matrix(prefix: str, suffix: str, I: int, O: int, draw: Draw) -> dict[str, ParamSpec]:
     """Declare a matrix, ``prefix.W`` with the suffix, and its bias of zeros."""
     return {
-        f"{prefix}.W{suffix}": Fresh((I, O), draw, "matrix"),
-        f"{prefix}.b{suffix}": Fresh((O,)),
+        f"{prefix}.W{suffix}": ParamSpec((I, O), draw, "matrix"),
+        f"{prefix}.b{suffix}": ParamSpec((O,)),
     }
 
 

@@ -1,8 +1,8 @@
 """Declarations of fresh parameters: shapes, and the distributions they are drawn from.
 
-A layer or a model declares its parameters as ``name -> Fresh(shape, draw)``.  Shapes are thus known
-before any array is allocated.  :class:`minillm.models.base.Model` draws the arrays in the order of
-their declarations: ``draw(shape, rng, dtype)`` returns one.
+A layer or a model declares its parameters as ``name -> ParamSpec(shape, draw)``.  Shapes are thus
+known before any array is allocated.  :class:`minillm.models.base.Model` draws the arrays in the
+order of their declarations: ``draw(shape, rng, dtype)`` returns one.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,7 +69,7 @@ def side_by_side(count: int, draw: Draw) -> Draw:
     return draw_all
 
 
-class Fresh(NamedTuple):
+class ParamSpec(NamedTuple):
     """The declaration of a parameter.
 
     ``role`` is "matrix" where a dense layer multiplies by it, and "table" where ids select its
@@ -83,13 +83,13 @@ class Fresh(NamedTuple):
     depth: int | None = None
 
 
-def at_depth(depth: int, declared: Mapping[str, Fresh]) -> dict[str, Fresh]:
+def at_depth(depth: int, declared: Mapping[str, ParamSpec]) -> dict[str, ParamSpec]:
     """The declarations of a layer at this depth."""
     return {name: fresh._replace(depth=depth) for name, fresh in declared.items()}
 
 
 def draw_all(
-    declared: Mapping[str, Fresh], rng: np.random.Generator, dtype: type = np.float32
+    declared: Mapping[str, ParamSpec], rng: np.random.Generator, dtype: type = np.float32
 ) -> dict[str, NDArray]:
     """Draw the arrays of declared parameters, in their order."""
     return {name: fresh.draw(fresh.shape, rng, dtype) for name, fresh in declared.items()}

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.layers import embedding
-from minillm.layers.fresh import Fresh, zeros
+from minillm.layers.fresh import ParamSpec, zeros
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Params, Rng
 
@@ -42,9 +42,9 @@ DROPPED = 0.5  # the share of n-grams that a training step does not see
 A = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, as an odd number
 
 
-def new_tables(N: int, D: int) -> dict[str, Fresh]:
+def new_tables(N: int, D: int) -> dict[str, ParamSpec]:
     """Declare the tables ``embedding.ngrams.2.E`` and so on to N, (R, D)."""
-    return {name_of(n): Fresh((1 << BITS, D), zeros, "table", 0) for n in range(2, N + 1)}
+    return {name_of(n): ParamSpec((1 << BITS, D), zeros, "table", 0) for n in range(2, N + 1)}
 
 
 def name_of(n: int) -> str:

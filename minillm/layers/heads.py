@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.fresh import Draw, Fresh, side_by_side
+from minillm.layers.fresh import Draw, ParamSpec, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Op, Params
 from minillm.ops import Mask
@@ -46,12 +46,12 @@ def to_all(lengths: Ids | None = None) -> Attend:
     return attend_by(Mask(lengths=lengths))
 
 
-def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, Fresh]:
+def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, ParamSpec]:
     """Declare ``W_qkv`` (D, 3D) and ``W_o`` (D, D), with biases of zeros."""
     return dense.new_matrix(prefix, "_qkv", D, 3 * D, qkv) | dense.new_matrix(prefix, "_o", D, D, o)
 
 
-def new_cross_attention(prefix: str, D: int, draw: Draw) -> dict[str, Fresh]:
+def new_cross_attention(prefix: str, D: int, draw: Draw) -> dict[str, ParamSpec]:
     """Declare ``W_kv`` (D, 2D), ``W_q`` and ``W_o`` (D, D), with biases of zeros."""
     params = dense.new_matrix(prefix, "_kv", D, 2 * D, side_by_side(2, draw))
     params |= dense.new_matrix(prefix, "_q", D, D, draw)

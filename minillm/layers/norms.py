@@ -5,15 +5,15 @@ from collections.abc import Callable
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers.fresh import Fresh, ones
+from minillm.layers.fresh import ParamSpec, ones
 from minillm.layers.types import Params
 
 EPS = 1e-5
 
 
-def new_norm(prefix: str, D: int) -> dict[str, Fresh]:
+def new_norm(prefix: str, D: int) -> dict[str, ParamSpec]:
     """Declare the weights of a layer norm: gain 1, bias 0."""
-    return {f"{prefix}.gain": Fresh((D,), ones), f"{prefix}.bias": Fresh((D,))}
+    return {f"{prefix}.gain": ParamSpec((D,), ones), f"{prefix}.bias": ParamSpec((D,))}
 
 
 def norm(params: Params, prefix: str, x: NDArray, eps: float = EPS) -> tuple[NDArray, Callable]:

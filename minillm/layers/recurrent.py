@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
+from minillm.layers.fresh import ParamSpec, Shape, side_by_side, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
 from minillm.ops.recurrence import CELLS
@@ -24,7 +24,7 @@ from minillm.ops.recurrence import CELLS
 
 def new_layer(
     prefix: str, cell: str, I: int, H: int, bidirectional: bool = False
-) -> dict[str, Fresh]:
+) -> dict[str, ParamSpec]:
     """Declare the weights of a layer from I inputs to H hidden units, in each direction.
 
     Input weights are uniform with variance 1 / I.  The recurrent weights of each gate are
@@ -40,9 +40,9 @@ def new_layer(
         return np.repeat(np.array([n == CELLS[cell].open_gate for n in range(gates)], dtype), H)
 
     declared = {
-        "W_h": Fresh((H, gates * H), side_by_side(gates, orthogonal)),
-        "W_x": Fresh((I, gates * H), uniform(np.sqrt(3 / I))),
-    } | {name: Fresh((gates * H,), draw_bias) for name in names if name.startswith("b")}
+        "W_h": ParamSpec((H, gates * H), side_by_side(gates, orthogonal)),
+        "W_x": ParamSpec((I, gates * H), uniform(np.sqrt(3 / I))),
+    } | {name: ParamSpec((gates * H,), draw_bias) for name in names if name.startswith("b")}
     return {f"{prefix}.{name}": fresh for name, fresh in declared.items() if name in names}
 
 

@@ -14,7 +14,7 @@ The page of a model has three functions, each with its backward under it:
 
 ``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
 prefixes of the weights that ``embed`` uses.  The functions are called in turn, and their backwards
-in reverse, by :func:`hidden`, :func:`forward` and :func:`loss`, which the models have as methods.
+in reverse, by :func:`hidden` and :func:`forward`, which the models have as methods.
 Whoever uses a model in another way than its page hands over something else, and knows no model by
 name:
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.layers.fresh import Fresh
+from minillm.layers.fresh import ParamSpec
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
 from minillm.ops.padding import length_mask
@@ -49,10 +49,10 @@ class Bag(base.LabelModel[BagConfig]):
     """A row of weights for each n-gram.  ``params``: ``ngrams.W`` (V, C) and ``ngrams.b`` (C,)."""
 
     @staticmethod
-    def new_parameters(config: BagConfig) -> dict[str, Fresh]:
+    def new_parameters(config: BagConfig) -> dict[str, ParamSpec]:
         """Declare zeros, so an n-gram that was never seen in training has no influence."""
         c = config
-        return {"ngrams.W": Fresh((c.buckets, c.classes)), "ngrams.b": Fresh((c.classes,))}
+        return {"ngrams.W": ParamSpec((c.buckets, c.classes)), "ngrams.b": ParamSpec((c.classes,))}
 
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, G), lengths (B,) -> logits (B, C).  There is no dropout, and nothing to draw.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import stack
-from minillm.layers.fresh import Fresh, Shape, draw_all
+from minillm.layers.fresh import ParamSpec, Shape, draw_all
 from minillm.layers.gradients import under
 from minillm.layers.types import Backward, Ids, Params, Rng, State
 from minillm.models.sizes import sizes_in_words
@@ -48,7 +48,7 @@ class Model(Generic[Config]):
         self.params = params
 
     @staticmethod
-    def new_parameters(config: Any) -> dict[str, Fresh]:
+    def new_parameters(config: Any) -> dict[str, ParamSpec]:
         """Declare the parameters, in the order in which they are drawn."""
         raise NotImplementedError
 

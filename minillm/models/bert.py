@@ -38,7 +38,7 @@ from minillm.data.masking import MaskedBatch
 from minillm.layers import dense, embedding, stack
 from minillm.layers.block import new_block, post_norm
 from minillm.layers.dense import feed_forward
-from minillm.layers.fresh import Fresh, Shape, at_depth, normal, side_by_side
+from minillm.layers.fresh import ParamSpec, Shape, at_depth, normal, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention, to_all
 from minillm.layers.norms import new_norm, norm
@@ -89,7 +89,7 @@ class BERT(base.Model[BERTConfig]):
     below: tuple[str, ...] = ("embedding", "positions", "segments")
 
     @staticmethod
-    def new_parameters(config: BERTConfig) -> dict[str, Fresh]:
+    def new_parameters(config: BERTConfig) -> dict[str, ParamSpec]:
         """Declare the parameters: matrices are normal, biases zero.
 
         The deviation is the published 0.02 at the published width, 768.  Narrower models have
@@ -116,9 +116,9 @@ class BERT(base.Model[BERTConfig]):
             return W_qkv
 
         params = {
-            "embedding.E": Fresh((c.vocabulary, D), draw, "table"),
-            "positions.E": Fresh((c.context, D), waves, "table"),
-            "segments.E": Fresh((c.segments, D), draw, "table"),
+            "embedding.E": ParamSpec((c.vocabulary, D), draw, "table"),
+            "positions.E": ParamSpec((c.context, D), waves, "table"),
+            "segments.E": ParamSpec((c.segments, D), draw, "table"),
         }
         params = at_depth(0, params | new_norm("embedding.norm", D))
         for layer in range(c.layers):
@@ -127,7 +127,7 @@ class BERT(base.Model[BERTConfig]):
             params |= at_depth(1 + layer, block)
         if c.masked_words:
             params |= dense.new_matrix("mask", "", D, D, draw) | new_norm("mask.norm", D)
-            params["mask.output_b"] = Fresh((c.vocabulary,))
+            params["mask.output_b"] = ParamSpec((c.vocabulary,))
         if c.pooler:
             params |= dense.new_matrix("pooler", "", D, D, draw)
         if c.next_sentence:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
-from minillm.layers.fresh import Fresh, normal
+from minillm.layers.fresh import ParamSpec, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Gradients, Rng, State
 from minillm.models import base, sizes
@@ -55,13 +55,13 @@ class Captioner(base.Model[CaptionerConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: CaptionerConfig) -> dict[str, Fresh]:
+    def new_parameters(config: CaptionerConfig) -> dict[str, ParamSpec]:
         """Declare the parameters."""
         c = config
         D, H, V = c.embedding, c.hidden, c.vocabulary + 1
         params = dense.new_matrix("image", "", c.pixels, H, normal((2 / c.pixels) ** 0.5))
         params |= dense.new_matrix("first", "", H, H, normal(H**-0.5))
-        params |= {"embedding.E": Fresh((V, D), normal(), "table", 0)}
+        params |= {"embedding.E": ParamSpec((V, D), normal(), "table", 0)}
         params |= recurrent.new_layer("decoder", c.cell, D, H)
         return params | dense.new_matrix("output", "", H, V, normal(H**-0.5))
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, recurrent
-from minillm.layers.fresh import Fresh, at_depth, normal, uniform
+from minillm.layers.fresh import ParamSpec, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Rng
 from minillm.models import base, sizes
@@ -66,18 +66,18 @@ class Classifier(base.LabelModel[ClassifierConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: ClassifierConfig) -> dict[str, Fresh]:
+    def new_parameters(config: ClassifierConfig) -> dict[str, ParamSpec]:
         """Declare the parameters."""
         c = config
         V, D, H, M = c.vocabulary, c.embedding, c.hidden, c.width
-        params = {"embedding.E": Fresh((V, D), normal(), "table", 0)}
+        params = {"embedding.E": ParamSpec((V, D), normal(), "table", 0)}
         for layer in range(c.layers):
             I = M if layer > 0 else D
             own = recurrent.new_layer(f"layers.{layer}", c.cell, I, H, c.bidirectional)
             params |= at_depth(1 + layer, own)
         if c.pooling == "attention":
             params |= dense.new_layer("attention", M, M)
-            params["attention.u"] = Fresh((M,), uniform(M**-0.5))
+            params["attention.u"] = ParamSpec((M,), uniform(M**-0.5))
         return params | dense.new_layer("output", M, c.classes)
 
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Callable]:

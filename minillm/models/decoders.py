@@ -78,7 +78,7 @@ from minillm import ops
 from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
-from minillm.layers.fresh import Fresh, at_depth, ones
+from minillm.layers.fresh import ParamSpec, at_depth, ones
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import CAUSAL, Attend, join_heads, join_qkv, split_heads, split_qkv
 from minillm.layers.norms import norm_if_any
@@ -250,7 +250,7 @@ class Decoder(Llama):
     config: DecoderConfig
 
     @staticmethod
-    def new_parameters(config: DecoderConfig) -> dict[str, Fresh]:  # type: ignore[override]
+    def new_parameters(config: DecoderConfig) -> dict[str, ParamSpec]:  # type: ignore[override]
         """Declare a Llama's parameters, and the changes' own: biases of 0, gains of 1."""
         c, changes = config, config.changes
         params = Llama.new_parameters(c) | hashed_ngrams.new_tables(c.ngrams or 1, c.width)
@@ -258,13 +258,13 @@ class Decoder(Llama):
             b, added = f"blocks.{layer}", {}
             if changes.bias:
                 columns = (c.heads + 2 * c.key_heads) * c.head_width
-                added[f"{b}.attention.b_qkv"] = Fresh((columns,))
+                added[f"{b}.attention.b_qkv"] = ParamSpec((columns,))
             if changes.head_norms:
-                added[f"{b}.attention.norm_q.gain"] = Fresh((c.head_width,), ones)
-                added[f"{b}.attention.norm_k.gain"] = Fresh((c.head_width,), ones)
+                added[f"{b}.attention.norm_q.gain"] = ParamSpec((c.head_width,), ones)
+                added[f"{b}.attention.norm_k.gain"] = ParamSpec((c.head_width,), ones)
             if changes.four_norms:
-                added[f"{b}.attention.norm.gain"] = Fresh((c.width,), ones)
-                added[f"{b}.feed_forward.norm.gain"] = Fresh((c.width,), ones)
+                added[f"{b}.attention.norm.gain"] = ParamSpec((c.width,), ones)
+                added[f"{b}.feed_forward.norm.gain"] = ParamSpec((c.width,), ones)
             params |= at_depth(1 + layer, added)
         return params
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import attention, dense, recurrent
-from minillm.layers.fresh import Fresh, at_depth, normal
+from minillm.layers.fresh import ParamSpec, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng, State
 from minillm.models import base, sizes
@@ -83,13 +83,13 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: EncoderDecoderConfig) -> dict[str, Fresh]:
+    def new_parameters(config: EncoderDecoderConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
         c = config
         D, H, M, V = c.embedding, c.hidden, c.memory, c.target_vocabulary + 1
         params = {
-            "source.E": Fresh((c.source_vocabulary, D), normal(), "table", 0),
-            "target.E": Fresh((V, D), normal(), "table"),
+            "source.E": ParamSpec((c.source_vocabulary, D), normal(), "table", 0),
+            "target.E": ParamSpec((V, D), normal(), "table"),
         }
         for layer in range(c.layers):
             encoder = recurrent.new_layer(

@@ -71,7 +71,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, stack
-from minillm.layers.fresh import Fresh, at_depth, normal
+from minillm.layers.fresh import ParamSpec, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.norms import new_norm
 from minillm.layers.types import Backward, Ids, Params, Rng
@@ -172,7 +172,7 @@ class Encoder(BERT):
     below = ("embedding", "positions", "segments", "project", "relative")
 
     @staticmethod
-    def new_parameters(config: EncoderConfig) -> dict[str, Fresh]:  # type: ignore[override]
+    def new_parameters(config: EncoderConfig) -> dict[str, ParamSpec]:  # type: ignore[override]
         """Declare a BERT's parameters, as the family changes them."""
         c = config
         D, E = c.width, c.embedding or c.width
@@ -186,7 +186,7 @@ class Encoder(BERT):
         if not c.changes.segments:
             del params["segments.E"]
         if c.changes.relative:
-            params["relative.E"] = Fresh((BUCKETS, c.heads), normal(0.02), "table")
+            params["relative.E"] = ParamSpec((BUCKETS, c.heads), normal(0.02), "table")
         below = {name: fresh for name, fresh in params.items() if name.startswith(Encoder.below)}
         return params | at_depth(0, below)
 

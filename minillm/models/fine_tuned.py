@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.fresh import Fresh
+from minillm.layers.fresh import ParamSpec
 from minillm.layers.gradients import merge_gradients, prefixed
 from minillm.layers.types import Backward, Op, Rng
 from minillm.models import base, sizes
@@ -143,7 +143,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: FineTunedConfig) -> dict[str, Fresh]:
+    def new_parameters(config: FineTunedConfig) -> dict[str, ParamSpec]:
         """Declare the parameters, the encoder's included, which a trained one replaces."""
         Model = ENCODERS[config.kind].model
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}

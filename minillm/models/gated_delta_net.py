@@ -37,7 +37,7 @@ from minillm import ops
 from minillm.layers import dense, embedding, stack
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import gated_feed_forward
-from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, steps, uniform
+from minillm.layers.fresh import ParamSpec, Shape, at_depth, normal, ones, steps, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, join_heads, self_attention, split_heads
 from minillm.layers.norms import norm
@@ -149,37 +149,37 @@ class GatedDeltaNet(base.StackModel[GatedDeltaNetConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: GatedDeltaNetConfig) -> dict[str, Fresh]:
+    def new_parameters(config: GatedDeltaNetConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
         c, first, summed = config, normal(DEVIATION), normal(DEVIATION / np.sqrt(2 * config.layers))
         D, N, F = c.width, c.heads, c.feed_forward
-        params = {"embedding.E": Fresh((c.vocabulary, D), first, "table", 0)}
+        params = {"embedding.E": ParamSpec((c.vocabulary, D), first, "table", 0)}
         for layer in range(c.layers):
             b = f"blocks.{layer}"
             m = f"{b}.attention" if c.has_attention(layer) else f"{b}.memory"
             own = {
-                f"{b}.norm_1.gain": Fresh((D,), ones),
-                f"{m}.W_qkv": Fresh((D, 3 * D), first, "matrix"),
-                f"{m}.W_o": Fresh((D, D), summed, "matrix"),
+                f"{b}.norm_1.gain": ParamSpec((D,), ones),
+                f"{m}.W_qkv": ParamSpec((D, 3 * D), first, "matrix"),
+                f"{m}.W_o": ParamSpec((D, D), summed, "matrix"),
             }
             if not c.has_attention(layer):
                 own |= {
-                    f"{m}.convolution.W": Fresh((K, 3 * D), uniform(K**-0.5)),
-                    f"{m}.convolution.b": Fresh((3 * D,)),
-                    f"{m}.W_beta": Fresh((D, N), first, "matrix"),
-                    f"{m}.W_alpha": Fresh((D, N), first, "matrix"),
-                    f"{m}.b_alpha": Fresh((N,), steps),
-                    f"{m}.A_log": Fresh((N,), rates),
-                    f"{m}.norm.gain": Fresh((D // N,), ones),
-                    f"{m}.W_gate": Fresh((D, D), first, "matrix"),
+                    f"{m}.convolution.W": ParamSpec((K, 3 * D), uniform(K**-0.5)),
+                    f"{m}.convolution.b": ParamSpec((3 * D,)),
+                    f"{m}.W_beta": ParamSpec((D, N), first, "matrix"),
+                    f"{m}.W_alpha": ParamSpec((D, N), first, "matrix"),
+                    f"{m}.b_alpha": ParamSpec((N,), steps),
+                    f"{m}.A_log": ParamSpec((N,), rates),
+                    f"{m}.norm.gain": ParamSpec((D // N,), ones),
+                    f"{m}.W_gate": ParamSpec((D, D), first, "matrix"),
                 }
             own |= {
-                f"{b}.norm_2.gain": Fresh((D,), ones),
-                f"{b}.feed_forward.W_gate_up": Fresh((D, 2 * F), first, "matrix"),
-                f"{b}.feed_forward.W_down": Fresh((F, D), summed, "matrix"),
+                f"{b}.norm_2.gain": ParamSpec((D,), ones),
+                f"{b}.feed_forward.W_gate_up": ParamSpec((D, 2 * F), first, "matrix"),
+                f"{b}.feed_forward.W_down": ParamSpec((F, D), summed, "matrix"),
             }
             params |= at_depth(1 + layer, own)
-        return params | {"norm.gain": Fresh((D,), ones)}
+        return params | {"norm.gain": ParamSpec((D,), ones)}
 
     def embed(self, ids: Ids, positions: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients."""

@@ -33,7 +33,7 @@ from minillm import ops
 from minillm.layers import embedding, stack
 from minillm.layers.block import new_block
 from minillm.layers.dense import feed_forward
-from minillm.layers.fresh import Fresh, at_depth, normal
+from minillm.layers.fresh import ParamSpec, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention
 from minillm.layers.norms import EPS, add_norm, new_norm
@@ -85,15 +85,15 @@ class GPT(base.CausalModel[GPTConfig]):
     activation = "gelu"
 
     @staticmethod
-    def new_parameters(config: GPTConfig) -> dict[str, Fresh]:
+    def new_parameters(config: GPTConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform.
 
         Matrices that write into the sum are smaller by sqrt(2 L), because 2 L results add up.
         """
         D, L, first = config.width, config.layers, normal(DEVIATION)
         params = {
-            "embedding.E": Fresh((config.vocabulary, D), first, "table", 0),
-            "positions.E": Fresh((config.context, D), first, "table", 0),
+            "embedding.E": ParamSpec((config.vocabulary, D), first, "table", 0),
+            "positions.E": ParamSpec((config.context, D), first, "table", 0),
         }
         summed = normal(DEVIATION / np.sqrt(2 * L))
         for layer in range(L):

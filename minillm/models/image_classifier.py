@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.fresh import Fresh, normal
+from minillm.layers.fresh import ParamSpec, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
@@ -37,7 +37,7 @@ class ImageClassifier(base.LabelModel[ImageClassifierConfig]):
     """Two layers.  ``params``: ``hidden.W``, ``hidden.b``, ``output.W``, ``output.b``."""
 
     @staticmethod
-    def new_parameters(config: ImageClassifierConfig) -> dict[str, Fresh]:
+    def new_parameters(config: ImageClassifierConfig) -> dict[str, ParamSpec]:
         """Declare the parameters."""
         c = config
         hidden = dense.new_matrix("hidden", "", c.pixels, c.hidden, normal((2 / c.pixels) ** 0.5))

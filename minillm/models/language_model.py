@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
-from minillm.layers.fresh import Fresh, at_depth, normal
+from minillm.layers.fresh import ParamSpec, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
@@ -67,15 +67,15 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: LanguageModelConfig) -> dict[str, Fresh]:
+    def new_parameters(config: LanguageModelConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
         c = config
         V, D, H = c.vocabulary, c.embedding, c.hidden
-        params: dict[str, Fresh] = {}
+        params: dict[str, ParamSpec] = {}
         if D:
             # A tied E is the output layer too, and logits should start near zero.
             scale = H**-0.5 if c.tied else 1.0
-            params["embedding.E"] = Fresh((V, D), normal(scale), "table", 0)
+            params["embedding.E"] = ParamSpec((V, D), normal(scale), "table", 0)
         for layer in range(c.layers):
             inputs = H if layer > 0 else D or V
             own = recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H)
@@ -83,7 +83,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
         if c.headless:
             return params
         if c.tied:
-            return params | {"output.b": Fresh((V,))}
+            return params | {"output.b": ParamSpec((V,))}
         return params | dense.new_layer("output", H, V)
 
     def zero_state(self, B: int) -> State:

@@ -50,7 +50,7 @@ from minillm import ops
 from minillm.errors import InputError
 from minillm.layers import dense, embedding, stack
 from minillm.layers.dense import gated_feed_forward
-from minillm.layers.fresh import Fresh, at_depth, normal, ones
+from minillm.layers.fresh import ParamSpec, at_depth, normal, ones
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention
 from minillm.layers.norms import add_norm
@@ -115,26 +115,26 @@ class Llama(base.CausalModel[LlamaConfig]):
     activation = "silu gate"
 
     @staticmethod
-    def new_parameters(config: LlamaConfig) -> dict[str, Fresh]:
+    def new_parameters(config: LlamaConfig) -> dict[str, ParamSpec]:
         """Declare the parameters, drawn as in a GPT: the first predictions are almost uniform."""
         c, first = config, normal(DEVIATION)
         D, N, M, w, F = c.width, c.heads, c.key_heads, c.head_width, c.feed_forward
         summed = normal(DEVIATION / np.sqrt(2 * c.layers))
-        params = {"embedding.E": Fresh((c.vocabulary, D), first, "table", 0)}
+        params = {"embedding.E": ParamSpec((c.vocabulary, D), first, "table", 0)}
         for layer in range(c.layers):
             b = f"blocks.{layer}"
             block = {
-                f"{b}.norm_1.gain": Fresh((D,), ones),
-                f"{b}.attention.W_qkv": Fresh((D, (N + 2 * M) * w), first, "matrix"),
-                f"{b}.attention.W_o": Fresh((N * w, D), summed, "matrix"),
-                f"{b}.norm_2.gain": Fresh((D,), ones),
-                f"{b}.feed_forward.W_gate_up": Fresh((D, 2 * F), first, "matrix"),
-                f"{b}.feed_forward.W_down": Fresh((F, D), summed, "matrix"),
+                f"{b}.norm_1.gain": ParamSpec((D,), ones),
+                f"{b}.attention.W_qkv": ParamSpec((D, (N + 2 * M) * w), first, "matrix"),
+                f"{b}.attention.W_o": ParamSpec((N * w, D), summed, "matrix"),
+                f"{b}.norm_2.gain": ParamSpec((D,), ones),
+                f"{b}.feed_forward.W_gate_up": ParamSpec((D, 2 * F), first, "matrix"),
+                f"{b}.feed_forward.W_down": ParamSpec((F, D), summed, "matrix"),
             }
             params |= at_depth(1 + layer, block)
-        params["norm.gain"] = Fresh((D,), ones)
+        params["norm.gain"] = ParamSpec((D,), ones)
         if not c.tied:
-            params["output.W"] = Fresh((D, c.vocabulary), first, "matrix")
+            params["output.W"] = ParamSpec((D, c.vocabulary), first, "matrix")
         return params
 
     def embed(

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, stack
-from minillm.layers.fresh import Fresh, Shape, at_depth, normal, ones, steps, uniform
+from minillm.layers.fresh import ParamSpec, Shape, at_depth, normal, ones, steps, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, Params, Rng, State
@@ -134,29 +134,29 @@ class Mamba(base.WindowModel[MambaConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: MambaConfig) -> dict[str, Fresh]:
+    def new_parameters(config: MambaConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
         c = config
         D, E, N, K, R = c.width, c.inner, c.state, c.convolution, c.rank
-        params = {"embedding.E": Fresh((c.vocabulary, D), normal(DEVIATION), "table", 0)}
+        params = {"embedding.E": ParamSpec((c.vocabulary, D), normal(DEVIATION), "table", 0)}
         for layer in range(c.layers):
             p = f"layers.{layer}"
             own = {
-                f"{p}.norm.gain": Fresh((D,), ones),
-                f"{p}.input.W": Fresh((D, 2 * E), uniform(D**-0.5), "matrix"),
-                f"{p}.convolution.W": Fresh((K, E), uniform(K**-0.5)),
-                f"{p}.convolution.b": Fresh((E,)),
-                f"{p}.selection.W": Fresh((E, R + 2 * N), uniform(E**-0.5), "matrix"),
-                f"{p}.step.W": Fresh((R, E), uniform(R**-0.5), "matrix"),
-                f"{p}.step.b": Fresh((E,), steps),
-                f"{p}.A_log": Fresh((E, N), rates),
-                f"{p}.skip": Fresh((E,), ones),
-                f"{p}.output.W": Fresh((E, D), uniform((E * c.layers) ** -0.5), "matrix"),
+                f"{p}.norm.gain": ParamSpec((D,), ones),
+                f"{p}.input.W": ParamSpec((D, 2 * E), uniform(D**-0.5), "matrix"),
+                f"{p}.convolution.W": ParamSpec((K, E), uniform(K**-0.5)),
+                f"{p}.convolution.b": ParamSpec((E,)),
+                f"{p}.selection.W": ParamSpec((E, R + 2 * N), uniform(E**-0.5), "matrix"),
+                f"{p}.step.W": ParamSpec((R, E), uniform(R**-0.5), "matrix"),
+                f"{p}.step.b": ParamSpec((E,), steps),
+                f"{p}.A_log": ParamSpec((E, N), rates),
+                f"{p}.skip": ParamSpec((E,), ones),
+                f"{p}.output.W": ParamSpec((E, D), uniform((E * c.layers) ** -0.5), "matrix"),
             }
             params |= at_depth(1 + layer, own)
-        params["norm.gain"] = Fresh((D,), ones)
+        params["norm.gain"] = ParamSpec((D,), ones)
         if not c.tied:
-            params["output.W"] = Fresh((D, c.vocabulary), normal(DEVIATION), "matrix")
+            params["output.W"] = ParamSpec((D, c.vocabulary), normal(DEVIATION), "matrix")
         return params
 
     def zero_state(self, B: int) -> State:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding
-from minillm.layers.fresh import Fresh, normal
+from minillm.layers.fresh import ParamSpec, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Rng, State
 from minillm.models import base, sizes
@@ -52,10 +52,10 @@ class NeuralNGram(base.WindowModel[NeuralNGramConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: NeuralNGramConfig) -> dict[str, Fresh]:
+    def new_parameters(config: NeuralNGramConfig) -> dict[str, ParamSpec]:
         """Declare the parameters."""
         c = config
-        params = {"embedding.E": Fresh((c.vocabulary, c.embedding), normal(), "table", 0)}
+        params = {"embedding.E": ParamSpec((c.vocabulary, c.embedding), normal(), "table", 0)}
         params |= dense.new_layer("hidden", (c.order - 1) * c.embedding, c.hidden)
         return params | dense.new_layer("output", c.hidden, c.vocabulary)
 

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers import dense, recurrent
-from minillm.layers.fresh import Fresh, at_depth, normal, uniform
+from minillm.layers.fresh import ParamSpec, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
@@ -81,21 +81,21 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: PointerGeneratorConfig) -> dict[str, Fresh]:
+    def new_parameters(config: PointerGeneratorConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
         c = config
         D, H, M, V = c.embedding, c.hidden, 2 * c.hidden, c.vocabulary + 1
-        params = {"embedding.E": Fresh((V, D), normal(D**-0.5), "table", 0)}
+        params = {"embedding.E": ParamSpec((V, D), normal(D**-0.5), "table", 0)}
         for layer in range(c.layers):
             encoder = recurrent.new_layer(f"encoder.{layer}", c.cell, M if layer else D, H, True)
             params |= at_depth(1 + layer, encoder)
             for name in recurrent.CELLS[c.cell].state:
                 params |= dense.new_layer(f"bridge.{layer}.{name}", M, H)
             params |= recurrent.new_layer(f"decoder.{layer}", c.cell, H if layer else D, H)
-        params["attention.W"] = Fresh((H, M), uniform(H**-0.5))
+        params["attention.W"] = ParamSpec((H, M), uniform(H**-0.5))
         params |= dense.new_layer("combine", M + H, D)
         params |= dense.new_layer("gate", D, 1)
-        params["output.b"] = Fresh((V,))
+        params["output.b"] = ParamSpec((V,))
         return params
 
     # --- training -------------------------------------------------------------

@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
-from minillm.layers.fresh import Fresh, at_depth, normal, uniform
+from minillm.layers.fresh import ParamSpec, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -108,29 +108,29 @@ class Reader(base.Model[ReaderConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: ReaderConfig) -> dict[str, Fresh]:
+    def new_parameters(config: ReaderConfig) -> dict[str, ParamSpec]:
         """Declare the parameters."""
         c, D = config, config.width
         if c.encoder == "bert":
             return BERT.new_parameters(c.bert()) | {
-                "span.W": Fresh((D, 2), uniform(D**-0.5), "matrix")
+                "span.W": ParamSpec((D, 2), uniform(D**-0.5), "matrix")
             }
 
-        def recurrence(prefix: str, I: int) -> dict[str, Fresh]:
+        def recurrence(prefix: str, I: int) -> dict[str, ParamSpec]:
             return recurrent.new_layer(prefix, "gru", I, D // 2, bidirectional=True)
 
         params = {
-            "embedding.E": Fresh((c.vocabulary, D), normal(), "table", 0),
-            "match.E": Fresh((2, D), normal()),
+            "embedding.E": ParamSpec((c.vocabulary, D), normal(), "table", 0),
+            "match.E": ParamSpec((2, D), normal()),
         }
         params |= at_depth(1, recurrence("encoder.0", D))
         for name in ("w_h", "w_u", "w_hu"):
-            params[f"flow.{name}"] = Fresh((D,), uniform(D**-0.5))
+            params[f"flow.{name}"] = ParamSpec((D,), uniform(D**-0.5))
         for layer in range(c.layers):
             params |= recurrence(f"reading.{layer}", 4 * D if layer == 0 else D)
         params |= recurrence("ending.0", D)
         for name, (I, O) in (("span", (4 * D, 2)), ("start", (D, 1)), ("end", (D, 1))):
-            params[f"{name}.W"] = Fresh((I, O), uniform(I**-0.5), "matrix")
+            params[f"{name}.W"] = ParamSpec((I, O), uniform(I**-0.5), "matrix")
         return params
 
     def forward(

@@ -38,7 +38,7 @@ from minillm import ops
 from minillm.layers import dense, embedding, stack
 from minillm.layers.block import Branch, new_block, post_norm, pre_norm
 from minillm.layers.dense import feed_forward
-from minillm.layers.fresh import Fresh, at_depth, glorot, normal
+from minillm.layers.fresh import ParamSpec, at_depth, glorot, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, causal, cross_attention, self_attention, to_all
 from minillm.layers.norms import new_norm
@@ -87,7 +87,7 @@ class Transformer(base.Model[TransformerConfig]):
     """
 
     @staticmethod
-    def new_parameters(config: TransformerConfig) -> dict[str, Fresh]:
+    def new_parameters(config: TransformerConfig) -> dict[str, ParamSpec]:
         """Declare the parameters: matrices follow Glorot and Bengio (2010, equation 12).
 
         Embeddings have the deviation 1 / sqrt(D); the factor sqrt(D) scales them to one.
@@ -96,7 +96,7 @@ class Transformer(base.Model[TransformerConfig]):
         D, F, V = c.width, c.feed_forward, c.target_vocabulary + 1
         rows = {"embedding.E": V} if c.shared else {"source.E": c.source_vocabulary, "target.E": V}
         params = {
-            name: Fresh((n, D), normal(D**-0.5), "table", None if name == "target.E" else 0)
+            name: ParamSpec((n, D), normal(D**-0.5), "table", None if name == "target.E" else 0)
             for name, n in rows.items()
         }
         for layer in range(c.layers):

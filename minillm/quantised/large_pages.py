@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 LINE = 64  # bytes of a line of the cache
 
 
-class Room:
+class PageArena:
     """Memory for the arrays of a model, side by side in large pieces.
 
     For a piece of a few MB, NumPy asks the system for pages of 2 MB; the processor keeps all their
@@ -33,4 +33,4 @@ class Room:
         return taken
 
 
-WEIGHTS = Room()
+WEIGHTS = PageArena()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
-from minillm.data.tables import Streams
+from minillm.data.tables import ExternalMemory
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
@@ -61,7 +61,7 @@ def train_ngram(
         unknown=vocabulary.unknown,
     )
     memory = max(LEAST_MEMORY, settings.memory - READING - BYTES_PER_WORD * len(vocabulary))
-    streams = Streams(spill, memory, progress)
+    streams = ExternalMemory(spill, memory, progress)
     chunks, tokens = [], 0
     for chunk in regroup(sentence_starts(ids, config.start, config.line_end), streams.chunk):
         tokens += int(np.count_nonzero(chunk != config.start))

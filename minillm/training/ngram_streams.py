@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minillm.data.streams import OnDisk, regroup
-from minillm.data.tables import Streams, gather, tally
+from minillm.data.tables import ExternalMemory, gather, tally
 from minillm.errors import InputError
 from minillm.models.ngram import (
     ADJUSTED,
@@ -84,7 +84,7 @@ class Level:
 
 
 def count_in_streams(
-    streams: Streams, chunks: Sequence[OnDisk], order: int, start: int
+    streams: ExternalMemory, chunks: Sequence[OnDisk], order: int, start: int
 ) -> list[Level]:
     """Count the n-grams of a text in chunks, like `count_ngrams`."""
     V, keep = start + 1, streams.spill.keep
@@ -110,7 +110,7 @@ def count_in_streams(
 
 
 def _sorted_runs(
-    streams: Streams, chunks: Sequence[OnDisk], ending: Sequence[OnDisk], V: int, what: str
+    streams: ExternalMemory, chunks: Sequence[OnDisk], ending: Sequence[OnDisk], V: int, what: str
 ) -> tuple[list[Run], list[OnDisk]]:
     """The run of each chunk, and the places of its n-grams."""
     keep = streams.spill.keep
@@ -128,7 +128,7 @@ def _sorted_runs(
 
 
 def _merged(
-    streams: Streams, runs: list[Run], below: Level, V: int, what: str
+    streams: ExternalMemory, runs: list[Run], below: Level, V: int, what: str
 ) -> tuple[Level, list[OnDisk]]:
     """Merge the runs: return the level, and for each run the numbers of its keys.
 
@@ -177,7 +177,7 @@ def _merged(
 
 
 def estimate_in_streams(
-    streams: Streams, levels: list[Level], config: NGramConfig
+    streams: ExternalMemory, levels: list[Level], config: NGramConfig
 ) -> tuple[NGramConfig, dict[str, OnDisk]]:
     """Estimate a model, like `estimate`: return its config, with the sizes, and its params.
 
@@ -195,7 +195,9 @@ def estimate_in_streams(
     return replace(config, sizes=tuple(sizes)), params
 
 
-def _counts_to_smooth(streams: Streams, levels: list[Level], config: NGramConfig, n: int) -> OnDisk:
+def _counts_to_smooth(
+    streams: ExternalMemory, levels: list[Level], config: NGramConfig, n: int
+) -> OnDisk:
     """The counts of levels[0] to smooth: the original or, for Kneser-Ney, adjusted ones."""
     level, counts = levels[0], levels[0].count
     if config.smoothing in ADJUSTED and len(levels) > 1:
@@ -211,7 +213,7 @@ def _counts_to_smooth(streams: Streams, levels: list[Level], config: NGramConfig
 
 
 def _smoothed(
-    streams: Streams,
+    streams: ExternalMemory,
     levels: list[Level],
     config: NGramConfig,
     n: int,
@@ -286,7 +288,7 @@ class NGramOnDisk(NGram):
     For each chunk of the text, the columns are read once from front to back, a block at a time.
     """
 
-    def __init__(self, config: NGramConfig, params: dict[str, OnDisk], streams: Streams):
+    def __init__(self, config: NGramConfig, params: dict[str, OnDisk], streams: ExternalMemory):
         self.config, self.streams = config, streams
         self.params = params  # type: ignore[assignment]
 

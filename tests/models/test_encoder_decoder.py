@@ -8,7 +8,7 @@ from usual import originals_deep, usual_kernels
 from minillm import ops
 from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.attention import KINDS, Attention
-from minillm.layers.fresh import Fresh, uniform
+from minillm.layers.fresh import ParamSpec, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.training import Adam
 
@@ -156,7 +156,7 @@ class Location(Attention):
 
     def new_layer(self, prefix, H, M):
         """Declare ``W``, the keys of up to 9 positions."""
-        return {f"{prefix}.W": Fresh((9, H), uniform(H**-0.5))}
+        return {f"{prefix}.W": ParamSpec((9, H), uniform(H**-0.5))}
 
     def op(self, query, keys, values, lengths, W):
         """(context, weights), backward."""

@@ -9,7 +9,7 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.layers.fresh import Fresh, normal
+from minillm.layers.fresh import ParamSpec, normal
 from minillm.models.base import WindowModel
 from minillm.runs.kind import TITLES, find_kind
 from minillm.runs.kinds.language import TextRun, text_kind
@@ -32,7 +32,7 @@ class Unigram(WindowModel):
 
     @staticmethod
     def new_parameters(config):
-        return {"logits": Fresh((config.vocabulary,), normal())}
+        return {"logits": ParamSpec((config.vocabulary,), normal())}
 
     def zero_state(self, B):
         return {"seen": np.zeros(B, np.float32)}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.data.streams import Spill
-from minillm.data.tables import Streams, gather, tally
+from minillm.data.tables import ExternalMemory, gather, tally
 from minillm.errors import InputError
 from minillm.models.ngram import SMOOTHINGS, NGramConfig, count_ngrams, estimate
 from minillm.testing.strategies import generators
@@ -60,7 +60,7 @@ def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smooth
     config = NGramConfig(START, order, smoothing, k=0.1, prune=prune, unknown=4)
     with use_kernels(kernels), Spill() as spill:
         expected = estimate(count_ngrams(text, order, START), config)
-        streams = Streams(spill, memory)
+        streams = ExternalMemory(spill, memory)
         levels = count_in_streams(streams, chunks_of(streams, text), order, START)
         outputs, params = estimate_in_streams(streams, levels, config)
         assert_equal(outputs, params, expected)
@@ -79,7 +79,7 @@ def test_gathering_and_tallying(rng, memory):
     values = rng.standard_normal(rng.integers(1, 60))
     places = rng.integers(0, len(values), rng.integers(0, 80)).astype(np.int32)
     with Spill() as spill:
-        streams, asked = Streams(spill, memory), spill.keep(places)
+        streams, asked = ExternalMemory(spill, memory), spill.keep(places)
         assert np.array_equal(gather(streams, spill.keep(values), asked)[:], values[places])
         counts = tally(streams, asked, len(values))[:]
     assert np.array_equal(counts, np.bincount(places, minlength=len(values)))
@@ -110,14 +110,14 @@ def test_too_many_ngrams_are_told(monkeypatch):
         Spill() as spill,
         pytest.raises(InputError, match="expected at most 3 2-grams, found more"),
     ):
-        count_in_streams(Streams(spill, 1000), [spill.keep(text)], 2, START)
+        count_in_streams(ExternalMemory(spill, 1000), [spill.keep(text)], 2, START)
 
 
 def test_progress_is_told_of_each_step():
     lines = []
     text = np.tile(np.array([START, 0, 1, 2], np.int32), 40)
     with Spill() as spill:
-        streams = Streams(spill, 2000, lines.append)
+        streams = ExternalMemory(spill, 2000, lines.append)
         levels = count_in_streams(streams, chunks_of(streams, text), 3, START)
         estimate_in_streams(streams, levels, NGramConfig(START, 3))
     assert lines[0] == "2-grams: sorting chunk 1 of 7"
@@ -129,6 +129,6 @@ def test_progress_is_told_of_each_step():
 def test_ids_that_the_model_has_not_are_named(wrong):
     text = np.array([START, 0, wrong, 1], np.int32)
     with Spill() as spill:
-        streams = Streams(spill, 1000)
+        streams = ExternalMemory(spill, 1000)
         with pytest.raises(ValueError, match=r"^count_in_streams: chunks: expected 0..\d, found"):
             count_in_streams(streams, chunks_of(streams, text), 2, START)

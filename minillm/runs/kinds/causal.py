@@ -281,7 +281,7 @@ def complete_decoder(training: Training, given: Given) -> Any:
     return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
 
 
-VARIANT = llama_kind(
+DECODER = llama_kind(
     name="decoder",
     description="""\
 Train a decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two
