@@ -400,8 +400,10 @@ def count(op: str, name: str, value: Any) -> int:
 
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False; anything else is an error, even if it has a truth value."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
+    if not isinstance(value, bool):
+        array = isinstance(value, (np.ndarray, np.bool_))
+        if not array or value.shape != () or value.dtype != bool:
+            raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
     return bool(value)
 
 
