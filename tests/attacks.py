@@ -400,7 +400,7 @@ def copied(state, others=None):
         tuple(array for name, array in entries.items() if name.endswith(kind))
         for kind in (".keys", ".values")
     )
-    return Cache(*[entries[name] for name in CACHE], keys, values, entries["lengths"])
+    return Cache(*[entries[name] for name in CACHE], keys, values)
 
 
 def read_on(reader, ids, state):

@@ -56,8 +56,9 @@ def test_the_life_of_a_decoder(family, tmp_path, capsys):
     for command in commands:
         assert main(command) == 0, capsys.readouterr().err
     runs = [minillm.load(path) for path in paths]
-    assert [run.kind.name for run in runs] == ["decoder", "decoder", "chat", "chat", "decoder"]
-    assert {run.model.config.family for run in runs} == {family}
+    back = "llama" if family == "mistral" else "decoder"  # a GGUF file has no windows for it
+    assert [run.kind.name for run in runs] == ["decoder", "decoder", "chat", "chat", back]
+    assert {run.model.config.family for run in runs[:4]} == {family}
     expected = "".join(runs[3].chat([user("the cat")], length=12, temperature=0))
     assert "".join(runs[4].chat([user("the cat")], length=12, temperature=0)) == expected
     assert runs[0].evaluate(text="the cat sat on the mat")["nats_per_token"] > 0

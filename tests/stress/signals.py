@@ -282,10 +282,10 @@ class Stress:
 
 def short_samples():
     """Samples of 20 tokens, not 500, so that they end soon after the training."""
-    from minillm.runs.run import Run
+    from minillm.runs.kinds.language import WritingRun
 
-    prompt, _, *others = Run.write.__defaults__
-    Run.write.__defaults__ = (prompt, 20, *others)
+    prompt, _, *others = WritingRun.write.__defaults__
+    WritingRun.write.__defaults__ = (prompt, 20, *others)
 
 
 def main():
