@@ -344,8 +344,12 @@ def _in_range(op: str, name: str, below: int, array: NDArray) -> NDArray[np.int6
     into the caller's array must not reach it.
     """
     checked = np.array(array, np.int64, order="C", copy=True, subok=False)
-    # As unsigned integers, negative ones are larger than any limit.
-    if checked.size and np.maximum.reduce(checked.view(np.uint64), axis=None) >= below:
+    if checked.size == 1:  # as in each step of generation, where the reduction takes longer
+        fits = 0 <= checked.item() < below
+    else:  # as unsigned integers, negative ones are larger than any limit
+        largest = np.maximum.reduce(checked.view(np.uint64), axis=None, initial=0)
+        fits = checked.size == 0 or largest < below
+    if not fits:
         raise ValueError(
             f"{op}: {name}: expected 0..{below - 1}, found {array.min()}..{array.max()}"
         )

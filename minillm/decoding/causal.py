@@ -22,7 +22,7 @@ from minillm import checks
 from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
-from minillm.layers import stack
+from minillm.layers import embedding, stack
 from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
 
@@ -39,6 +39,11 @@ class CausalReader(OfModel):
 
     def embed(self, ids: Ids, positions: Ids, cache: Cache) -> NDArray:
         """The vectors of the tokens after the cache: ids, positions (B, T) -> x (B, T, D)."""
+        if self.model.tables:  # the op would take 12 us more, a sixth of a small model's step
+            tables = self.model.tables(
+                checks.ids("read", "ids", ids, self.config.vocabulary), positions
+            )
+            return embedding.rows(self.model.params, tables)
         n = self.model.lookback
         before = {"before": cache.before(n)} if n else {}
         return self.model.embed(ids, positions, **before)[0]

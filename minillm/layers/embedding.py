@@ -35,6 +35,13 @@ def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]
     return reduce(np.add, rows), backward
 
 
+def rows(params: Params, tables: Mapping[str, Ids]) -> NDArray:
+    """:func:`layer` without a backward, for ids that are known to be in range."""
+    found = [(params[name], ids) for name, ids in tables.items()]
+    taken = [E.take(ids, axis=0) if isinstance(E, np.ndarray) else E.rows(ids) for E, ids in found]
+    return reduce(np.add, taken)
+
+
 def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[NDArray, Callable]:
     """Logits from a table of embeddings ("tied"): y (..., D) -> y E^T + b (..., V).
 

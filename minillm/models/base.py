@@ -113,11 +113,16 @@ class CausalModel(StackModel[Config]):
     # The activation of a block that minillm.decoding.block_step computes, too; None: it does not.
     activation: Any = None
     lookback = 0  # tokens before the first one that ``embed`` reads: its argument ``before``
+    tables: Any = (
+        None  # (ids, positions) -> the tables whose rows ``embed`` adds, if it does no more
+    )
 
     def __init_subclass__(cls) -> None:
-        """A class with a block of its own says anew which activation it has."""
+        """A class with a block or an embedding of its own says anew what these are."""
         if "block" in vars(cls) and "activation" not in vars(cls):
             cls.activation = None
+        if "embed" in vars(cls) and "tables" not in vars(cls):
+            cls.tables = None
 
     def rotation(self, layer: int) -> Any:
         """The base of a layer's angles and their scaling; None: it rotates nothing."""

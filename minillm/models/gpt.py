@@ -101,13 +101,16 @@ class GPT(base.CausalModel[GPTConfig]):
             params |= at_depth(1 + layer, block)
         return params | new_norm("norm", D)
 
+    def tables(self, ids: Ids, positions: Ids) -> dict[str, Ids]:
+        """The ids of the rows of each table that :meth:`embed` adds."""
+        return {"embedding.E": ids, "positions.E": positions}
+
     def embed(self, ids: Ids, positions: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t] + P[t]: ids and positions (B, T) -> x (B, T, D).
 
         With rng there is dropout.  ``backward(dx)`` -> gradients.
         """
-        tables = {"embedding.E": ids, "positions.E": positions}
-        x, tables_backward = embedding.layer(self.params, tables)
+        x, tables_backward = embedding.layer(self.params, self.tables(ids, positions))
         x, dropout_backward = ops.dropout(x, self.config.dropout, rng)
         return x, lambda dx: tables_backward(dropout_backward(dx))
 
