@@ -77,7 +77,7 @@ MEASUREMENTS: dict[type, Callable[..., Any]] = {
     Mamba: read_mamba,
 }
 # Tokens of a sample.
-SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}
+SHOWN = {"character": 240, "word": 60}  # by unit; otherwise 100
 
 
 class WritingRun(Run):
@@ -175,7 +175,10 @@ class TextRun(WritingRun):
 
     def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text, with nothing beside them."""
-        return inside_by(MEASUREMENTS[type(self.model)], self, text)
+        read = MEASUREMENTS.get(type(self.model))
+        if read is None:
+            raise InputError(f"{self.place()}there is no look into a run of {self.kind.name}")
+        return inside_by(read, self, text)
 
     def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
         """The look with passages of the training text; and the best n-gram of that text."""
@@ -183,7 +186,7 @@ class TextRun(WritingRun):
 
     def sample(self) -> Iterator[str]:
         """Some text from the model with the best weights."""
-        length = SHOWN[self.tokenizer.unit]
+        length = SHOWN.get(self.tokenizer.unit, 100)
         return chain(["sample:\n\n"], self.write(length=length, seed=self.settings.seed), ["\n"])
 
 
