@@ -110,7 +110,7 @@ class GPT(base.CausalModel[GPTConfig]):
 
         With rng there is dropout.  ``backward(dx)`` -> gradients.
         """
-        x, tables_backward = embedding.layer(self.params, self.tables(ids, positions))
+        x, tables_backward = embedding.layer(self.params, GPT.tables(self, ids, positions))
         x, dropout_backward = ops.dropout(x, self.config.dropout, rng)
         return x, lambda dx: tables_backward(dropout_backward(dx))
 
