@@ -55,7 +55,7 @@ References = Sequence[Sequence[str]]
 
 
 def has_packages() -> bool:
-    """Whether the packages of BLEU, chrF and ROUGE are installed: those of the extra "metrics"."""
+    """Whether the packages of BLEU, chrF and ROUGE are installed (the extra "metrics")."""
     return all(map(find_spec, ("sacrebleu", "rouge_score")))
 
 

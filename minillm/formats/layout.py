@@ -63,7 +63,7 @@ class Layout:
 
 
 def relative(base: Layout, family: str, **changes: Any) -> Layout:
-    """The layout of a relative: names, entries and defaults are added to those of ``base``."""
+    """The layout of a relative: ``base`` with further names, entries and defaults."""
     for name in ("names", "entries", "defaults"):
         changes[name] = {**getattr(base, name), **changes.get(name, {})}
     return replace(base, **{"family": family, "model_type": family} | changes)

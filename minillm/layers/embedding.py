@@ -36,7 +36,7 @@ def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]
 
 
 def rows(params: Params, tables: Mapping[str, Ids]) -> NDArray:
-    """:func:`layer` without a backward, for ids that are known to be in range."""
+    """The forward of :func:`layer` alone, for ids that are known to be in range."""
     found = [(params[name], ids) for name, ids in tables.items()]
     taken = [E.take(ids, axis=0) if isinstance(E, np.ndarray) else E.rows(ids) for E, ids in found]
     return reduce(np.add, taken)

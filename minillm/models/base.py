@@ -110,12 +110,11 @@ class CausalModel(StackModel[Config]):
     here.
     """
 
-    # The activation of a block that minillm.decoding.block_step computes, too; None: it does not.
+    # The activation of a block in the form that kernels know; None: the block has another form.
     activation: Any = None
     lookback = 0  # tokens before the first one that ``embed`` reads: its argument ``before``
-    tables: Any = (
-        None  # (ids, positions) -> the tables whose rows ``embed`` adds, if it does no more
-    )
+    # (ids, positions) -> the tables whose rows ``embed`` adds; None: ``embed`` does more.
+    tables: Any = None
 
     def __init_subclass__(cls) -> None:
         """A class with a block or an embedding of its own says anew what these are."""

@@ -45,7 +45,7 @@ from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
 
 DEVIATION = 0.02  # of fresh weights
-EVERY = 4  # layers, of which the last has attention
+EVERY = 4  # one layer in four has attention, the last of the four
 K = 4  # steps of the convolution
 
 

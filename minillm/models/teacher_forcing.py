@@ -12,7 +12,7 @@ from minillm.ops.padding import length_mask
 
 
 class TargetConfig:
-    """A configuration with one id for BOS and EOS, above those of the vocabulary of the target."""
+    """A configuration with one id for BOS and EOS, the first one after the target vocabulary."""
 
     @property
     def bos(self) -> int:

@@ -3,7 +3,7 @@
 ``check_gradients(op, *args, rng=rng)`` takes a case.  Arguments are drawn as the op declares them:
 floats from a standard normal, integers from their range, and an argument that may be None is None
 half of the time, except lengths: errors in a backward hide where all are equal.  ``VALUES`` has the
-arguments that must be drawn otherwise, such as those of a function with a kink.
+arguments that must be drawn otherwise, such as inputs away from a kink.
 """
 
 import functools

@@ -53,7 +53,7 @@ class Mask:
     ``start`` (B,) is the position of each row's first query among the keys.  None means S - T: the
     queries are the last T of the S positions.  Only a causal mask has a window, which counts the
     position of the query, too; and only a window has ``sinks``.  ``rows`` (n,) are the lengths of
-    the sequences in a single row, whose keys are those of its queries.
+    the sequences packed into a single row: each sees only itself.
     """
 
     causal: bool = False

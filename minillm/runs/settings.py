@@ -65,7 +65,7 @@ SIZES = {
 
 
 def settings(*bases: type, config: type | None = None, sizes: str = "", **own: Any) -> type[Any]:
-    """The settings of a kind: those of ``bases``, in this order, with changes.
+    """The settings of a kind: the settings of ``bases``, in this order, with changes.
 
     ``sizes`` are the names of fields of the model's ``config`` that are settings; their defaults
     are the config's.  ``own`` are other defaults, changes of declarations, or new settings:

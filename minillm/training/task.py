@@ -14,7 +14,7 @@ class Task:
     """A model and its data.  To train something new, write the two losses.
 
     :class:`minillm.training.language_model.LanguageModelTask` is a good example.  A task must not
-    keep a backward, so that the arrays of one batch are freed before the next.
+    keep a reference to a ``backward``: the arrays of a batch are freed before the next batch.
 
     ``batches`` is an endless series such as :class:`minillm.data.Minibatches`: it has a method
     ``next``, its ``position``, and ``batches_per_epoch``.  A task without one, or one with more to

@@ -116,7 +116,7 @@ def initial_data(initial: Run) -> Data:
 def complete(training: Training, given: Given, rate: float, lora_rate: float) -> Any:
     """The settings with lengths that fit the context and the data, and a learning rate.
 
-    The rates are those of a model of width 1.
+    The rates are given for a model of width 1.
     """
     settings, initial = training.settings, training.initial
     assert initial is not None

@@ -166,7 +166,7 @@ def complete(training: Training, given: Given) -> Any:
 
 
 def new_vocabularies(training: Training, pairs: Split[Pair]) -> tuple[Vocabulary, Vocabulary]:
-    """The vocabularies of source and target, which may be the same object; or those of ``--init``.
+    """The vocabularies of source and target (one object if shared); with ``--init``, the run's own.
 
     A summariser has one for both sides, and so has a Transformer with ``joint``.
     """

@@ -37,7 +37,7 @@ def name_of(data: Data) -> str:
 
 
 class OwnText:
-    """The text of a run: files or shards, of which the last tenth is held out.
+    """The text of a run, files or shards; its last tenth is held out.
 
     ``shards``: None for files; ``sha256``: a fingerprint; ``parts``: texts or Shards, to train on
     and held out.
