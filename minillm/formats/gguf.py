@@ -29,7 +29,6 @@ from minillm.formats.decoders import check_others_have_it
 from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
     EMBEDDING,
-    OUTPUT,
     check_for_llama_cpp,
     config_of,
     entries_of,
@@ -47,22 +46,21 @@ from minillm.quantised.matrix import Quantised, dense
 from minillm.quantised.panels import pack
 from minillm.text import ChatTemplate, Vocabulary
 
-_NAMES: Names = {  # ours, theirs
-    "embedding.E": EMBEDDING,
-    "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
-    "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
-    "blocks.*.attention.W_o": "blk.*.attn_output.weight",
-    "blocks.*.norm_2.gain": "blk.*.ffn_norm.weight",
-    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
-    "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
-    "norm.gain": "output_norm.weight",
-    "output.W": OUTPUT,
+_NAMES: Names = {
+    "embedding": "token_embd",
+    "blocks.*.norm_1": "blk.*.attn_norm",
+    "blocks.*.attention.qkv": ("blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v"),
+    "blocks.*.attention.o": "blk.*.attn_output",
+    "blocks.*.norm_2": "blk.*.ffn_norm",
+    "blocks.*.feed_forward.gate_up": ("blk.*.ffn_gate", "blk.*.ffn_up"),
+    "blocks.*.feed_forward.down": "blk.*.ffn_down",
+    "norm": "output_norm",
+    "output": "output",
     # of the decoders after Llama
-    "blocks.*.attention.b_qkv": tuple(f"blk.*.attn_{name}.bias" for name in "qkv"),
-    "blocks.*.attention.norm_q.gain": "blk.*.attn_q_norm.weight",
-    "blocks.*.attention.norm_k.gain": "blk.*.attn_k_norm.weight",
-    "blocks.*.attention.norm.gain": "blk.*.post_attention_norm.weight",
-    "blocks.*.feed_forward.norm.gain": "blk.*.post_ffw_norm.weight",
+    "blocks.*.attention.norm_q": "blk.*.attn_q_norm",
+    "blocks.*.attention.norm_k": "blk.*.attn_k_norm",
+    "blocks.*.attention.norm": "blk.*.post_attention_norm",
+    "blocks.*.feed_forward.norm": "blk.*.post_ffw_norm",
 }
 _SAMPLING = {  # fields of Sampling, and theirs
     "temperature": "temp",

@@ -53,7 +53,7 @@ class Architecture:
     no_window: bool = False  # whether llama.cpp has none for the family
 
 
-_QKV, _GATE_UP = "blocks.*.attention.W_qkv", "blocks.*.feed_forward.W_gate_up"
+_QKV, _GATE_UP = "blocks.*.attention.qkv", "blocks.*.feed_forward.gate_up"
 ARCHITECTURES = {
     "llama": Architecture("llama", neighbours=True),
     "mistral": Architecture("llama", neighbours=True, no_window=True),
@@ -62,7 +62,7 @@ ARCHITECTURES = {
     "smollm3": Architecture("smollm3", neighbours=True),
     "gemma3": Architecture("gemma3"),
     "phi3": Architecture(
-        "phi3", {_QKV: "blk.*.attn_qkv.weight", _GATE_UP: "blk.*.ffn_up.weight"}, no_window=True
+        "phi3", {_QKV: "blk.*.attn_qkv", _GATE_UP: "blk.*.ffn_up"}, no_window=True
     ),
 }
 

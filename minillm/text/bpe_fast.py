@@ -1,8 +1,8 @@
 """Byte-pair encoding of large texts: the functions of :mod:`minillm.text.bpe` with less work.
 
 Training: a merge changes only a few words, so an index lists the words of each pair, and a heap
-keeps the most frequent pair on top.  Encoding: tokens are numbers, a heap has the pairs that a long
-word can merge, and each different word is merged once.
+keeps the most frequent pair on top.  Encoding: tokens are numbers, a pair is merged wherever it
+occurs in a word, and each different word is merged once.
 
 >>> from minillm.text import bpe
 >>> words = {b"she": 1, b" sells": 1, b" sea": 1, b" shells": 1}
@@ -12,9 +12,8 @@ True
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from itertools import chain, pairwise
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,78 +96,46 @@ def learn_merges(words: Mapping[bytes, int], number: int) -> list[Pair]:
 
 
 class MergeTable:
-    """Merges as numbers of tokens: the 256 bytes, then the tokens that are made.
+    """Merges as numbers of tokens: the 256 bytes, then the token that each merge makes.
 
     ``tokens`` are bytes, by number.  pairs (M, 2) and result (M,) are in the order of ranks.
 
-    ``by_pair`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
-    left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order.
+    ``by_pair`` maps a pair to its rank.  The twin uses sorted arrays: the pairs with left token n
+    are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order.
     """
 
-    def __init__(self, tokens: list[bytes], pairs: Iterable[Sequence[int]], results: Sequence[int]):
-        """ValueError if two of the pairs are the same."""
-        self.tokens = tokens
-        self.pairs = np.fromiter(chain.from_iterable(pairs), np.int32).reshape(-1, 2)
-        self.result = np.array(results, np.int32)
-        keys = self.pairs[:, 0].astype(np.int64) * len(tokens) + self.pairs[:, 1]
-        order = np.argsort(keys, kind="stable")
-        self.right, self.rank = self.pairs[order, 1], order.astype(np.int32)
-        firsts = np.arange(len(tokens) + 1, dtype=np.int64) * len(tokens)
-        self.first = np.searchsorted(keys[order], firsts).astype(np.int32)
-        again = order[1:][np.diff(keys[order]) == 0]
-        if len(again):
-            rank = int(again.min())
-            a, b = (short(tokens[number]) for number in self.pairs[rank])
-            raise ValueError(f"merge {rank + 1}: {a} and {b} are merged already")
+    def __init__(self, merges: Sequence[Pair]):
+        """ValueError unless each merge makes a new token of those that merges before it made."""
+        numbers, pairs = {token: n for n, token in enumerate(BYTES)}, list[tuple[int, int]]()
+        for rank, (left, right) in enumerate(merges, start=1):
+            for token in (left, right):
+                if token not in numbers:
+                    expected = f"merge {rank}: expected tokens of the merges before it"
+                    raise ValueError(f"{expected}, found {short(token)}")
+            token = left + right
+            if token in numbers or len(token) > LONGEST:
+                expected = f"merge {rank}: expected a new token of at most {LONGEST} bytes"
+                raise ValueError(f"{expected}, found {short(token)}, of {len(token)}")
+            pairs.append((numbers[left], numbers[right]))
+            numbers[token] = len(numbers)
+        self.tokens, self.by_pair = [*numbers], {pair: rank for rank, pair in enumerate(pairs)}
+        self.pairs = np.array(pairs, np.int32).reshape(-1, 2)
+        self.result = np.arange(len(BYTES), len(numbers), dtype=np.int32)
+        left, right = self.pairs.T
+        order = np.lexsort((right, left))
+        self.right, self.rank = right[order], order.astype(np.int32)
+        self.first = np.searchsorted(left[order], np.arange(len(numbers) + 1)).astype(np.int32)
 
     def numbers_of(self, word: bytes) -> list[int]:
-        """The numbers of the tokens of a long word, which the twin leaves to this."""
-        return encode_word(word, self)
+        """The numbers of a word's tokens: the pair of the lowest rank is always merged next.
 
-    @cached_property
-    def by_pair(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """The rank and the result of each pair; the twin has its own for short words."""
-        merges = zip(self.pairs.tolist(), self.result.tolist(), strict=True)
-        return {(a, b): (rank, c) for rank, ((a, b), c) in enumerate(merges)}
-
-
-def encode_word(word: bytes, table: MergeTable) -> list[int]:
-    """The numbers of a word's tokens: the pair of the lowest rank is always merged next.
-
-    It takes n log n steps.  A heap has the places where a pair can be merged, and each place knows
-    its neighbours.  Heap entries that a merge has made invalid are skipped.
-    """
-    numbers: list[int | None] = list(word)
-    before, after = list(range(-1, len(word) - 1)), list(range(1, len(word) + 1))
-    heap: list[tuple[int, int]] = []
-
-    def pair_at(at: int) -> tuple[int, int] | None:
-        """The rank and the result of the pair that begins at a place."""
-        if at < 0 or after[at] >= len(word):
-            return None
-        return table.by_pair.get((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
-
-    def push(at: int) -> None:
-        if (pair := pair_at(at)) is not None:
-            heapq.heappush(heap, (pair[0], at))
-
-    for at in range(len(word)):
-        push(at)
-    while heap:
-        rank, at = heapq.heappop(heap)
-        if numbers[at] is None:
-            continue
-        pair = pair_at(at)
-        if pair is None or pair[0] != rank:
-            continue
-        gone = after[at]
-        numbers[at], numbers[gone] = pair[1], None
-        after[at] = after[gone]
-        if after[at] < len(word):
-            before[after[at]] = at
-        push(before[at])
-        push(at)
-    return [number for number in numbers if number is not None]
+        It is merged wherever it occurs: a merge before it cannot take the token that it makes.
+        """
+        numbers = list(word)
+        while ranks := [self.by_pair[p] for p in pairwise(numbers) if p in self.by_pair]:
+            a, b = self.pairs[min(ranks)].tolist()
+            numbers = join(numbers, (a, b), len(BYTES) + min(ranks))
+        return numbers
 
 
 @twinned
@@ -182,6 +149,6 @@ def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDA
     for start, end in pairwise([0, *ends.tolist()]):
         word = data[start:end]
         if word not in merged:
-            merged[word] = encode_word(word, table)
+            merged[word] = table.numbers_of(word)
         numbers += merged[word]
     return np.array(numbers, np.int32)

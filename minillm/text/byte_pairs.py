@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import short
-from minillm.text.bpe import BYTES, LONGEST, Pair
+from minillm.text.bpe import BYTES, Pair
 from minillm.text.bpe_fast import (
     MergeTable,
     encode_words,
@@ -67,7 +67,7 @@ class BytePairs(ByteTokens):
         ValueError if these do not fit together.
         """
         self.specials = check_texts(list(specials), "specials")
-        self._table = _table_of(merges)
+        self._table = MergeTable(merges)
         self.tokens = [*self._table.tokens, *(special.encode() for special in self.specials)]
         self._numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self._numbers) < len(self.tokens) or "" in self.specials:
@@ -139,20 +139,3 @@ class BytePairs(ByteTokens):
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise ValueError(f'expected "merges": pairs of bytes as texts, found {error}') from None
         return cls(merges, check_texts(values.get("specials"), "specials"))
-
-
-def _table_of(merges: Sequence[Pair]) -> MergeTable:
-    """The table of merges; ValueError unless each takes what merges before it have made."""
-    numbers, pairs, results = {token: n for n, token in enumerate(BYTES)}, [], []
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right):
-            if token not in numbers:
-                expected = f"merge {rank + 1}: expected tokens of the merges before it"
-                raise ValueError(f"{expected}, found {short(token)}")
-        if (length := len(left) + len(right)) > LONGEST:
-            raise ValueError(
-                f"merge {rank + 1}: expected a token of at most {LONGEST} bytes, found {length}"
-            )
-        pairs.append((numbers[left], numbers[right]))
-        results.append(numbers.setdefault(left + right, len(numbers)))
-    return MergeTable([*numbers], pairs, results)

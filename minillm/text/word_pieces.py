@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, flag
-from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN, CharacterTable, basic_tokens, spell
+from minillm.text.wordpiece import (
+    LONGEST,
+    PREFIX,
+    UNKNOWN,
+    CharacterTable,
+    basic_tokens,
+    spell,
+    split_word,
+)
 from minillm.text.wordpiece_fast import learn_pieces
 from minillm.text.words import blocks
 from minillm.unicode import check_encodable
@@ -120,8 +128,7 @@ class WordPieces(Vocabulary):
             )
         special = {token: self._ids[token] for token in SPECIALS if token in self._ids}
         self.specials, self._special = list(special), SpecialTokens(special)
-        self._pieces = {t: number for t, number in self._ids.items() if t not in special}
-        self._longest = max(map(len, self._pieces), default=0)
+        self._pieces = self._ids.keys() - special.keys()
         self.table = CharacterTable(lower_case)
         self._remembered = lru_cache(_REMEMBERED)(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
@@ -178,27 +185,12 @@ class WordPieces(Vocabulary):
         spans = []
         for word in _WORD.finditer("".join(changed)):
             start = word.start()
-            for number, length in self._match(word[0]):
-                spans.append((number, origin[start], origin[start + length - 1] + 1))
-                start += length
+            for piece in split_word(word[0], self._pieces):
+                known = piece in self._pieces
+                end = start + len(piece.removeprefix(PREFIX)) if known else word.end()
+                spans.append((self._ids[piece], origin[start], origin[end - 1] + 1))
+                start = end
         return np.array(spans, np.int64).reshape(-1, 3)
-
-    def _match(self, word: str) -> list[tuple[int, int]]:
-        """The ids of a word's pieces, and the number of characters that each of them takes."""
-        whole = self._pieces.get(word)
-        if whole is not None and len(word) <= LONGEST:
-            return [(whole, len(word))]
-        matches, start, prefix = [], 0, ""
-        while start < len(word) <= LONGEST:
-            for end in range(min(len(word), start + self._longest), start, -1):
-                number = self._pieces.get(prefix + word[start:end])
-                if number is not None:
-                    break
-            else:
-                break
-            matches.append((number, end - start))
-            start, prefix = end, PREFIX
-        return matches if start == len(word) else [(self.unknown, len(word))]
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""

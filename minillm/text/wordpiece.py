@@ -243,9 +243,9 @@ def split_word(word: str, pieces: Collection[str]) -> list[str]:
     rest = word if len(word) <= LONGEST else ""
     while rest:
         prefix = PREFIX if found else ""
-        ends = [end for end in range(1, len(rest) + 1) if prefix + rest[:end] in pieces]
-        if not ends:
+        end = next((n for n in range(len(rest), 0, -1) if prefix + rest[:n] in pieces), 0)
+        if not end:
             return [UNKNOWN]
-        found.append(prefix + rest[: max(ends)])
-        rest = rest[max(ends) :]
+        found.append(prefix + rest[:end])
+        rest = rest[end:]
     return found or [UNKNOWN]

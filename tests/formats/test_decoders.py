@@ -459,8 +459,8 @@ def test_the_command_line(tmp_path, capsys, family):
 def test_a_new_family_is_a_row_in_three_tables(tmp_path, monkeypatch):
     changes = Changes(bias=True, head_norms=True, windows=True, global_every=2, four_norms=True)
     names = {
-        "blocks.*.attention.norm.gain": "layers.*.attn_norm.weight",
-        "blocks.*.feed_forward.norm.gain": "layers.*.ffn_norm.weight",
+        "blocks.*.attention.norm": "layers.*.attn_norm",
+        "blocks.*.feed_forward.norm": "layers.*.ffn_norm",
     }
     monkeypatch.setitem(FAMILIES, "toy", changes)
     gemma = layout_of(new("gemma3"))

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from published import BYTE_TEXTS, WORDS, of_pairs, of_pieces, of_words
 from waiting import deadline
 
@@ -25,7 +23,6 @@ from minillm.text import (
 from minillm.text.byte_pairs import train
 from minillm.text.published import spell, unspell
 from minillm.text.tokenizer_json import sentence_pieces
-from minillm.text.unigram import segment
 
 library = pytest.importorskip("tokenizers")
 
@@ -125,30 +122,6 @@ def test_ids_of_pieces_of_words(case):
     with pytest.raises(InputError, match="X: the word '漢漢' cannot be made of the 7 pieces"):
         of_words([*word_pieces.SPECIALS, "a", "##b"], word_pieces.SPECIALS,
                  split_ideographs=False).encode_known("ab [UNK] 漢漢", "X")  # fmt: skip
-
-
-@given(st.text("abc▁é", max_size=8), st.dictionaries(st.text("abc▁", min_size=1, max_size=4),
-                                                    st.integers(-9, 0), max_size=12))  # fmt: skip
-def test_the_best_path_is_the_best_of_all(text, scores):
-    """By the definition, and of equally good ones a path as good in the library."""
-
-    def best(rest):
-        """The largest sum of all segmentations."""
-        if not rest:
-            return 0.0
-        parts = [(scores.get(rest[:n], -30.0 if n == 1 else None), n) for n in range(1, 5)]
-        parts = [(score, n) for score, n in parts if score is not None and n <= len(rest)]
-        return max(score + best(rest[n:]) for score, n in parts)
-
-    found = segment(text, scores, -30.0)
-    assert "".join(found) == text
-    assert sum(scores.get(part, -30.0) for part in found) == best(text)
-    scores = dict.fromkeys("abc▁é", -10) | scores
-    tokenizer = of_pieces(scores, unigram=True, prefix=False)
-    for ids in (tokenizer.encode(text), tokenizer.encode_ordinary(text)):
-        assert sum(scores[tokenizer.texts[n]] for n in ids) == sum(
-            map(scores.get, segment(text, scores))
-        )
 
 
 # --- texts and special tokens --------------------------------------------------------------------
