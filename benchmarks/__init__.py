@@ -20,7 +20,7 @@
     python -m benchmarks.exported         its exports beside llama.cpp and transformers
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
     python -m benchmarks.word2vec         speed and quality beside gensim
-    python -m benchmarks.ngrams           perplexities, KenLM, texts beyond memory
+    python -m benchmarks.ngrams           perplexities, and parity with KenLM
     python -m benchmarks.tokenizers       byte pairs beside tiktoken, WordPiece beside tokenizers
     python -m benchmarks.plan             the plan of a training on several ranks, and its times
     python -m benchmarks.busy             steps and writing while other programs use the cores
