@@ -26,7 +26,6 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import check_names, make, types_of
-from minillm.runs.importing import run_of
 from minillm.runs.kind import (
     FINE_TUNING_RATE_FACTOR,
     EvalData,
@@ -51,7 +50,7 @@ from minillm.runs.kinds.texts import (
     open_text,
     results_on,
 )
-from minillm.runs.load import load
+from minillm.runs.load import load, run_of
 from minillm.runs.run import Run, kinds_with
 from minillm.runs.settings import (
     MUON,

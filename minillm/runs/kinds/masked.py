@@ -21,7 +21,6 @@ from minillm.look.trace import MOST, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
-from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
 from minillm.runs.kinds.looking import text_ids, trace_of
@@ -34,6 +33,7 @@ from minillm.runs.kinds.texts import (
     open_text,
     with_frame,
 )
+from minillm.runs.load import run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     OF_TEXTS,
