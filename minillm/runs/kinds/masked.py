@@ -37,8 +37,8 @@ from minillm.runs.load import run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     OF_TEXTS,
-    AdaptationSettings,
     EvalOptions,
+    LoRASettings,
     ShardSettings,
     TokenizerSettings,
     TrainingSettings,
@@ -315,7 +315,7 @@ masked_settings = partial(
     settings,
     PiecesSettings,
     TrainingSettings,
-    AdaptationSettings,
+    LoRASettings,
     context={"help": "how many tokens the model sees, with [CLS] and [SEP]", "least": 8},
     learning_rate=by_default("0.15 / width; with --init 0.3 of it"),
     warmup=0.1,
