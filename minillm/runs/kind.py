@@ -249,7 +249,7 @@ class Kind:
     open_vocabulary: Callable[[Given], Any] = vocabulary_from_dict  # ValueError if damaged
     padded: bool = False  # whether its models may have more rows than tokens
     build: Callable[[Any, Vocabularies, Weights, type], Any] = built
-    # A run of the contents of a file of another program: see minillm.runs.importing.
+    # A run of the contents of a file of another program: see minillm.runs.load.
     imported: Callable[["Kind", Contents, str], "Run"] | None = None
 
     # --- data and measures ---
