@@ -2,7 +2,7 @@
 
 After training on general text and then, with ``--init``, on the text of a domain, a model predicts
 the domain better and the general text worse: the report has the perplexity on the held-out parts of
-both texts, before and after, and ``--replay SHARE`` mixes general text into the training.
+both texts, before and after.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,6 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import check_names, make, types_of
-from minillm.runs.importing import run_of
 from minillm.runs.kind import (
     FINE_TUNING_RATE_FACTOR,
     EvalData,
@@ -50,12 +49,12 @@ from minillm.runs.kinds.texts import (
     open_text,
     results_on,
 )
-from minillm.runs.load import load
+from minillm.runs.load import load, run_of
 from minillm.runs.run import Run, kinds_with
 from minillm.runs.settings import (
     MUON,
-    AdaptationSettings,
     EvalOptions,
+    LoRASettings,
     TrainingSettings,
     WindowSettings,
     by_default,
@@ -374,7 +373,7 @@ Ctrl-C saves and stops; --resume continues.""",
     settings=settings(
         WindowSettings,
         TrainingSettings,
-        AdaptationSettings,
+        LoRASettings,
         config=LanguageModelConfig,
         sizes="cell layers hidden dropout embedding tied",
         layers={"most": 64},
@@ -415,7 +414,7 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
     settings=settings(
         WindowSettings,
         TrainingSettings,
-        AdaptationSettings,
+        LoRASettings,
         config=MambaConfig,
         sizes="layers width state inner convolution rank dropout",
         inner={"default_help": "2 D"},

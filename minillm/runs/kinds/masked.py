@@ -21,7 +21,6 @@ from minillm.look.trace import MOST, AttentionWeights, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
-from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
 from minillm.runs.kinds.looking import text_ids, trace_of
@@ -34,11 +33,12 @@ from minillm.runs.kinds.texts import (
     open_text,
     with_frame,
 )
+from minillm.runs.load import run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     OF_TEXTS,
-    AdaptationSettings,
     EvalOptions,
+    LoRASettings,
     ShardSettings,
     TokenizerSettings,
     TrainingSettings,
@@ -316,7 +316,7 @@ masked_settings = partial(
     settings,
     PiecesSettings,
     TrainingSettings,
-    AdaptationSettings,
+    LoRASettings,
     context={"help": "how many tokens the model sees, with [CLS] and [SEP]", "least": 8},
     learning_rate=by_default("0.15 / width; with --init 0.3 of it"),
     warmup=0.1,
