@@ -14,7 +14,6 @@ from minillm.look.trace import Trace
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.runs.config import save_run
-from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Kind, Results, Training, Vocabularies, Weights
 from minillm.runs.kinds.language import WritingRun
 from minillm.runs.kinds.looking import inside_by
@@ -26,6 +25,7 @@ from minillm.runs.kinds.texts import (
     language_results,
     per_byte_and_character,
 )
+from minillm.runs.load import run_of
 from minillm.runs.settings import (
     EvalOptions,
     FilesSettings,

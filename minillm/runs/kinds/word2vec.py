@@ -13,10 +13,9 @@ from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.runs.config import save_config, save_vocabularies
-from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, Vocabularies, Weights
 from minillm.runs.kinds.texts import evaluation_blocks, name_of
-from minillm.runs.load import open_vocabularies
+from minillm.runs.load import open_vocabularies, run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
