@@ -27,7 +27,7 @@ from minillm.training.muon import is_hidden
 from minillm.training.optimisers import Optimiser, new_optimiser
 from minillm.training.trained import Trained, depths
 
-ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets", "replay")
+ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets")
 ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
 
 

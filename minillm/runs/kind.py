@@ -49,7 +49,6 @@ TITLES = {
     "word2vec": "Word vectors: skip-gram or CBOW (2013)",
     "recurrent-classifier": "A text classifier that reads a text word by word (2014)",
     "seq2seq": "An encoder-decoder: translation, pronunciation, summaries (2014)",
-    "captioner": "A description of an image in words (2015)",
     "classifier": "A text classifier: sentiment, topic, language (2016)",
     "tokenizer": "Byte pairs and wordpieces: tokens between characters and words (2016)",
     "qa": "Answers to questions, found in a text (2017)",
@@ -250,7 +249,7 @@ class Kind:
     open_vocabulary: Callable[[Given], Any] = vocabulary_from_dict  # ValueError if damaged
     padded: bool = False  # whether its models may have more rows than tokens
     build: Callable[[Any, Vocabularies, Weights, type], Any] = built
-    # A run of the contents of a file of another program: see minillm.runs.importing.
+    # A run of the contents of a file of another program: see minillm.runs.load.
     imported: Callable[["Kind", Contents, str], "Run"] | None = None
 
     # --- data and measures ---

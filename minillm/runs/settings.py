@@ -249,21 +249,6 @@ class LoRASettings:
 
 
 @dataclass(frozen=True)
-class AdaptationSettings(LoRASettings):
-    """Settings of a language model that may be adapted to another domain."""
-
-    replay: float = of_init(
-        0.0,
-        "mix in a fraction SHARE of the training text of the run of --init, so that the model "
-        "forgets less of it",
-        "SHARE",
-        least=0,
-        below=1,
-        rare=True,
-    )
-
-
-@dataclass(frozen=True)
 class TokenizerSettings:
     """Settings of a model that may use an existing vocabulary."""
 

@@ -35,8 +35,8 @@ from minillm.runs.kinds.texts import TextOfRun, check_longer
 from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
     MUON,
-    AdaptationSettings,
     EvalOptions,
+    LoRASettings,
     ShardSettings,
     SummarySearch,
     TextSettings,
@@ -199,7 +199,7 @@ causal_settings = partial(
     ShardSettings,
     TextSettings,
     TrainingSettings,
-    AdaptationSettings,
+    LoRASettings,
     learning_rate=by_default("0.4 / width; with --init 0.3 of it"),
     batch=16,
     beta2=0.99,

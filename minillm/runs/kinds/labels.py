@@ -26,10 +26,9 @@ from minillm.models.fine_tuned import (
     FineTunedConfig,
 )
 from minillm.models.vectors import Vectors
-from minillm.runs.importing import run_of
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
-from minillm.runs.load import load
+from minillm.runs.load import load, run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     LENGTHS,

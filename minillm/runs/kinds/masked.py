@@ -16,12 +16,11 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
 from minillm.layers.stack import forgetful
-from minillm.look.measurements import attention_of_bert, read_hidden
-from minillm.look.trace import MOST, Trace
+from minillm.look.measurements import attention_weights, read_hidden
+from minillm.look.trace import MOST, AttentionWeights, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
-from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
 from minillm.runs.kinds.looking import text_ids, trace_of
@@ -34,11 +33,12 @@ from minillm.runs.kinds.texts import (
     open_text,
     with_frame,
 )
+from minillm.runs.load import run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     OF_TEXTS,
-    AdaptationSettings,
     EvalOptions,
+    LoRASettings,
     ShardSettings,
     TokenizerSettings,
     TrainingSettings,
@@ -161,6 +161,7 @@ class MaskedRun(Run):
         _, inner, notes = text_ids(tokenizer, text, min(self.config.context - 2, MOST))
         ids = framed([[inner]], cls, sep).ids[0]
         logits, gradient = read_hidden(self.model, ids, mask)
+        weights = attention_weights(self.model, ids[None])[:, 0]
         unknown = (ids == mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
@@ -174,7 +175,7 @@ class MaskedRun(Run):
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]),
             hidden=True,
             gradient=gradient,
-            attention=attention_of_bert(self.model, ids),
+            attention=[AttentionWeights("self-attention", "text", "text", weights)],
             notes=notes,
         )
 
@@ -315,7 +316,7 @@ masked_settings = partial(
     settings,
     PiecesSettings,
     TrainingSettings,
-    AdaptationSettings,
+    LoRASettings,
     context={"help": "how many tokens the model sees, with [CLS] and [SEP]", "least": 8},
     learning_rate=by_default("0.15 / width; with --init 0.3 of it"),
     warmup=0.1,
