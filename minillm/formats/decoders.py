@@ -46,7 +46,6 @@ GPT2 = Layout(
         "layer_norm_epsilon": (1e-5,),
         "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
-        "add_cross_attention": (False,),
     },
     written={"attn_pdrop": 0.0},
     more_entries=lambda layout, config: {"embd_pdrop": config.dropout},
@@ -126,7 +125,7 @@ LLAMA = Layout(
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": False,
     },
-    fixed={**SILU, "attention_bias": (False,), "mlp_bias": (False,)},
+    fixed=SILU,
     written={"attention_dropout": 0.0},
     more=_llama_fields,
     more_entries=_llama_entries,
@@ -148,9 +147,8 @@ LLAMA = Layout(
 )
 
 
-_DECODER = replace(LLAMA, model=Decoder, config=DecoderConfig, fixed=SILU)
-_NO_BIAS = {"attention_bias": (False,)}
-_NO_WINDOW = {"use_sliding_window": (False,)}
+_DECODER = replace(LLAMA, model=Decoder, config=DecoderConfig)
+_NO_WINDOW = {**SILU, "use_sliding_window": (False,)}
 _INTERVAL = "no_rope_layer_interval"
 _WHOLE, _LOCAL = "full_attention", "sliding_attention"
 _PATTERN = "sliding_window_pattern"
@@ -226,14 +224,14 @@ RELATIVES = (
         _DECODER,
         "qwen2",
         classes=("Qwen2ForCausalLM", "Qwen2Model"),
-        fixed={**SILU, **_NO_WINDOW},
+        fixed=_NO_WINDOW,
     ),
     relative(
         _DECODER,
         "qwen3",
         classes=("Qwen3ForCausalLM", "Qwen3Model"),
         defaults={"head_dim": 128},
-        fixed={**SILU, **_NO_WINDOW, **_NO_BIAS},
+        fixed=_NO_WINDOW,
     ),
     relative(
         _DECODER,
@@ -245,7 +243,7 @@ RELATIVES = (
             "tie_word_embeddings": True,
             _INTERVAL: 4,
         },
-        fixed={**SILU, **_NO_WINDOW, **_NO_BIAS, "mlp_bias": (False,)},
+        fixed=_NO_WINDOW,
         more=_smollm3_fields,
         more_entries=_smollm3_entries,
     ),
@@ -265,7 +263,6 @@ RELATIVES = (
             _LOCAL_BASE: 10000.0,
         },
         fixed={
-            **_NO_BIAS,
             "hidden_activation": ("gelu_pytorch_tanh",),
             "attn_logit_softcapping": (None,),
             "final_logit_softcapping": (None,),
@@ -285,7 +282,6 @@ RELATIVES = (
         "phi3",
         classes=("Phi3ForCausalLM", "Phi3Model"),
         defaults={"rms_norm_eps": 1e-5},
-        fixed={**SILU, **_NO_BIAS, "partial_rotary_factor": (1.0, None)},
         names={
             "blocks.*.attention.qkv": "layers.*.self_attn.qkv_proj",
             "blocks.*.feed_forward.gate_up": "layers.*.mlp.gate_up_proj",
@@ -336,7 +332,7 @@ MAMBA = Layout(
         "layer_norm_epsilon": 1e-5,
         "tie_word_embeddings": True,
     },
-    fixed={**SILU, "use_bias": (False,), "use_conv_bias": (True,)},
+    fixed=SILU,
     written={"residual_in_fp32": True},  # how sums are rounded in half precision
     more=_mamba_fields,
     more_entries=_mamba_entries,

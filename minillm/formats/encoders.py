@@ -23,7 +23,7 @@ from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, short
 from minillm.formats.layout import Classifier, Layout, Tensors, relative
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
+from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
 
 LABELS = "ForSequenceClassification"  # the end of the names of classifiers
@@ -100,12 +100,7 @@ BERT_LAYOUT = Layout(
         "eps": "layer_norm_eps",
     },
     defaults={"hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12},
-    fixed={
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute",),
-        "is_decoder": (False,),
-        "add_cross_attention": (False,),
-    },
+    fixed={"hidden_act": ("gelu",), "is_decoder": (False,)},
     written={"attention_probs_dropout_prob": 0.0},
     more=_fields,
     more_entries=_entries,
@@ -211,11 +206,7 @@ LAYOUTS = (
             "blocks.*.norm_1": f"{_LAYER}.attention.LayerNorm",
             "relative": "encoder.relative_attention_bias",
         },
-        fixed={
-            "hidden_act": ("gelu",),
-            "pad_token_id": (1,),
-            "relative_attention_num_buckets": (BUCKETS,),
-        },
+        fixed={"hidden_act": ("gelu",), "pad_token_id": (1,)},
         defaults=_PADDING,
     ),
     relative(

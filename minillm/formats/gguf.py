@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import copy_file
 from minillm.errors import InputError
-from minillm.formats.angles import DIVISORS, single
+from minillm.formats.angles import DIVISORS
 from minillm.formats.decoders import check_others_have_it
 from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
@@ -35,7 +35,6 @@ from minillm.formats.gguf_config import (
     row_of,
 )
 from minillm.formats.gguf_tokenizer import metadata_of, tokenizer_of
-from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -61,13 +60,6 @@ _NAMES: Names = {
     "blocks.*.attention.norm_k": "blk.*.attn_k_norm",
     "blocks.*.attention.norm": "blk.*.post_attention_norm",
     "blocks.*.feed_forward.norm": "blk.*.post_ffw_norm",
-}
-_SAMPLING = {  # fields of Sampling, and theirs
-    "temperature": "temp",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "repetition_penalty": "penalty_repeat",
 }
 SUFFIX = ".gguf"
 
@@ -103,18 +95,6 @@ def _their_order(rows: NDArray, heads: int) -> NDArray:
 
 
 # --- reading -------------------------------------------------------------------------------------
-
-
-def _sampling_of(entries: Entries) -> dict[str, Any]:
-    """The authors' fields of Sampling; empty if the file has none."""
-    names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
-    return sampling_of(
-        {
-            ours: entries.size(name, -1) if ours == "top_k" else single(entries, name, 0.0)
-            for ours, name in names.items()
-            if name in entries.values
-        }
-    )
 
 
 def read_weights(path: str | Path, config: LlamaConfig) -> dict[str, NDArray]:
@@ -173,42 +153,7 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray) -> None:
         )
 
 
-_OF_TOKENS = "tokenizer.ggml.tokens"
-_LISTS = {"tokenizer.ggml.token_type": 5, "tokenizer.ggml.scores": -1e3}  # of a row without a token
-
-
-def _padding(row: int) -> str:
-    """The token of a row without one: llama.cpp wants as many tokens as rows."""
-    return f"[PAD{row}]"
-
-
-def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata without the tokens that stand for the last rows."""
-    tokens: Any = metadata.get(_OF_TOKENS)
-    size = len(tokens) if isinstance(tokens, list) else 0
-    while size and tokens[size - 1] == _padding(size - 1):
-        size -= 1
-    if not isinstance(tokens, list) or size == len(tokens):
-        return metadata
-    lists: dict[str, Any] = {name: metadata.get(name) for name in (_OF_TOKENS, *_LISTS)}
-    return {**metadata, **{name: one[:size] for name, one in lists.items() if np.ndim(one)}}
-
-
 # --- writing -------------------------------------------------------------------------------------
-
-
-def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """The inverse of :func:`_without_padding`, up to a number of rows."""
-    if _OF_TOKENS not in metadata:
-        return dict(metadata)
-    tokens = metadata[_OF_TOKENS]
-    padded: dict[str, Any] = {
-        name: np.append(metadata[name], np.full(rows - len(tokens), fill, metadata[name].dtype))
-        for name, fill in _LISTS.items()
-        if name in metadata
-    }
-    padded[_OF_TOKENS] = tokens + [_padding(row) for row in range(len(tokens), rows)]
-    return {**metadata, **padded}
 
 
 def export_gguf(
@@ -224,7 +169,7 @@ def export_gguf(
     errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has
     Q5_0 in place of Q4_K, else Q8_0.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
-    has the model's template, and how its authors sample.
+    has the model's template.
 
     InputError for weights that the type cannot hold, and for a model with n-grams or sinks.
     """
@@ -244,14 +189,10 @@ def export_gguf(
         "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
         **entries,
-        **_with_padding(metadata_of(tokenizer), c.vocabulary),
+        **metadata_of(tokenizer, c.vocabulary),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
-        for ours, theirs in _SAMPLING.items():
-            if (value := chat.sampling.get(ours)) is not None:
-                value = value if ours == "top_k" else float(value)
-                metadata[f"general.sampling.{theirs}"] = value
     try:
         write_gguf(path, metadata, tensors)
     except ValueError as error:
@@ -275,7 +216,7 @@ def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
 def read(path: str | Path) -> Contents:
     """The model in a file, its tokenizer, and its chat template if there is one."""
     metadata, tensors = open_gguf(path)
-    entries = Entries(Path(path), _without_padding(metadata))
+    entries = Entries(Path(path), metadata)
     config = config_of(entries, tensors)
     tokenizer = tokenizer_of(entries)
     if len(tokenizer) > config.vocabulary:
@@ -284,7 +225,7 @@ def read(path: str | Path) -> Contents:
             f"but the tokenizer has {len(tokenizer):,} tokens"
         )
     template = entries.text("tokenizer.chat_template", "")
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries))
+    chat = ChatTemplate.of(template, tokenizer)
     params = _params_of(Path(path), config, tensors)
     model = _model(config)(config, params=params)
     return Contents(model, tokenizer, chat, weights=Path(path))

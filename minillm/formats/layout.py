@@ -44,7 +44,7 @@ class Layout:
     # config.json
     entries: Mapping[str, str]  # fields of our config, their entries
     defaults: Mapping[str, Any] = field(default_factory=dict)  # None: ours; also says the type
-    fixed: Allowed  # entries that may vary in their model, but not in ours
+    fixed: Allowed  # entries that may vary in their model, but not in ours, and show in no tensor
     written: Mapping[str, Any] = field(default_factory=dict)  # entries of every such model
     more: Callable[["Layout", Entries, Tensors], dict[str, Any]] = lambda layout, file, tensors: {}
     more_entries: Callable[["Layout", Any], dict[str, Any]] = lambda layout, config: {}

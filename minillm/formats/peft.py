@@ -118,7 +118,7 @@ def read_adapter(folder: str | Path, model: Any) -> tuple[dict[str, NDArray], in
 def _read_config(path: Path) -> tuple[int, float]:
     """r and alpha, whose quotient is s; InputError for an adapter that is not W + s A B."""
     file = Entries(path, {"r": 8, "lora_alpha": 8, "use_rslora": False} | read_json(path))
-    refused = dict.fromkeys(_REFUSED, (None, False, {}))
+    refused: dict[str, tuple[Any, ...]] = dict.fromkeys(_REFUSED, (None, False, {}))
     file.check_all({"peft_type": ("LORA",), "init_lora_weights": _INITIAL, **refused})
     rank, alpha = file.size("r"), file.number("lora_alpha")
     if not 0 < alpha <= 1e6:

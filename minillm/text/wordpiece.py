@@ -67,8 +67,8 @@ Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", secti
 increases the likelihood the most, until there are enough pieces, or the increase is below a
 threshold, here 0; Devlin et al. (2018), "BERT", and its tokenizer.
 
-This page is the definition.  :mod:`minillm.text.wordpiece_fast` learns from large texts, and
-:mod:`minillm.text.word_pieces` has the vocabulary.
+This page is the definition.  :mod:`minillm.text.word_pieces` learns from large texts, and has the
+vocabulary.
 """
 
 import unicodedata
