@@ -10,7 +10,8 @@ import pytest
 from tiny import stopped_after
 
 import minillm
-from minillm.cli import finetune, main
+from minillm.cli import main
+from minillm.cli.train import _kind_for
 from minillm.data.conversations import read_conversations, summary_request
 from minillm.data.pairs import read_pairs
 from minillm.formats.gguf import export_gguf
@@ -314,7 +315,7 @@ def test_labels_still_make_a_classifier(base, folder):
     lines(path, [{"label": "x", "text": "sat on the log"}])
     table.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
     for data in (path, table):
-        assert finetune._kind_for([str(base), str(data)]) == "finetuned"
+        assert _kind_for([str(base), str(data)]) == "finetuned"
 
 
 def test_of_a_long_pair_the_text_is_cut(folder, pairs, base, capsys):
