@@ -48,7 +48,6 @@ from minillm.text import ChatTemplate
 from minillm.text.chat_template import KNOWN, Message
 from minillm.training import Summary
 from minillm.training.language_model import WindowTask
-from minillm.training.progress import progress_bar
 
 RATE = 0.4  # the learning rate of a model of width 1
 SAMPLE = 60  # tokens shown after each validation
@@ -120,9 +119,9 @@ class CausalRun(TextRun, Summarises):
     ) -> Iterator[str | InputError]:
         """The summaries of texts, in order, as they are written.
 
-        The model is asked for a summary.  A text that exceeds its context is summarised in parts,
-        and ``report`` is called with a line about it: see :mod:`minillm.decoding.summaries`.  An
-        InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
+        The model is asked for a summary.  Of a text that exceeds its context, the beginning is
+        read, and ``report`` is called with a line about it.  An InputError, which is not raised,
+        says why a text has none.  ``sentences`` and ``words``
         limit each summary.  ``places`` name the texts in messages.
         """
         length = make(Length, {"sentences": sentences, "words": words})
@@ -134,8 +133,7 @@ class CausalRun(TextRun, Summarises):
         if self.chat_template is None:
             raise InputError(f"{self.path}: expected a run with a chat template, found none")
         places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
-        progress = partial(progress_bar, unit=" parts")
-        return summaries(self.answering, texts, places, length, report, progress)
+        return summaries(self.answering, texts, places, length, report)
 
 
 class AnsweringRun(CausalRun):
