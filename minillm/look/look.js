@@ -243,18 +243,6 @@ function contexts(of) {
   }, { extra: data.predictions[text.length] ? "…" : null }));
 }
 
-// --- passages of the training text ----------------------------------------------------------------
-
-function sources() {
-  const part = section("Passages of the training text", "The longest passages of the text that occur in the text that "
-    + "the model was trained on, each with its neighbourhood there.");
-  for (const { passage, before, after, position, count } of data.sources) {
-    part.append(make("p", {}, make("code", { class: "source" }, before, make("mark", {}, passage), after)));
-    part.append(make("p", { class: "muted" }, `at ${data.unit} ${position.toLocaleString("en")}, `
-      + (count > 1 ? `one of ${count.toLocaleString("en")} occurrences` : "the only occurrence")));
-  }
-}
-
 // --- attention -----------------------------------------------------------------------------------
 
 function attention() {
@@ -531,7 +519,6 @@ function activity() {
 if (data.predictions.some(Boolean)) predictions();
 if (data.contexts) contexts(data);
 if (data.beside && data.beside.contexts) contexts(data.beside);
-if (data.sources.length) sources();
 if (data.attention.length) attention();
 if (data.activity.length) activity();
 if (data.gradient.text || data.gradient.source) gradient();

@@ -9,7 +9,6 @@ import html
 import json
 import math
 import re
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,6 @@ def page_values(trace: Trace) -> dict[str, Any]:
             for part in trace.attention
         ],
         "activity": [_activity(layer) for layer in trace.activity],
-        "sources": [asdict(source) for source in trace.sources],
     }
 
 

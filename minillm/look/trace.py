@@ -44,17 +44,6 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A passage of the text that occurs in the training text, with its neighbourhood there."""
-
-    before: str
-    passage: str
-    after: str
-    position: int  # of the passage in the training text, in tokens
-    count: int  # of its occurrences there
-
-
-@dataclass(frozen=True)
 class Trace:
     """A trace of a model as it reads one text.
 
@@ -79,7 +68,6 @@ class Trace:
     attention: list[AttentionWeights] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)  # of each recurrent layer
     contexts: NDArray | None = None  # (T + 1,) tokens of the longest context an n-gram model knew
-    sources: list[Source] = field(default_factory=list)  # in the training text, longest first
     notes: list[str] = field(default_factory=list)
 
     @property

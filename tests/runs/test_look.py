@@ -551,32 +551,6 @@ def test_a_network_whose_text_is_gone_is_looked_at_alone(tmp_path):
     (tmp_path / "text.txt").unlink()
     page = run.look("the cat")
     assert page.beside is None
-    assert page.trace.sources == []
-    [note] = page.trace.notes
-    assert note.startswith("no passages of the training text are shown: ")
-    assert "text.txt: there is no such file" in note
-
-
-@pytest.mark.parametrize("name", ["lstm", "gpt", "llama"])
-def test_the_passages_of_the_training_text(runs, name):
-    run = runs(name)
-    page = run.look("gog the dog sat on the logcat sat on the mattt")
-    trace = page.trace
-    training = TEXT[: len(TEXT) * 9 // 10]
-    for source in trace.sources:
-        at, end = source.position, source.position + len(source.passage)
-        assert training[at:end] == source.passage
-        assert training[max(0, at - 60) : at] == source.before
-        assert training[end : end + 60] == source.after
-        assert source.count == len(re.findall(f"(?={re.escape(source.passage)})", training))
-    found = [source.passage for source in trace.sources]
-    assert found == [" the dog sat on the log", "cat sat on the mat"]
-    assert [source["passage"] for source in numbers(page)["sources"]] == found
-
-
-def test_short_passages_are_left_out(runs):
-    assert runs("gpt").look("mat log dog").trace.sources == []
-    assert runs("ngram").look("the cat sat on the mat").trace.sources == []
 
 
 def test_two_runs_beside_each_other(runs):
@@ -692,7 +666,6 @@ def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     assert main_part.count("<h2>") == (
         1
         + (trace.contexts is not None)
-        + bool(trace.sources)
         + (page.beside is not None)
         + bool(trace.attention)
         + (trace.gradient is not None)

@@ -23,12 +23,10 @@ from minillm.runs.kinds.language import (
     TEXT_OPTIONS,
     TextRun,
     begin_with_adamw,
-    closing,
     imported,
     prepare,
     rate_by_width,
     text_kind,
-    written,
 )
 from minillm.runs.kinds.looking import text_ids, trace_of
 from minillm.runs.kinds.texts import TextOfRun, check_longer
@@ -46,11 +44,9 @@ from minillm.runs.settings import (
 )
 from minillm.text import ChatTemplate
 from minillm.text.chat_template import KNOWN, Message
-from minillm.training import Summary
 from minillm.training.language_model import WindowTask
 
 RATE = 0.4  # the learning rate of a model of width 1
-SAMPLE = 60  # tokens shown after each validation
 
 
 class CausalRun(TextRun, Summarises):
@@ -150,23 +146,11 @@ class AnsweringRun(CausalRun):
 def reads_context(training: Training, text: TextOfRun) -> WindowTask:
     """The training on passages of the length of the context, which do not read on."""
     settings, model = training.settings, training.model
-    documents, sampling = bool(training.info["documents"]), Sampling(seed=0)
     check_longer(text.training, settings.context)
-
-    def sample() -> str:
-        pieces = written(model, text.tokenizer, "", SAMPLE, sampling, documents=documents)
-        return " ".join("".join(pieces).split())
 
     batch, most = settings.batch, settings.validation_tokens
     windows = RandomWindows(text.training, batch, settings.context, settings.seed)
-    return WindowTask(model, windows, text.validation, batch, most, sample)
-
-
-def closing_with_speed(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield what every language model reports, and the speed of the training."""
-    yield from closing(training, summary)
-    rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
-    yield f"{rate:,.0f} tokens per second"
+    return WindowTask(model, windows, text.validation, batch, most)
 
 
 def imported_llama(kind: Kind, contents: Contents, file: str) -> Run:
@@ -188,7 +172,6 @@ def imported_llama(kind: Kind, contents: Contents, file: str) -> Run:
 causal_kind = partial(
     text_kind,
     prepare=partial(prepare, task_of=reads_context),
-    closing=closing_with_speed,
     complete=rate_by_width(RATE),
     padded=True,
 )

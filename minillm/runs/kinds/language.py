@@ -40,7 +40,6 @@ from minillm.runs.kinds.beside import (
     best_ngram,
     results_beside,
     trace_beside,
-    with_sources,
 )
 from minillm.runs.kinds.looking import inside_by
 from minillm.runs.kinds.texts import (
@@ -179,9 +178,9 @@ class TextRun(WritingRun):
             raise InputError(f"{self.place()}there is no look into a run of {self.kind.name}")
         return inside_by(read, self, text)
 
-    def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
-        """The look with passages of the training text; and the best n-gram of that text."""
-        return with_sources(self, text, trace), trace_beside(self, text)
+    def trace_beside(self, text: str) -> Trace | None:
+        """The predictions of the best n-gram of the training text, if it can be read again."""
+        return trace_beside(self, text)
 
     def sample(self) -> Iterator[str]:
         """Some text from the model with the best weights."""
