@@ -164,7 +164,7 @@ class Run:
         return {} if target is None else {"target": target}
 
     def trace_beside(self, text: str) -> Trace | None:
-        """A simple model's predictions of a text, which a page shows beside these."""
+        """A simple model's predictions of the same text, for a look, if there is such a model."""
         return None
 
     def export(

@@ -11,6 +11,7 @@ import minillm
 from minillm.cli import finetune, main
 from minillm.data.conversations import read_conversations, summary_request
 from minillm.data.pairs import read_pairs
+from minillm.decoding.summaries import SPARE
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.chat import encoded_items
