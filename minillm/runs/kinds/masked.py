@@ -282,7 +282,7 @@ def prepare(training: Training) -> None:
 
 
 def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """If the model was adapted, its gain and loss."""
+    """Yield what a model that was adapted has gained and forgotten."""
     if training.data.get("init"):
         yield from gained_and_forgotten(training)
 
