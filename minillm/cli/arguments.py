@@ -43,7 +43,7 @@ VERBS = {
     "exercise": "Do an exercise of the book, and have it checked",
     "export": "Write a model in the format of another program",
     "fill": "Fill in the gaps of a text",
-    "finetune": "Fine-tune a trained model to label texts, to answer, or to summarise",
+    "finetune": "Fine-tune a trained model to label texts, or to answer",
     "generate": "Generate text with a language model",
     "gradcheck": "Check gradients against central differences: every op's, or your own",
     "grade": "Grade the exercises of a class",

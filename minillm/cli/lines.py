@@ -46,6 +46,7 @@ def print_answers(
                 empty.append(place)
             for line in show(number, text, answer):
                 print(line, flush=True)
+        next(found, None)  # a generator may have a note at its end
     if empty:
         say(f"{len(empty):,} of {number:,} {noun} are empty, first {empty[0]}")
     return status

@@ -13,7 +13,7 @@ from minillm.training.progress import progress_bar
 
 def tokenize(
     files: list[str] = argument(
-        "UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
+        "UTF-8 text, plain or compressed with gzip; .jsonl: JSON lines, whose "
         '"text" is a document; - for standard input; none: the built-in corpus',
         "FILE",
         (),
@@ -39,7 +39,7 @@ def tokenize(
       minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
       minillm tokenize python-source --out corpus --tokenizer runs/gpt
             with the vocabulary of another run
-      minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer
+      minillm tokenize pages.jsonl.gz *.txt.gz --out corpus --tokenizer runs/tokenizer
       minillm train gpt corpus --out runs/big
     """
     vocabulary, started = load_tokenizer(tokenizer), time.perf_counter()
