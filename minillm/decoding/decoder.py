@@ -18,9 +18,8 @@ import numpy as np
 
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import PointerDecoder
-from minillm.decoding.recurrent import CaptionDecoder, RecurrentDecoder
+from minillm.decoding.recurrent import RecurrentDecoder
 from minillm.layers.types import Ids, State
-from minillm.models.captioner import Captioner
 from minillm.models.encoder_decoder import EncoderDecoder
 from minillm.models.pointer_generator import PointerGenerator
 from minillm.models.transformer import Transformer
@@ -34,7 +33,6 @@ def TargetDecoder(model: Any) -> Any:
     return model
 
 
-TargetDecoder.register(Captioner, CaptionDecoder)
 TargetDecoder.register(EncoderDecoder, RecurrentDecoder)
 TargetDecoder.register(PointerGenerator, PointerDecoder)
 TargetDecoder.register(Transformer, TransformerDecoder)

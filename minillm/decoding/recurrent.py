@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from minillm import checks, ops
 from minillm._kernels import twinned
 from minillm.decoding.base import OfModel, StateReader
-from minillm.layers import dense, embedding, recurrent
+from minillm.layers import dense, embedding
 from minillm.layers.recurrent import require_own, state_and_weights
 from minillm.layers.types import Ids, Params, State
 from minillm.models.language_model import LanguageModel
@@ -83,24 +83,6 @@ class RecurrentDecoder(OfModel):
         h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
         (a, weights), _ = self.model.attentional_state(h, state)
         return dense.layer(p, "output", a)[0], weights, state | last
-
-
-class CaptionDecoder(OfModel):
-    """A captioner, whose sources are images.  A state has ``decoder.h`` (B, K, H)."""
-
-    def start(self, source: NDArray, lengths: NDArray | None = None) -> State:
-        """Read images (B, pixels) -> a state of one hypothesis each; ``lengths`` is not used."""
-        state, _ = self.model.first_state(source)
-        return one_hypothesis(state)
-
-    def step(self, ids: Ids, state: State) -> tuple[NDArray, None, State]:
-        """See :mod:`minillm.decoding.decoder`; there are no attention weights."""
-        p, (B, K) = self.model.params, ids.shape
-        x, _ = ops.embedding(ids.reshape(B * K, 1), p["embedding.E"])
-        rows = {name: entry.reshape(B * K, -1) for name, entry in state.items()}
-        (hs, last), _ = recurrent.layer(p, "decoder", x, rows, self.config.cell)
-        logits, _ = dense.layer(p, "output", hs.reshape(B, K, -1))
-        return logits, None, {name: entry.reshape(B, K, -1) for name, entry in last.items()}
 
 
 def one_hypothesis(state: State) -> State:

@@ -49,7 +49,6 @@ TITLES = {
     "word2vec": "Word vectors: skip-gram or CBOW (2013)",
     "recurrent-classifier": "A text classifier that reads a text word by word (2014)",
     "seq2seq": "An encoder-decoder: translation, pronunciation, summaries (2014)",
-    "captioner": "A description of an image in words (2015)",
     "classifier": "A text classifier: sentiment, topic, language (2016)",
     "tokenizer": "Byte pairs and wordpieces: tokens between characters and words (2016)",
     "qa": "Answers to questions, found in a text (2017)",

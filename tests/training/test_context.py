@@ -11,7 +11,7 @@ from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers import heads
 from minillm.layers.norms import norm
-from minillm.look.attention import attention_weights
+from minillm.look.measurements import attention_weights
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW, Options, language_model, train
 from minillm.training.language_model import WindowTask, token_losses

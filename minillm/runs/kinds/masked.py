@@ -16,8 +16,8 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
 from minillm.layers.stack import forgetful
-from minillm.look.measurements import attention_of_bert, read_hidden
-from minillm.look.trace import MOST, Trace
+from minillm.look.measurements import attention_weights, read_hidden
+from minillm.look.trace import MOST, AttentionWeights, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
@@ -161,6 +161,7 @@ class MaskedRun(Run):
         _, inner, notes = text_ids(tokenizer, text, min(self.config.context - 2, MOST))
         ids = framed([[inner]], cls, sep).ids[0]
         logits, gradient = read_hidden(self.model, ids, mask)
+        weights = attention_weights(self.model, ids[None])[:, 0]
         unknown = (ids == mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
@@ -174,7 +175,7 @@ class MaskedRun(Run):
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]),
             hidden=True,
             gradient=gradient,
-            attention=attention_of_bert(self.model, ids),
+            attention=[AttentionWeights("self-attention", "text", "text", weights)],
             notes=notes,
         )
 

@@ -20,11 +20,7 @@ from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError, missing_extra
 from minillm.layers import attention
-from minillm.look.measurements import (
-    read_encoder_decoder,
-    read_pointer_generator,
-    read_transformer,
-)
+from minillm.look.measurements import read_pair
 from minillm.look.trace import MOST, Trace
 from minillm.metrics import frequency_loss
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -236,12 +232,6 @@ def count_tokens(batch: tuple[NDArray, ...]) -> int:
 
 # --- runs ------------------------------------------------------------------------------------
 
-READERS = {
-    EncoderDecoder: read_encoder_decoder,
-    Transformer: read_transformer,
-    PointerGenerator: read_pointer_generator,
-}
-
 
 class PairRun(Summarises):
     """A run that was trained on pairs of texts: it translates and summarises."""
@@ -320,7 +310,7 @@ class PairRun(Summarises):
     def trace(self, text: str, target: str | None = None) -> Trace:
         """The arrays that ``look`` shows of a text and its target, by default the model's output.
 
-        Logits, gradients and attention are measured as :mod:`minillm.look.measurements` says.
+        Logits and attention are measured as :mod:`minillm.look.measurements` says.
         """
         translator, eos = self.translator(MOST), len(self.target)
         whole, notes = translator.encode([text], ["TEXT"])[0], []
@@ -337,8 +327,7 @@ class PairRun(Summarises):
             if len(ids) > MOST:
                 notes.append(f"the first {MOST} of its {len(ids) - 1:,} tokens are shown")
                 ids = ids[:MOST]
-        read = READERS[type(self.model)]
-        logits, by_source, by_target, weights = read(self.model, source, np.array(ids))
+        logits, weights = read_pair(self.model, source, np.array(ids))
         words = self.source.split(text)
         added = dict(zip(whole.tolist(), words, strict=False))
 
@@ -359,8 +348,6 @@ class PairRun(Summarises):
             label=label,
             source=words[: len(source)],
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
-            gradient=by_target,
-            source_gradient=by_source,
             attention=weights,
             notes=notes,
         )
