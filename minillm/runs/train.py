@@ -97,8 +97,6 @@ def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, An
             raise InputError(f"{declared.metavar}: expected {declared.help}; found none")
     if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
         raise InputError("standard input: expected files, which every rank can read")
-    if training.initial is not None:
-        data |= kind.initial_data(training.initial)
     return MappingProxyType(data)
 
 
@@ -147,7 +145,7 @@ def _descend(training: Training) -> bool:
 
     # Open the data, make the model, and choose the weights to train.
     stored_run = training.stored
-    if training.data.get("init") and (stored_run or "begun_with" in training.data):
+    if stored_run and training.data.get("init"):
         training.initial = load(training.data["init"])
     if stored_run:
         check_resumable(folder, stored_run)
