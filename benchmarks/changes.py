@@ -15,7 +15,6 @@ for other seconds.  The table is printed from the file.
 
 import argparse
 import json
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -64,8 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but the last": ALL,
 }
 ENDS = ("GPT-2's recipe", "all but the last")
-NAMES = {"adamw": "AdamW", "muon": "Muon"}
-OPTIMISERS = tuple(NAMES)
+OPTIMISERS = {"adamw": "AdamW", "muon": "Muon"}
 
 
 class Between(Llama):
@@ -133,19 +131,10 @@ class Training:
         texts = split_text(read_text([path]))
         characters = build_vocabulary(texts, s.unit)
         training, validation = (characters.encode(text) for text in texts)
-        self.model = self.new_model(len(characters), run.variant)
-        self.optimiser = self.new_optimiser()
+        self.model = Between(Config(len(characters), s.context, **VARIANTS[run.variant]), self.rng)
+        self.optimiser = new_optimiser(s.optimiser, self.model.params, s)
         windows = RandomWindows(training, s.batch, s.context, s.seed)
         self.task = WindowTask(self.model, windows, validation, s.batch, s.validation_tokens)
-
-    def new_model(self, vocabulary: int, variant: str) -> Llama:
-        """The fresh model of a variant."""
-        return Between(Config(vocabulary, self.settings.context, **VARIANTS[variant]), self.rng)
-
-    def new_optimiser(self) -> Any:
-        """The optimiser of `train llama`, of the chosen name."""
-        s = self.settings
-        return new_optimiser(s.optimiser, self.model.params, s)
 
     def step(self) -> None:
         """Take a step, to be timed."""
@@ -163,22 +152,20 @@ class Training:
         return summary.best_loss
 
 
-def trained(job: tuple[type[Training], Run, str, int]) -> dict[str, Any]:
+def trained(job: tuple[Run, str, int]) -> dict[str, Any]:
     """The line of a run that is trained for a number of steps on a file."""
-    own, run, path, steps = job
+    run, path, steps = job
     with threads(1):
-        return run._asdict() | {"steps": steps, "loss": own(run, path).loss_after(steps)}
+        return run._asdict() | {"steps": steps, "loss": Training(run, path).loss_after(steps)}
 
 
-def table(
-    losses: dict[Run, float], steps: dict[Run, int], optimisers: Sequence[str] = OPTIMISERS
-) -> str:
+def table(losses: dict[Run, float], steps: dict[Run, int]) -> str:
     """The mean and the standard deviation of each cell, as Markdown."""
-    heads = "".join(f" steps | {NAMES[optimiser]} |" for optimiser in optimisers)
-    rows = [f"| text | variant |{heads}", "|---|---|" + "--:|--:|" * len(optimisers)]
+    heads = "".join(f" steps | {name} |" for name in OPTIMISERS.values())
+    rows = [f"| text | variant |{heads}", "|---|---|" + "--:|--:|" * len(OPTIMISERS)]
     for text, variant in dict.fromkeys((run.text, run.variant) for run in losses):
         row = f"| {text} | {variant} |"
-        for optimiser in optimisers:
+        for optimiser in OPTIMISERS:
             found = [run for run in losses if run[:3] == (text, variant, optimiser)]
             values = [losses[run] for run in found]
             spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
@@ -187,15 +174,8 @@ def table(
     return "\n".join(rows)
 
 
-def compare(
-    description: str,
-    own: type[Training],
-    variants: Collection[str],
-    ends: Collection[str],
-    optimisers: Sequence[str],
-) -> None:
-    """Time and train all variants, as the command line asks: see the module."""
-    parser = argparse.ArgumentParser(description=description)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("texts", nargs="+", metavar="TEXT")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=45.0, help="of each training")
@@ -205,7 +185,7 @@ def compare(
     paths = {
         Run(Path(path).stem, variant, optimiser, seed): path
         for seed, path in product(range(args.seeds), args.texts)  # the first seed comes first
-        for variant, optimiser in product(variants if path == args.texts[0] else ends, optimisers)
+        for variant, optimiser in product(VARIANTS if path == args.texts[0] else ENDS, OPTIMISERS)
     }
     with args.out.open("a+", buffering=1) as file:
         file.seek(0)
@@ -223,18 +203,18 @@ def compare(
         if untimed := [run for run in paths if run.seed == 0 and run not in times]:
             keep({"machine": described(machine())})
             with threads(1):
-                taken = turns({run: own(run, paths[run]).step for run in untimed}, 60.0)
+                taken = turns({run: Training(run, paths[run]).step for run in untimed}, 60.0)
             for run, seconds in taken.items():
                 times[run] = round(1e3 * float(np.median(seconds)), 3)
                 keep(run._asdict() | {"milliseconds": times[run]})
         steps = {run: round(1e3 * args.seconds / times[run._replace(seed=0)]) for run in paths}
-        jobs = [(own, run, path, steps[run]) for run, path in paths.items() if run not in done]
+        jobs = [(run, path, steps[run]) for run, path in paths.items() if run not in done]
         if args.processes:
             with get_context("spawn").Pool(args.processes) as pool:
                 for line in pool.imap_unordered(trained, jobs):
                     keep(line)
-        print(table(known("loss"), known("steps"), optimisers))
+        print(table(known("loss"), known("steps")))
 
 
 if __name__ == "__main__":
-    compare(__doc__.splitlines()[0], Training, VARIANTS, ENDS, OPTIMISERS)
+    main()

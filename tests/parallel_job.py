@@ -21,7 +21,6 @@ from minillm.data import Minibatches, RandomWindows, Sequences
 from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
@@ -120,13 +119,6 @@ def pointer_generator(batch=5, longest=8):
     return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
 
 
-def captioner(batch=5, longest=8):
-    model = new(Captioner, CaptionerConfig, 6, V, embedding=4, hidden=5, dropout=0.0)
-    images = np.random.default_rng(3).random((23, 6))
-    columns = images, texts(2, longest=longest)
-    return MinibatchTask(model, *minibatches(*columns, batch=batch), lambda b: int(b[2].sum()))
-
-
 def classifier(batch=5, longest=8):
     sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0}
     model = new(Classifier, ClassifierConfig, V, 3, **sizes)
@@ -164,7 +156,7 @@ def one_row():
 
 TASKS = [
     *(language_model, neural_ngram, gpt, bert, encoder_decoder, transformer, pointer_generator),
-    *(captioner, classifier, fine_tuned, image_classifier, reader, one_row),
+    *(classifier, fine_tuned, image_classifier, reader, one_row),
 ]
 
 

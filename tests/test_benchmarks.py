@@ -17,7 +17,7 @@ from made_up_times import LIMITS, kept, times
 
 import benchmarks
 from benchmarks import __main__ as program
-from benchmarks import compatibility, llama, recipe, report
+from benchmarks import compatibility, llama, report
 from benchmarks.changes import ALL, Between, Config, Run, table
 from benchmarks.machine import HELD_TO_AVX2, VERSION, described, machine
 from minillm.errors import InputError
@@ -153,19 +153,6 @@ def test_the_parts_of_a_step_are_all_of_it(monkeypatch):
     assert math.isclose(sum(taken), whole, abs_tol=0.1)
 
 
-def test_a_step_does_no_work_below_the_lowest_trained_weight():
-    """Products of a step, as a multiple of a forward pass with 4 blocks: see benchmarks.frozen."""
-    pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
-    from benchmarks import frozen
-
-    sizes = {"context": 31, "layers": 4, "heads": 2, "width": 32, "masked_words": False}
-    config, batch = frozen.BERTConfig(30000, **sizes), frozen.batch_of(2)
-    forward = frozen.operations(lambda: frozen.new_model(config).forward(*batch[:-1]))
-    steps = [frozen.step_of(part, config, batch)[0] for part in frozen.LOWEST]
-    found = [frozen.operations(step) / forward for step in steps]
-    assert found == pytest.approx([3, 1 + 2 / 4, 1], abs=0.01)
-
-
 # --- from GPT-2 to Llama ----------------------------------------------------------------------
 
 SIZES = {"vocabulary": 7, "context": 5, "layers": 2, "heads": 4, "width": 8}
@@ -195,21 +182,6 @@ def test_any_changes_make_a_model_with_its_gradient(names, seed):
     gradients = model.loss(batch)[1]()
     assert gradients.keys() == model.params.keys()
     assert all(np.any(g) for g in gradients.values())
-    check_projections(lambda: model.loss(batch), model.params, rng=rng)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("trick", recipe.TRICKS)
-def test_each_trick_is_a_model_with_its_gradient(trick):
-    rng = np.random.default_rng(0)
-    config = recipe.Config(7, 12, layers=2, heads=2, width=8, **recipe.TRICKS[trick])
-    model = recipe.Recorded(config, rng, dtype=np.float64)
-    model.window = config.shortest // 4 or None
-    for array in model.params.values():
-        array += rng.normal(0, 0.1, array.shape)
-    batch = tuple(rng.integers(0, 7, (2, 3, 10)))
-    gradients = model.loss(batch)[1]()
-    assert gradients.keys() == model.params.keys()
     check_projections(lambda: model.loss(batch), model.params, rng=rng)
 
 

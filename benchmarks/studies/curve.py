@@ -41,7 +41,7 @@ from minillm.option import option, types_of
 from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
 from minillm.runs.kinds.labels import TextClassifierSettings, by_tfidf, open_vectors
-from minillm.runs.load import load, open_initial
+from minillm.runs.load import load
 from minillm.runs.settings import LoRASettings
 from minillm.runs.train import new_settings, train_run
 
@@ -193,7 +193,7 @@ def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name != "kind"}
-    new_settings(kind, given, open_initial({"init": given.get("init")}))
+    new_settings(kind, given, load(given["init"]) if given.get("init") else None)
     if given.get("vectors"):
         open_vectors(given["vectors"])
 

@@ -1,4 +1,4 @@
-"""Handwritten digits, and captions for them: scikit-learn's bundled set."""
+"""Handwritten digits: scikit-learn's bundled set."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,15 +6,13 @@ from numpy.typing import NDArray
 from minillm.data.splits import split_by_hash
 from minillm.errors import missing_extra
 
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
 
 class Digits:
     """1,797 images of 8 by 8 pixels, each 0 to 1, and the digits that they show.
 
     From the package scikit-learn (Alpaydin and Kaynak 1998, the test part).  A hash of the
-    position in the set assigns 180 images to validation and 360 to test.  ``labels`` and
-    ``captions`` are, for each digit, the correct outputs of a classifier and of a captioner.
+    position in the set assigns 180 images to validation and 360 to test.  ``labels`` are
+    the names of the ten digits.
     """
 
     def __init__(self) -> None:
@@ -24,7 +22,6 @@ class Digits:
             raise missing_extra("digits", "data") from None
         pixels, digits = load_digits(return_X_y=True)
         self.labels = [str(digit) for digit in range(10)]
-        self.captions = [caption(digit) for digit in range(10)]
         self.images = (pixels / 16).astype(np.float32)  # (1797, 64)
         self.digits = digits.astype(np.int64)  # (1797,)
         rows = split_by_hash(range(len(digits)), validation=180, test=360)
@@ -34,13 +31,3 @@ class Digits:
         """Images (N, 64) and digits (N,) of "training", "validation" or "test"."""
         rows = self.rows[part]
         return self.images[rows], self.digits[rows]
-
-
-def caption(digit: int) -> str:
-    """The caption of a digit.
-
-    >>> caption(7)
-    'a seven, which is odd'
-    """
-    article = "an" if NAMES[digit] == "eight" else "a"
-    return f"{article} {NAMES[digit]}, which is {'odd' if digit % 2 else 'even'}"

@@ -15,9 +15,8 @@ from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
 from minillm.runs.config import ToSave, save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.importing import format_of, importers, read_foreign
 from minillm.runs.kind import RunConfig, kind_of, kinds
-from minillm.runs.load import load, weights_from
+from minillm.runs.load import format_of, importers, load, read_foreign, weights_from
 from minillm.runs.lora import check_lora
 from minillm.runs.run import Run
 from minillm.text import Vocabulary

@@ -249,21 +249,6 @@ class LoRASettings:
 
 
 @dataclass(frozen=True)
-class AdaptationSettings(LoRASettings):
-    """Settings of a language model that may be adapted to another domain."""
-
-    replay: float = of_init(
-        0.0,
-        "mix in a fraction SHARE of the training text of the run of --init, so that the model "
-        "forgets less of it",
-        "SHARE",
-        least=0,
-        below=1,
-        rare=True,
-    )
-
-
-@dataclass(frozen=True)
 class TokenizerSettings:
     """Settings of a model that may use an existing vocabulary."""
 
@@ -469,7 +454,6 @@ class DataInfo:
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the origin of a run that was not trained here")
-    begun_with: str | None = option(None, "the run whose LoRA it began with")
     documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
     labels: tuple[str, ...] | None = option(None, "a name for each class")
     longest_target: int | None = option(None, "tokens, with EOS", least=1, most=10_001)

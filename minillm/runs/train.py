@@ -22,7 +22,7 @@ from minillm.runs.initial_weights import (
     with_one_length,
 )
 from minillm.runs.kind import Kind, Training
-from minillm.runs.load import check_resumable, open_initial
+from minillm.runs.load import check_resumable, load
 from minillm.runs.report import draw_losses, no_better, report_losses
 from minillm.runs.run import Run
 from minillm.runs.settings import names_of_data
@@ -73,7 +73,8 @@ def train_run(
             training.settings = _changed(folder, training.stored.settings, given)
         else:
             folder.check_free(overwrite, kind.resumable)
-            training.initial = open_initial({"init": _absolute(given.get("init"))})
+            if given.get("init"):
+                training.initial = load(_absolute(given["init"]))
             training.settings = new_settings(kind, given, training.initial)
         training.data = _data_of(training, given)
         if training.stored is None:
@@ -96,8 +97,6 @@ def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, An
             raise InputError(f"{declared.metavar}: expected {declared.help}; found none")
     if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
         raise InputError("standard input: expected files, which every rank can read")
-    if training.initial is not None:
-        data |= kind.initial_data(training.initial)
     return MappingProxyType(data)
 
 
@@ -146,8 +145,8 @@ def _descend(training: Training) -> bool:
 
     # Open the data, make the model, and choose the weights to train.
     stored_run = training.stored
-    if stored_run or "begun_with" in training.data:
-        training.initial = open_initial(training.data)
+    if stored_run and training.data.get("init"):
+        training.initial = load(training.data["init"])
     if stored_run:
         check_resumable(folder, stored_run)
     kind.prepare(training)

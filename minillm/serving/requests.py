@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
 from minillm.decoding.continuation import Adjustment
-from minillm.decoding.penalties import Bias, Occurrences
+from minillm.decoding.sampling import Bias, Occurrences
 from minillm.errors import InputError, one_line, short
 from minillm.option import make
 from minillm.serving.tools import MOST_TOOLS, Tool, Tools, chosen

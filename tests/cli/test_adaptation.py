@@ -1,4 +1,4 @@
-"""A language model on general text and then on a domain's: what is reported, and replay."""
+"""A language model on general text and then on a domain's: what is reported."""
 
 import re
 
@@ -68,14 +68,6 @@ def test_what_is_gained_and_forgotten_is_what_eval_says(kind, adapted, bases, tm
     assert before == pytest.approx(np.exp(base.evaluate()[name]), rel=1e-3)
 
 
-@pytest.mark.deep
-def test_with_replay_less_is_forgotten(adapted):
-    without = adapted("gpt", "--learning-rate", "0.02")
-    replayed = adapted("gpt", "--learning-rate", "0.02", "--replay", "0.5", name="replayed")
-    kept = replayed.get("forgotten") or replayed["not forgotten"]
-    assert kept[2] < without["forgotten"][2]
-
-
 def test_more_of_the_same_text_is_nothing_forgotten(bases, files, tmp_path, capsys):
     command = ["train", "gpt", str(files / "general.txt"), "--init", str(bases / "gpt")]
     capsys.readouterr()
@@ -83,13 +75,6 @@ def test_more_of_the_same_text_is_nothing_forgotten(bases, files, tmp_path, caps
     (gained, *_), (kept, _, before, after) = LINE.findall(capsys.readouterr().out)
     assert (gained, kept) == ("gained", "not forgotten")
     assert float(after) < float(before)
-
-
-def test_replay_needs_a_run_to_begin_with(files, tmp_path, capsys):
-    command = ["train", "gpt", str(files / "domain.txt"), "--out", str(tmp_path / "x")]
-    assert main([*command, "--replay", "0.5"]) == 2
-    assert "--replay: expected init with it, found none" in capsys.readouterr().err
-    assert not (tmp_path / "x").exists()
 
 
 def test_a_general_text_that_is_gone(files, tmp_path, capsys):
@@ -105,6 +90,3 @@ def test_a_general_text_that_is_gone(files, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "gained: perplexity on" in printed
     assert f"forgotten: not measured: {text}: " in printed
-    assert main([*command, "--out", str(tmp_path / "replayed"), "--replay", "0.2"]) == 2
-    assert str(text) in capsys.readouterr().err
-    assert not (tmp_path / "replayed").exists()

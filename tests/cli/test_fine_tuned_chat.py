@@ -1,8 +1,6 @@
 """``finetune`` of a model that chats, called as a user calls it."""
 
 import json
-from types import SimpleNamespace
-from typing import Any
 
 import chatting
 import numpy as np
@@ -13,9 +11,10 @@ import minillm
 from minillm.cli import finetune, main
 from minillm.data.conversations import read_conversations, summary_request
 from minillm.data.pairs import read_pairs
+from minillm.decoding.summaries import SPARE
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import CHAT, encoded_items
+from minillm.runs.kinds.chat import encoded_items
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -97,14 +96,6 @@ def test_the_loss_falls(tuned):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize(("given", "epochs"), [({}, 50), ({"epochs": 3}, 3)])
-def test_few_conversations_are_read_more_often(given, epochs, base, chats):
-    """They are two batches, so that three epochs would be six steps."""
-    data = {"init": str(base), "files": [str(chats)]}
-    training: Any = SimpleNamespace(settings=CHAT.settings(), data=data, initial=minillm.load(base))
-    assert CHAT.complete(training, given).epochs == epochs
-
-
 def test_writing_by_steps_equals_reading_at_once(tuned):
     run = minillm.load(tuned)
     ids, state = np.array([[5, 9, 2, 7, 1]]), run.reader.zero_state(1)
@@ -115,30 +106,18 @@ def test_writing_by_steps_equals_reading_at_once(tuned):
 
 @pytest.mark.deep
 def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails, capsys):
-    out = folder / f"better-{tuned.name}"
-    assert main(["finetune", str(tuned), str(preferences), "--out", str(out), *QUICK]) == 0
-    assert "preference for the chosen answer" in capsys.readouterr().out
-    begun, stored = minillm.load(tuned), minillm.load(out)
+    """If its baseline is quantised, only after the two were merged."""
+    out, begun = folder / f"better-{tuned.name}", tuned
     if tuned.name == "tuned-packed":
-        assert stored.data["begun_with"] == str(tuned)
-        assert stored.data["init"] == begun.data["init"]
-        still = folder / "still"
-        command = [
-            "finetune",
-            tuned,
-            preferences,
-            "--out",
-            still,
-            *QUICK,
-            "--learning-rate",
-            "1e-12",
-        ]
-        assert main([str(part) for part in command]) == 0
-        for name, array in minillm.load(still).model.params.items():
-            if name.endswith((".A", ".B")):
-                np.testing.assert_allclose(array, begun.model.params[name], atol=1e-8)
-        line = fails("finetune", tuned, preferences, "--out", folder / "x", *QUICK[:-1], "3")
-        assert "--lora-rank: expected 2" in line
+        line = fails("finetune", tuned, preferences, "--out", out, *QUICK)
+        assert "first merge them, with minillm merge" in line
+        begun = folder / "merged-first"
+        assert main(["merge", str(tuned), "--out", str(begun)]) == 0
+    assert main(["finetune", str(begun), str(preferences), "--out", str(out), *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert "preferred 0." in printed.err
+    assert "sample:" in printed.out
+    assert minillm.load(out).data["init"] == str(begun)
 
 
 @pytest.mark.deep
@@ -327,7 +306,7 @@ def test_of_a_long_pair_the_text_is_cut(folder, pairs, base, capsys):
     for most in (112, 113, 114, 128):
         (encoded, *others), cut, missing = encoded_items(run, items, most)
         assert (others, cut, missing) == ([], 1, 1)
-        assert most - 4 <= len(encoded[0].ids) <= most
+        assert most - SPARE - 4 <= len(encoded[0].ids) <= most
         text = run.tokenizer.decode(encoded[0].ids)
         assert "user\né cat sat" in text
         assert run.tokenizer.decode(encoded[0].ids[encoded[0].counted]).startswith("the cat é sat")

@@ -72,7 +72,6 @@ def test_the_end_of_training_tells_what_came_of_it(files, tmp_path, capsys):
     output = capsys.readouterr().out
     assert output.startswith("22 training questions in ")
     assert "trained after 4 steps, 16 questions, 0:0" in output
-    assert "\nanswers whose first and last token are right: " in output
     sample = output.partition("sample:\n\n")[2]
     assert sample.count("?\n    ") == 2
     assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.002
@@ -125,8 +124,6 @@ def test_it_learns_and_is_measured(files, tmp_path, capsys):
     assert results["f1"] >= results["exact_match"]
     answered, unanswered = results["f1_answered"], results["f1_unanswered"]
     assert results["f1"] == pytest.approx((answered + unanswered) / 2)
-    assert results["shared_words_f1_unanswered"] == 0
-    assert results["shared_words_f1"] <= 50
     assert main(["eval", out, str(files / "v1.json")]) == 0
     table = capsys.readouterr().out
     assert "questions" in table

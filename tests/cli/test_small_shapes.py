@@ -1,4 +1,4 @@
-"""The command line of classifiers and captioners, called as a user calls it."""
+"""The command line of classifiers, called as a user calls it."""
 
 import io
 import json
@@ -132,18 +132,3 @@ def test_images_are_classified_and_measured(images, monkeypatch, capsys, options
     assert "standard input, line 2: expected an image" in captured.err
     first, second, third = captured.out.splitlines()
     assert (first, second) == (third, "null" if options else "")
-
-
-def test_a_captioner_is_trained_and_measured(tmp_path, capsys):
-    pytest.importorskip("sklearn")
-    out = str(tmp_path / "run")
-    assert (
-        main(["train", "captioner", "digits", "--out", out, "--hidden", "8", "--steps", "5"]) == 0
-    )
-    assert "held-out examples:" in capsys.readouterr().out
-    assert main(["eval", out, "--json", "--beam", "1"]) == 0
-    results = json.loads(capsys.readouterr().out)
-    assert results["images"] == 180
-    assert 0 < results["character_error_rate"] < 2
-    assert main(["translate", out]) == 2
-    assert "seq2seq or summariser or transformer, found 'captioner'" in capsys.readouterr().err

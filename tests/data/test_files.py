@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from minillm.data.files import (
@@ -21,7 +20,6 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.data.lines import read_rows
-from minillm.data.streams import OnDisk
 from minillm.errors import InputError
 
 
@@ -191,20 +189,3 @@ def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
     assert [row[:2] for row in read_rows(path, ("x", "y"))] == [("a", "b"), ("c", "d")]
     if path.suffix == ".jsonl":  # as the lines of a run are read
         assert json_object(path.read_bytes().splitlines()[0], "here") == {"x": "a", "y": "b"}
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk")
-def test_what_is_written_to_a_full_disk_is_named(tmp_path):
-    """Files that are written in place; tests/runs/test_folder.py has those that are replaced."""
-
-    def column():
-        (tmp_path / "column").symlink_to("/dev/full")
-        OnDisk(tmp_path / "column", np.int8).extend(np.zeros(1))
-
-    places = {
-        column: tmp_path / "column",
-    }
-    for write, place in places.items():
-        with pytest.raises(OSError, match="No space left") as error:
-            write()
-        assert error.value.filename == str(place)

@@ -142,9 +142,9 @@ def test_numbers_are_split_by_number_and_say_the_same():
         numbers("en", "xx")
 
 
-def test_digits_and_their_captions():
+def test_digits():
     pytest.importorskip("sklearn")
-    from minillm.data.digits import Digits, caption
+    from minillm.data.digits import Digits
 
     data = Digits()
     rows = [data.rows[p] for p in ("training", "validation", "test")]
@@ -156,4 +156,3 @@ def test_digits_and_their_captions():
     assert images.min() == 0
     assert images.max() == 1
     assert set(labels) == set(range(10))
-    assert caption(8) == "an eight, which is even"

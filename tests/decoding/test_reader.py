@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
+from minillm.decoding.decoder import RecurrentDecoder
 from minillm.decoding.mamba_reader import PART, MambaReader
-from minillm.decoding.recurrent import (
-    CaptionDecoder,
-    NeuralNGramReader,
-    RecurrentDecoder,
-    RecurrentReader,
-)
-from minillm.models.captioner import Captioner, CaptionerConfig
+from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -58,7 +53,6 @@ OF_TEXT = {
 OF_PAIRS = {
     "additive": (EncoderDecoder, PAIRS(V, V, 4, 6, layers=2), RecurrentDecoder),
     "general": (EncoderDecoder, PAIRS(V, V, 4, 6, attention="general"), RecurrentDecoder),
-    "captioner": (Captioner, CaptionerConfig(9, V, 4, 5), CaptionDecoder),
     "transformer": (Transformer, TransformerConfig(V, V, 2, 2, 8, 12), TransformerDecoder),
     "transformer, untied": (
         *(Transformer, TransformerConfig(V, V, 2, 2, 8, 12, post_norm=True, tied=False)),
@@ -176,9 +170,8 @@ def logits_of(model):
     """The logits after a prompt of two tokens and each of three steps, or after each of five."""
     rng = np.random.default_rng(1)
     ids, logits = rng.integers(0, V, (3, 5)), []
-    if isinstance(model, EncoderDecoder | Captioner | Transformer):
-        is_image = isinstance(model, Captioner)
-        source = rng.random((3, 9)) if is_image else rng.integers(0, V, (3, 4))
+    if isinstance(model, EncoderDecoder | Transformer):
+        source = rng.integers(0, V, (3, 4))
         decoder = TargetDecoder(model)
         state = decoder.start(source, np.array([4, 1, 3]))
         for t in range(5):

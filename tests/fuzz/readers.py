@@ -35,7 +35,7 @@ from .samples import SIZES, TEXT, adapted, task_of
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
     "ngram", "lm", "mamba", "neural-ngram", "gpt", "llama", "seq2seq", "classifier",
-    "recurrent-classifier", "image-classifier", "captioner", "word2vec", "bert", "qa",
+    "recurrent-classifier", "image-classifier", "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -56,8 +56,6 @@ def _use(run: Run) -> None:
                 run.classify(["the cat", "a dog"])
             case "image-classifier":
                 run.classify([[0.5] * run.model.config.pixels])
-            case "captioner":
-                run.captions(np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
                 run.vectors.most_similar(run.vectors.words[0], topn=2)
 

@@ -100,7 +100,7 @@ def task_of(kind: str, model: Any) -> Any:
     columns = {"seq2seq": (ids, Sequences([[1, 9]] * 4))}
     columns |= dict.fromkeys(("classifier", "recurrent-classifier"), (ids, labels))
     pixels = np.zeros((4, 6), np.float32)
-    columns |= {"image-classifier": (pixels, labels), "captioner": (pixels, ids)}
+    columns["image-classifier"] = (pixels, labels)
     framed = Sequences([[2, 5, 3], [2, 6, 7, 3]] * 2)
     columns["qa"] = (ids, framed, labels, labels)
     batches = Minibatches(columns[kind], 2, 0)
@@ -123,7 +123,6 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "qa": {"vocabulary": len(PIECES), "context": 24, "width": 4},
     "image-classifier": {"pixels": 6, "classes": 2, "hidden": 4},
-    "captioner": {"pixels": 6, "vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4},
     "seq2seq": {
         "source_vocabulary": len(WORDS), "target_vocabulary": len(WORDS), "embedding": 3,
         "hidden": 4,
@@ -140,7 +139,6 @@ DATA: dict[str, dict[str, Any]] = {
     "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
     "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
-    "captioner": {"data": "digits", "longest": 8},
     "seq2seq": {"data": "data.tsv", "validation": None, "sha256": "0", "longest_target": 5},
 }
 

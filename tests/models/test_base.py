@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from model_checks import check_layer
 
-from minillm.decoding.decoder import select
-from minillm.decoding.recurrent import one_hypothesis
+from minillm.decoding.decoder import one_hypothesis, select
 from minillm.layers.gradients import merge_gradients
 from minillm.models import sizes
-from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
@@ -53,7 +51,6 @@ FROZEN = [
         ClassifierConfig(9, 3, 4, 5, 2, bidirectional=False, pooling="attention"),
         52.23792799389149,
     ),
-    (Captioner, CaptionerConfig(6, 9, 3, 5, "lstm"), 85.68225885221094),
     (ImageClassifier, ImageClassifierConfig(6, 3, 5), -13.00964551824896),
 ]
 

@@ -10,7 +10,6 @@ import pytest
 import minillm.models
 from minillm.models.bag_of_ngrams import BagConfig
 from minillm.models.bert import BERTConfig
-from minillm.models.captioner import CaptionerConfig
 from minillm.models.classifier import ClassifierConfig
 from minillm.models.decoders import DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
@@ -31,7 +30,7 @@ from minillm.models.word2vec import Word2VecConfig
 
 BERT, TRANSFORMER = BERTConfig(7), TransformerConfig(6, 5)
 CONFIGS = [
-    *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
+    *(BERT, TRANSFORMER, BagConfig(2), ClassifierConfig(5, 2)),
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
     *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), DecoderConfig(7)),

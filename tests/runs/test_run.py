@@ -61,7 +61,6 @@ GIVEN = {  # the data, and the settings of a tiny run
     "recurrent-classifier": (LABELLED, TINY),
     "finetuned": (LABELLED, {"steps": 6}),  # of the tiny bert
     "qa": (QUESTIONS, {**SMALL, "width": 8, "context": 16}),
-    "captioner": (None, TINY),
     "image-classifier": (None, {**SMALL, "hidden": 8}),
 }
 
@@ -147,7 +146,6 @@ def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
         ("classifier", {}),
         ("recurrent-classifier", {"dropout": 0.1}),
         ("neural-ngram", {}),
-        ("captioner", {}),
         ("image-classifier", {}),
     ],
 )

@@ -11,7 +11,7 @@ from running_server import expected
 
 from minillm.decoding import Reader, Sampling
 from minillm.decoding.batch import Batch, PrefixCache
-from minillm.decoding.penalties import Bias, Occurrences
+from minillm.decoding.sampling import Bias, Occurrences
 from minillm.ops.softmax import log_softmax
 from minillm.serving import app, forms, requests
 from minillm.serving.embeddings import EmbeddingFields

@@ -210,7 +210,7 @@ def test_a_wrong_request_gets_the_error_of_the_interface(server, changes, status
         {"stop": ["", ""]},
         {"seed": -1},
         {"logit_bias": {}, "logprobs": False, "top_logprobs": 0},
-        {"cache_prompt": True, "ignore_eos": False, "typical_p": 1.0, "repeat_penalty": 1.0},
+        {"cache_prompt": True, "ignore_eos": False, "repeat_penalty": 1.0},
         {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0, "colour": "red"},
         {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
     ],

@@ -50,7 +50,6 @@ COMMANDS = {
     "seq2seq": ("pairs", f"{TINY} --dropout 0.1 --minimum-count 1 --steps 30"),
     "classifier": ("labelled", f"{SMALL} --steps 40"),
     "recurrent-classifier": ("labelled", f"{TINY} --steps 40"),
-    "captioner": ("digits", f"{TINY} --steps 20"),
     "image-classifier": ("digits", f"{SMALL} --hidden 8 --steps 40"),
 }
 ACTIONS = ("train", "overwrite", "resume", "import", "export")

@@ -26,10 +26,9 @@ from minillm.models.fine_tuned import (
     FineTunedConfig,
 )
 from minillm.models.vectors import Vectors
-from minillm.runs.importing import run_of
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
-from minillm.runs.load import load
+from minillm.runs.load import load, run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     LENGTHS,
@@ -535,6 +534,5 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     prepare=prepare_tuning,
     begin=begin_with_encoder,
     names_from=names_in_encoder,
-    tokenizer_options=(),  # the run brings its tokenizer
     imported=imported,
 )

@@ -2,7 +2,7 @@
 
 After training on general text and then, with ``--init``, on the text of a domain, a model predicts
 the domain better and the general text worse: the report has the perplexity on the held-out parts of
-both texts, before and after, and ``--replay SHARE`` mixes general text into the training.
+both texts, before and after.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +19,13 @@ from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.measurements import read_mamba, read_recurrent, read_windows
+from minillm.look.measurements import read_on, read_recurrent
 from minillm.look.trace import Trace
 from minillm.metrics import frequency_loss, perplexity
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import check_names, make, types_of
-from minillm.runs.importing import run_of
 from minillm.runs.kind import (
     FINE_TUNING_RATE_FACTOR,
     EvalData,
@@ -41,7 +40,6 @@ from minillm.runs.kinds.beside import (
     best_ngram,
     results_beside,
     trace_beside,
-    with_sources,
 )
 from minillm.runs.kinds.looking import inside_by
 from minillm.runs.kinds.texts import (
@@ -51,12 +49,12 @@ from minillm.runs.kinds.texts import (
     open_text,
     results_on,
 )
-from minillm.runs.load import load
+from minillm.runs.load import load, run_of
 from minillm.runs.run import Run, kinds_with
 from minillm.runs.settings import (
     MUON,
-    AdaptationSettings,
     EvalOptions,
+    LoRASettings,
     TrainingSettings,
     WindowSettings,
     by_default,
@@ -70,12 +68,6 @@ from minillm.training.language_model import LanguageModelTask, stretches, token_
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 MEASURED = 50_000  # the most tokens of each held-out part
-# What ``look`` shows of a model.
-MEASUREMENTS: dict[type, Callable[..., Any]] = {
-    NeuralNGram: read_windows,
-    LanguageModel: read_recurrent,
-    Mamba: read_mamba,
-}
 # Tokens of a sample.
 SHOWN = {"character": 240, "word": 60}  # by unit; otherwise 100
 
@@ -175,14 +167,12 @@ class TextRun(WritingRun):
 
     def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text, with nothing beside them."""
-        read = MEASUREMENTS.get(type(self.model))
-        if read is None:
-            raise InputError(f"{self.place()}there is no look into a run of {self.kind.name}")
+        read = read_recurrent if isinstance(self.model, LanguageModel) else read_on
         return inside_by(read, self, text)
 
-    def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
-        """The look with passages of the training text; and the best n-gram of that text."""
-        return with_sources(self, text, trace), trace_beside(self, text)
+    def trace_beside(self, text: str) -> Trace | None:
+        """The best n-gram of the training text."""
+        return trace_beside(self, text)
 
     def sample(self) -> Iterator[str]:
         """Some text from the model with the best weights."""
@@ -383,7 +373,7 @@ Ctrl-C saves and stops; --resume continues.""",
     settings=settings(
         WindowSettings,
         TrainingSettings,
-        AdaptationSettings,
+        LoRASettings,
         config=LanguageModelConfig,
         sizes="cell layers hidden dropout embedding tied",
         layers={"most": 64},
@@ -424,7 +414,7 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
     settings=settings(
         WindowSettings,
         TrainingSettings,
-        AdaptationSettings,
+        LoRASettings,
         config=MambaConfig,
         sizes="layers width state inner convolution rank dropout",
         inner={"default_help": "2 D"},

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minillm.data import Shards, read_text, split_text
 from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
@@ -28,7 +27,6 @@ from minillm.text import (
 from minillm.training.progress import progress_bar
 
 BLOCK = 1 << 16  # tokens that are decoded at a time
-PIECE = 4096  # tokens of the domain between two pieces of general text
 
 
 def name_of(data: Data) -> str:
@@ -90,7 +88,7 @@ def open_text(training: Training) -> TextOfRun:
     else:
         ends = tokenizer.eos is not None and bool(np.any(ids == tokenizer.eos))
         training.info["documents"] = ends
-    return TextOfRun(tokenizer, with_replay(ids, training), validation)
+    return TextOfRun(tokenizer, ids, validation)
 
 
 def training_ids(run: Run) -> Ids:
@@ -196,41 +194,6 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
             f"{shards.path}: expected shards of the vocabulary of {whose} ({len(tokenizer)} "
             f"tokens), found another one's ({len(made_with)} tokens)"
         )
-
-
-# --- replay: against forgetting ------------------------------------------------------------------
-# Sources: McCloskey and Cohen (1989), "Catastrophic interference in connectionist networks"; Robins
-# (1995), "Catastrophic forgetting, rehearsal and pseudorehearsal", for the remedy.
-
-
-def with_replay(ids: Ids, training: Training) -> Ids:
-    """The training text; with ``--replay``, mixed with the text of the run of ``--init``.
-
-    InputError if the old text cannot be read again, or the new one does not fit in memory.
-    """
-    share = getattr(training.settings, "replay", 0.0)
-    if not share or training.initial is None:
-        return ids
-    if isinstance(ids, Shards):
-        raise InputError("expected FILEs of text to adapt to, found shards", "replay")
-    return in_turns(ids[:], training_ids(training.initial), share)
-
-
-def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
-    """All of ``new`` in pieces, each followed by a piece of ``old``, a share of the result.
-
-    The pieces of ``old`` are spread evenly over it.  They overlap if it is too short.
-
-    >>> in_turns(np.arange(6), np.arange(10, 20), 0.25).tolist()
-    [0, 1, 2, 3, 4, 5, 10, 11]
-    """
-    count = max(1, round(len(new) / PIECE))
-    length = min(len(old), round(share / (1 - share) * len(new) / count))
-    starts = np.linspace(0, len(old) - length, count).astype(int).tolist()
-    pieces = []
-    for piece, start in zip(np.array_split(new, count), starts, strict=True):
-        pieces += [piece, np.asarray(old[start : start + length], new.dtype)]
-    return np.concatenate(pieces)
 
 
 # --- figures ---------------------------------------------------------------------------------

@@ -1,21 +1,21 @@
 """Word vectors: skip-gram or CBOW (2013)."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from minillm.data.streams import Spill, TextStream
+from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.runs.config import save_config, save_vocabularies
-from minillm.runs.importing import run_of
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, Vocabularies, Weights
 from minillm.runs.kinds.texts import evaluation_blocks, name_of
-from minillm.runs.load import open_vocabularies
+from minillm.runs.load import open_vocabularies, run_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -152,8 +152,8 @@ def train(training: Training) -> bool:
     text = TextStream(training.data["files"])
     training.record(text.sha256, name_of(training.data))
     words, progress = _begin(training, text)
-    with Spill() as spill:
-        corpus = Corpus(words, text, spill)
+    with tempfile.TemporaryFile() as file:
+        corpus = Corpus(words, text, file)
         if progress.words >= settings.epochs * corpus.words:
             raise InputError(
                 f"{folder.path}: the run is complete after {progress.words:,} words, "
