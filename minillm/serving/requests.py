@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from minillm.data import entries
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
 from minillm.decoding.continuation import Adjustment
@@ -213,22 +214,11 @@ def fields_of(body: bytes, model: str) -> dict[str, Any]:
 
 
 def converted(values: Any, form: Any, name: str = "") -> Any:
-    """Values of JSON as a type, the fields of a request or one named field.
-
-    InputError with the field, what was expected and what was found.
-    """
+    """Values of JSON as a type, the fields of a request or one named field."""
     try:
-        return msgspec.convert(values, form, strict=False, str_keys=True)
-    except msgspec.ValidationError as error:
-        said, _, path = str(error).replace("`", "").partition(" - at ")
-        path, found = path.removeprefix("key in ").removeprefix("$"), values
-        if lacking := re.fullmatch(r"Object missing required field (\w+)", said):
-            path, said = f"{path}.{lacking[1]}", "Expected a value"
-        for key, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
-            found = found.get(key) if key else found[int(number)]
-        place = f"{name}{path}".removeprefix(".")
-        expected = said[:1].lower() + said[1:].partition(", got ")[0]
-        raise InputError(f"{expected}, found {short(found)}", place or "the request") from None
+        return entries.converted(values, form, name, strict=False)
+    except InputError as error:
+        raise InputError(error.args[0], error.field or "the request") from None
 
 
 def _message(message: dict[str, Any]) -> Message:
