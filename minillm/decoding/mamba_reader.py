@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.decoding.base import StateReader
 from minillm.decoding.block_step import FoundWeights
+from minillm.decoding.reader import Reader, StateReader
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, State
+from minillm.models.mamba import Mamba
 from minillm.ops.activations import logistic
 from minillm.ops.linear import matmul
 from minillm.ops.rms_norm import rms_norm_forward
@@ -40,6 +41,7 @@ LAYER_WEIGHTS = (
 )
 
 
+@Reader.register(Mamba)
 class MambaReader(StateReader):
     """A Mamba: prompts by its layers, single tokens by steps that keep nothing for a backward."""
 

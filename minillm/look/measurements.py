@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.decoding import Reader, TargetDecoder
-from minillm.layers import embedding
+from minillm.layers import dense, embedding, heads
 from minillm.layers.gradients import PartlyTrained
 from minillm.layers.heads import Attend
 from minillm.layers.stack import with_block
@@ -211,24 +211,29 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
     return np.stack(noted)
 
 
-def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None = None) -> NDArray:
-    """The weights of all layers of a Transformer's encoder, (L, B, N, S, S).
+def transformer_weights(model: Transformer, source: Ids, inputs: Ids) -> dict[str, NDArray]:
+    """The weights of all heads of a Transformer that reads a source (S,) and target inputs (T,).
 
-    With ``inputs`` (B, T), BOS and the target without its last token: the weights of the decoder,
-    (L, B, N, T, T).  source (B, S) has no padding.
+    -> by name: encoder (L, N, S, S), decoder (L, N, T, T), and cross (L, N, T, S) between them.
     """
-    noted: list[NDArray] = []
-    side = "encoder" if inputs is None else "decoder"
+    p, N, lengths = model.params, model.config.heads, np.array([len(source)])
+    noted: dict[str, list[NDArray]] = {"encoder": [], "decoder": [], "cross": []}
 
-    def block(name: str, x: NDArray, attend: Attend, **more: Any) -> tuple[NDArray, None]:
-        seen = partial(noting, noted, attend) if name.startswith(side) else attend
-        return model.block(name, x, attend=seen, **more)[0], None
+    def block(name: str, x: NDArray, attend: Attend, cross: Any = None, **more: Any) -> Any:
+        def noting_cross(x: NDArray) -> Any:
+            q, _ = dense.layer(p, f"{name}.cross", x, suffix="_q")
+            (k, v), _ = heads.keys_and_values(p, f"{name}.cross", memory, N)
+            noting(noted["cross"], heads.to_all(), heads.split_heads(q, N), k, v)
+            return cross(x)
 
-    lengths, noter = np.full(len(source), source.shape[1]), with_block(model, block)
-    memory, _ = noter.encode(source, lengths)
-    if inputs is not None:
-        noter.decode(inputs, memory, lengths)
-    return np.stack(noted)
+        seen = partial(noting, noted[name.partition(".")[0]], attend)
+        both = noting_cross if cross else None
+        return model.block(name, x, attend=seen, cross=both, **more)[0], None
+
+    noter = with_block(model, block)
+    memory, _ = noter.encode(source[None], lengths)
+    noter.decode(inputs[None], memory, lengths)
+    return {name: np.concatenate(weights) for name, weights in noted.items()}
 
 
 def noting(
@@ -252,12 +257,10 @@ def read_pair(model: Any, source: Ids, target: Ids) -> tuple[Logits, list[Attent
     The inputs of the decoder are BOS and the target without its last token.  The logits of a model
     that copies are log P of its vocabulary and of the source's new words.
     """
-    lengths, decoder, rows = np.array([len(source)]), TargetDecoder(model), list[Any]()
-    inputs, state = (
-        teacher_forcing(target[None], model.config.bos),
-        decoder.start(source[None], lengths),
-    )
-    for token in inputs[0]:
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
+    decoder, rows = TargetDecoder(model), list[Any]()
+    state = decoder.start(source[None], np.array([len(source)]))
+    for token in inputs:
         *at_step, state = decoder.step(np.array([[token]]), state)
         rows.append(at_step)
     logits = np.concatenate([logits[0] for logits, _ in rows])
@@ -265,14 +268,9 @@ def read_pair(model: Any, source: Ids, target: Ids) -> tuple[Logits, list[Attent
     if not isinstance(model, Transformer):
         cross = [weights for _, weights in rows if weights is not None]  # (1, 1, S) each
         return logits, [AttentionWeights(*to_source, np.stack(cross, 2))] if cross else []
-    cross = [
-        decoder.attention_weights(source[None], lengths, target[None], layer)[0]
-        for layer in range(model.config.layers)
-    ]
-    within_source = self_attention_weights(model, source[None])[:, 0]
-    within_target = self_attention_weights(model, source[None], inputs)[:, 0]
+    weights = transformer_weights(model, source, inputs)
     return logits, [
-        AttentionWeights(*to_source, np.stack(cross)),
-        AttentionWeights("within the source", "source", "source", within_source),
-        AttentionWeights("within the target", "text", "inputs", within_target, causal=True),
+        AttentionWeights(*to_source, weights["cross"]),
+        AttentionWeights("within the source", "source", "source", weights["encoder"]),
+        AttentionWeights("within the target", "text", "inputs", weights["decoder"], causal=True),
     ]

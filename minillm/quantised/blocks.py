@@ -47,7 +47,9 @@ from minillm.quantised.codes import BLOCK, LEVELS, Coded
 from minillm.quantised.planes import to_planes
 
 Bytes = NDArray[np.uint8]
-Written = tuple[NDArray, Mapping[int, Bytes]]  # the codes of blocks, and their bytes at other places
+Written = tuple[
+    NDArray, Mapping[int, Bytes]
+]  # the codes of blocks, and their bytes at other places
 
 FLOATS = ("F32", "F16", "BF16")
 

@@ -18,5 +18,4 @@ from minillm.text.vocabulary import opening_id as opening_id
 from minillm.text.vocabulary import unit_name as unit_name
 from minillm.text.word_pieces import WordPieces as WordPieces
 from minillm.text.words import Words as Words
-from minillm.text.words import WordsSeen as WordsSeen
 from minillm.text.words import split_words as split_words

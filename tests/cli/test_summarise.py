@@ -133,8 +133,8 @@ def test_a_long_text_is_announced(chat, printed, tmp_path):
     (tmp_path / "long.txt").write_text(TEXT * 12)
     _, err = printed(chat, tmp_path / "long.txt", "--words", 3)
     assert err.startswith(f"minillm: {tmp_path / 'long.txt'}: ")
-    assert "parts are summarised, and then their summaries" in err
-    with pytest.warns(UserWarning, match=r"^text 1: .* parts are summarised"):
+    assert "tokens are read: more do not fit the context" in err
+    with pytest.warns(UserWarning, match=r"^text 1: its first \d+ tokens are read"):
         minillm.load(chat).summarise(TEXT * 12, words=3)
 
 
@@ -180,7 +180,7 @@ def test_a_run_of_pairs(trained, printed, tmp_path):
     out, err = printed(trained, "--lines", tmp_path / "lines")
     assert out.split("\n") == [*known[:2], "", known[2], ""]
     assert err.splitlines() == [
-        "minillm: 1 of 4 texts are cut to 8 tokens",
+        "minillm: 1 of 3 texts are cut to 8 tokens",
         f"minillm: 1 of 4 texts are empty, first {tmp_path / 'lines'}, line 3",
     ]
     out, _ = printed(trained, "--lines", tmp_path / "lines", "--words", 1)
