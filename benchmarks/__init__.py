@@ -17,7 +17,7 @@
     python -m benchmarks.lora             fine-tuning a chat model beside PyTorch and PEFT
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
     python -m benchmarks.word2vec         speed and quality beside gensim
-    python -m benchmarks.ngrams           perplexities, KenLM, texts beyond memory
+    python -m benchmarks.ngrams           perplexities, and parity with KenLM
     python -m benchmarks.tokenizers       byte pairs beside tiktoken, WordPiece beside tokenizers
     python -m benchmarks.bfloat16         training steps and losses in bfloat16, beside autocast
     python -m benchmarks.compatibility    files of other programs: differences from their results

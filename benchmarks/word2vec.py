@@ -10,13 +10,14 @@ alone, the best of several.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
 from minillm import kernels_info
-from minillm.data.streams import Spill, TextStream
+from minillm.data.streams import TextStream
 from minillm.metrics import analogy_accuracy
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
@@ -50,8 +51,8 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
     )
     progress = Progress()
     raw = sum(map(len, lines.sentences))
-    with Spill() as spill:
-        corpus = Corpus(words, lines, spill)
+    with tempfile.TemporaryFile() as file:
+        corpus = Corpus(words, lines, file)
         parts = list(corpus.parts())
     start = time.perf_counter()
     for _ in range(epochs):
@@ -154,8 +155,8 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
     for key, array in weights.items():
         model.params[key][:] = array
     total, predictions = 0.0, 0
-    with Spill() as spill:
-        for ids, starts in Corpus(words, lines, spill).parts():
+    with tempfile.TemporaryFile() as file:
+        for ids, starts in Corpus(words, lines, file).parts():
             loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 12345)
             total, predictions = total + loss, predictions + n
     return total / predictions

@@ -244,32 +244,8 @@ def _f1(words: list[str], known: list[str]) -> float:
     return 2 * common / (len(words) + len(known))
 
 
-def answer_of_shared_words(question: str, context: str) -> str:
-    """Answer a question by counting words: a baseline.
-
-    The context is cut into clauses, at punctuation marks and line ends.  Each word has the weight
-    log(1 + 1 / count), so rare words weigh more.  The answer is the clause after the one in which
-    the words of the question have the largest sum of weights.
-
-    >>> answer_of_shared_words("What is the default of b?", "f(a=1, b=22)  Adds a and b.")
-    '22'
-
-    Source: Richardson, Burges and Renshaw (2013), "MCTest", section 4.1, for the weights.
-    """
-    clauses = [match[0] for match in re.finditer(r"[^\n.,:;()=]+", context) if match[0].strip()]
-    words = [re.findall(r"\w+", clause.lower()) for clause in clauses]
-    counts = Counter(word for clause in words for word in clause)
-    question_words = set(re.findall(r"\w+", question.lower()))
-    weights = [
-        sum(math.log(1 + 1 / counts[word]) for word in question_words & {*clause})
-        for clause in words
-    ]
-    behind = weights.index(max(weights)) + 1 if weights else 0
-    return clauses[min(behind, len(clauses) - 1)].strip() if clauses else ""
-
-
 def measure_answers(
-    answers: Sequence[str], references: Sequence[Sequence[str]], prefix: str = ""
+    answers: Sequence[str], references: Sequence[Sequence[str]]
 ) -> dict[str, float]:
     """Exact match and F1 in percent; F1 also of the questions with and without an answer."""
     pairs = list(zip(answers, references, strict=True))
@@ -280,7 +256,7 @@ def measure_answers(
     if not answered.all() and answered.any():
         results["f1_answered"] = float(f1[answered].mean())
         results["f1_unanswered"] = float(f1[~answered].mean())
-    return {f"{prefix}{name}": value for name, value in results.items()}
+    return results
 
 
 # --- summaries against their sources --------------------------------------------------

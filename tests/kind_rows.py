@@ -204,8 +204,7 @@ OUTPUTS += " token_error_rate bleu chrf rouge1 rouge2 rougeL"
 KNOWN = OUTPUTS.replace(" unknown_target_words", "")
 NEW = "words density repeated_trigrams distinct_outputs new_words new_bigrams"
 NEW += " new_names new_numbers rouge"
-QUESTIONS = "data questions exact_match f1 f1_answered f1_unanswered shared_words_exact_match"
-QUESTIONS += " shared_words_f1 shared_words_f1_answered shared_words_f1_unanswered"
+QUESTIONS = "data questions exact_match f1 f1_answered f1_unanswered"
 VECTORS = "text known_words predictions nats_per_prediction"
 TOKENS = "text vocabulary tokens bytes_per_token characters_per_token"
 
@@ -261,7 +260,6 @@ ROWS = {
     "seq2seq": Row("seq2seq", TWO, {**OF_PAIRS, "dropout": 0.3}, OUTPUTS, translates),
     "dot": Row("seq2seq", TWO, {**OF_PAIRS, "attention": "dot", "layers": 2}, OUTPUTS),
     "no attention": Row("seq2seq", TWO, {**OF_PAIRS, "attention": "none"}, OUTPUTS),
-    "forward": Row("seq2seq", TWO, {**OF_PAIRS, "forward_only": True}, OUTPUTS, translates),
     "spelled": Row("seq2seq", tsv(SPELLED_BACKWARDS), {**OF_PAIRS, "unit": "character"}, KNOWN),
     "transformer": Row("transformer", TWO, TRANSFORMER, OUTPUTS, translates),
     "joint": Row("transformer", TWO, {**TRANSFORMER, "joint": True, "post_norm": True}, OUTPUTS),

@@ -12,7 +12,6 @@ from minillm.metrics import (
     analogy_accuracy,
     answer_exact,
     answer_f1,
-    answer_of_shared_words,
     bits,
     normalised_answer,
     perplexity,
@@ -115,11 +114,3 @@ def test_normalised_answers(text, words):
 def test_scores_of_answers(answer, references, exact, f1):
     assert answer_exact(answer, references) == exact
     assert answer_f1(answer, references) == pytest.approx(f1)
-
-
-def test_the_answer_of_shared_words():
-    page = "copy(source, target=None, follow=True)\n\nCopy a file.\n\nfollow : bool\n    Of links."
-    assert answer_of_shared_words("What is the default of target?", page) == "None"
-    assert answer_of_shared_words("What is target by default?", "target") == "target"
-    assert answer_of_shared_words("target?", " \n.") == ""
-    assert answer_of_shared_words("?", "one. two") == "two"

@@ -321,7 +321,7 @@ def mamba_layer_step(
             states + i * E * N, z + E)
         swiglu_row(E, <const floating *>z, s + i * E)
     multiply(work, B, E, D, s, E, W_output, <const floating *>NULL, True, <floating *>address(y))
-    return y, tail, h_new, delta, gated
+    return y, tail, h_new
 
 
 cdef int multiply(

@@ -11,8 +11,8 @@ repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and 
 Several targets of a source are references, and the best one counts.  A classifier: accuracy,
 macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with logistic regression,
 trained on the same texts (this needs the package scikit-learn).  A qa model: exact match and F1 in
-percent, and both figures for counting shared words.  A llama or a chat, on JSON lines: for
-conversations, the loss of the answers, and with --pattern the share of written answers that match.
+percent.  A llama or a chat, on JSON lines: for conversations, the loss of the answers, and with
+--pattern the share of written answers that match.
 
 examples:
   minillm eval runs/first

@@ -5,9 +5,9 @@ method that chooses sentences of the text and needs no training: lead, the first
 textrank, those that have the most in common with the others.
 
 Each FILE is a text, and its summary one line of the output; with several FILEs, the name of the
-file and a tab precede it.  With --lines, each line is a text.  A text that exceeds the context of a
-chat model is summarised in parts, and then their summaries.  A text that is empty or cannot be read
-has an empty summary.
+file and a tab precede it.  With --lines, each line is a text.  Of a text that is longer than a
+model can read, the beginning is summarised.  A text that is empty or cannot be read has an empty
+summary.
 
 examples:
   minillm summarise textrank report.txt --sentences 3

@@ -29,7 +29,7 @@ BLOCK = 64  # positions by which the room grows
 CLAIM = threading.Lock()  # held while a thread reads how much is written, and adds to it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Cache:
     """The tokens that a causal Transformer has read of B texts, with their keys and values."""
 
@@ -71,7 +71,7 @@ class Cache:
         The attention of each layer writes their keys and values: see :meth:`attend`.  This cache is
         not changed; the arrays are shared where that is safe.
         """
-        start = self.lengths.copy()
+        start = self.lengths
         lengths, used = start + counts, max(start.tolist())
         with CLAIM:
             free = used + ids.shape[1] <= self.room and self.written.tolist() == start.tolist()

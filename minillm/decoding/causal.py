@@ -19,14 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import Cache, Counts
+from minillm.decoding.reader import OfModel, Reader
 from minillm.layers import embedding, stack
 from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
+from minillm.models.base import CausalModel
 
 
+@Reader.register(CausalModel)
 class CausalReader(OfModel):
     """The reader of a :class:`minillm.models.base.CausalModel`: see the module."""
 
@@ -111,10 +113,12 @@ class CausalReader(OfModel):
         changed, and several threads may go on from it.  With the compiled kernels, parts of two
         tokens or more give the bits of the whole text, whichever they are.
         """
-        self._require_own(state, len(ids))
-        counts = _counts(ids, lengths)
-        total = state.lengths + counts
-        if max(total.tolist()) > self.config.context:
+        self._require_own(state, *ids.shape)
+        counts: Any = ids.shape[1]
+        if lengths is not None:
+            counts = checks.sequence_lengths("read", lengths, *ids.shape)
+            _require_one(int(counts.min()))
+        if max((state.lengths + counts).tolist()) > self.config.context:
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
@@ -128,11 +132,11 @@ class CausalReader(OfModel):
 
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
-        self._require_own(state, len(ids))
-        counts = _counts(ids, None)
-        checks.fits_context(int((state.lengths + counts).max()), self.config.context)
-        after = state.extended(ids, counts)
-        if ids.shape[1] <= self.most_steps and state.room > 0:
+        T = ids.shape[1]
+        self._require_own(state, *ids.shape)
+        checks.fits_context(int(state.lengths.max()) + T, self.config.context)
+        after = state.extended(ids, T)
+        if self.most_steps >= T and state.room > 0:
             return self.step(ids, after), after
         return self.predict(self.hidden(ids, after)), after
 
@@ -148,18 +152,17 @@ class CausalReader(OfModel):
         n = int(differ[0]) if len(differ) else most
         return n, state.cut(np.array([n]), last=last)
 
-    def _require_own(self, state: Any, B: int) -> None:
-        """ValueError for the cache of a model of other sizes, or of other than B rows."""
+    def _require_own(self, state: Any, B: int, T: int) -> None:
+        """ValueError for no ids, the cache of a model of other sizes, or of other than B rows."""
+        _require_one(T)
         c, M, w = self.config, self.config.key_heads, self.config.head_width
         if isinstance(state, Cache):
-            shape = (B, M, state.room, w)
-            counts = len(state.keys), len(state.values)
-            # A cache is made with arrays of one shape, so the first one tells.
+            keys = state.keys[0]  # a cache is made with arrays of one shape, so the first one tells
             if (
                 state.ids.shape == (B, c.context)
-                and counts == (c.layers, c.layers)
-                and state.keys[0].shape == shape
-                and state.keys[0].dtype == self.model.dtype
+                and len(state.keys) == c.layers
+                and keys.shape == (B, M, keys.shape[2], w)
+                and keys.dtype == self.model.dtype
             ):
                 return
         raise ValueError(
@@ -167,7 +170,7 @@ class CausalReader(OfModel):
             f"{c.layers} layers and {M} heads of width {w} in {self.model.dtype}, found another"
         )
 
-    def _window(self, ids: Ids, state: Cache, counts: Counts) -> tuple[NDArray, Counts]:
+    def _window(self, ids: Ids, state: Cache, counts: Counts | int) -> tuple[NDArray, Counts]:
         """Slide the window of each row: -> its ids (B, T), lengths (B,).
 
         Whenever a row continues after C tokens, all but the last C / 2 are dropped.
@@ -175,8 +178,8 @@ class CausalReader(OfModel):
         C = self.config.context
         dropped_at_once = C - C // 2
         rows = []
-        for row, length in enumerate(state.lengths):
-            text = np.concatenate([state.ids[row, :length], ids[row, : counts[row]]])
+        for row, (length, count) in enumerate(np.broadcast(state.lengths, counts)):
+            text = np.concatenate([state.ids[row, :length], ids[row, :count]])
             slides = -(-max(0, len(text) - C) // dropped_at_once)
             rows.append(text[slides * dropped_at_once :])
         lengths = np.array([len(text) for text in rows])
@@ -186,9 +189,6 @@ class CausalReader(OfModel):
         return padded, lengths
 
 
-def _counts(ids: NDArray, lengths: NDArray | None) -> Counts:
-    """The number of ids of each row without the padding, (B,)."""
-    counts = checks.sequence_lengths("read", lengths, *ids.shape)
-    if not counts.all():
+def _require_one(ids: int) -> None:
+    if ids == 0:
         raise ValueError("read: expected one id or more in each row, found none")
-    return counts

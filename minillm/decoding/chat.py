@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding.batch import PrefixCache, write, write_all
-from minillm.decoding.continuation import Adjustment, Continuation
+from minillm.decoding.continuation import Adjustment, Continuation, Pieces
 from minillm.decoding.grammar import Grammar, json_rules, tokens_of
-from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
 from minillm.errors import InputError

@@ -8,21 +8,22 @@
 memory: ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S) or None, the new state.  The
 configuration of the model has ``bos`` and ``eos``.
 
-A state is a dictionary of arrays for B sources and K hypotheses of each.
+A state is a dictionary of arrays for B sources and K hypotheses of each.  The page of each decoder
+registers it for the class of its models.
 """
 
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minillm.decoding.hypotheses import TransformerDecoder
-from minillm.decoding.pointer import PointerDecoder
-from minillm.decoding.recurrent import RecurrentDecoder
+from minillm import ops
+from minillm.decoding.reader import OfModel
+from minillm.decoding.recurrent import stack_step
+from minillm.layers import dense
 from minillm.layers.types import Ids, State
 from minillm.models.encoder_decoder import EncoderDecoder
-from minillm.models.pointer_generator import PointerGenerator
-from minillm.models.transformer import Transformer
 
 
 @singledispatch
@@ -31,11 +32,6 @@ def TargetDecoder(model: Any) -> Any:
     if not hasattr(model, "step"):
         raise TypeError(f"TargetDecoder: expected a model of pairs, found {type(model).__name__}")
     return model
-
-
-TargetDecoder.register(EncoderDecoder, RecurrentDecoder)
-TargetDecoder.register(PointerGenerator, PointerDecoder)
-TargetDecoder.register(Transformer, TransformerDecoder)
 
 
 def select(state: State, rows: Ids, parents: Ids) -> State:
@@ -57,3 +53,33 @@ def select(state: State, rows: Ids, parents: Ids) -> State:
         else:
             selected[name] = entry if all_rows else entry[rows]
     return selected
+
+
+@TargetDecoder.register(EncoderDecoder)
+class RecurrentDecoder(OfModel):
+    """A recurrent encoder-decoder.
+
+    A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
+    :mod:`minillm.layers.attention`.
+    """
+
+    def start(self, source: NDArray, lengths: NDArray) -> State:
+        """See the module."""
+        state, _ = self.model.encode(source, lengths)
+        return one_hypothesis(state)
+
+    def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray | None, State]:
+        """See the module."""
+        c, p = self.config, self.model.params
+        x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
+        h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
+        (a, weights), _ = self.model.attentional_state(h, state)
+        return dense.layer(p, "output", a)[0], weights, state | last
+
+
+def one_hypothesis(state: State) -> State:
+    """Turn a state without hypotheses, (B, ...), into one of one hypothesis each, (B, 1, ...)."""
+    return {
+        name: entry if name.startswith("memory.") else entry[:, None]
+        for name, entry in state.items()
+    }

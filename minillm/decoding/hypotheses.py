@@ -15,18 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.decoding.base import OfModel
 from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.cache import CLAIM
+from minillm.decoding.decoder import TargetDecoder
+from minillm.decoding.reader import OfModel
 from minillm.layers import dense, embedding, heads
 from minillm.layers.norms import norm_if_any
 from minillm.layers.stack import AttendIn
 from minillm.layers.types import Ids, Params, State
-from minillm.models.teacher_forcing import teacher_forcing
+from minillm.models.transformer import Transformer
 
 GROWTH = 2  # factor by which a full pool grows
 
 
+@TargetDecoder.register(Transformer)
 class TransformerDecoder(OfModel):
     """The decoding of a Transformer, for beam search and sampling.
 
@@ -71,23 +73,6 @@ class TransformerDecoder(OfModel):
         Source: Garg et al. (2019), "Jointly learning to align and translate with Transformer
         models".
         """
-        logits, weights, state = self.step_of(ids, state, max(self.config.layers - 2, 0))
-        return logits, weights.mean(axis=1), state
-
-    def attention_weights(
-        self, source: NDArray, lengths: NDArray, target: NDArray, layer: int
-    ) -> NDArray:
-        """The attention weights of a layer's heads, from each target token to the source tokens:
-        source (B, S), lengths (B,), target (B, T) -> (B, N, T, S)."""
-        state, weights = self.start(source, lengths), []
-        inputs = teacher_forcing(target, self.config.bos)
-        for t in range(target.shape[1]):
-            _, at_t, state = self.step_of(inputs[:, t : t + 1], state, layer)
-            weights.append(at_t)
-        return np.concatenate(weights, axis=2)
-
-    def step_of(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
-        """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
         self._require_own(state)
         layers, (B, K, T) = range(self.config.layers), state["past"].shape
         model = self.model
@@ -112,11 +97,10 @@ class TransformerDecoder(OfModel):
             rows=rows,
             memory=memory,
             lengths=lengths,
-            shown=shown,
+            shown=max(self.config.layers - 2, 0),
         )
         assert seen is not None
-        seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
-        return logits.reshape(B, K, -1), seen, state
+        return logits.reshape(B, K, -1), seen.mean(axis=1).reshape(B, K, S), state
 
     def new_weights(self) -> StepWeights:
         """The weights for the steps."""

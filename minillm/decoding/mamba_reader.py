@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.decoding.base import StateReader
 from minillm.decoding.block_step import FoundWeights
+from minillm.decoding.reader import Reader, StateReader
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, State
+from minillm.models.mamba import Mamba
 from minillm.ops.activations import logistic
 from minillm.ops.linear import matmul
 from minillm.ops.rms_norm import rms_norm_forward
@@ -40,6 +41,7 @@ LAYER_WEIGHTS = (
 )
 
 
+@Reader.register(Mamba)
 class MambaReader(StateReader):
     """A Mamba: prompts by its layers, single tokens by steps that keep nothing for a backward."""
 
@@ -54,34 +56,28 @@ class MambaReader(StateReader):
         self._require_own(state, B)
         if T == 1:
             tokens = checks.ids("read", "ids", ids[:, 0], self.config.vocabulary)
-            y, state, _ = self.step(tokens, state)
-            return self.model.predict(y)[0], state
+            return self.step(tokens, state)
         if T == 0:
             raise ValueError("read: ids: expected one or more, found none")
         for start in range(0, T, PART):
             (ys, state), _ = self.model.hidden(ids[:, start : start + PART], state)
         return self.model.predict(ys[:, -1])[0], state
 
-    def step(self, ids: Ids, state: State) -> tuple[NDArray, State, list[tuple[NDArray, NDArray]]]:
-        """The vectors that predict the next tokens, the state, and delta and output of each mixer.
-
-        ids (B,), state -> y (B, D), state, L times (B, E) and (B, E): see _mamba_layer_step.
-        """
+    def step(self, ids: Ids, state: State) -> tuple[NDArray, State]:
+        """The logits after one token of each text, and the state: ids (B,) -> (B, V), state."""
         c, p = self.config, self.model.params
         E = p["embedding.E"]
         x = E.take(ids, axis=0) if isinstance(E, np.ndarray) else E.rows(ids)
         last: State = {}
-        steps = []
         run, weights = self._layers()
         for layer in range(c.layers):
             names = f"layers.{layer}.before", f"layers.{layer}.h"
             before, h = checks.contiguous(*(state[name] for name in names))
             own = weights[layer * len(LAYER_WEIGHTS) : (layer + 1) * len(LAYER_WEIGHTS)]
-            x, before, h, delta, gated = run(x, c.eps, before, h, *own)
+            x, before, h = run(x, c.eps, before, h, *own)
             last |= zip(names, (before, h), strict=True)
-            steps.append((delta, gated))
         y, _ = norm(p, "norm", x, c.eps)
-        return y, last, steps
+        return self.model.predict(y)[0], last
 
     def _layers(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function that runs a layer, and the weights of all layers."""
@@ -122,11 +118,10 @@ def _mamba_layer_step(
     A_log: NDArray,
     skip: NDArray,
     W_output: NDArray,
-) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
+) -> tuple[NDArray, NDArray, NDArray]:
     """x + mixer(norm(x)) for one token, without a backward: see :mod:`minillm.models.mamba`.
 
-    x (B, D), the state and the weights -> x (B, D), the new state, and what the mixer did with it:
-    delta (B, E), how long the step took, and the outputs of the scan, gated, (B, E).
+    x (B, D), the state and the weights -> x (B, D), and the new state.
     """
     E, R, N = len(skip), W_step.shape[0], A_log.shape[1]
     n, _ = rms_norm_forward(x, gain, eps)
@@ -141,7 +136,7 @@ def _mamba_layer_step(
     s = (h * c_read[:, None]).sum(axis=2) + skip * u
     z = uz[:, E:]
     gated = s * (z * logistic(z))
-    return x + multiply(gated, W_output), window[:, 1:].copy(), h, delta, gated
+    return x + multiply(gated, W_output), window[:, 1:].copy(), h
 
 
 def multiply(x: NDArray, W: Any) -> NDArray:

@@ -32,6 +32,6 @@ def mean_states(reader: CausalReader, texts: Sequence[Ids]) -> NDArray:
     order = np.argsort(-read.lengths, kind="stable")
     for chosen in batches_in_order(order, read.lengths, tokens=TOKENS, padding=PADDING):
         ids, lengths = read.padded(chosen)
-        cache = reader.zero_state(len(chosen)).extended(ids, np.full(len(ids), ids.shape[1]))
+        cache = reader.zero_state(len(chosen)).extended(ids, ids.shape[1])
         vectors[chosen] = ops.mean_pool(reader.hidden(ids, cache), lengths)[0]
     return vectors

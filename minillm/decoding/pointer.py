@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding.recurrent import RecurrentDecoder, stack_step
+from minillm.decoding.decoder import RecurrentDecoder, TargetDecoder
+from minillm.decoding.recurrent import stack_step
 from minillm.layers.types import Ids, State
+from minillm.models.pointer_generator import PointerGenerator
 from minillm.ops.softmax import log_softmax
 
 
+@TargetDecoder.register(PointerGenerator)
 class PointerDecoder(RecurrentDecoder):
     """The decoding of a pointer-generator.
 

@@ -5,19 +5,12 @@
     logits, state = reader.read(ids, state)     ids (B, T) -> (B, V), after the last id of each row
 
 A text may be cut anywhere: reading continues from the state, and a single pass gives the same
-logits.  The state given is not changed, and several threads may go on from it.
+logits.  The state given is not changed, and several threads may go on from it.  The page of each
+reader registers it for the class of its models.
 """
 
 from functools import singledispatch
 from typing import Any
-
-from minillm.decoding.causal import CausalReader
-from minillm.decoding.mamba_reader import MambaReader
-from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
-from minillm.models.base import CausalModel
-from minillm.models.language_model import LanguageModel
-from minillm.models.mamba import Mamba
-from minillm.models.neural_ngram import NeuralNGram
 
 
 @singledispatch
@@ -28,7 +21,16 @@ def Reader(model: Any) -> Any:
     return model
 
 
-Reader.register(CausalModel, CausalReader)
-Reader.register(Mamba, MambaReader)
-Reader.register(LanguageModel, RecurrentReader)
-Reader.register(NeuralNGram, NeuralNGramReader)
+class OfModel:
+    """A model, and what is done with it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.config = model, model.config
+
+
+class StateReader(OfModel):
+    """A reader whose model makes its first state."""
+
+    def zero_state(self, B: int) -> Any:
+        """The state before B texts begin."""
+        return self.model.zero_state(B)

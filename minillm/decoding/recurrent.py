@@ -1,4 +1,4 @@
-"""Reading on and writing with recurrent models and neural n-grams, whose state is small."""
+"""Reading on with recurrent models and neural n-grams, whose state is small."""
 
 from dataclasses import replace
 
@@ -7,14 +7,16 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm._kernels import twinned
-from minillm.decoding.base import OfModel, StateReader
-from minillm.layers import dense, embedding
+from minillm.decoding.reader import Reader, StateReader
+from minillm.layers import embedding
 from minillm.layers.recurrent import require_own, state_and_weights
 from minillm.layers.types import Ids, Params, State
 from minillm.models.language_model import LanguageModel
+from minillm.models.neural_ngram import NeuralNGram
 from minillm.ops.recurrence import CELLS, Cell
 
 
+@Reader.register(LanguageModel)
 class RecurrentReader(StateReader):
     """A recurrent language model: whole prompts by its layers, single tokens in one call."""
 
@@ -50,6 +52,7 @@ def one_hot(model: LanguageModel) -> LanguageModel:
     return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
 
+@Reader.register(NeuralNGram)
 class NeuralNGramReader(StateReader):
     """A neural n-gram, whose state is the last n - 2 tokens."""
 
@@ -62,35 +65,6 @@ class NeuralNGramReader(StateReader):
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
         logits, _ = self.model.predict(text[:, 1 - c.order :])
         return logits, self.model.state_after(text)
-
-
-class RecurrentDecoder(OfModel):
-    """A recurrent encoder-decoder.
-
-    A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
-    :mod:`minillm.layers.attention`.
-    """
-
-    def start(self, source: NDArray, lengths: NDArray) -> State:
-        """See :mod:`minillm.decoding.decoder`."""
-        state, _ = self.model.encode(source, lengths)
-        return one_hypothesis(state)
-
-    def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray | None, State]:
-        """See :mod:`minillm.decoding.decoder`."""
-        c, p = self.config, self.model.params
-        x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
-        h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
-        (a, weights), _ = self.model.attentional_state(h, state)
-        return dense.layer(p, "output", a)[0], weights, state | last
-
-
-def one_hypothesis(state: State) -> State:
-    """Turn a state without hypotheses, (B, ...), into one of one hypothesis each, (B, 1, ...)."""
-    return {
-        name: entry if name.startswith("memory.") else entry[:, None]
-        for name, entry in state.items()
-    }
 
 
 def stack_step(

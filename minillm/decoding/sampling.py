@@ -1,30 +1,101 @@
-"""From a model's logits to the next token: penalty, temperature, rules such as top-p, the draw.
+"""From a model's logits to the next token: adjustments, temperature, rules such as top-p, the draw.
 
-A rule is a function that decides which tokens may be drawn.  It is registered by its name, which
-is also the name of its value in :func:`next_probabilities` and of its field in :class:`Sampling`.
-The fields declare the ranges of the values; the rules trust them.
+1. Adjustments change the logits.  Models repeat themselves, so penalties make tokens that have
+   occurred less probable; a bias adds to chosen tokens.
+2. The temperature: p = softmax(logits / temperature).
+3. Rules decide which tokens may be drawn: each keeps the most probable ones.
+4. One token is drawn.
+
+A rule is registered by its name, which is also the name of its value in :func:`next_probabilities`
+and of its field in :class:`Sampling`.  The fields declare the ranges of the values; the rules trust
+them.
 
 To sort a whole vocabulary takes longer than all the rest.  The rules seldom keep more than a few
 tokens, so only the most probable ones are ranked where that is enough.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.decoding.penalties import penalised
 from minillm.errors import InputError
 from minillm.option import checked, option
 
-# Probabilities (n,) in descending order, and the rule's value -> a mask of those kept.
+Logits = NDArray[np.float64]
+
+# Probabilities (n,) in descending order, and the rule's value -> a mask of those kept, the first.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
 
 LIKELY = 1024  # tokens that are ranked first: the rules seldom keep more
+
+
+# --- adjustments ---------------------------------------------------------------------------------
+
+
+def penalised(logits: NDArray, text: Sequence[int], penalty: float) -> Logits:
+    """The logits (V,) after the tokens of a text have been made less probable: a new array.
+
+        x_i -> x_i / penalty if x_i > 0, else x_i penalty       for each id i in the text
+
+    Source: Keskar et al. (2019), "CTRL: a conditional Transformer language model for controllable
+    generation", section 4.1.  They divide negative logits as well, which makes these tokens more
+    probable.
+    """
+    logits = np.array(logits, np.float64)
+    ids = np.asarray(text, np.int64)
+    logits[ids] *= np.where(logits[ids] > 0, 1 / penalty, penalty)  # once for equal ids
+    return logits
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """Penalties of the tokens that have been drawn, by how often and by whether.
+
+        x_i -> x_i - frequency c_i - presence [c_i > 0]
+
+    c_i is the number of times that id i was drawn; the prompt does not count.  Negative values
+    make repetition more probable.
+
+    Source: OpenAI (2023), "API reference", frequency_penalty and presence_penalty.
+    """
+
+    frequency: float = 0.0
+    presence: float = 0.0
+
+    def adjust(self, logits: Logits, written: Sequence[int]) -> Logits:
+        """The logits (V,) after the penalties: a new array."""
+        ids, counts = np.unique(np.asarray(written, np.int64), return_counts=True)
+        logits = logits.copy()
+        logits[ids] -= self.frequency * counts + self.presence
+        return logits
+
+
+@dataclass(frozen=True)
+class Bias:
+    """A number that is added to the logit of each of some tokens.
+
+        x_i -> x_i + bias_i
+
+    A bias of 100 or -100 makes a token certain or impossible, as far as logits differ by less.
+
+    Source: OpenAI (2023), "API reference", logit_bias.
+    """
+
+    biases: Mapping[int, float]
+
+    def adjust(self, logits: Logits, written: Sequence[int]) -> Logits:
+        """The logits (V,) with the biases: a new array."""
+        logits = logits.copy()
+        logits[list(self.biases)] += np.array(list(self.biases.values()))
+        return logits
+
+
+# --- rules ---------------------------------------------------------------------------------------
 
 
 def rule(function: Rule) -> Rule:
@@ -64,26 +135,6 @@ def min_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
     return ranked >= p * ranked[0]
 
 
-@rule
-def typical_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
-    """Keep the tokens whose information is nearest to the entropy, until they sum to at least p.
-
-    -log p_i is the information of token i, and the entropy is its mean.  People seldom write what
-    is much more predictable than that, so the most probable token may be dropped, too.
-
-    Source: Meister et al. (2023), "Locally typical sampling", equation 9.
-    """
-    information = -np.log(np.maximum(ranked, np.finfo(np.float64).tiny))
-    entropy = (ranked * information).sum()
-    order = np.argsort(np.abs(information - entropy), kind="stable")
-    kept = np.empty(ranked.shape, bool)
-    kept[order] = top_p(ranked[order], p)
-    return kept
-
-
-BY_RANK = (top_k, top_p, min_p)  # each keeps the first ones of the ranking, and no others
-
-
 def next_probabilities(
     logits: NDArray, temperature: float = 1.0, **values: float | None
 ) -> NDArray[np.float64]:
@@ -116,8 +167,7 @@ def next_probabilities(
     V = logits.shape[-1]
     for row, of_row in zip(logits.reshape(-1, V), p.reshape(-1, V), strict=True):
         (first, value), order = rules[0], rank(row, LIKELY)
-        # A rule by rank that drops the last of the likely tokens drops all others, too.
-        if first not in BY_RANK or first(of_row[order], value)[-1]:
+        if first(of_row[order], value)[-1]:  # otherwise it drops all less likely tokens, too
             order = rank(row, V)
         ranked = of_row[order]
         for rule, value in rules:
@@ -198,14 +248,6 @@ class Sampling:
         "P",
         least=0,
         most=1,
-    )
-    typical_p: float | None = _option(
-        None,
-        "sample from the smallest set of tokens with about the expected information",
-        "P",
-        above=0,
-        most=1,
-        rare=True,
     )
     repetition_penalty: float = _option(
         1.0, "above 1, tokens of the text so far are less probable", "R", above=0, most=1e6

@@ -1,16 +1,10 @@
-r"""Summaries, by a model that answers or by extraction, within the length that is asked for.
+"""Summaries, by a model that answers or by extraction, within the length that is asked for.
 
 A chat model is asked for a summary by :func:`minillm.data.conversations.summary_request`.  It
 ignores limits now and then, so they also end its answer, which is then cut to whole sentences.  A
 small model may also write the same words again and again: the answer ends where it repeats itself.
 
-A text that exceeds the context is summarised in parts, which end where sentences do.  The summaries
-of the parts, one after another, are a shorter text, which is summarised in the same way:
-
-    s(text) = answer(text)                              if the text fits the context
-    s(text) = s(answer(part 1) answer(part 2) ...)      otherwise
-
-Source: Wu et al. (2021), "Recursively summarizing books with human feedback", section 2.1.
+Of a text that exceeds the context, the beginning is read.
 """
 
 import re
@@ -18,10 +12,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, summary_request
 from minillm.decoding.chat import Chat
@@ -35,9 +25,8 @@ GREEDY = Sampling(temperature=0)
 WORDS = 100  # of the summary of a chat model at most, unless a number is given
 TOKENS = 4  # of a word at most: an answer without spaces must end, too
 REPEATED = 6  # words in a row that a summary does not have twice
-SPARE = 8  # tokens that a text may have more within its prompt, or after a cut within a word
+SPARE = 8  # tokens that a text may have more within its prompt, or after it was cut
 LEAST = 16  # tokens of a text that a context must have room for
-SHORTER = 8  # times that the summary of a part has fewer tokens than the context has room for
 
 
 @dataclass(frozen=True)
@@ -99,38 +88,28 @@ def summaries(
     places: Iterable[str],
     length: Length,
     report: Callable[[str], None],
-    progress: Callable[..., Any] = lambda parts, total: parts,
 ) -> Iterator[str | InputError]:
     """The summary of each text, in order, as it is written; an InputError if there is none.
 
     ``places`` name the texts in messages.  ``report`` is called with a line about a text that
-    exceeds the context.  The answers to its parts pass through ``progress(answers, total=n)``.
+    exceeds the context, so that its beginning is read.
     """
     limited = replace(length, words=length.words or WORDS)
     room = room_for_text(chat, length)
 
     def request(text: str, place: str) -> list[Message] | InputError:
-        """The messages that ask for a summary of a text, or of the summaries of its parts."""
+        """The messages that ask for a summary of a text."""
         if room < LEAST:
             return InputError(
                 f"the model: expected a context with room for {LEAST} tokens of a text, found "
                 f"{max(0, room)} of {chat.reader.config.context}"
             )
-        while (tokens := len(chat.tokenizer.encode_ordinary(text))) > room:
-            parts = parts_of(text, chat.tokenizer, room)
-            report(
-                f"{place}: {tokens:,} tokens, {room:,} fit the context: {len(parts)} "
-                "parts are summarised, and then their summaries"
-            )
-            asked = (summary_request(part) for part in parts)
-            found = _answered(
-                chat, asked, Length(words=WORDS), min(TOKENS * WORDS, room // SHORTER)
-            )
-            shown = progress(found, total=len(parts))
-            text = " ".join(one for one in shown if isinstance(one, str))
         if not text.strip():
             return InputError(f"{place}: expected a text, found an empty one")
-        return summary_request(text, *vars(length).values())
+        read = beginning(text, chat.tokenizer, room)
+        if len(read) < len(text):
+            report(f"{place}: its first {room:,} tokens are read: more do not fit the context")
+        return summary_request(read, *vars(length).values())
 
     asked = (request(text, place) for text, place in zip(texts, places, strict=True))
     return _answered(chat, asked, limited, TOKENS * (length.words or WORDS))
@@ -178,24 +157,7 @@ def room_for_text(chat: Chat, length: Length) -> int:
     return chat.most_tokens() - len(chat.encode(prompt)) - SPARE
 
 
-def parts_of(text: str, tokenizer: ByteTokens, most: int) -> list[str]:
-    """The parts of a text, of similar size: sentences of ``most`` tokens together at most.
-
-    A longer sentence is cut between tokens.  Read again, a part that begins within a word may have
-    a few more of them.
-    """
-    pieces = []
-    for sentence in sentences(text):
-        ids = tokenizer.encode_ordinary(f"{sentence} ")
-        pieces += [ids[at : at + most] for at in range(0, len(ids), most)]
-    total = sum(map(len, pieces))
-    enough = total / max(1, -(-total // most))  # the mean of the fewest parts that are possible
-    parts: list[list[NDArray[np.int32]]] = []
-    size = most
-    for piece in pieces:
-        if size >= enough or size + len(piece) > most:
-            parts, size = [*parts, []], 0
-        parts[-1].append(piece)
-        size += len(piece)
-    texts = (tokenizer.decode(np.concatenate(part)).strip("\ufffd ") for part in parts)
-    return [text for text in texts if text]
+def beginning(text: str, tokenizer: ByteTokens, most: int) -> str:
+    """The first ``most`` tokens of a text."""
+    ids = tokenizer.encode_ordinary(text)
+    return text if len(ids) <= most else tokenizer.decode(ids[:most]).rstrip("\ufffd")

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import fill, json_object, reading, replacing
-from minillm.data.streams import OnDisk
 from minillm.errors import InputError, short
 
 PIECE = 1 << 16  # elements that are read at once
@@ -128,12 +127,9 @@ def _tensor(path: str | Path, name: str, start: int, entry: Any) -> Tensor:
 
 
 def write_tensors(
-    path: str | Path, arrays: Mapping[str, NDArray | OnDisk], metadata: Mapping[str, str]
+    path: str | Path, arrays: Mapping[str, NDArray], metadata: Mapping[str, str]
 ) -> None:
-    """Write arrays as a safetensors file, whole or not at all; equal arrays make equal files.
-
-    Arrays on the disk are copied piece by piece.
-    """
+    """Write arrays as a safetensors file, whole or not at all; equal arrays make equal files."""
     # In this order each array begins at a multiple of the size of its elements.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -149,6 +145,4 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             array = arrays[name]
-            for piece in array.blocks(PIECE) if isinstance(array, OnDisk) else [array]:
-                little = piece.astype(piece.dtype.newbyteorder("<"), order="C", copy=False)
-                file.write(little.data)
+            file.write(array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).data)

@@ -243,18 +243,6 @@ function contexts(of) {
   }, { extra: data.predictions[text.length] ? "…" : null }));
 }
 
-// --- passages of the training text ----------------------------------------------------------------
-
-function sources() {
-  const part = section("Passages of the training text", "The longest passages of the text that occur in the text that "
-    + "the model was trained on, each with its neighbourhood there.");
-  for (const { passage, before, after, position, count } of data.sources) {
-    part.append(make("p", {}, make("code", { class: "source" }, before, make("mark", {}, passage), after)));
-    part.append(make("p", { class: "muted" }, `at ${data.unit} ${position.toLocaleString("en")}, `
-      + (count > 1 ? `one of ${count.toLocaleString("en")} occurrences` : "the only occurrence")));
-  }
-}
-
 // --- attention -----------------------------------------------------------------------------------
 
 function attention() {
@@ -279,11 +267,6 @@ function view(of) {
   let layer = layers.length > 2 ? layers.length - 2 : layers.length - 1;
   let head = heads > 1 ? heads : 0;
   const weight = (row, column) => layers[layer][head][row * keys + column] / 255;
-  const covered = (row, column) => {
-    let sum = 0;
-    for (let before = 0; before < row; before++) sum += weight(before, column);
-    return sum;
-  };
   const called = (l, h) => `layer ${l + 1}, ${h === heads ? "mean of the heads" : `head ${h + 1}`}`;
   const buttons = [];
   const grid = make("div", { class: "heads", style: `grid-template-columns: max-content repeat(${layers[0].length}, minmax(24px, 84px))` });
@@ -304,12 +287,10 @@ function view(of) {
     const from = row();
     let largest = 0;
     for (let key = 0; key < keys; key++) largest = Math.max(largest, weight(from, key));
-    let note = percent(weight(from, at));
-    if (of.copying) note += `, coverage ${digits(covered(from, at))} before`;
-    return { level: weight(from, at) / (largest || 1), none: of.causal && at > from, note };
+    return { level: weight(from, at) / (largest || 1), none: of.causal && at > from, note: percent(weight(from, at)) };
   };
   const left = make("div");
-  if (of.keys === "source" && of.queries === "text") left.append(sideBySide(row, weight, levelOf, of.copying));
+  if (of.keys === "source" && of.queries === "text") left.append(sideBySide(row, weight, levelOf));
   else if (of.keys === "inputs") {
     left.append(make("h3", {}, "while it writes"), strip("text", "target", () => ({})));
     left.append(make("h3", {}, "it looks at"), strip("inputs", "inputs", levelOf, { still: true }));
@@ -328,23 +309,12 @@ function view(of) {
     list.replaceChildren(
       make("p", {}, quoted(data.tokens[of.queries][from]), ` looks at (${called(layer, head)}):`),
       bars(order.map(rowOf)));
-    if (of.copying) list.append(make("p", {}, ...origin(of.copying, from, order, (key) => covered(from, key))));
   });
   return make("div", { class: "columns" }, make("div", {}, left, list), buttons.length ? grid : "");
 }
 
-// In words: where a token of a model that copies came from, and what it attends to again.
-function origin(copying, at, attended, covered) {
-  const [g, copied] = [copying.gates[at], copying.copied[at]];
-  const again = attended.filter((key) => covered(key) >= 0.5).map((key) => `‘${source[key]}’ (${digits(covered(key))})`);
-  return [`The gate is ${digits(g)}: the probability of a word from the vocabulary. `, quoted(text[at]),
-    ` was copied with probability ${percent(copied)}.`, again.length ? ` Attended to before: ${again.join(", ")}.` : ""];
-}
-
-// Source and target in two columns, with a line for each weight.  The colour of the target, in a
-// model that copies, is the probability that it was copied.
-function sideBySide(row, weight, levelOf, copying) {
-  const byCopied = (at) => ({ level: copying.copied[at], note: `copied ${percent(copying.copied[at])}, gate ${digits(copying.gates[at])}` });
+// Source and target in two columns, with a line for each weight.
+function sideBySide(row, weight, levelOf) {
   const step = 32;
   const height = step * Math.max(source.length, text.length);
   const lines = make("svg:svg", { viewBox: `0 0 100 ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -366,33 +336,26 @@ function sideBySide(row, weight, levelOf, copying) {
   });
   return make("div", {}, make("div", { class: "pair" },
     strip("source", "source", levelOf, { still: true, column: true }), lines,
-    strip("text", "target", copying ? byCopied : () => ({}), { column: true })));
+    strip("text", "target", () => ({}), { column: true })));
 }
 
 // --- gradients -----------------------------------------------------------------------------------
 
 function gradient() {
-  const { text: byText, source: bySource } = data.gradient;
+  const byText = data.gradient;
   const part = section("The gradient that reaches each token", "The backward of one loss, that of the chosen token: the "
     + "norm of dL/dx for the input vector x of each token that it was predicted from. The strongest colour is the largest norm.");
   const row = () => here();
-  const largest = () => Math.max(...(byText ? byText[row()] : [0]), ...(bySource ? bySource[row()] : [0])) || 1;
+  const largest = () => Math.max(...byText[row()]) || 1;
   const outside = (at) => (data.hidden ? at === row() : at >= row());
-  const look = (matrix, dim) => (at) => ({ level: matrix[row()][at] / largest(), none: dim(at), note: `norm ${digits(matrix[row()][at])}` });
+  const look = (at) => ({ level: byText[row()][at] / largest(), none: outside(at), note: `norm ${digits(byText[row()][at])}` });
   const words = make("p", { "aria-live": "polite" });
-  const left = make("div", {}, words);
-  if (bySource) {
-    left.append(make("h3", {}, "source"), strip("source", "gradient with respect to the source", look(bySource, () => false), { still: true }));
-  }
-  if (byText) {
-    if (bySource) left.append(make("h3", {}, "target"));
-    left.append(strip("text", "gradient with respect to the text", look(byText, outside)));
-  } else left.append(strip("text", "target", () => ({})));
+  const left = make("div", {}, words, strip("text", "gradient with respect to the text", look));
   redraws.push(() => words.replaceChildren("The loss of ", quoted(text[row()]), data.losses[row()] === null
     ? " is not measured: nothing predicts it." : `: ${digits(data.losses[row()])} nats. Largest norm ${digits(largest())}.`));
   const right = make("div");
   part.append(make("div", { class: "columns" }, left, right));
-  if (!byText || translator || text.length < 3) return;
+  if (text.length < 3) return;
   const all = Math.max(...byText.flat()) || 1;
   const level = (value) => (value > 0 ? Math.max(0, 1 + Math.log10(value / all) / 4) : 0);
   const map = make("div", { class: "matrix row" },
@@ -449,7 +412,7 @@ function byDistance(matrix, row) {
 
 const NAMES = {
   i: "i, input gate", f: "f, forget gate", g: "g, candidate", o: "o, output gate", c: "tanh(c), cell", h: "h, output",
-  r: "r, reset gate", z: "z, update gate", n: "n, candidate", y: "tanh(y), output",
+  r: "r, reset gate", z: "z, update gate", n: "n, candidate",
 };
 const LINES = ["one", "two", "three"];
 
@@ -531,10 +494,9 @@ function activity() {
 if (data.predictions.some(Boolean)) predictions();
 if (data.contexts) contexts(data);
 if (data.beside && data.beside.contexts) contexts(data.beside);
-if (data.sources.length) sources();
 if (data.attention.length) attention();
 if (data.activity.length) activity();
-if (data.gradient.text || data.gradient.source) gradient();
+if (data.gradient) gradient();
 redraws.forEach((draw) => draw());
 addEventListener("resize", redraw);
 })();

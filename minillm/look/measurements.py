@@ -5,12 +5,15 @@ own for each position: row t of E[ids] (T, D) belongs to position t alone, and t
 and so on.  The backward of the model then returns the gradient of each position in this table.
 (In the model's own table, the gradients of equal tokens would be added.)
 
-Legend: T time, S source steps, V vocabulary, D width, H hidden width, L layers, N heads.
+The attention is measured by the model's own blocks, which are called with an attention that notes
+its weights.
+
+Legend: B batch, T time, S source steps, V vocabulary, D width, H hidden width, L layers, N heads.
 """
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +21,14 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.decoding import Reader, TargetDecoder
-from minillm.decoding.hypotheses import TransformerDecoder
-from minillm.decoding.pointer import log_mixture
-from minillm.layers import dense, embedding
-from minillm.layers.gradients import PartlyTrained, merge_gradients
+from minillm.layers import dense, embedding, heads
+from minillm.layers.gradients import PartlyTrained
+from minillm.layers.heads import Attend
+from minillm.layers.stack import with_block
 from minillm.layers.types import Ids, State
-from minillm.look.attention import attention_weights, self_attention_weights
-from minillm.look.trace import Activity, AttentionWeights, Copying
+from minillm.look.trace import Activity, AttentionWeights
 from minillm.models.teacher_forcing import teacher_forcing
+from minillm.models.transformer import Transformer
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
 from minillm.ops.recurrence import CELLS
@@ -56,21 +59,6 @@ def slopes(logits: Logits, targets: Ids) -> Logits:
     return backward(float(len(logits)))  # the loss is the mean over the rows
 
 
-def norms_by_place(dys: NDArray, places: int, backward: Callable[[NDArray], NDArray]) -> Norms:
-    """One backward for each loss: dys (T, D), row t is the gradient of loss t by the output t.
-
-    ``backward(dy)``, dy (1, T, D) with one row that is not zero -> the gradients with
-    respect to the inputs (places, D).  Returns their norms, (T, places).
-    """
-    norms = np.zeros((len(dys), places), dys.dtype)
-    for t, row in enumerate(progress_bar(dys, "gradients", unit=" tokens")):
-        if row.any():
-            dy = np.zeros((1, *dys.shape), dys.dtype)
-            dy[0, t] = row
-            norms[t] = np.linalg.norm(backward(dy), axis=-1)
-    return norms
-
-
 # --- models that predict the next token -----------------------------------------------------------
 
 
@@ -87,9 +75,14 @@ def next_token(
     dlogits = np.zeros_like(logits)
     if len(ids) > 1:
         dlogits[:-1] = slopes(logits[:-1], ids[1:])
-    norms = norms_by_place(predict_backward(dlogits)[0], len(ids), backward)
+    dys, _ = predict_backward(dlogits)
+    norms = np.zeros((len(ids), len(ids)), dys.dtype)
+    for t, row in enumerate(progress_bar(dys[:-1], "gradients", unit=" tokens")):
+        dy = np.zeros((1, *dys.shape), dys.dtype)  # one backward for each loss
+        dy[0, t] = row
+        norms[t + 1] = np.linalg.norm(backward(dy), axis=-1)
     logits = np.concatenate([np.full_like(logits[:1], np.nan), logits]).astype(np.float64)
-    return {"logits": logits, "gradient": np.concatenate([np.zeros_like(norms[:1]), norms[:-1]])}
+    return {"logits": logits, "gradient": norms}
 
 
 def read_gpt(model: Any, ids: Ids) -> dict[str, Any]:
@@ -139,40 +132,16 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     return activity
 
 
-def read_mamba(model: Any, ids: Ids, state: State) -> dict[str, Any]:
-    """Read on from a state: ids (T,) -> logits, gradients, and of each layer
+def read_on(model: Any, ids: Ids, state: State) -> dict[str, Any]:
+    """Read on from a state with any model that has a reader: ids (T,) -> logits (T + 1, V).
 
-    ``f``: the share of the state that a column keeps, the mean over its N numbers, (T, E)
-    ``y``: the column's output, gated, as tanh(y), (T, E)
+    The logits of row t predict token t; nothing predicts the first one.
     """
-    E, places = "embedding.E", np.arange(len(ids))[None]
-    (y, _), backward = with_rows(model, {E: ids}).hidden(places, state)
-    measured = next_token(ids, model.predict(y[0]), lambda dy: backward(dy)[E])
-    reader: Any = Reader(model)
-    steps = list[Any]()
+    reader, rows = Reader(model), list[NDArray]()
     for token in ids:
-        _, state, of_layers = reader.step(np.array([token]), state)
-        steps.append(of_layers)
-    activity = []
-    for layer, own in enumerate(zip(*steps, strict=True)):
-        A = -np.exp(model.params[f"layers.{layer}.A_log"])  # (E, N)
-        delta, gated = (np.concatenate(part) for part in zip(*own, strict=True))
-        kept = np.exp(delta[:, :, None] * A).mean(axis=-1)
-        activity.append(Activity({"f": kept, "y": np.tanh(gated)}))
-    return measured | {"activity": activity}
-
-
-def read_windows(model: Any, ids: Ids, state: State) -> dict[str, Any]:
-    """Read on from the context of a neural n-gram: ids (T,) -> logits and gradients."""
-    E, text = "embedding.E", np.concatenate([state["context"][0], ids])
-    n, places = len(text) - len(ids), np.arange(len(text))[None]
-    own = with_rows(model, {E: text})
-    (logits, _), backward = own.forward(places[:, n:], {"context": places[:, :n]})
-
-    def predict_backward(dlogits: NDArray) -> tuple[NDArray, dict]:
-        return dlogits, {}
-
-    return next_token(ids, (logits[0], predict_backward), lambda dy: backward(dy)[E][n:])
+        logits, state = reader.read(np.array([[token]]), state)
+        rows.append(logits[0])
+    return {"logits": np.stack([np.full_like(rows[0], np.nan), *rows]).astype(np.float64)}
 
 
 def read_counted(model: Any, ids: Ids, state: State) -> dict[str, Any]:
@@ -225,117 +194,83 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
     return logits, norms
 
 
-def attention_of_bert(model: Any, ids: Ids) -> list[AttentionWeights]:
-    """The attention in a text without masked tokens."""
-    weights = attention_weights(model, ids[None])[:, 0]
-    return [AttentionWeights("self-attention", "text", "text", weights)]
+# --- attention -----------------------------------------------------------------------------------
+
+
+def attention_weights(model: Any, ids: Ids) -> NDArray:
+    """The weights of all heads of a Transformer of one stack, such as a GPT or a BERT.
+
+    ids (B, T) -> (L, B, N, T, T).
+    """
+    noted: list[NDArray] = []
+
+    def block(*inputs: Any, attend: Attend, **more: Any) -> tuple[NDArray, None]:
+        return model.block(*inputs, attend=partial(noting, noted, attend), **more)[0], None
+
+    with_block(model, block).hidden(ids)
+    return np.stack(noted)
+
+
+def transformer_weights(model: Transformer, source: Ids, inputs: Ids) -> dict[str, NDArray]:
+    """The weights of all heads of a Transformer that reads a source (S,) and target inputs (T,).
+
+    -> by name: encoder (L, N, S, S), decoder (L, N, T, T), and cross (L, N, T, S) between them.
+    """
+    p, N, lengths = model.params, model.config.heads, np.array([len(source)])
+    noted: dict[str, list[NDArray]] = {"encoder": [], "decoder": [], "cross": []}
+
+    def block(name: str, x: NDArray, attend: Attend, cross: Any = None, **more: Any) -> Any:
+        def noting_cross(x: NDArray) -> Any:
+            q, _ = dense.layer(p, f"{name}.cross", x, suffix="_q")
+            (k, v), _ = heads.keys_and_values(p, f"{name}.cross", memory, N)
+            noting(noted["cross"], heads.to_all(), heads.split_heads(q, N), k, v)
+            return cross(x)
+
+        seen = partial(noting, noted[name.partition(".")[0]], attend)
+        both = noting_cross if cross else None
+        return model.block(name, x, attend=seen, cross=both, **more)[0], None
+
+    noter = with_block(model, block)
+    memory, _ = noter.encode(source[None], lengths)
+    noter.decode(inputs[None], memory, lengths)
+    return {name: np.concatenate(weights) for name, weights in noted.items()}
+
+
+def noting(
+    noted: list[NDArray], attend: Attend, q: NDArray, k: NDArray, v: NDArray
+) -> tuple[NDArray, Callable]:
+    """The same attention; its weights (B, N, T, T) are added to a list.
+
+    The weights are the results for values that are one-hot.
+    """
+    B, M, T, _ = v.shape
+    noted.append(attend(q, k, np.broadcast_to(np.eye(T, dtype=v.dtype), (B, M, T, T)))[0])
+    return attend(q, k, v)
 
 
 # --- translators ----------------------------------------------------------------------------------
 
-Translated = tuple[Logits, Norms, Norms, list[AttentionWeights]]
 
+def read_pair(model: Any, source: Ids, target: Ids) -> tuple[Logits, list[AttentionWeights]]:
+    """Write a target from its source: ids (S,), (T,) -> logits (T, V), attention.
 
-def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target: ids (S,), (T,) -> logits (T, V + 1), gradients, attention.
-
-    The gradients are taken with respect to the source (T, S) and the target (T, T).  The inputs of
-    the decoder are BOS and the target without its last token.
+    The inputs of the decoder are BOS and the target without its last token.  The logits of a model
+    that copies are log P of its vocabulary and of the source's new words.
     """
-    c, S, T = model.config, len(source), len(target)
-    inputs = teacher_forcing(target[None], c.bos)[0]
-    lengths, places, begin = np.array([S]), np.arange(S + T)[None], 0
-    if c.shared:  # one table for both sides
-        own, begin = with_rows(model, {"embedding.E": np.concatenate([source, inputs])}), S
-    else:
-        own = with_rows(model, {"source.E": source, "target.E": inputs})
-    memory, encode_backward = own.encode(places[:, :S], lengths)
-    y, decode_backward = own.decode(places[:, begin : begin + T], memory, lengths)
-    logits, output_backward = dense.layer(model.output(), "output", y[0])
-    dys, _ = output_backward(slopes(logits, target))
-
-    def by_place(dy: NDArray) -> NDArray:
-        dmemory, of_decoder = decode_backward(dy)
-        gradients = merge_gradients(encode_backward(dmemory), of_decoder)
-        if c.shared:
-            return gradients["embedding.E"]
-        return np.concatenate([gradients["source.E"], gradients["target.E"]])
-
-    norms, cross = norms_by_place(dys, S + T, by_place), TransformerDecoder(model)
-    to_source = [
-        cross.attention_weights(source[None], lengths, target[None], layer)[0]
-        for layer in range(c.layers)
-    ]
-    within_source = self_attention_weights(model, source[None])[:, 0]
-    within_target = self_attention_weights(model, source[None], inputs[None])[:, 0]
-    attention = [
-        AttentionWeights("from the target to the source", "text", "source", np.stack(to_source)),
-        AttentionWeights("within the source", "source", "source", within_source),
-        AttentionWeights("within the target", "text", "inputs", within_target, causal=True),
-    ]
-    return logits, norms[:, :S], _by_target(norms[:, S:]), attention
-
-
-def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_transformer` does."""
-    S, T = len(source), len(target)
     inputs = teacher_forcing(target[None], model.config.bos)[0]
-    own = with_rows(model, {"source.E": source, "target.E": inputs})
-    logits, backward = own.forward(np.arange(S)[None], np.array([S]), np.arange(T)[None])
-
-    def by_place(dlogits: NDArray) -> NDArray:
-        gradients = backward(dlogits)
-        return np.concatenate([gradients["source.E"], gradients["target.E"]])
-
-    norms = norms_by_place(slopes(logits[0], target), S + T, by_place)
-    decoder = TargetDecoder(model)
-    state, weights = decoder.start(source[None], np.array([S])), list[Any]()
+    decoder, rows = TargetDecoder(model), list[Any]()
+    state = decoder.start(source[None], np.array([len(source)]))
     for token in inputs:
-        _, at_step, state = decoder.step(np.array([[token]]), state)
-        weights.append(at_step)
-    attention = []
-    if weights[0] is not None:
-        cross = np.concatenate(weights, axis=1)[None]  # (1, 1, T, S)
-        attention = [AttentionWeights("from the target to the source", "text", "source", cross)]
-    return logits[0], norms[:, :S], _by_target(norms[:, S:]), attention
-
-
-def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_transformer` does, with a model that copies.
-
-    Log P of the vocabulary and of the source's new words is returned in the place of logits.  The
-    attention is the one that copies.
-    """
-    S, T = len(source), len(target)
-    inputs = teacher_forcing(target[None], model.config.bos)[0]
-    own = with_rows(model, {"embedding.E": model.known(np.concatenate([source, inputs]))})
-    own.config = replace(model.config, vocabulary=S + T)  # a position is no new word
-    places = np.arange(S + T)[None]
-    encoded, encode_backward = own.encode(places[:, :S], np.array([S]))
-    (y, weights), decode_backward = own.decode(places[:, S:], encoded)
-    (logits, gates), output_backward = model.output(y)
-    m, copied_backward = ops.copied_probability(weights, source[None], target[None])
-    _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])
-    dlogits, dgates, dm = loss_backward(float(T))  # the loss is the mean over the rows
-    dy, _ = output_backward(dlogits, dgates)
-    dboth = np.concatenate([dy, copied_backward(dm)], axis=-1)[0]  # (T, D + S)
-    D = y.shape[-1]
-
-    def by_place(dboth: NDArray) -> NDArray:
-        dencoded, of_decoder = decode_backward(dboth[..., :D].copy(), dboth[..., D:].copy())
-        return merge_gradients(encode_backward(dencoded), of_decoder)["embedding.E"]
-
-    norms = norms_by_place(dboth, S + T, by_place)
-    g, _ = ops.sigmoid(gates[0])
-    r = g - dgates[0]  # dz = g - r, and 1 - r is the probability that the target was copied
-    copying = Copying(g, np.clip(1 - r, 0, 1))
-    pointer = AttentionWeights(
-        "copying from the source", "text", "source", weights[None], copying=copying
-    )
-    log_P = log_mixture(logits, gates, weights, source[None])[0]
-    return log_P, norms[:, :S], _by_target(norms[:, S:]), [pointer]
-
-
-def _by_target(norms: Norms) -> Norms:
-    """Move the norms of a decoder's inputs, which are one position late, to the target."""
-    return np.concatenate([norms[:, 1:], np.zeros_like(norms[:, :1])], axis=1)
+        *at_step, state = decoder.step(np.array([[token]]), state)
+        rows.append(at_step)
+    logits = np.concatenate([logits[0] for logits, _ in rows])
+    to_source = "from the target to the source", "text", "source"
+    if not isinstance(model, Transformer):
+        cross = [weights for _, weights in rows if weights is not None]  # (1, 1, S) each
+        return logits, [AttentionWeights(*to_source, np.stack(cross, 2))] if cross else []
+    weights = transformer_weights(model, source, inputs)
+    return logits, [
+        AttentionWeights(*to_source, weights["cross"]),
+        AttentionWeights("within the source", "source", "source", weights["encoder"]),
+        AttentionWeights("within the target", "text", "inputs", weights["decoder"], causal=True),
+    ]

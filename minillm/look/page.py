@@ -9,7 +9,6 @@ import html
 import json
 import math
 import re
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from minillm.data.files import write_file
 from minillm.errors import InputError
-from minillm.look.trace import Activity, Copying, Trace
+from minillm.look.trace import Activity, Trace
 
 TOP = 10  # tokens of a distribution
 UNITS = 32  # hidden units that are shown one by one
@@ -89,10 +88,7 @@ def page_values(trace: Trace) -> dict[str, Any]:
         },
         "hidden": trace.hidden,
         **_predictions(trace),
-        "gradient": {
-            "source": _matrix(trace.source_gradient),
-            "text": _matrix(trace.gradient),
-        },
+        "gradient": _matrix(trace.gradient),
         "attention": [
             {
                 "name": part.name,
@@ -100,19 +96,10 @@ def page_values(trace: Trace) -> dict[str, Any]:
                 "keys": part.keys,
                 "causal": part.causal,
                 "weights": [[_bytes(head) for head in layer] for layer in part.weights],
-                "copying": None if part.copying is None else _copying(part.copying),
             }
             for part in trace.attention
         ],
         "activity": [_activity(layer) for layer in trace.activity],
-        "sources": [asdict(source) for source in trace.sources],
-    }
-
-
-def _copying(copying: Copying) -> dict[str, Any]:
-    return {
-        "gates": [_short(value) for value in copying.gates.tolist()],
-        "copied": [_short(value) for value in copying.copied.tolist()],
     }
 
 

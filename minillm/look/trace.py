@@ -24,15 +24,6 @@ class AttentionWeights:
     keys: str
     weights: NDArray  # (L, N, queries, keys): each row sums to 1
     causal: bool = False  # no token looks at those after it
-    copying: "Copying | None" = None  # of a model that copies with these weights
-
-
-@dataclass(frozen=True)
-class Copying:
-    """The origin of each token of a text: the vocabulary, or the source."""
-
-    gates: NDArray  # (T,) g, the probability of taking a word from the vocabulary, beforehand
-    copied: NDArray  # (T,) the probability that this word was copied, now that it is known
 
 
 @dataclass(frozen=True)
@@ -41,17 +32,6 @@ class Activity:
 
     # By name, such as "f", "c" and "h", which is the output and comes last: (T, H) each.
     values: dict[str, NDArray]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A passage of the text that occurs in the training text, with its neighbourhood there."""
-
-    before: str
-    passage: str
-    after: str
-    position: int  # of the passage in the training text, in tokens
-    count: int  # of its occurrences there
 
 
 @dataclass(frozen=True)
@@ -72,14 +52,11 @@ class Trace:
     label: Callable[[int], str]  # of an id of the vocabulary
     source: list[str] = field(default_factory=list)  # (S,) labels; not of a translator: none
     hidden: bool = False  # each token is predicted while it is hidden
-    # The norm of the gradient of the loss of token t (row) by the input vector of each token of the
-    # text (T, T), and of the source (T, S).
+    # (T, T) the norm of the gradient of the loss of token t (row) by each token's input vector
     gradient: NDArray | None = None
-    source_gradient: NDArray | None = None
     attention: list[AttentionWeights] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)  # of each recurrent layer
     contexts: NDArray | None = None  # (T + 1,) tokens of the longest context an n-gram model knew
-    sources: list[Source] = field(default_factory=list)  # in the training text, longest first
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -72,7 +72,6 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
 
     The n-gram that ends at a position of the text consists of a context, which ends at
     the position before, and the word at the position.  Its suffix ends there, too.
-    `training/ngram_streams.py` counts texts larger than memory.
     """
     text = checked_ids("count_ngrams", "text", text, start)
     V = start + 1
@@ -81,10 +80,16 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     levels = [Counts(zeros, word, zeros, count, word == start)]
     ending = text  # for each position, the number of the n-gram that ends there, or -1
     for _ in range(2, order + 1):
-        keys, place, count, suffix = count_longer(text, shifted(-1, ending), ending, V)
-        ending = place_of(place, np.arange(len(keys), dtype=np.int32))
-        context, word = split_keys(keys, V)
-        levels.append(Counts(context, word, suffix, count, levels[-1].opening[context]))
+        before = shifted(ending)
+        exists = (before >= 0) & (text != start)
+        keys, number, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
+        context, word = (part.astype(np.int32) for part in np.divmod(keys, V))
+        suffix = np.empty(len(keys), np.int32)
+        suffix[number] = ending[exists]
+        opening = levels[-1].opening[context]
+        levels.append(Counts(context, word, suffix, count, opening))
+        ending = np.full(len(text), -1, np.int32)
+        ending[exists] = number
     return levels
 
 
@@ -93,38 +98,9 @@ def checked_ids(caller: str, name: str, ids: NDArray[np.integer], start: int) ->
     return checks.ids(caller, name, ids, start + 1, (np.size(ids),)).astype(np.int32)
 
 
-def count_longer(
-    text: Ids, before: Ids, ending: Ids, V: int
-) -> tuple[NDArray[np.int64], Ids, NDArray[np.int64], Ids]:
-    """Count the n-grams one word longer: -> keys (M,), place (T,), count (M,), suffix (M,).
-
-    before and ending (T,) are the numbers of the shorter n-grams that end before and
-    at each place.  keys are distinct, in ascending order; place is the index of the
-    key that ends at each place, or -1.
-    """
-    exists = (before >= 0) & (text != V - 1)
-    keys, index, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
-    suffix = np.empty(len(keys), np.int32)
-    suffix[index] = ending[exists]
-    place = np.full(len(text), -1, np.int32)
-    place[exists] = index
-    return keys, place, count, suffix
-
-
-def shifted(before: int, ending: Ids) -> Ids:
-    """The number of the n-gram that ends before each place."""
-    return np.append(np.int32(before), ending)[:-1]
-
-
-def place_of(place: Ids, numbers: Ids) -> Ids:
-    """numbers[place], and -1 where place is -1."""
-    return np.append(numbers, np.int32(-1))[place]
-
-
-def split_keys(keys: NDArray[np.int64], V: int) -> tuple[Ids, Ids]:
-    """The contexts and the last words of keys."""
-    context = keys // V
-    return context.astype(np.int32), (keys - context * V).astype(np.int32)
+def shifted(ending: Ids) -> Ids:
+    """The number of the n-gram that ends before each position; -1 at the first."""
+    return np.append(np.int32(-1), ending)[:-1]
 
 
 @twinned
@@ -337,8 +313,8 @@ class NGramConfig:
         return self.vocabulary
 
     def prune_threshold(self, n: int) -> int:
-        """The largest count of an n-gram of length n that is left out."""
-        thresholds = (0, *self.prune) if n > 1 else (0,)
+        """The largest count of an n-gram of length n that is left out; a word never is."""
+        thresholds = (-1, *(self.prune or (0,)))
         return thresholds[min(n, len(thresholds)) - 1]
 
 
@@ -373,23 +349,20 @@ class NGram:
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
         ids = checked_ids("probabilities", "ids", ids, self.config.start)
-        log_p = self.params["log_p.1"][:][ids].astype(np.float64)
+        log_p = self.params["log_p.1"][ids].astype(np.float64)
         number = ids
         for n in range(2, self.config.order + 1):
             # The context is the n-gram one shorter that ends at the token before.
-            number = self._look_up(n, shifted(-1, number), ids, log_p)
+            context = shifted(number)
+            number = find_children(
+                self.params[f"first.{n}"], self.params[f"word.{n}"], context, ids
+            )
+            known, seen = context >= 0, number >= 0
+            log_p[known] += self.params[f"backoff.{n - 1}"][context[known]]
+            log_p[seen] = self.params[f"log_p.{n}"][number[seen]]
         log_p[log_p <= IMPOSSIBLE] = -np.inf
         log_p[ids == self.config.start] = 0
         return log_p
-
-    def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:
-        """The numbers of the n-grams of length n; change log_p to what they say."""
-        params = self.params
-        number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
-        known, seen = context >= 0, number >= 0
-        log_p[known] += params[f"backoff.{n - 1}"][context[known]]
-        log_p[seen] = params[f"log_p.{n}"][number[seen]]
-        return number
 
     def score(self, chunks: Iterable[Ids]) -> Score:
         """The score of a text, which may be cut into chunks anywhere."""
@@ -518,6 +491,8 @@ def check_params(config: NGramConfig, params: dict[str, NDArray]) -> None:
 def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     """Estimate a model, with config.smoothing, from the counts of every length.
 
+        p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
+
     ``levels`` is emptied step by step, to free its memory.
     """
     params: dict[str, NDArray] = {}
@@ -526,54 +501,28 @@ def estimate(levels: list[Counts], config: NGramConfig) -> NGram:
     contexts_kept = np.ones(1, bool)
     for n in range(1, config.order + 1):
         level = levels.pop(0)
-        count = level.count
+        context, count, C = level.context, level.count, len(contexts_kept)
         if config.smoothing in ADJUSTED:
             count = adjusted_counts(level, levels[0] if levels else None)
         if n == 1:
             count = count * (level.word != config.start)  # never predicted
         length = Length(n, config, counts_of_counts(count))
-        C = len(contexts_kept)
-        p, leftover, kept = interpolate(
-            length, count, level.count, level.context, C, p[level.suffix]
-        )
-        if n > 1:
+        share, leftover = SMOOTHINGS[config.smoothing](count.astype(float), context, C, length)
+        # The share of a pruned n-gram goes to the shorter context.
+        kept = level.count > config.prune_threshold(n)
+        leftover += np.bincount(context[~kept], share[~kept], C)
+        p = share + leftover[context] * p[level.suffix]
+        if n == 1:
+            p[config.start] = 0
+        else:
             params[f"backoff.{n - 1}"] = log10_of(leftover[contexts_kept])
-        children = np.bincount(level.context[kept], minlength=C)[contexts_kept]
+        children = np.bincount(context[kept], minlength=C)[contexts_kept]
         params[f"first.{n}"] = np.append(0, np.cumsum(children)).astype(np.int32)
         params[f"word.{n}"] = level.word[kept]
         params[f"log_p.{n}"] = log10_of(p[kept])
         sizes.append(len(params[f"word.{n}"]))
         contexts_kept = kept
     return NGram(replace(config, sizes=tuple(sizes)), params)
-
-
-def interpolate(
-    length: Length,
-    count: NDArray[np.int64],
-    seen: NDArray[np.int64],
-    context: Ids,
-    C: int,
-    p_below: Floats,
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Smooth the n-grams of one length: -> p (M,), leftover (C,), kept (M,).
-
-        p(w | a b c) = share(a b c w) + leftover(a b c) p(w | b c)
-
-    These are all n-grams of the contexts 0..C-1.  count (M,) are the counts to smooth, seen (M,)
-    the original ones, p_below (M,) the last factor.  kept is False for n-grams that are pruned.
-    """
-    config = length.config
-    shares = SMOOTHINGS[config.smoothing]
-    share, leftover = shares(count.astype(float), context, C, length)
-    # The share of a pruned n-gram goes to the shorter context.
-    kept = np.ones(len(seen), bool)
-    if length.n > 1:
-        kept = seen > config.prune_threshold(length.n)
-    leftover += np.bincount(context[~kept], share[~kept], C)
-    p = share + leftover[context] * p_below
-    if length.n == 1:
-        p[config.start] = 0
-    return p, leftover, kept
 
 
 def log10_of(p: Floats) -> NDArray[np.float32]:

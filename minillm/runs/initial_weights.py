@@ -1,8 +1,8 @@
 """``--init``: a run that begins with the weights of another one.
 
-It takes the tokenizer of that run, because the embeddings belong to its ids, and its sizes.  Three
-entries of :class:`minillm.runs.kind.Kind` define what a kind takes from other runs: ``begin``,
-``tokenizer_options`` and ``names_from``.
+It takes the tokenizer of that run, because the embeddings belong to its ids, and its sizes.  Two
+entries of :class:`minillm.runs.kind.Kind` define what a kind takes from other runs: ``begin`` and
+``names_from``.
 
 All weights are trained, or the upper layers, or LoRA's updates.  A run with LoRA stores only the
 updates, and weights that its model has and the run of ``--init`` has not.
@@ -14,13 +14,11 @@ from functools import partial
 from minillm.errors import InputError, short
 from minillm.models.base import Model
 from minillm.quantised import Quantised
-from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Kind, Training
 from minillm.runs.load import weights_from
 from minillm.runs.lora import has_lora, scale_of
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
-from minillm.training.checkpoints import copy_arrays
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.muon import is_hidden
@@ -29,6 +27,7 @@ from minillm.training.trained import Trained, depths
 
 ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets")
 ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
+TOKENIZER_OPTIONS = ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
 
 def with_init_defaults(
@@ -46,7 +45,7 @@ def with_init_defaults(
     if not given.get("lora_rank"):
         _check_without(given, ONLY_WITH_LORA, "lora_rank")
     defaults = kind.begin(kind, initial, given)
-    _check_tokenizer(kind, initial, given)
+    _check_tokenizer(initial, given)
     return {**defaults, **given}
 
 
@@ -66,13 +65,13 @@ def _check_without(given: Mapping[str, object], names: Iterable[str], needed: st
             raise InputError(f"expected {needed} with it, found none", name)
 
 
-def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> None:
+def _check_tokenizer(initial: Run, given: Mapping[str, object]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
     tokenizer = getattr(initial, "tokenizer", None)
     comes = "its tokenizers are taken"
     if tokenizer is not None:
         comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
-    for name in kind.tokenizer_options:
+    for name in TOKENIZER_OPTIONS:
         value, known = given.get(name), getattr(initial.settings, name, None)
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
@@ -146,10 +145,6 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
     else:
         targets = lora_targets(model, chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, training.rng)
-        if training.stored is None and training.data.get("begun_with"):
-            copy_arrays(
-                RunFolder(training.data["begun_with"]).load_model(), additions, "begun_with"
-            )
         lora = LoRA(model, additions, scale_of(settings))
         stored = additions | {name: params[name] for name in sorted(new)}
         trained, optimiser = Trained(stored, lora), optimiser_of(stored)

@@ -208,7 +208,6 @@ def built(config: Any, vocabularies: Vocabularies, weights: Weights, model: type
 
 
 TOKENIZER = {"tokenizer": ("vocabulary.json", "vocabulary")}
-TOKENIZER_OPTIONS = ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +236,6 @@ class Kind:
     begin: Callable[["Kind", "Run", Given], dict[str, object]] = begin_with_same
     # The name here of each weight to take from it.
     names_from: Callable[["Run", Data], dict[str, str]] = same_names
-    # The data to store about it, if not only its path.
-    initial_data: Callable[["Run"], Data] = lambda initial: {}
-    tokenizer_options: tuple[str, ...] = TOKENIZER_OPTIONS  # they ask for another tokenizer
 
     # --- opening a run ---
     model_of: Callable[[Any], type[Any]] | None = None  # by the config, if there are several
@@ -279,7 +275,7 @@ def check_fingerprint(
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
     """The settings that are sizes or the form of a run's model, and the unit of its text."""
     sizes = sizes_in(run.model.config, settings)
-    for name in {"unit", "pretokenised", "forward_only", "joint"} & types_of(settings).keys():
+    for name in {"unit", "pretokenised", "joint"} & types_of(settings).keys():
         sizes[name] = getattr(run.settings, name, None)
     return {
         name: value

@@ -140,8 +140,7 @@ class Run:
         A notebook shows it; ``save(file)`` writes it, and ``trace`` has its numbers.  ``beside``
         is another run, whose predictions of the same text, or of the same output, are set beside
         these.  A network that was trained on text has the best n-gram of that text beside it by
-        default, and the page shows the passages that occur in that text.  ``target`` is the output
-        of a translator to look at; by default it is its own.
+        default.  ``target`` is the output of a translator to look at; by default it is its own.
 
         >>> minillm.load("runs/first").look("The while statement")  # doctest: +SKIP
         """
@@ -149,7 +148,7 @@ class Run:
             return [self.look(one, beside, target) for one in text]
         if beside is None:
             trace = self.trace(text, **self.target_options(target))
-            return Page(*self.with_its_text(text, trace))
+            return Page(trace, self.trace_beside(text))
         if target is None and self.has("translate"):
             target = self.translate(text)
         options = self.target_options(target)
@@ -164,9 +163,9 @@ class Run:
             raise self.lacks(kinds_with("translate"), "target")
         return {} if target is None else {"target": target}
 
-    def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
-        """The look with what is known from the training text, and a simple model beside it."""
-        return trace, None
+    def trace_beside(self, text: str) -> Trace | None:
+        """A simple model's predictions of the same text, for a look, if there is such a model."""
+        return None
 
     def export(
         self,

@@ -454,7 +454,6 @@ class DataInfo:
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the origin of a run that was not trained here")
-    begun_with: str | None = option(None, "the run whose LoRA it began with")
     documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
     labels: tuple[str, ...] | None = option(None, "a name for each class")
     longest_target: int | None = option(None, "tokens, with EOS", least=1, most=10_001)

@@ -97,8 +97,6 @@ def _data_of(training: Training, given: Mapping[str, object]) -> Mapping[str, An
             raise InputError(f"{declared.metavar}: expected {declared.help}; found none")
     if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
         raise InputError("standard input: expected files, which every rank can read")
-    if training.initial is not None:
-        data |= kind.initial_data(training.initial)
     return MappingProxyType(data)
 
 
@@ -110,7 +108,7 @@ def new_settings(kind: Kind, given: Mapping[str, object], initial: Run | None = 
     return make(kind.settings, with_init_defaults(kind, initial, given))
 
 
-def _absolute(value: object) -> object:
+def _absolute(value: object) -> Any:
     """Make paths absolute; names of built-in sets do not change."""
     if isinstance(value, tuple):
         return [absolute(name) for name in value]
@@ -147,7 +145,7 @@ def _descend(training: Training) -> bool:
 
     # Open the data, make the model, and choose the weights to train.
     stored_run = training.stored
-    if training.data.get("init") and (stored_run or "begun_with" in training.data):
+    if stored_run and training.data.get("init"):
         training.initial = load(training.data["init"])
     if stored_run:
         check_resumable(folder, stored_run)

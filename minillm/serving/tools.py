@@ -22,8 +22,8 @@ from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta, Struct
 
+from minillm.decoding.continuation import begun
 from minillm.decoding.grammar import json_rules
-from minillm.decoding.pieces import begun
 from minillm.errors import InputError, short
 
 MOST_TOOLS = 128

@@ -4,7 +4,7 @@ A recurrent model (:class:`LanguageModelTask`) reads on from where its last wind
 Transformer (:class:`WindowTask`) reads each window from nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ class WindowTask(Task):
 
     Validation reads the held-out text, or ``validation_tokens`` of it, always the same: ten
     stretches spread evenly over it, because one part of a text may be easier than the whole.
-    ``sample()`` is a text to show after each validation.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class WindowTask(Task):
         validation_ids: Ids,
         batch: int,
         validation_tokens: int | None = None,
-        sample: Callable[[], str] = str,
     ):
         if len(validation_ids) < 2:
             raise InputError(
@@ -47,7 +45,7 @@ class WindowTask(Task):
         if validation_tokens is not None:
             validation_ids = stretches(validation_ids, validation_tokens + 1)
         super().__init__(windows)
-        self.model, self.batch, self.sample = model, batch, sample
+        self.model, self.batch = model, batch
         self.validation_ids = validation_ids[:]
         self.own_rows, self.counts = own_rows(batch)
 

@@ -1,6 +1,6 @@
 """The task of models that predict masked tokens: passages of a text with some tokens hidden."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,11 +29,9 @@ class MaskedTask(Task):
         passages: Passages,
         masking: Masking,
         validation: Sequence[MaskedBatch],
-        sample: Callable[[], str] = str,
     ):
         super().__init__(passages)
-        self.model, self.masking = model, masking
-        self.validation, self.sample = validation, sample
+        self.model, self.masking, self.validation = model, masking, validation
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """The loss of the next passages, its backward, and the number of hidden tokens."""

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from minillm.errors import escaped
 from minillm.training.task import Task
 
 _REFRESH_SECONDS = 0.1
@@ -88,12 +87,9 @@ class ProgressDisplay:
         )
 
     def validated(self, at: float, loss: float, task: Task) -> None:
-        """Write a line for a validation, with the measures of the task, and its sample."""
+        """Write a line for a validation, with the measures of the task."""
         training = {} if self.loss is None else {"training": self.loss}
         self.line(at, training | {"validation": loss} | dict(task.measures))
-        text = "" if self.quiet else task.sample()
-        if text:
-            self.bar.write(f"  {escaped(text)}", file=sys.stderr)
 
     def line(self, at: float, values: Mapping[str, float]) -> None:
         """Write a line that stays when the bar moves on."""

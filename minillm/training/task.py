@@ -1,6 +1,6 @@
 """A task: a model and its data, as the training loop sees them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +24,6 @@ class Task:
     batches_per_epoch: int | None = None  # None: a run has no epochs
     measures: Mapping[str, float] = MappingProxyType({})  # of the last validation, to show and log
     rows: int = 0  # read so far in this session, if the speed counts rows rather than tokens
-    sample: Callable[[], str] = str  # a line of text to show after each validation
 
     def __init__(self, batches: Any = None):
         self.batches = batches

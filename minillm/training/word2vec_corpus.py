@@ -1,19 +1,21 @@
 """The corpus of word2vec: the words that have a vector, and the sentences of a text as their ids.
 
-A text of any size is read as a stream.  Its ids are kept on the disk, which the system caches in
+A text of any size is read as a stream.  Its ids go to a temporary file, which the system caches in
 free memory.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.streams import OnDisk, Spill, TextStream
+from minillm.data.files import naming
+from minillm.data.streams import TextStream
 from minillm.errors import InputError, short
 from minillm.text import check_texts
 from minillm.text.words import split_words
@@ -105,21 +107,25 @@ def encode_sentences(
 
 
 class Corpus:
-    """The sentences of a text as ids, on the disk, in parts of about PART_WORDS words.
+    """The sentences of a text as ids, in a temporary file, in parts of about PART_WORDS words.
 
     ``words`` and ``sentences`` are the numbers of the whole text.
     """
 
-    def __init__(self, words: WordCounts, text: TextStream, spill: Spill):
-        self._parts: list[tuple[OnDisk, OnDisk]] = []
+    def __init__(self, words: WordCounts, text: TextStream, file: IO[bytes]):
+        self._file, self._parts = file, list[tuple[int, int]]()  # words and sentences of each
         self.words = self.sentences = 0
         for ids, starts in encode_sentences(text.blocks(), words):
             for first, last in pairwise(_cuts(starts)):
                 begin, end = starts[first], starts[last]
-                of_part = starts[first : last + 1] - begin
-                self._parts.append((spill.keep(ids[begin:end]), spill.keep(of_part)))
+                with naming(tempfile.gettempdir()):
+                    file.write(ids[begin:end].data)
+                    file.write((starts[first : last + 1] - begin).data)
+                self._parts.append((int(end - begin), last - first))
             self.words += len(ids)
             self.sentences += len(starts) - 1
+        with naming(tempfile.gettempdir()):
+            file.flush()
 
     def parts(
         self, skip: int = 0, epochs: int = 1
@@ -128,11 +134,16 @@ class Corpus:
 
         The first ``skip`` sentences are left out; they must be whole parts.
         """
-        for ids, starts in epochs * self._parts:
-            if skip > 0:
-                skip -= len(starts) - 1
-            else:
-                yield ids[:], starts[:]
+        for _ in range(epochs):
+            at = 0
+            for words, sentences in self._parts:
+                if skip > 0:
+                    skip -= sentences
+                else:
+                    self._file.seek(at)
+                    ids = np.fromfile(self._file, np.int32, words)
+                    yield ids, np.fromfile(self._file, np.int64, sentences + 1)
+                at += 4 * words + 8 * (sentences + 1)
 
 
 def _cuts(starts: NDArray[np.int64]) -> list[int]:

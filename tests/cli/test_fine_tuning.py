@@ -149,7 +149,6 @@ def assert_same(one, other):
 PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in "abcdef" for b in "ghijkl")
 OF_PAIRS = {
     "seq2seq": ["--hidden", "6", "--embedding", "4", "--layers", "2"],
-    "forward": ["--hidden", "6", "--embedding", "4", "--forward-only", "--attention", "dot"],
     "transformer": [*BLOCKS, "--feed-forward", "8"],
     "joint": [*BLOCKS, "--feed-forward", "8", "--joint", "--post-norm"],
 }

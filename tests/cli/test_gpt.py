@@ -12,7 +12,6 @@ from tiny import TEXT, metrics
 import minillm
 from minillm.cli import main
 from minillm.data import Shards
-from minillm.runs.kinds.causal import SAMPLE
 
 TINY = tiny.GPT
 
@@ -47,12 +46,9 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     output = capsys.readouterr()
     assert "trained after 4 steps, 192 characters, 0:0" in output.out
     assert "nats per character (step 4)" in output.out
-    assert " tokens per second\n" in output.out
     assert len(output.out.partition("sample:\n\n")[2]) > 200
     lines = output.err.splitlines()
     assert lines[0].startswith("step 1: training ")
-    assert lines[1].startswith("  ")
-    assert 10 < len(lines[1].replace(" ", "")) <= SAMPLE
     logged = [record for record in metrics(out) if "gradient_norm" in record]
     assert all(record["gradient_norm"] > 0 for record in logged)
 

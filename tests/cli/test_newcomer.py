@@ -289,11 +289,11 @@ def test_long_examples_are_cut(tmp_path, capsys):
 # --- pairs of rare words ---------------------------------------------------------------------
 
 
-def rare_pairs(path, word="a{}b"):
+def rare_pairs(path):
     """Pairs of words that occur once: the target is the source, spelled backwards."""
     lines = []
     for k in range(100, 200):
-        source = word.format(k)
+        source = f"a{k}b"
         lines.append(f"say {source}\ttold {source[::-1]}\n")
     path.write_text("".join(lines))
     return str(path)
@@ -307,37 +307,17 @@ PAIR_SIZES = {
 
 
 @pytest.mark.parametrize("kind", PAIR_SIZES)
-def test_rare_words_are_read_as_characters_unless_words_are_asked_for(
-    kind, tmp_path, capsys, evaluated
-):
+def test_rare_words_are_announced_with_the_units_that_have_none(kind, tmp_path, capsys, evaluated):
     path = rare_pairs(tmp_path / "pairs.tsv")
     command = ["train", kind, path, "--steps", "1", *PAIR_SIZES[kind], "--out"]
-    assert main([*command, str(tmp_path / "characters")]) == 0
-    printed = capsys.readouterr().out
-    assert f"{UNKNOWN}: too many, so the unit is character; --unit sets another one\n" in printed
-    run = minillm.load(tmp_path / "characters")
-    assert (run.settings.unit, run.source.unit, run.target.unit) == ("character",) * 3
-    assert "unknown_target_words" not in evaluated(tmp_path / "characters")
-    assert main([*command, str(tmp_path / "characters"), "--resume", "--steps", "2"]) == 0
-    assert "unknown" not in capsys.readouterr().out
-
-    assert main([*command, str(tmp_path / "words"), "--unit", "word"]) == 0
-    assert f"{UNKNOWN}: the model cannot write them; " in capsys.readouterr().out
+    assert main([*command, str(tmp_path / "words")]) == 0
+    advice = "the model cannot write them; --unit character or bpe has none\n"
+    assert f"{UNKNOWN}: {advice}" in capsys.readouterr().out
     assert minillm.load(tmp_path / "words").target.unit == "word"
     assert evaluated(tmp_path / "words")["unknown_target_words"] == 0.5
-
-
-def test_long_texts_of_rare_words_are_read_as_byte_pairs(tmp_path, capsys):
-    path = rare_pairs(tmp_path / "pairs.tsv", word=f"{'x' * 120}{{}}")
-    command = ["train", "seq2seq", path, "--steps", "1", *PAIR_SIZES["seq2seq"], "--out"]
-    for options, size in (([], 2000), (["--vocabulary", "300"], 300)):
-        out = tmp_path / f"of {size}"
-        assert main([*command, str(out), *options]) == 0
-        assert "so the unit is bpe" in capsys.readouterr().out
-        run = minillm.load(out)
-        assert run.target.unit == "bpe"
-        assert run.settings.vocabulary == size
-        assert len(run.target) <= size
+    assert main([*command, str(tmp_path / "characters"), "--unit", "character"]) == 0
+    assert "unknown" not in capsys.readouterr().out
+    assert "unknown_target_words" not in evaluated(tmp_path / "characters")
 
 
 def test_a_few_unknown_words_are_only_counted(tmp_path, capsys):

@@ -72,9 +72,6 @@ def test_bad_input(tmp_path, ngram, text_file, fails):
     ]:
         assert message in fails("train", "ngram", *arguments, "--out", out)
         assert not (tmp_path / "new").exists()
-    assert "--memory: expected a size" in fails(
-        *("train", "ngram", text_file, "--out", out, "--memory", "much")
-    )
     damaged = tmp_path / "damaged.arpa"
     damaged.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<s>\nx\ta\n\n\\end\\\n")
     message = fails("import", str(damaged), "--out", out)
@@ -82,6 +79,18 @@ def test_bad_input(tmp_path, ngram, text_file, fails):
     assert not (tmp_path / "new").exists()
     message = fails("generate", ngram, "--prompt", "the sofa")
     assert "'sofa' is not among" in message
+
+
+def test_a_text_beyond_memory_is_refused_before_it_is_counted(
+    tmp_path, text_file, fails, monkeypatch
+):
+    monkeypatch.setattr("minillm.training.ngram.MOST_TOKENS", 500)
+    message = fails("train", "ngram", text_file, "--out", str(tmp_path / "new"))
+    assert message.splitlines()[-1].startswith(
+        f"minillm: {text_file}: expected at most 500 tokens, whose n-grams fit into the memory"
+    )
+    assert "lmplz of KenLM" in message
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_folder(tmp_path, ngram, fails):

@@ -133,8 +133,8 @@ def test_a_long_text_is_announced(chat, printed, tmp_path):
     (tmp_path / "long.txt").write_text(TEXT * 12)
     _, err = printed(chat, tmp_path / "long.txt", "--words", 3)
     assert err.startswith(f"minillm: {tmp_path / 'long.txt'}: ")
-    assert "parts are summarised, and then their summaries" in err
-    with pytest.warns(UserWarning, match=r"^text 1: .* parts are summarised"):
+    assert "tokens are read: more do not fit the context" in err
+    with pytest.warns(UserWarning, match=r"^text 1: its first \d+ tokens are read"):
         minillm.load(chat).summarise(TEXT * 12, words=3)
 
 

@@ -1,9 +1,8 @@
-"""Texts in blocks are the text; arrays on the disk are the arrays."""
+"""Texts in blocks are the text."""
 
 import hashlib
 import io
 import sys
-import tempfile
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minillm.data import builtin_corpus, read_text
-from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
+from minillm.data.streams import TextStream, sentence_starts
 from minillm.errors import InputError
 
 TEXTS = st.text(st.sampled_from("ab \n\ré€😀"), max_size=60).filter(lambda text: text.strip())
@@ -48,7 +47,7 @@ def test_built_in_corpus_and_standard_input(monkeypatch):
     [
         (b"", "expected text, found an empty file"),
         (b" \n\n", "expected text, found an empty file"),
-        (b"a\nb\0c", r"binary file \(a zero at byte 3\)"),
+        (b"a\nb\0c", r", line 2: expected UTF-8 text, found a zero byte"),
         (b"a\nb\xff\n", "line 2: expected UTF-8 text, found the byte 0xff"),
         (b"a\nb\nc\xe2\x82", "line 3: expected UTF-8 text, found the byte 0xe2"),
     ],
@@ -58,38 +57,6 @@ def test_bad_files(tmp_path, data, message, block):
     (tmp_path / "text").write_bytes(data)
     with pytest.raises(InputError, match=message):
         TextStream([str(tmp_path / "text")], block)
-
-
-def test_arrays_on_the_disk():
-    array = np.arange(10, dtype=np.int32) ** 2
-    with Spill() as spill:
-        kept = spill.keep(array)
-        assert len(kept) == 10
-        assert np.array_equal(np.asarray(kept), array)
-        for part in (slice(3, 7), slice(None, -1), slice(8, 100), slice(5, 2)):
-            assert np.array_equal(kept[part], array[part])
-        path = kept.path
-        assert path.exists()
-        del kept
-        assert not path.exists()
-
-
-def test_an_array_on_the_disk_grows():
-    with Spill() as spill:
-        grown = spill.new(np.int32)
-        assert (len(grown), list(grown.blocks(2)), len(grown[:])) == (0, [], 0)
-        assert grown.extend(np.arange(3.0)) is grown
-        grown.extend(np.arange(0)).extend(np.arange(3, 8)[::-1])
-        assert (grown.shape, grown.nbytes, grown.dtype) == ((8,), 32, np.int32)
-        assert [block.tolist() for block in grown.blocks(3)] == [[0, 1, 2], [7, 6, 5], [4, 3]]
-
-
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 10))
-def test_regroup(lengths, size):
-    text = np.arange(sum(lengths))
-    groups = list(regroup(np.split(text, np.cumsum(lengths)), size))
-    assert all(len(group) == size for group in groups[:-1])
-    assert np.array_equal(np.concatenate([*groups, text[:0]]), text)
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=5), max_size=5), st.sampled_from([1, None]))
@@ -105,12 +72,3 @@ def test_sentence_starts(pieces, line_end):
     results = list(sentence_starts(arrays, 9, line_end))
     assert [id for piece in results for id in piece.tolist()] == expected
     assert all(piece.dtype == np.int32 for piece in results)
-
-
-def test_a_spill_is_removed_with_its_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with Spill() as spill:
-        kept = spill.keep(np.arange(9))
-        assert len(list(tmp_path.iterdir())) == 1
-        np.testing.assert_array_equal(kept[:], np.arange(9))
-    assert not list(tmp_path.iterdir())

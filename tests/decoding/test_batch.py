@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minillm.decoding import Continuation, Reader, Sampling, batch, write
 from minillm.decoding.batch import Batch, PrefixCache
 from minillm.decoding.cache import gathered
-from minillm.decoding.pieces import Pieces
+from minillm.decoding.continuation import Pieces
 from minillm.errors import InputError
 from minillm.ops.softmax import log_softmax
 

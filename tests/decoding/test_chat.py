@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minillm.decoding import Chat, Continuation, Reader, Sampling, write
-from minillm.decoding.pieces import Pieces
+from minillm.decoding.continuation import Pieces
 from minillm.errors import InputError
 
 GREEDY = Sampling(temperature=0)

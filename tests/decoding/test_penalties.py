@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minillm.decoding import Reader, Sampling, next_probabilities
 from minillm.decoding.continuation import Continuation
-from minillm.decoding.penalties import Bias, Occurrences, penalised
+from minillm.decoding.sampling import Bias, Occurrences, penalised
 
 LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12).map(np.array)
 TEXTS = st.lists(st.integers(0, 100), max_size=20)

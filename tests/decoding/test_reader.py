@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
+from minillm.decoding.decoder import RecurrentDecoder
 from minillm.decoding.mamba_reader import PART, MambaReader
-from minillm.decoding.recurrent import (
-    NeuralNGramReader,
-    RecurrentDecoder,
-    RecurrentReader,
-)
+from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig

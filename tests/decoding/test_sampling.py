@@ -52,25 +52,6 @@ def test_top_p_stops_as_soon_as_p_is_reached():
     assert next_probabilities(np.zeros(4), top_p=0.5).tolist() == [0.5, 0.5, 0, 0]
 
 
-@given(logits, st.floats(0.01, 0.99))
-def test_typical_p_keeps_what_is_nearest_to_the_entropy(logits, share):
-    p = next_probabilities(logits, typical_p=share)
-    whole = softmax(logits.astype(float))
-    information = -np.log(whole)
-    distance = np.abs(information - whole @ information)
-    kept = p > 0
-    assert np.allclose(p[kept], whole[kept] / whole[kept].sum())
-    assert distance[kept].max() <= distance[~kept].min(initial=np.inf) + 1e-9
-    last = kept & (distance >= distance[kept].max() - 1e-9)
-    assert whole[kept].sum() >= share - 1e-9
-    assert whole[kept].sum() - whole[last].max() < share + 1e-9
-
-
-def test_typical_p_may_drop_the_most_probable_token():
-    logits = np.log([0.1, 0.1, 0.4, 0.1, 0.1, 0.1, 0.1])
-    assert next_probabilities(logits, typical_p=0.15).round(3).tolist() == [0.5, 0.5, *[0] * 5]
-
-
 def test_rows_are_treated_apart():
     batch = np.stack([LOGITS, LOGITS[::-1]])
     p = next_probabilities(batch, 0.7, top_k=3, top_p=0.8)
@@ -144,8 +125,6 @@ def test_to_rank_a_few_tokens_is_to_rank_all(logits, k, share, least, likely):
         {"top_k": k, "top_p": share, "min_p": least},
         {"top_k": k, "min_p": 0},
         {"top_k": k, "top_p": 1},
-        {"top_k": k, "typical_p": share},
-        {"typical_p": share},
         {"min_p": least},
         {},
     ):

@@ -5,10 +5,9 @@ from chatting import TEMPLATE, TOKENIZER, model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data.conversations import summary_request
 from minillm.decoding import Chat
 from minillm.decoding import summaries as page
-from minillm.decoding.summaries import SPARE, Length, extracted, parts_of, summaries
+from minillm.decoding.summaries import SPARE, Length, beginning, extracted, summaries
 from minillm.errors import InputError
 from minillm.models.extractive import lead, textrank
 from minillm.text.sentences import sentences
@@ -71,26 +70,19 @@ def test_extracts_have_as_many_sentences_as_fit(choose):
 # --- texts that exceed the context ---------------------------------------------------------------
 
 
-@given(TEXTS, st.integers(3, 40))
-def test_parts_have_all_sentences_in_order(text, most):
-    parts = parts_of(text, TOKENIZER, most)
-    assert "".join("".join(parts).split()) == "".join("".join(sentences(text)).split())
-    assert all(len(TOKENIZER.encode_ordinary(part)) <= most + SPARE for part in parts)
-    if all(len(TOKENIZER.encode_ordinary(f"{one} ")) <= most for one in sentences(text)):
-        assert all(len(TOKENIZER.encode_ordinary(part)) <= most for part in parts)
-    assert all(parts)
+@given(TEXTS, st.integers(1, 40))
+def test_the_beginning_of_a_text_has_so_many_tokens(text, most):
+    cut = beginning(text, TOKENIZER, most)
+    assert text.startswith(cut)
+    tokens = len(TOKENIZER.encode_ordinary(text))
+    assert (cut == text) == (tokens <= most)
+    assert len(TOKENIZER.encode_ordinary(cut)) <= most + SPARE
 
 
-def test_parts_end_where_sentences_do_and_have_similar_sizes():
-    one = len(TOKENIZER.encode_ordinary(sentences(TEXT)[0] + " "))
-    parts = parts_of(TEXT, TOKENIZER, 5 * one)
-    assert len(parts) == 2
-    assert [len(sentences(part)) for part in parts] == [3, 3]
-    assert " ".join(parts) == TEXT
-
-
-def test_a_long_sentence_is_cut():
-    assert max(map(len, parts_of("cat" * 50 + " sat", TOKENIZER, 20))) < 60
+def test_a_character_is_not_cut():
+    tokens = len(TOKENIZER.encode_ordinary("\N{CAT}"))
+    assert tokens > 1
+    assert beginning("a\N{CAT}", TOKENIZER, tokens) == "a"
 
 
 @pytest.fixture(scope="module")
@@ -147,25 +139,11 @@ def test_a_summary_ends_where_it_repeats_itself(chat, monkeypatch):
     assert found[3:] == ["The dog sat on the mat and on the log and"] * 3
 
 
-def test_a_long_text_is_summarised_in_parts(chat):
-    """Of two levels, if the summaries of the parts exceed the context, too."""
-    for times, levels in ((8, 1), (40, 2)):
-        text = " ".join([TEXT] * times)
-        [summary], notes = summarised(chat, text)
-        assert len(notes) == levels
-        assert notes[0].startswith("text 1: ")
-        room = page.room_for_text(chat, Length(words=4))
-        for note in notes:
-            parts = parts_of(text, TOKENIZER, room)
-            assert f"{len(parts)} parts are summarised" in note
-            tokens = min(page.TOKENS * page.WORDS, room // page.SHORTER)
-            of_parts = page._answered(
-                chat, map(summary_request, parts), Length(words=page.WORDS), tokens
-            )
-            shorter = " ".join(of_parts)
-            assert len(shorter) < len(text)
-            text = shorter
-        assert summary == summarised(chat, text)[0][0]
+def test_of_a_long_text_the_beginning_is_summarised(chat):
+    text, room = " ".join([TEXT] * 8), page.room_for_text(chat, Length(words=4))
+    [summary], notes = summarised(chat, text)
+    assert notes == [f"text 1: its first {room:,} tokens are read: more do not fit the context"]
+    assert [summary] == summarised(chat, beginning(text, TOKENIZER, room))[0]
 
 
 def test_texts_without_a_summary(chat):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from model_checks import check_layer
 
-from minillm.decoding.decoder import select
-from minillm.decoding.recurrent import one_hypothesis
+from minillm.decoding.decoder import one_hypothesis, select
 from minillm.layers.gradients import merge_gradients
 from minillm.models import sizes
 from minillm.models.classifier import Classifier, ClassifierConfig

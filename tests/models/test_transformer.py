@@ -11,6 +11,7 @@ from usual import originals_deep, usual_kernels
 from minillm.decoding.beam import beam_search
 from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.positions import sinusoids
+from minillm.look.measurements import transformer_weights
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
 
@@ -115,14 +116,15 @@ def test_a_state_may_be_continued_twice():
 def test_attention_weights_of_a_layer():
     model = small(layers=3)
     source, lengths, target, _ = random_pairs(model, np.random.default_rng(8))
-    decoder = TargetDecoder(model)
-    weights = decoder.attention_weights(source, lengths, target, 1)  # the last but one
-    assert weights.shape == (3, 2, 4, 5)
-    state, inputs = decoder.start(source, lengths), [np.full(3, 5), *target.T]
+    decoder, row = TargetDecoder(model), int(lengths.argmax())
+    inputs = np.concatenate([[5], target[row, :-1]])
+    weights = transformer_weights(model, source[row, : lengths[row]], inputs)["cross"]
+    assert weights.shape == (3, 2, 4, lengths[row])
+    state = decoder.start(source[row : row + 1, : lengths[row]], lengths[row : row + 1])
     for t in range(4):
-        _, mean, state = decoder.step(inputs[t][:, None], state)
-        np.testing.assert_allclose(weights[:, :, t].mean(axis=1), mean[:, 0], rtol=1e-12)
-    assert np.abs(weights - decoder.attention_weights(source, lengths, target, 2)).max() > 1e-3
+        _, mean, state = decoder.step(inputs[None, t : t + 1], state)
+        np.testing.assert_allclose(weights[1, :, t].mean(axis=0), mean[0, 0], rtol=1e-12)
+    assert np.abs(weights[1] - weights[2]).max() > 1e-3
 
 
 # --- learning -----------------------------------------------------------------------------

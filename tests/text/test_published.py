@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from published import BYTE_TEXTS, WORDS, of_pairs, of_pieces, of_words
 from waiting import deadline
 
-from minillm.decoding.pieces import Pieces
+from minillm.decoding.continuation import Pieces
 from minillm.errors import InputError
 from minillm.text import (
     BytePairs,

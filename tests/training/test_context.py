@@ -11,9 +11,9 @@ from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers import heads
 from minillm.layers.norms import norm
-from minillm.look.attention import attention_weights
+from minillm.look.measurements import attention_weights
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.training import AdamW, Options, language_model, train
+from minillm.training import language_model
 from minillm.training.language_model import WindowTask, token_losses
 
 V, C = 7, 10
@@ -97,15 +97,6 @@ def test_a_validation_text_of_one_token():
     model = make_model()
     with pytest.raises(InputError, match="validation text: expected 2 tokens or more, found 1"):
         WindowTask(model, RandomWindows(np.zeros(20, int), 2, C), np.zeros(1, int), 2, 10)
-
-
-def test_a_sample_is_shown_after_each_validation(capsys):
-    task = make_task(sample=lambda: "once upon a time")
-    params, rng = task.model.params, np.random.default_rng(0)
-    train(params, AdamW(params), task, Options(steps=4, validations=2), rng)
-    assert capsys.readouterr().err.splitlines()[1::2] == ["  once upon a time"] * 2
-    train(params, AdamW(params), task, Options(steps=4, validations=2), rng, quiet=True)
-    assert capsys.readouterr().err == ""
 
 
 def test_attention_weights_are_those_that_the_model_uses():

@@ -1,6 +1,7 @@
 """word2vec in training: the parts of a text, and what a training makes of them."""
 
 import signal
+import tempfile
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_store import Memory
 
-from minillm.data.streams import Spill
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.training import word2vec_corpus
 from minillm.training.word2vec import Progress, train_word2vec
@@ -40,10 +40,10 @@ def text():
     return Lines([*sentences, [0]])
 
 
-@pytest.fixture(scope="module")
-def spill():
-    with Spill() as spill:
-        yield spill
+@pytest.fixture
+def file():
+    with tempfile.TemporaryFile() as file:
+        yield file
 
 
 def new_model():
@@ -54,21 +54,21 @@ def new_model():
     st.lists(st.lists(st.integers(0, V - 1), max_size=9), min_size=1, max_size=40),
     st.integers(1, 30),
 )
-def test_each_sentence_is_in_one_part(spill, sentences, size):
+def test_each_sentence_is_in_one_part(sentences, size):
     sentences = [sentence for sentence in sentences if sentence] or [[0, 1]]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
         patch.setattr(word2vec_corpus, "PART_WORDS", size)
-        corpus = Corpus(WORDS, Lines(sentences), spill)
+        corpus = Corpus(WORDS, Lines(sentences), file)
+        parts = list(corpus.parts())
     assert (corpus.sentences, corpus.words) == (len(sentences), sum(map(len, sentences)))
-    parts = list(corpus.parts())
     found = [ids[a:b].tolist() for ids, s in parts for a, b in pairwise(s)]
     assert found == sentences
     assert all(len(ids) <= size or len(starts) == 2 for ids, starts in parts)
 
 
-def test_the_first_parts_can_be_left_out(spill, monkeypatch):
+def test_the_first_parts_can_be_left_out(file, monkeypatch):
     monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 50)
-    corpus, skip = Corpus(WORDS, text(), spill), 0
+    corpus, skip = Corpus(WORDS, text(), file), 0
     whole = [ids.tolist() for ids, _ in corpus.parts()]
     for k, (_, starts) in enumerate(corpus.parts()):
         assert [ids.tolist() for ids, _ in corpus.parts(skip)] == whole[k:]
@@ -76,11 +76,11 @@ def test_the_first_parts_can_be_left_out(spill, monkeypatch):
     assert skip == corpus.sentences
 
 
-def test_it_learns_from_all_sentences_in_a_row(spill):
+def test_it_learns_from_all_sentences_in_a_row(file):
     """The same bits as the model's own steps over each epoch, at the rates of the equation."""
     lines, store = text(), Memory()
     model, expected = new_model(), new_model()
-    corpus = Corpus(WORDS, lines, spill)
+    corpus = Corpus(WORDS, lines, file)
     assert train_word2vec(model, corpus, SETTINGS, store, Progress(), quiet=True)
     blocks = list(word2vec_corpus.encode_sentences(lines.blocks(), WORDS))
     total = SETTINGS.epochs * sum(len(ids) for ids, _ in blocks)
@@ -96,9 +96,9 @@ def test_it_learns_from_all_sentences_in_a_row(spill):
     assert store.metrics[-1]["step"] == total
 
 
-def test_stopped_by_signals_again_and_again_it_gives_the_same_bits(spill, monkeypatch):
+def test_stopped_by_signals_again_and_again_it_gives_the_same_bits(file, monkeypatch):
     monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 50)
-    corpus, whole, store = Corpus(WORDS, text(), spill), new_model(), Memory()
+    corpus, whole, store = Corpus(WORDS, text(), file), new_model(), Memory()
     assert train_word2vec(whole, corpus, SETTINGS, store, Progress(), quiet=True)
     calls, learn = [], Word2Vec.learn
 

@@ -13,8 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from minillm.data.conversations import Conversation, has_conversations, read_conversations
-from minillm.data.lines import is_json_lines, is_table
+from minillm.data.conversations import Conversation, form_of, read_conversations
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
@@ -53,13 +52,10 @@ def results_of(run: Run, data: EvalData, options: EvalOptions) -> Results | None
 
 
 def _items_of(run: Run, data: EvalData) -> list[Conversation] | None:
-    """The conversations of files, which may be of pairs; None: a text."""
-    if not data.files:
-        return None
-    known = all(map(is_json_lines, data.files)) and has_conversations(data.files[0])
-    if not known and (run.chat_template is None or not all(map(is_table, data.files))):
-        return None
-    return [*read_conversations(*data.files)]
+    """The conversations of files; None: a text."""
+    if data.files and all(map(form_of, data.files)):
+        return [*read_conversations(*data.files)]
+    return None
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

@@ -23,12 +23,10 @@ from minillm.runs.kinds.language import (
     TEXT_OPTIONS,
     TextRun,
     begin_with_adamw,
-    closing,
     imported,
     prepare,
     rate_by_width,
     text_kind,
-    written,
 )
 from minillm.runs.kinds.looking import text_ids, trace_of
 from minillm.runs.kinds.texts import TextOfRun, check_longer
@@ -46,12 +44,9 @@ from minillm.runs.settings import (
 )
 from minillm.text import ChatTemplate
 from minillm.text.chat_template import KNOWN, Message
-from minillm.training import Summary
 from minillm.training.language_model import WindowTask
-from minillm.training.progress import progress_bar
 
 RATE = 0.4  # the learning rate of a model of width 1
-SAMPLE = 60  # tokens shown after each validation
 
 
 class CausalRun(TextRun, Summarises):
@@ -120,9 +115,9 @@ class CausalRun(TextRun, Summarises):
     ) -> Iterator[str | InputError]:
         """The summaries of texts, in order, as they are written.
 
-        The model is asked for a summary.  A text that exceeds its context is summarised in parts,
-        and ``report`` is called with a line about it: see :mod:`minillm.decoding.summaries`.  An
-        InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
+        The model is asked for a summary.  Of a text that exceeds its context, the beginning is
+        read, and ``report`` is called with a line about it.  An InputError, which is not raised,
+        says why a text has none.  ``sentences`` and ``words``
         limit each summary.  ``places`` name the texts in messages.
         """
         length = make(Length, {"sentences": sentences, "words": words})
@@ -134,8 +129,7 @@ class CausalRun(TextRun, Summarises):
         if self.chat_template is None:
             raise InputError(f"{self.path}: expected a run with a chat template, found none")
         places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
-        progress = partial(progress_bar, unit=" parts")
-        return summaries(self.answering, texts, places, length, report, progress)
+        return summaries(self.answering, texts, places, length, report)
 
 
 class AnsweringRun(CausalRun):
@@ -152,23 +146,11 @@ class AnsweringRun(CausalRun):
 def reads_context(training: Training, text: TextOfRun) -> WindowTask:
     """The training on passages of the length of the context, which do not read on."""
     settings, model = training.settings, training.model
-    documents, sampling = bool(training.info["documents"]), Sampling(seed=0)
     check_longer(text.training, settings.context)
-
-    def sample() -> str:
-        pieces = written(model, text.tokenizer, "", SAMPLE, sampling, documents=documents)
-        return " ".join("".join(pieces).split())
 
     batch, most = settings.batch, settings.validation_tokens
     windows = RandomWindows(text.training, batch, settings.context, settings.seed)
-    return WindowTask(model, windows, text.validation, batch, most, sample)
-
-
-def closing_with_speed(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield what every language model reports, and the speed of the training."""
-    yield from closing(training, summary)
-    rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
-    yield f"{rate:,.0f} tokens per second"
+    return WindowTask(model, windows, text.validation, batch, most)
 
 
 def imported_llama(kind: Kind, contents: Contents, file: str) -> Run:
@@ -190,7 +172,6 @@ def imported_llama(kind: Kind, contents: Contents, file: str) -> Run:
 causal_kind = partial(
     text_kind,
     prepare=partial(prepare, task_of=reads_context),
-    closing=closing_with_speed,
     complete=rate_by_width(RATE),
     padded=True,
 )

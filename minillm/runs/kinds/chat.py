@@ -4,7 +4,6 @@ The model is a Llama or a decoder after it.  Only small updates to its matrices 
 default, and these matrices may be quantised.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,13 +16,10 @@ from minillm.data.conversations import (
     Conversation,
     Message,
     read_conversations,
-    summarised,
 )
-from minillm.data.python_texts import builtin_corpus
 from minillm.data.splits import Split, split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
-from minillm.metrics import perplexity
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
@@ -31,11 +27,8 @@ from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
 from minillm.runs.kinds.answering import on_answers, require_text, results_of
 from minillm.runs.kinds.causal import CausalRun
 from minillm.runs.kinds.language import TEXT_OPTIONS
-from minillm.runs.load import load
-from minillm.runs.lora import has_lora
 from minillm.runs.run import Run
 from minillm.runs.settings import (
-    LENGTHS,
     EvalOptions,
     LoRASettings,
     TrainingSettings,
@@ -45,17 +38,11 @@ from minillm.runs.settings import (
 )
 from minillm.text import ChatTemplate
 from minillm.text.byte_tokens import ByteTokens
-from minillm.training import Summary
-from minillm.training.conversations import ChatTask, Encoded, mean_loss
-from minillm.training.language_model import token_losses
+from minillm.training.conversations import ChatTask, Encoded
 from minillm.training.minibatches import fingerprint
-from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask
 
-SHOWN, LENGTH = 3, 60  # questions whose answers are shown, and tokens of an answer
-REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
-LEAST_STEPS = 100  # of a training whose length is not given
-SAMPLE = 1000  # items whose mean length counts for all
+SHOWN, LENGTH = 3, 60  # questions of a sample, and tokens of an answer
 
 Column = list[tuple[Encoded, ...]]  # of each item its conversation, or its two
 
@@ -75,15 +62,25 @@ class ChatRun(CausalRun):
             raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
         return {"data": name} | on_answers(self, chats)
 
+    def sample(self) -> Iterator[str]:
+        """Yield answers to questions that were held out."""
+        items = read_parts(self.data)["validation"]
+        yield "sample:\n\n"
+        for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
+            question, _ = item.last_answer
+            if question:
+                yield f"> {' '.join(question[-1]['content'].split())[:200]}\n"
+                answer = self.answering.answer(question, LENGTH, Sampling(temperature=0))
+                yield f"  {' '.join(''.join(answer).split())}\n"
+
 
 # --- settings --------------------------------------------------------------------------------
 
 
-def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
-    """The LoRA that a run continues, if it is over quantised weights; otherwise no settings.
-
-    InputError for a run that is no chat model.
-    """
+def begin(
+    kind: Kind, initial: Run, given: Given, rate: float, lora_rate: float
+) -> dict[str, object]:
+    """The learning rate, from one of a model of width 1.  InputError for a run that cannot chat."""
     if not isinstance(initial.model, Llama | Decoder):
         raise InputError(
             f"RUN: expected a run of llama, decoder or chat, found one of "
@@ -91,47 +88,8 @@ def begin(kind: Kind, initial: Run, given: Given) -> dict[str, object]:
         )
     if initial.chat_template is None:
         raise InputError(f"{initial.path}: expected a run with a chat template, found none")
-    if not _continues(initial):
-        return {}
-    names = ("lora_rank", "lora_alpha", "lora_targets")
-    continued = {name: getattr(initial.settings, name) for name in names}
-    for name, value in continued.items():
-        if given.get(name) not in (None, value):
-            raise InputError(f"expected {value}, as in {initial.path}, found {given[name]}", name)
-    return continued
-
-
-def _continues(run: Run) -> bool:
-    """Whether its LoRA is trained further, because it cannot be merged with quantised weights."""
-    return run.is_quantised and has_lora(run.settings)
-
-
-def initial_data(initial: Run) -> Data:
-    """The baseline of a LoRA that is trained further, and the run that it comes from."""
-    if not _continues(initial):
-        return {}
-    return {"init": initial.data["init"], "begun_with": str(initial.path)}
-
-
-def complete(training: Training, given: Given, rate: float, lora_rate: float) -> Any:
-    """The settings with lengths that fit the context and the data, and a learning rate.
-
-    The rates are given for a model of width 1.
-    """
-    settings, initial = training.settings, training.initial
-    assert initial is not None
-    length, epochs = min(settings.max_length, initial.config.context), settings.epochs
-    if all(given.get(name) is None for name in LENGTHS):
-        items = read_parts(training.data)["training"]
-        some, *_ = encoded_items(initial, items[:SAMPLE], length)
-        size = sum(len(one.ids) for item in some for one in item)
-        tokens = size * max(1, len(items) / SAMPLE)
-        steps = max(1, math.ceil(tokens / (settings.batch * settings.accumulate * length)))
-        epochs = max(epochs or 0, math.ceil(LEAST_STEPS / steps))
-    chosen = settings.learning_rate
-    if chosen is None:
-        chosen = (lora_rate if settings.lora_rank else rate) / initial.config.width
-    return replace(settings, max_length=length, learning_rate=chosen, epochs=epochs)
+    lora = given.get("lora_rank", kind.settings.lora_rank)
+    return {"learning_rate": (lora_rate if lora else rate) / initial.config.width}
 
 
 # --- training --------------------------------------------------------------------------------
@@ -139,8 +97,10 @@ def complete(training: Training, given: Given, rate: float, lora_rate: float) ->
 
 def prepare(training: Training, task_of: Callable[..., Any], unit: str) -> None:
     """Encode the conversations; a tenth of them is held out."""
-    settings, data, initial = training.settings, training.data, training.initial
+    data, initial = training.data, training.initial
     assert initial is not None
+    length = min(training.settings.max_length, initial.config.context)
+    settings = training.settings = replace(training.settings, max_length=length)
     most, parts = settings.max_length, read_parts(data)
     first = parts["training"][0]
     if (first.rejected is not None) != (unit == "pair"):
@@ -188,47 +148,6 @@ def preferences_task(
     )
 
 
-def closing(
-    training: Training, summary: Summary, gain: Callable[[Any, Run, Run], str]
-) -> Iterator[str]:
-    """Yield what was gained, what was forgotten, and some answers.
-
-    A training that was interrupted gets none of it, because it takes a while.
-    """
-    if summary.interrupted:
-        return
-    data = training.data
-    before, after = load(data.get("begun_with") or data["init"]), load(training.folder.path)
-    yield gain(training.task, before, after)
-    try:
-        ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
-    except InputError as error:
-        yield f"forgotten: not measured: {error}"
-    else:
-        was, now = (perplexity(token_losses(run.model, ids, 1).mean()) for run in (before, after))
-        yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
-    items = read_parts(data)["validation"]
-    for item in items[:: max(1, len(items) // SHOWN)][:SHOWN]:
-        question, _ = item.last_answer
-        if question:
-            yield f"> {' '.join(question[-1]['content'].split())[:200]}"
-            for word, run in (("before", before), ("after", after)):
-                answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
-                yield f"  {word}: {' '.join(''.join(answer).split())}"
-
-
-def gain_of_answers(task: ChatTask, before: Run, after: Run) -> str:
-    """A line about the loss of the answers that were held out."""
-    was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in (before, after))
-    return f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
-
-
-def gain_of_preferences(task: PreferenceTask, before: Run, after: Run) -> str:
-    """A line about the pairs that were held out."""
-    share = task.measures["preferred"]
-    return f"held-out pairs with a preference for the chosen answer: {share:.1%}"
-
-
 # --- data ------------------------------------------------------------------------------------
 
 
@@ -240,9 +159,8 @@ def _talks_of(item: Conversation) -> list[list[Message]]:
 def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[Column, int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
-    A long conversation is cut to its first turns, and the text of a long pair is cut.  It is
-    missing if its first turn does not fit, if its summary does not, and so is a preference that
-    would have to be cut.
+    A long conversation is cut to its first turns.  It is missing if its first turn does not fit,
+    and so is a preference that would have to be cut.
     """
     template, tokenizer = cast(ChatTemplate, run.chat_template), cast(ByteTokens, run.tokenizer)
     encoded, cut, missing = [], 0, 0
@@ -252,28 +170,12 @@ def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[C
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
-        if is_cut and item.pair:
-            talk = _with_less_text(template, tokenizer, item, most)
-            results = template.encode_answers(tokenizer, [talk], most, [item.place])
         if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
             missing += 1
         else:
             cut += is_cut
             encoded.append(tuple(Encoded(ids, counted) for ids, counted, _ in results))
     return encoded, cut, missing
-
-
-def _with_less_text(
-    template: ChatTemplate, tokenizer: ByteTokens, item: Conversation, most: int
-) -> list[Message]:
-    """The messages of a pair, with as much of its text as fits ``most`` tokens if any does."""
-    assert item.pair is not None
-    ids, messages = tokenizer.encode_ordinary(item.pair[0]), item.messages
-    while len(ids) and (excess := len(template.encode(tokenizer, messages, False)) - most) > 0:
-        ids = ids[: max(0, len(ids) - excess)]
-        text = tokenizer.decode(ids).rstrip("\ufffd")
-        messages = summarised((text, item.pair[1]), item.place).messages
-    return messages if len(ids) else item.messages
 
 
 def name_of(data: Data) -> str:
@@ -314,8 +216,7 @@ class ChatSettings(TrainingSettings, LoRASettings):
     )
     max_length: int = of_text(
         512,
-        "tokens of a conversation; of a longer one, the first turns that fit are read, and of a "
-        "longer pair the beginning of the text",
+        "tokens of a conversation; of a longer one, the first turns that fit are read",
         "N",
         least=8,
         most=1 << 20,
@@ -335,9 +236,6 @@ chat_kind = partial(
     config=LlamaConfig,
     config_of=lambda values: DecoderConfig if "family" in values else LlamaConfig,
     model_of=lambda config: Decoder if isinstance(config, DecoderConfig) else Llama,
-    begin=begin,
-    initial_data=initial_data,
-    tokenizer_options=(),  # the run brings its tokenizer
     padded=True,
     eval_options=("part", *TEXT_OPTIONS, "pattern"),
 )
@@ -355,7 +253,7 @@ chat_settings = partial(
         "least": 0,
     },
     minutes=None,
-    epochs=by_default("3; for few tokens, enough for 100 steps", 3),
+    epochs=3,
     patience=3,
     batch={"default": 4, "help": "a batch has up to N times --max-length tokens"},
     weight_decay=0.0,
@@ -369,8 +267,7 @@ CHAT = chat_kind(
 Fine-tune a chat model. RUN is a chat, or a llama or decoder with a chat template, such as an
 imported one.
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
-loss counts the tokens of the answers. Or each line is a pair, text<TAB>summary or {"source": ...,
-"target": ...}: the summary is the answer to the prompt of `minillm summarise`. A tenth is held out.
+loss counts the tokens of the answers. A tenth is held out.
 Only small updates to the matrices are trained, which may be quantised.""",
     examples="""\
   minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
@@ -378,19 +275,13 @@ Only small updates to the matrices are trained, which may be quantised.""",
         on questions about Python's standard library and their answers; the GGUF file may take the
         place of runs/smol
   minillm finetune runs/smol chats.jsonl --out runs/mine
-  minillm train chat runs/smol abstracts.tsv --out runs/abstracts
-        the same as finetune; then: minillm summarise runs/abstracts paper.txt
+        the same as minillm train chat runs/smol chats.jsonl --out runs/mine
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf""",
-    complete=partial(complete, rate=0.03, lora_rate=0.4),
+    begin=partial(begin, rate=0.03, lora_rate=0.4),
     prepare=partial(prepare, task_of=answers_task, unit="token"),
-    closing=partial(closing, gain=gain_of_answers),
-    takes=("pairs",),
     settings=chat_settings(
-        files={
-            "help": "conversations as JSON lines, or pairs of a text and its summary (default: the "
-            "built-in set docstring-chats)"
-        },
+        files={"help": "conversations as JSON lines (default: the built-in set docstring-chats)"},
         learning_rate=by_default("0.4 / width, without LoRA 0.03 / width"),
     ),
 )
@@ -406,9 +297,8 @@ less (DPO). A tenth is held out.""",
         minillm finetune does the same, as the data are preferences
 
 then: minillm chat DIR, minillm merge DIR, minillm export DIR --format gguf""",
-    complete=partial(complete, rate=0.003, lora_rate=0.04),
+    begin=partial(begin, rate=0.003, lora_rate=0.04),
     prepare=partial(prepare, task_of=preferences_task, unit="pair"),
-    closing=partial(closing, gain=gain_of_preferences),
     settings=chat_settings(
         files={"help": "preferences as JSON lines"},
         learning_rate=by_default("0.04 / width, without LoRA 0.003 / width"),

@@ -534,6 +534,5 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     prepare=prepare_tuning,
     begin=begin_with_encoder,
     names_from=names_in_encoder,
-    tokenizer_options=(),  # the run brings its tokenizer
     imported=imported,
 )

@@ -19,7 +19,7 @@ from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.measurements import read_mamba, read_recurrent, read_windows
+from minillm.look.measurements import read_on, read_recurrent
 from minillm.look.trace import Trace
 from minillm.metrics import frequency_loss, perplexity
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
@@ -40,7 +40,6 @@ from minillm.runs.kinds.beside import (
     best_ngram,
     results_beside,
     trace_beside,
-    with_sources,
 )
 from minillm.runs.kinds.looking import inside_by
 from minillm.runs.kinds.texts import (
@@ -69,12 +68,6 @@ from minillm.training.language_model import LanguageModelTask, stretches, token_
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 MEASURED = 50_000  # the most tokens of each held-out part
-# What ``look`` shows of a model.
-MEASUREMENTS: dict[type, Callable[..., Any]] = {
-    NeuralNGram: read_windows,
-    LanguageModel: read_recurrent,
-    Mamba: read_mamba,
-}
 # Tokens of a sample.
 SHOWN = {"character": 240, "word": 60}  # by unit; otherwise 100
 
@@ -174,14 +167,12 @@ class TextRun(WritingRun):
 
     def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text, with nothing beside them."""
-        read = MEASUREMENTS.get(type(self.model))
-        if read is None:
-            raise InputError(f"{self.place()}there is no look into a run of {self.kind.name}")
+        read = read_recurrent if isinstance(self.model, LanguageModel) else read_on
         return inside_by(read, self, text)
 
-    def with_its_text(self, text: str, trace: Trace) -> tuple[Trace, Trace | None]:
-        """The look with passages of the training text; and the best n-gram of that text."""
-        return with_sources(self, text, trace), trace_beside(self, text)
+    def trace_beside(self, text: str) -> Trace | None:
+        """The best n-gram of the training text."""
+        return trace_beside(self, text)
 
     def sample(self) -> Iterator[str]:
         """Some text from the model with the best weights."""

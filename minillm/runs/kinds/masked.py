@@ -16,8 +16,8 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
 from minillm.layers.stack import forgetful
-from minillm.look.measurements import attention_of_bert, read_hidden
-from minillm.look.trace import MOST, Trace
+from minillm.look.measurements import attention_weights, read_hidden
+from minillm.look.trace import MOST, AttentionWeights, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
@@ -56,7 +56,6 @@ from minillm.training.masked import MaskedTask, evaluate_filling
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 ROWS = 32  # passages in a batch, without training
 MASKS = 0  # seed of the hidden tokens in validation
-SHOWN = 48  # tokens of a sample
 
 TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
 PADDING = 40  # tokens that take as long as starting a batch
@@ -93,10 +92,26 @@ class MaskedRun(Run):
             ids = held_out_ids(self)
         except InputError:
             return
-        context = self.config.context
-        first = list(self.hidden(ids[:context]))
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
-        yield shown_filled(self.model, self.tokenizer, first, most=context) + "\n"
+        yield self.shown_filled(next(self.hidden(ids[: self.config.context]))) + "\n"
+
+    def shown_filled(self, batch: MaskedBatch) -> str:
+        """The first passage, with the predictions and the original tokens."""
+        tokenizer = self.tokenizer
+        names = ("ids", "lengths", "segments", "places")
+        first = batch._replace(**{name: getattr(batch, name)[:1] for name in names})
+        filled = iter(self.model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
+        targets = iter(batch.targets.tolist())
+        shown: list[str] = []
+        for token, hidden in zip(first.ids[0, 1:-1].tolist(), first.places[0, 1:-1], strict=True):
+            piece = tokenizer.show(token)
+            if hidden:
+                shown.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
+            elif piece.startswith("##") and shown and not shown[-1].endswith("]"):
+                shown[-1] += piece[2:]
+            elif token not in (tokenizer.bos, tokenizer.eos):
+                shown.append(piece)
+        return " ".join(shown)
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""
@@ -161,6 +176,7 @@ class MaskedRun(Run):
         _, inner, notes = text_ids(tokenizer, text, min(self.config.context - 2, MOST))
         ids = framed([[inner]], cls, sep).ids[0]
         logits, gradient = read_hidden(self.model, ids, mask)
+        weights = attention_weights(self.model, ids[None])[:, 0]
         unknown = (ids == mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
@@ -174,7 +190,7 @@ class MaskedRun(Run):
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]),
             hidden=True,
             gradient=gradient,
-            attention=attention_of_bert(self.model, ids),
+            attention=[AttentionWeights("self-attention", "text", "text", weights)],
             notes=notes,
         )
 
@@ -237,27 +253,6 @@ def check_head(run: Run) -> None:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
 
 
-def shown_filled(
-    model: Any, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
-) -> str:
-    """The beginning of the first passage, with the predictions and the original tokens."""
-    batch = batches[0]
-    names = ("ids", "lengths", "segments", "places")
-    first = batch._replace(**{name: getattr(batch, name)[:1] for name in names})
-    filled = iter(model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
-    targets = iter(batch.targets.tolist())
-    shown: list[str] = []
-    for token, hidden in zip(first.ids[0, 1:-1].tolist(), first.places[0, 1:-1], strict=True):
-        piece = tokenizer.show(token)
-        if hidden:
-            shown.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
-        elif piece.startswith("##") and shown and not shown[-1].endswith("]"):
-            shown[-1] += piece[2:]
-        elif token not in (tokenizer.bos, tokenizer.eos):
-            shown.append(piece)
-    return " ".join(shown[:most])
-
-
 # --- training --------------------------------------------------------------------------------
 
 
@@ -280,19 +275,14 @@ def prepare(training: Training) -> None:
     fixed = list(hidden_passages(held_out, context, tokenizer))
     targets = np.concatenate([batch.targets for batch in fixed])
 
-    def sample() -> str:
-        return shown_filled(model, tokenizer, fixed)
-
     training.model, training.vocabularies = model, {"tokenizer": tokenizer}
-    training.task = MaskedTask(model, passages, masking_of(tokenizer), fixed, sample)
+    training.task = MaskedTask(model, passages, masking_of(tokenizer), fixed)
     training.unit, training.item = "masked token", "token"
     training.baseline = frequency_loss(ids[:COUNTED], targets)
 
 
 def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield the share of hidden tokens that the model predicts correctly."""
-    if training.task.measures:
-        yield f"masked accuracy {training.task.measures['masked_accuracy']:.1%}"
+    """Yield what a model that was adapted has gained and forgotten."""
     if training.data.get("init"):
         yield from gained_and_forgotten(training)
 

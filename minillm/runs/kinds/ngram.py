@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from minillm.data.streams import Spill, TextStream
+from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.look.measurements import read_counted
 from minillm.look.trace import Trace
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
-from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Vocabularies, Weights
 from minillm.runs.kinds.language import WritingRun
@@ -35,7 +34,7 @@ from minillm.runs.settings import (
     size,
 )
 from minillm.text import Vocabulary
-from minillm.training.ngram import Throttled, score_text, train_ngram
+from minillm.training.ngram import score_text, train_ngram
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,6 @@ class NGramSettings(FilesSettings, TokenizerSettings):
         most=100_000_000,
         default_help="all words; 8000 byte pairs",
     )
-    memory: Size = of_text(  # noqa: RUF009
-        2 << 30,
-        "memory to use; if a text needs more, its n-grams are sorted and smoothed in pieces on "
-        "disk, in the folder for temporary files (TMPDIR)",
-        "SIZE",
-        least=1,
-        most=1 << 60,
-        default_help="2G",
-        rare=True,
-    )
 
 
 class NGramRun(WritingRun):
@@ -108,23 +97,20 @@ def train(training: Training) -> bool:
         raise InputError(f"expected counts that do not fall, found {list(settings.prune)}", "prune")
     start = time.perf_counter()
     report = partial(print, file=sys.stderr) if not training.quiet else lambda _: None
-    text = TextStream(training.data["files"], progress=Throttled(report))
+    text = TextStream(training.data["files"])
     cut = text.characters * 9 // 10
     # By default, the vocabulary is counted in the text.
     check_size(settings.unit, settings.vocabulary)
     vocabulary = given_vocabulary(training)
-    with Spill() as spill:
-        training.model, tokenizer, tokens = train_ngram(
-            text, text.characters - cut, settings, spill, report, vocabulary
-        )
-        seconds = time.perf_counter() - start
-        report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
-        report(f"saving, then measuring on {text.characters - cut:,} characters")
-        training.record(text.sha256, "the text")
-        save_run(folder, training.config(), training.model.params, {"tokenizer": tokenizer})
-        training.report(_sizes(training.model.config))
-        held_out = text.blocks(start=cut)
-        results = text_results(training.model, tokenizer, held_out, "the held-out last tenth")
+    training.model, tokenizer, tokens = train_ngram(text, cut, settings, report, vocabulary)
+    seconds = time.perf_counter() - start
+    report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
+    report(f"saving, then measuring on {text.characters - cut:,} characters")
+    training.record(text.sha256, "the text")
+    save_run(folder, training.config(), training.model.params, {"tokenizer": tokenizer})
+    training.report(_sizes(training.model.config))
+    held_out = text.blocks(start=cut)
+    results = text_results(training.model, tokenizer, held_out, "the held-out last tenth")
     for key in ("bits_per_token", "perplexity"):
         training.report(f"held-out {key.replace('_', ' ')}: {results[key]:.4f}")
     training.report(f"saved in {folder.path}")
@@ -169,7 +155,7 @@ text that it has not seen.  In a model of words, each line is a sentence.""",
         5-grams of words, on the Python language reference that ships with every CPython
   minillm train ngram shakespeare.txt --unit character --order 7 --out runs/characters
   minillm train ngram shakespeare.txt --order 3 --smoothing witten-bell --out runs/wb
-  minillm train ngram large.txt --prune 0 0 1 --memory 4G --out runs/large
+  minillm train ngram large.txt --prune 0 0 1 --out runs/large
         without the 3-grams, 4-grams and 5-grams seen only once
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa""",

@@ -2,10 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from operator import gt
 from textwrap import shorten
 from typing import Any, NamedTuple
 
@@ -20,11 +19,7 @@ from minillm.decoding import Translator
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError, missing_extra
 from minillm.layers import attention
-from minillm.look.measurements import (
-    read_encoder_decoder,
-    read_pointer_generator,
-    read_transformer,
-)
+from minillm.look.measurements import read_pair
 from minillm.look.trace import MOST, Trace
 from minillm.metrics import frequency_loss
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -62,8 +57,6 @@ EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: texts of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
-FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 UNKNOWN = "unknown words in the validation pairs: {:.1%} in the sources, {:.1%} in the targets"
 TARGETS_COUNT = 5  # times, among the words of a summariser: a word of a target will be written
 ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # learning rates; Muon's is of a Transformer 128 wide
@@ -112,7 +105,7 @@ def prepare(training: Training) -> None:
     (sources, targets), validation = (each.columns for each in encoded.values())
     if source.unknown is not None or target.unknown is not None:
         shares = encoded["validation"].unknown
-        many = ": the model cannot write them; the unit character has none"
+        many = ": the model cannot write them; --unit character or bpe has none"
         training.notes.append(UNKNOWN.format(*shares) + many * (max(shares) > MOST_UNKNOWN))
     training.record(fingerprint((sources, targets)), data["data"], "the data have")
     training.info["longest_target"] = int(targets.lengths.max())
@@ -125,7 +118,6 @@ def prepare(training: Training) -> None:
         source_vocabulary=len(source),
         target_vocabulary=len(target),
         vocabulary=len(target),  # of a summariser
-        bidirectional=not getattr(settings, "forward_only", False),
         shared=getattr(settings, "joint", False),
     )
     training.model = training.kind.model(config, training.rng)
@@ -136,33 +128,8 @@ def prepare(training: Training) -> None:
 
 
 def complete(training: Training, given: Given) -> Any:
-    """The settings with a learning rate, and a unit if too many held-out words are unknown.
-
-    The unit is the character, or the byte pair if too many texts have more characters than are
-    read.
-    """
-    rate = MUON_RATE if training.settings.optimiser == "muon" else ADAM_RATE
-    settings, data = with_rate(training, rate), training.data
-    if settings.unit or data.get("init") or data.get("tokenizer"):
-        return settings
-    pairs = open_parts("pairs", data)
-    if "word" not in registry.set_of_pairs(data["data"]).units:
-        return settings
-    vocabularies = new_vocabularies(training, pairs)
-    shares = encode_pairs(pairs["validation"], *vocabularies, settings).unknown
-    if max(shares) <= MOST_UNKNOWN:
-        return settings
-    most = (settings.max_source, settings.max_target)
-    cut = [any(map(gt, map(len, pair), most)) for pair in pairs["training"]]
-    changed = replace(settings, unit="character")
-    if np.mean(cut) > MOST_CUT:
-        size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
-        changed = replace(settings, unit="bpe", vocabulary=size)
-    training.report(
-        f"{UNKNOWN.format(*shares)}: too many, so the unit is {changed.unit}; "
-        "--unit sets another one"
-    )
-    return changed
+    """The settings with the learning rate that suits the optimiser."""
+    return with_rate(training, MUON_RATE if training.settings.optimiser == "muon" else ADAM_RATE)
 
 
 def new_vocabularies(training: Training, pairs: Split[Pair]) -> tuple[Vocabulary, Vocabulary]:
@@ -235,12 +202,6 @@ def count_tokens(batch: tuple[NDArray, ...]) -> int:
 
 
 # --- runs ------------------------------------------------------------------------------------
-
-READERS = {
-    EncoderDecoder: read_encoder_decoder,
-    Transformer: read_transformer,
-    PointerGenerator: read_pointer_generator,
-}
 
 
 class PairRun(Summarises):
@@ -320,7 +281,7 @@ class PairRun(Summarises):
     def trace(self, text: str, target: str | None = None) -> Trace:
         """The arrays that ``look`` shows of a text and its target, by default the model's output.
 
-        Logits, gradients and attention are measured as :mod:`minillm.look.measurements` says.
+        Logits and attention are measured as :mod:`minillm.look.measurements` says.
         """
         translator, eos = self.translator(MOST), len(self.target)
         whole, notes = translator.encode([text], ["TEXT"])[0], []
@@ -337,8 +298,7 @@ class PairRun(Summarises):
             if len(ids) > MOST:
                 notes.append(f"the first {MOST} of its {len(ids) - 1:,} tokens are shown")
                 ids = ids[:MOST]
-        read = READERS[type(self.model)]
-        logits, by_source, by_target, weights = read(self.model, source, np.array(ids))
+        logits, weights = read_pair(self.model, source, np.array(ids))
         words = self.source.split(text)
         added = dict(zip(whole.tolist(), words, strict=False))
 
@@ -359,8 +319,6 @@ class PairRun(Summarises):
             label=label,
             source=words[: len(source)],
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
-            gradient=by_target,
-            source_gradient=by_source,
             attention=weights,
             notes=notes,
         )
@@ -518,10 +476,6 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         config=EncoderDecoderConfig,
         sizes="attention cell layers hidden embedding dropout label_smoothing",
         attention={"help": "attention to the source", "choices": tuple(attention.KINDS)},
-        forward_only=(
-            bool,
-            option(False, "an encoder that reads in one direction, not in both", rare=True),
-        ),
     ),
 )
 

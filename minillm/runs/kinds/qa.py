@@ -27,7 +27,6 @@ from minillm.runs.settings import (
     of_validation,
     settings,
 )
-from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
 LONGEST_ANSWER = 64  # tokens
@@ -101,17 +100,15 @@ class AnswerRun(Run):
             yield f"{question.question}\n    {' '.join(best.text.split()) or 'no answer'}\n"
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
-        """Exact match and F1 in percent, also of counting shared words."""
+        """Exact match and F1 in percent."""
         own = partial(open_parts, "questions", self.data)
         name, questions = data.items(read_squad, options.part, own)
         references = [[answer.text for answer in question.answers] for question in questions]
         answers = [best.text for [best] in self.answers_to(questions, 1)]
-        shared = [metrics.answer_of_shared_words(q.question, q.context) for q in questions]
         return {
             "data": name,
             "questions": len(questions),
             **metrics.measure_answers(answers, references),
-            **metrics.measure_answers(shared, references, "shared_words_"),
         }
 
 
@@ -171,13 +168,6 @@ def prepare(training: Training) -> None:
     training.info["unanswered"] = not all(q.answers for q in questions)
 
 
-def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield the share of answers with the correct first and last token."""
-    if training.task.measures:
-        share = training.task.measures["exact_spans"]
-        yield f"answers whose first and last token are right: {share:.1%}"
-
-
 QA = Kind(
     name="qa",
     description="""\
@@ -218,7 +208,6 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
     eval_options=("part",),
     begin=begin_with_bert,
     prepare=prepare,
-    closing=closing,
     padded=True,
     open_vocabulary=framing_vocabulary,
 )

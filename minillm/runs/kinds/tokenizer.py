@@ -21,7 +21,8 @@ from minillm.runs.settings import (
     with_default,
 )
 from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
-from minillm.training.ngram import Throttled
+
+REPORT_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,13 @@ def learned(blocks: Iterable[str], settings: Any) -> BytePairs | WordPieces:
 
 def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:
     """Yield the blocks, and report the progress every few seconds."""
-    progress, read = Throttled(report), 0
+    read, last = 0, time.monotonic()
     for block in blocks:
         yield block
         read += len(block)
-        progress(f"{read:,} of {total:,} characters read")
+        if time.monotonic() - last > REPORT_SECONDS:
+            report(f"{read:,} of {total:,} characters read")
+            last = time.monotonic()
     report(f"{read:,} characters read; merging")
 
 

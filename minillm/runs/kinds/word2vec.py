@@ -1,12 +1,13 @@
 """Word vectors: skip-gram or CBOW (2013)."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from minillm.data.streams import Spill, TextStream
+from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors
@@ -151,8 +152,8 @@ def train(training: Training) -> bool:
     text = TextStream(training.data["files"])
     training.record(text.sha256, name_of(training.data))
     words, progress = _begin(training, text)
-    with Spill() as spill:
-        corpus = Corpus(words, text, spill)
+    with tempfile.TemporaryFile() as file:
+        corpus = Corpus(words, text, file)
         if progress.words >= settings.epochs * corpus.words:
             raise InputError(
                 f"{folder.path}: the run is complete after {progress.words:,} words, "
