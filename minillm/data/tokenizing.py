@@ -64,7 +64,7 @@ def write_shards(
     shards: list[dict[str, Any]] = []
     blocks = blocks_of(names, documents, min(BLOCK, -(-shard_bytes // 8)))
     with new_folder(out, overwrite) as new:
-        # A block belongs to shard k if it begins in the bytes k * size to (k + 1) * size of the text.
+        # A block belongs to shard k if k times the bytes of a shard are before it.
         for _, part in groupby(blocks, lambda _: counts["bytes"] // shard_bytes):
             path, digest = new / f"{len(shards):05}.bin", hashlib.sha256()
             with open(path, "wb") as file:

@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.corpora import TextStream
 from minillm.data.files import naming
-from minillm.data.streams import TextStream
 from minillm.errors import InputError, short
 from minillm.text import check_texts
 from minillm.text.words import split_words
