@@ -116,13 +116,6 @@ def test_translate(runs, prints, typed):
     typed("one two\nfive four\n")
     for line in prints("translate", run.path, "--no-repeat", "1", "--least", "3").splitlines():
         assert 3 <= len(line.split()) == len(set(line.split()))
-    sampled = []
-    for seed in "334":
-        typed("one two\n" * 3)
-        sampled.append(
-            prints("translate", run.path, "--temperature", "1", "--least", "5", "--seed", seed)
-        )
-    assert sampled[0] == sampled[1] != sampled[2]
 
 
 def test_there_are_as_many_lines_out_as_in(runs, prints, typed):
@@ -273,10 +266,8 @@ def test_answer(runs, prints, typed, tmp_path, fails):
     assert places["Ada"] == "line 1, column 1"
     assert places["cafe\u0301"] == "line 2, column 13"
     typed("What did Ada find?\nWho?\n")
-    printed = prints("answer", run.path, "--context", page, "--json", "--n-best", "2")
-    found = [json.loads(line) for line in printed.splitlines()]
-    assert [values["question"][:4] for values in found] == ["What", "What", "Who?", "Who?"]
-    assert [values["start"] for values in found[2:]] == [answer.start for answer in many[:2]]
+    printed = prints("answer", run.path, "--context", page, "--n-best", "2")
+    assert [line.split("\t")[0] for line in printed.splitlines()] == ["1", "1", "2", "2"]
     typed(text)
     assert prints("answer", run.path, "--context", "-", "Who?", "What?").count("\n") == 2
 
