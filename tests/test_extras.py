@@ -45,7 +45,7 @@ MISSING = {
         "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'",
     ),
     "scikit-learn": (
-        "from minillm.data.digits import Digits; Digits()",
+        "from minillm.data.built_in import Digits; Digits()",
         "digits needs the packages of: pip install 'minillm-book[data]'",
     ),
     "sacrebleu": (
@@ -81,11 +81,11 @@ MISSING = {
         "an answer by a schema needs the packages of: pip install 'minillm-book[json]'",
     ),
     "starlette": (
-        "from minillm.cli import serve; serve.run(None)",
+        "from minillm.cli.serve import serve; serve(None)",
         "a server needs the packages of: pip install 'minillm-book[serve]'",
     ),
     "uvicorn": (
-        "from minillm.cli import serve; serve.run(None)",
+        "from minillm.cli.serve import serve; serve(None)",
         "a server needs the packages of: pip install 'minillm-book[serve]'",
     ),
     "hypothesis": (

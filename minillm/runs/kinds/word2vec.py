@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors
@@ -29,13 +29,15 @@ from minillm.runs.settings import (
 from minillm.training.options import of_run
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
+    Corpus,
     Progress,
+    WordCounts,
+    count_words,
     mean_loss,
     restore_progress,
     save_progress,
     train_word2vec,
 )
-from minillm.training.word2vec_corpus import Corpus, WordCounts, count_words
 
 RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 
