@@ -11,8 +11,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from minillm.errors import short
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -31,11 +29,6 @@ class Rules:
     no_repeat: int = 0
     no_repeat_window: int = 0
     least: int = 0
-
-    def __post_init__(self) -> None:
-        for number in self.banned:
-            if not 0 <= number < self.eos:
-                raise ValueError(f"banned: expected ids below {self.eos}, found {short(number)}")
 
     def forbidden(self, logits: NDArray, written: NDArray) -> NDArray[np.bool_] | None:
         """A mask of the tokens that must not come next, or None if all may.

@@ -366,9 +366,6 @@ def test_nonsense_is_refused():
     for exponent in (np.nan, np.inf, -1e308, 11):
         with pytest.raises(ValueError, match=r"^length_exponent: expected 0 to 10, found"):
             beam_search(model, *nothing, length_exponent=exponent)
-    for number in (-1, 4, 5):  # 4 is EOS
-        with pytest.raises(ValueError, match=r"^banned: expected ids below 4, found"):
-            beam_search(model, *nothing, banned=[number])
     with pytest.raises(ValueError, match=r"^temperature: expected a number at least 0, found"):
         sampled(model, *nothing, np.random.default_rng(0), temperature=np.inf)
 
