@@ -9,25 +9,19 @@ examples:
   minillm translate runs/multi30k < english.txt > french.txt
   echo attention | minillm translate runs/cmudict --n-best 3
         number of the line, score (nats per token) and output, separated by tabs, best first
-  echo attention | minillm translate runs/cmudict --temperature 1 --seed 7
-        sampled at random instead
 """
 
 import argparse
 from collections.abc import Sequence
-
-import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks, print_answers, separately
 from minillm.cli.options import (
     add_option,
     add_run,
-    add_seed,
     add_settings,
     given_settings,
     integer,
-    number,
 )
 from minillm.cli.process import say
 from minillm.decoding import Translation
@@ -42,9 +36,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_settings(parser, Search, groups=())
     best = "print the N best outputs of each line, with their scores"
     add_option(parser, "--n-best N", best, integer(1, 1000))
-    sample = "sample; below 1, probable tokens more often, above 1 less (default: beam search)"
-    add_option(parser, "--temperature T", sample, number(least=0))
-    add_seed(parser, "the same seed samples the same outputs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,11 +43,8 @@ def run(args: argparse.Namespace) -> int:
     search = vars(Search()) | given_settings(args, Search)
     if args.n_best and args.n_best > search["beam"]:
         raise InputError(f"expected at most --beam {search['beam']}, found {args.n_best}", "n_best")
-    if args.n_best and args.temperature is not None:
-        raise InputError("there is one output of each line with --temperature", "n_best")
     run = load(args.run_folder)
     options = {name: value for name, value in search.items() if value is not None}
-    options |= {"temperature": args.temperature, "rng": np.random.default_rng(args.seed)}
     run.hypotheses([], **options)  # an error of the run comes before reading
     lines = cut = 0
 

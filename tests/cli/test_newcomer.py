@@ -55,7 +55,7 @@ def test_every_number_among_the_settings_has_limits(name):
     {
         "train lm --out x": ("--hidden", "--batch"),
         "generate x": ("--length", "--top-k", "--seed"),
-        "translate x": ("--beam", "--n-best", "--seed"),
+        "translate x": ("--beam", "--n-best"),
         "answer x --context x": ("--n-best",),
         "eval x": ("--beam",),
         "fill x y": ("--top",),
