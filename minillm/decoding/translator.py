@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minillm.data import Sequences
-from minillm.data.batching import batches_in_order
+from minillm.data.sequences import batches_in_order
 from minillm.decoding.beam import Hypothesis, beam_search
 from minillm.decoding.decoder import TargetDecoder
 from minillm.errors import InputError
