@@ -36,8 +36,8 @@ def test_a_scaling_comes_back_from_json(scaling):
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        ([1.0], "rope_scaling: expected a scaling of the angles, found"),
-        (3.0, "rope_scaling: expected a scaling of the angles, found 3.0"),
+        ([1.0], "rope_scaling: expected Linear, found"),
+        (3.0, "rope_scaling: expected Linear, found 3.0"),
         ({"factor": "a"}, "rope_scaling: factor: expected a number"),
         ({"factor": -1.0}, "rope_scaling: factor: expected a number from 1e-9 to 1e9, found -1.0"),
         ({"more": 1.0}, "rope_scaling: more: there is no such setting"),
