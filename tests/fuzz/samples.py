@@ -11,8 +11,7 @@ from published import old_files
 from safetensors.numpy import load_file, save_file
 
 from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
-from minillm.data.masking import Masking
-from minillm.data.passages import Passages
+from minillm.data.masking import Masking, Passages
 from minillm.formats import huggingface
 from minillm.formats.arpa import write_arpa
 from minillm.formats.encoders import LAYOUTS

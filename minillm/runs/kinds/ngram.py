@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 from minillm.look.measurements import read_counted
 from minillm.look.trace import Trace

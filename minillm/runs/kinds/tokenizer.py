@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
