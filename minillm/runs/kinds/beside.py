@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.streams import sentence_starts
+from minillm.data.corpora import sentence_starts
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.look.measurements import read_counted

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minillm.data import Shards, read_text, split_text
+from minillm.data.corpora import TextStream
 from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
 from minillm.data.shards import digest_of
-from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
