@@ -26,6 +26,7 @@ from minillm.models.fine_tuned import (
     FineTunedConfig,
 )
 from minillm.models.vectors import Vectors
+from minillm.option import with_default
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
 from minillm.runs.load import load, run_of
@@ -42,7 +43,6 @@ from minillm.runs.settings import (
     of_text,
     of_validation,
     settings,
-    with_default,
 )
 from minillm.text import UNITS, Vocabulary, split_words
 from minillm.text.ngrams import GROUPS, hashed_ngrams

@@ -31,7 +31,7 @@ from minillm.runs.settings import (
     FilesSettings,
     TokenizerSettings,
     of_text,
-    size,
+    settings,
 )
 from minillm.text import Vocabulary
 from minillm.training.ngram import score_text, train_ngram
@@ -41,24 +41,6 @@ from minillm.training.ngram import score_text, train_ngram
 class NGramSettings(FilesSettings, TokenizerSettings):
     """The settings of an n-gram model."""
 
-    order: int = size(NGramConfig, "order", "length of the longest n-grams", "N", most=20)
-    smoothing: str = size(
-        NGramConfig,
-        "smoothing",
-        "how unseen n-grams get a probability (kneser-ney is modified Kneser-Ney)",
-        choices=tuple(SMOOTHINGS),
-    )
-    k: float = size(NGramConfig, "k", "add-k adds K to each count", "K", above=0, rare=True)
-    prune: tuple[int, ...] = size(
-        NGramConfig,
-        "prune",
-        "leave out n-grams seen at most C times: a number for 2-grams, one for 3-grams and so on; "
-        "the last is for all longer ones, too",
-        "C",
-        least=0,
-        most=10**12,
-        default_help="0: none",
-    )
     unit: str = of_text("word", "the tokens of the n-grams", choices=("character", "word", "bpe"))
     minimum_count: int = of_text(
         2, "words seen less often become the unknown word", "N", least=1, most=10**12
@@ -71,6 +53,27 @@ class NGramSettings(FilesSettings, TokenizerSettings):
         most=100_000_000,
         default_help="all words; 8000 byte pairs",
     )
+
+
+SETTINGS = settings(
+    NGramSettings,
+    config=NGramConfig,
+    sizes="order smoothing k prune",
+    order={"help": "length of the longest n-grams", "metavar": "N", "most": 20},
+    smoothing={
+        "help": "how unseen n-grams get a probability (kneser-ney is modified Kneser-Ney)",
+        "choices": tuple(SMOOTHINGS),
+    },
+    k={"help": "add-k adds K to each count", "metavar": "K", "above": 0, "rare": True},
+    prune={
+        "help": "leave out n-grams seen at most C times: a number for 2-grams, one for 3-grams and "
+        "so on; the last is for all longer ones, too",
+        "metavar": "C",
+        "least": 0,
+        "most": 10**12,
+        "default_help": "0: none",
+    },
+)
 
 
 class NGramRun(WritingRun):
@@ -167,5 +170,5 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa""",
     imported=run_of,
     takes=("text",),
     resumable=False,
-    settings=NGramSettings,
+    settings=SETTINGS,
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from minillm.data.corpora import TextStream
 from minillm.errors import InputError
+from minillm.option import with_default
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
 from minillm.runs.kinds.texts import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
@@ -18,7 +19,6 @@ from minillm.runs.settings import (
     FilesSettings,
     VocabularySettings,
     of_text,
-    with_default,
 )
 from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
 

@@ -12,6 +12,7 @@ from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
+from minillm.option import with_default
 from minillm.runs.config import save_config, save_vocabularies
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, Vocabularies, Weights
 from minillm.runs.kinds.texts import evaluation_blocks, name_of
@@ -23,8 +24,7 @@ from minillm.runs.settings import (
     TrainingSettings,
     config_from,
     of_text,
-    size,
-    with_default,
+    settings,
 )
 from minillm.training.options import of_run
 from minillm.training.progress import minutes_and_seconds
@@ -46,38 +46,6 @@ RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 class Word2VecSettings(FilesSettings):
     """The settings of word2vec."""
 
-    algorithm: str = size(
-        Word2VecConfig,
-        "algorithm",
-        "skip-gram: a word predicts its neighbours; cbow: they predict the word",
-        choices=("skip-gram", "cbow"),
-    )
-    dimension: int = size(Word2VecConfig, "dimension", "width of a vector", "D", most=65536)
-    window: int = size(
-        Word2VecConfig,
-        "window",
-        "neighbours are at most N words away; the distance is drawn from 1 to N for each word",
-        "N",
-        most=1000,
-    )
-    negative: int = size(
-        Word2VecConfig,
-        "negative",
-        "negative samples: random words for each true neighbour; 0: hierarchical softmax, along "
-        "the paths of a Huffman tree",
-        "N",
-        least=0,
-        most=1000,
-    )
-    subsample: float = size(
-        Word2VecConfig,
-        "subsample",
-        "skip some occurrences of words that are a larger fraction of the text; 0: none",
-        "F",
-        least=0,
-        below=1,
-        group="the text",
-    )
     minimum_count: int = of_text(5, "words seen less often are left out", "N", least=1, most=10**12)
     epochs: int = of_run(20, "number of times to read the text", "N", least=1, most=10**6)
     threads: int = of_run(
@@ -101,6 +69,38 @@ class Word2VecSettings(FilesSettings):
     final_rate: float = of_run(
         1e-4, "final learning rate", "R", above=0, changeable=False, rare=True
     )
+
+
+SETTINGS = settings(
+    Word2VecSettings,
+    config=Word2VecConfig,
+    sizes="algorithm dimension window negative subsample",
+    algorithm={
+        "help": "skip-gram: a word predicts its neighbours; cbow: they predict the word",
+        "choices": ("skip-gram", "cbow"),
+    },
+    dimension={"help": "width of a vector", "metavar": "D", "most": 65536},
+    window={
+        "help": "neighbours are at most N words away; the distance is drawn from 1 to N for each "
+        "word",
+        "metavar": "N",
+        "most": 1000,
+    },
+    negative={
+        "help": "negative samples: random words for each true neighbour; 0: hierarchical softmax, "
+        "along the paths of a Huffman tree",
+        "metavar": "N",
+        "least": 0,
+        "most": 1000,
+    },
+    subsample={
+        "help": "skip some occurrences of words that are a larger fraction of the text; 0: none",
+        "metavar": "F",
+        "least": 0,
+        "below": 1,
+        "group": "the text",
+    },
+)
 
 
 class VectorsRun(Run):
@@ -243,5 +243,5 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     imported=imported,
     open_vocabulary=WordCounts.from_dict,
     takes=("sentences", "text"),
-    settings=Word2VecSettings,
+    settings=SETTINGS,
 )
