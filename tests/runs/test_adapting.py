@@ -9,7 +9,7 @@ from tiny import contents
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.kinds.beside import MixtureReader
+from minillm.runs.kinds.ngram import MixtureReader
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]

@@ -10,8 +10,8 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
-from minillm.runs.kinds import beside as page
-from minillm.runs.kinds.beside import MixtureReader, best_ngram, ngram_of
+from minillm.runs.kinds import ngram as page
+from minillm.runs.kinds.ngram import MixtureReader, best_ngram, ngram_of
 from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 rng = np.random.default_rng(0)

@@ -26,9 +26,7 @@ from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
-from minillm.runs.kinds.answering import on_answers, require_text, results_of
-from minillm.runs.kinds.causal import CausalRun
-from minillm.runs.kinds.language import TEXT_OPTIONS
+from minillm.runs.kinds.language import TEXT_OPTIONS, CausalRun, require_text
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -55,14 +53,13 @@ class ChatRun(CausalRun):
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of the held-out answers, or what a llama has on a file."""
         if data.title or options.pattern is not None:
-            return results_of(self, data, options) or super().measure(data, options)
+            return super().measure(data, options)
         require_text(options, "a FILE of text with it, found none")
         own = partial(read_parts, self.data)
         name, items = data.items(read_conversations, options.part, own)
-        chats = [item for item in items if item.rejected is None]
-        if not chats:
+        if all(item.rejected is not None for item in items):
             raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
-        return {"data": name} | on_answers(self, chats)
+        return {"data": name} | self.on_conversations(items)
 
     def sample(self) -> Iterator[str]:
         """Yield answers to questions that were held out."""

@@ -1,4 +1,4 @@
-"""Classifiers of texts: a bag of n-grams, a recurrent network, and a fine-tuned model."""
+"""Classifiers: of texts (a bag of n-grams, a recurrent network, a fine-tuned model), of images."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import metrics, ops
-from minillm.data import Minibatches, Sequences
+from minillm.data import Minibatches, Sequences, registry
 from minillm.data.batching import batches_in_order
 from minillm.data.labelled import Labelled, labels_of, read_labelled
 from minillm.data.splits import Split
@@ -25,7 +25,9 @@ from minillm.models.fine_tuned import (
     FineTuned,
     FineTunedConfig,
 )
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.vectors import Vectors
+from minillm.option import option
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
 from minillm.runs.load import load, run_of
@@ -535,4 +537,85 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     begin=begin_with_encoder,
     names_from=names_in_encoder,
     imported=imported,
+)
+
+
+# --- images ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImageSettings(LabelledSettings):
+    """The settings of a classifier of images."""
+
+    data: str = option(
+        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
+    )
+
+
+class ImageRun(LabelRun):
+    """A run that labels images."""
+
+    item = "image"
+
+    def inputs(self, items: Sequence[Any], places: Sequence[str]) -> NDArray:
+        """The images (N, pixels): each is numbers, or a line of them."""
+        pixels = self.config.pixels
+        images = [
+            read_image(item, place, pixels) for item, place in zip(items, places, strict=True)
+        ]
+        return np.array(images, self.model.dtype).reshape(-1, pixels)
+
+    def probabilities(self, inputs: NDArray) -> NDArray:
+        """P(label | image) of each image, (N, classes)."""
+        return ops.softmax(self.model.forward(inputs)[0])[0]
+
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """Accuracy, macro-F1 and the confusion matrix."""
+        if data.title:
+            raise InputError("FILE: images are measured on the built-in set only (part)")
+        part, name = options.part or "validation", self.data["data"]
+        images, classes = registry.open_data("images", name).part(part)
+        return self.results(f"{name}, {part}", images, classes)
+
+
+def read_image(item: Any, place: str, pixels: int) -> list[float]:
+    """The pixels of an image: numbers, or a line of them.
+
+    InputError, with its place, for anything else.
+    """
+    try:
+        image = [float(number) for number in (item.split() if isinstance(item, str) else item)]
+    except (TypeError, ValueError):
+        image = []
+    if len(image) != pixels or not all(0 <= pixel <= 1 for pixel in image):
+        raise InputError(f"{place}: expected an image: {pixels} numbers from 0 to 1")
+    return image
+
+
+def prepare_images(training: Training) -> None:
+    """The images for training and validation, in minibatches."""
+    digits = registry.open_data("images", training.data["data"])
+    sizes = {"pixels": digits.images.shape[1], "classes": len(digits.labels)}
+    config = config_from(training.settings, ImageClassifierConfig, **sizes)
+    training.model = ImageClassifier(config, training.rng)
+    training.info["labels"] = tuple(digits.labels)
+    set_task(training, digits.part("training"), digits.part("validation"), "image")
+
+
+IMAGE_CLASSIFIER = Kind(
+    name="image-classifier",
+    description="""\
+Train a feed-forward network to recognise handwritten digits of 8 by 8 pixels, from
+scikit-learn's bundled set (it needs the package scikit-learn).""",
+    examples="""\
+  minillm train image-classifier digits --out runs/digits
+  minillm eval runs/digits --part test""",
+    model=ImageClassifier,
+    config=ImageClassifierConfig,
+    settings=settings(ImageSettings, config=ImageClassifierConfig, sizes="hidden dropout"),
+    run=ImageRun,
+    prepare=prepare_images,
+    vocabularies={},
+    info=("labels",),
+    eval_options=("part",),
 )

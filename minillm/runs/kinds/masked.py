@@ -1,6 +1,6 @@
 """The shared parts of Transformers that fill gaps: masked tokens, and vectors of texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -23,15 +23,12 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
-from minillm.runs.kinds.looking import text_ids, trace_of
 from minillm.runs.kinds.texts import (
-    check_longer,
     evaluation_ids,
-    frame_of,
-    framing_vocabulary,
     held_out_ids,
     open_text,
-    with_frame,
+    text_ids,
+    trace_of,
 )
 from minillm.runs.load import run_of
 from minillm.runs.run import Run
@@ -48,7 +45,7 @@ from minillm.runs.settings import (
     settings,
     with_default,
 )
-from minillm.text import Vocabulary
+from minillm.text import PublishedTokenizer, Vocabulary, WordPieces, vocabulary_from_dict
 from minillm.training import Summary
 from minillm.training.language_model import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling
@@ -253,6 +250,34 @@ def check_head(run: Run) -> None:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
 
 
+# --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------
+
+
+def framing_vocabulary(values: Mapping[str, object]) -> Vocabulary:
+    """A vocabulary with the special tokens; ValueError for any other."""
+    tokenizer = vocabulary_from_dict(values)
+    with_frame(tokenizer, "vocabulary.json", ValueError)
+    return tokenizer
+
+
+def with_frame(
+    tokenizer: Vocabulary, source: str, error: type[Exception] = InputError
+) -> Vocabulary:
+    """The vocabulary.  An error, with its ``source``, if it lacks the special tokens."""
+    tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
+    if not isinstance(tokenizer, WordPieces | PublishedTokenizer) or None in tokens:
+        raise error(
+            f"{source}: expected a vocabulary with [CLS], [SEP] and [MASK], "
+            f"found one of unit {tokenizer.unit}"
+        )
+    return tokenizer
+
+
+def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
+    """The ids of [CLS], which opens a text, [SEP], which closes it, and [MASK]."""
+    return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
+
+
 # --- training --------------------------------------------------------------------------------
 
 
@@ -266,7 +291,9 @@ def prepare(training: Training) -> None:
     cls, sep, _ = frame_of(
         with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
     )
-    check_longer(ids, settings.context)
+    if len(ids) <= settings.context:
+        expected = f"less than the {len(ids):,} tokens of the training text"
+        raise InputError(f"expected {expected}, found {settings.context}", "context")
     rows = len(tokenizer) if initial is None else initial.vocabulary
     config = config_from(settings, kind.config, initial, vocabulary=rows, **head)
     model, batch, context = kind.model(config, training.rng), settings.batch, settings.context

@@ -29,8 +29,7 @@ from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import make, option
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.language import begin_with_adamw, with_rate
-from minillm.runs.kinds.looking import trace_of
-from minillm.runs.kinds.texts import given_vocabulary, vocabulary_for
+from minillm.runs.kinds.texts import given_vocabulary, trace_of, vocabulary_for
 from minillm.runs.run import Summarises
 from minillm.runs.settings import (
     MUON,

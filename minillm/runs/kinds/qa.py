@@ -14,7 +14,8 @@ from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts, sizes_of
-from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
+from minillm.runs.kinds.masked import framing_vocabulary, with_frame
+from minillm.runs.kinds.texts import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,

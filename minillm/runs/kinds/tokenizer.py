@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
-from minillm.runs.kinds.texts import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
+from minillm.runs.kinds.texts import LEAST_WORD_PIECES, check_size, evaluation_blocks, size_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -116,8 +118,10 @@ def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -
 
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The bytes and characters per token of a text."""
-    tokens, unknown, text = 0, 0, Counted(blocks)
-    for block in text:
+    sizes = np.zeros(2, np.int64)
+    tokens = unknown = 0
+    for block in blocks:
+        sizes += size_of([block])
         ids = tokenizer.encode_each([block], [name])[0]  # without BOS
         tokens += len(ids)
         if tokenizer.unknown is not None:
@@ -127,8 +131,8 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
     results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,
-        "bytes_per_token": text.size / tokens,
-        "characters_per_token": text.characters / tokens,
+        "bytes_per_token": sizes[0] / tokens,
+        "characters_per_token": sizes[1] / tokens,
     }
     return results if tokenizer.unknown is None else {**results, "unknown_share": unknown / tokens}
 
