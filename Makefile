@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist 
 # Python compiles what it imports once, and not in each of the many processes of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep mutants lint book book-full book-check slides pdf solutions bench kernels dist dist-check bounds sanitize address undefined thread clean
+.PHONY: demo test test-deep parity mutants lint book book-full book-check slides pdf solutions bench kernels dist dist-check bounds sanitize address undefined thread clean
 
 # The kernels for the best instruction set of this CPU are enough for the demo, and for a first look at the
 # tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
@@ -26,6 +26,11 @@ MARKS ?= deep or again
 
 test-deep: .venv/test
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "$(MARKS)" --hypothesis-seed 1
+
+# Every comparison with other programs: PyTorch, transformers, gensim, KenLM, llama.cpp.  It fails if one
+# of these programs is missing, and lists the tests that are skipped for another reason.
+parity: .venv/parity
+	$(PYTEST) --parity -m "deep or not deep" -rs
 
 # Breaks backwards, optimisers and kernels on purpose, one small change at a time, and fails if
 # no test notices.  Everything takes hours and goes on where it was stopped; for the files that
@@ -107,8 +112,8 @@ build/dist-tools/installed: distribution/requirements.txt
 	touch $@
 
 # Linters and the book need no compiled kernels.
-.venv/lint: .venv/test
-.venv/book .venv/lint: .venv/%: pyproject.toml
+.venv/lint .venv/parity: .venv/test
+.venv/book .venv/lint .venv/parity: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing what \`make $*\` needs, once"
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \

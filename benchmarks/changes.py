@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.machine import described, machine
 from minillm import ops
 from minillm.data import RandomWindows, read_text, split_text
+from minillm.layers import embedding
 from minillm.layers.block import pre_norm
 from minillm.layers.dense import feed_forward, gated_feed_forward
 from minillm.layers.fresh import ParamSpec
@@ -89,7 +90,8 @@ class Between(Llama):
         """The vector that predicts the token after each id, without dropout: (B, T, D)."""
         c, p = self.config, self.params
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        embedded = self.embed(ids) if c.rotary else GPT.embed(self, ids, positions)
+        tables = {"embedding.E": ids} | ({} if c.rotary else {"positions.E": positions})
+        embedded = embedding.layer(p, tables)
         rotate = partial(ops.rotary, positions=positions, base=c.rotary_base) if c.rotary else None
         blocks = {
             prefix: partial(self.block, prefix, rotate=rotate)

@@ -102,11 +102,10 @@ class Declaration:
             if kind == "f" and dtype != first[1]:
                 expected = f"{first[1]}, the dtype of {first[0]}"
                 raise TypeError(f"{place}: expected {expected}, found {dtype}")
-            # Only a view that repeats its numbers is larger: work on it would not end, and the
-            # sizes that a kernel computes could exceed 64 bits.
-            if (size := math.prod(x.shape) * dtype.itemsize) > _MOST_BYTES:
-                expected = f"at most {_MOST_BYTES} bytes"
-                raise MemoryError(f"{place}: expected {expected}, found {size}, shape {x.shape}")
+            if x.nbytes > _MOST_BYTES:  # a view that repeats its numbers: kernels' sizes overflow
+                raise MemoryError(
+                    f"{place}: expected at most {_MOST_BYTES} bytes, found {x.nbytes}"
+                )
             _fit(place, x.shape, a.axes[kind], sizes)
         for a, x in pairs:
             if x is None and "=" in a.otherwise and len({sizes[k] for k in a.otherwise[::2]}) > 1:
@@ -194,9 +193,10 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                 return function(*given)
             ys, own = function(*given)
             if type(ys) is not tuple:
-                return ys.view(), Backward(_of_one, own, declared, order, ys.shape, ys.dtype)
+                like = [(ys.shape, ys.dtype)]
+                return ys.view(), Backward(_checked, own, declared, order, like)
             like = [(y.shape, y.dtype) for y in ys]
-            return tuple([y.view() for y in ys]), Backward(_of_several, own, declared, order, like)
+            return tuple([y.view() for y in ys]), Backward(_checked, own, declared, order, like)
 
         call.declaration = declared  # type: ignore[attr-defined]
         return call
@@ -231,26 +231,21 @@ class Backward(functools.partial):
         return self.args[0]
 
 
-def _of_one(
-    own: Callable, declared: Declaration, order: Order, shape: tuple, dtype: np.dtype, *dys: Any
-) -> Any:
-    """The gradients of an op with one output, of this shape and dtype."""
-    (dy,) = dys if len(dys) == 1 else _completed(own, declared, dys)
-    if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
-        dy = _upstream(declared, 0, dy, shape, dtype)
-    return own(dy if order == "any" or dy.flags.c_contiguous else _laid_out(dy, order))
-
-
-def _of_several(
+def _checked(
     own: Callable, declared: Declaration, order: Order, like: list[tuple], *dys: Any
 ) -> Any:
-    """The gradients of an op with several outputs, of these shapes and dtypes."""
-    given = []
-    for k, dy in enumerate(_completed(own, declared, dys)):
-        if type(dy) is not _Array or (dy.shape, dy.dtype) != like[k]:
-            dy = _upstream(declared, k, dy, *like[k])
-        given.append(dy if order == "any" or dy.flags.c_contiguous else _laid_out(dy, order))
-    return own(*given)
+    """The gradients of an op whose outputs have these shapes and dtypes."""
+    if len(dys) != len(like):
+        dys = _completed(own, declared, dys)
+    for k, (shape, dtype) in enumerate(like):
+        dy = dys[k]
+        if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
+            dy = _upstream(declared, k, dy, shape, dtype)
+        if order != "any" and not dy.flags.c_contiguous:
+            dy = _laid_out(dy, order)
+        if dy is not dys[k]:
+            dys = (*dys[:k], dy, *dys[k + 1 :])
+    return own(*dys)
 
 
 def _completed(own: Callable, declared: Declaration, dys: tuple) -> tuple:
@@ -369,7 +364,7 @@ def fits_context(tokens: int, context: int) -> None:
         raise ValueError(f"expected at most {context} tokens, found {tokens}")
 
 
-def _number(op: str, name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+def _number(expected: str, fits: Callable[[float], bool], op: str, name: str, value: Any) -> float:
     """A real number as a float: a NumPy scalar would change the dtype of a product."""
     if type(value) is not float and not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {name}: expected a number, found {type(value).__name__}")
@@ -378,19 +373,9 @@ def _number(op: str, name: str, value: Any, expected: str, fits: Callable[[float
     return number
 
 
-def positive(op: str, name: str, value: Any) -> float:
-    """A number above 0 as a float."""
-    return _number(op, name, value, "above 0 and finite", lambda x: 0 < x < math.inf)
-
-
-def not_negative(op: str, name: str, value: Any) -> float:
-    """A number from 0 up as a float."""
-    return _number(op, name, value, "0 or more and finite", lambda x: 0 <= x < math.inf)
-
-
-def below_one(op: str, name: str, value: Any) -> float:
-    """A number in [0, 1) as a float."""
-    return _number(op, name, value, "at least 0 and below 1", lambda x: 0 <= x < 1)
+positive = functools.partial(_number, "above 0 and finite", lambda x: 0 < x < math.inf)
+not_negative = functools.partial(_number, "0 or more and finite", lambda x: 0 <= x < math.inf)
+below_one = functools.partial(_number, "at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
 def count(op: str, name: str, value: Any) -> int:
@@ -404,10 +389,9 @@ def count(op: str, name: str, value: Any) -> int:
 
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False; anything else is an error, even if it has a truth value."""
-    if not isinstance(value, bool):
-        array = isinstance(value, (np.ndarray, np.bool_))
-        if not array or value.shape != () or value.dtype != bool:
-            raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
+    value = value[()] if isinstance(value, np.ndarray) and value.shape == () else value
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name}: expected True or False, found {type(value).__name__}")
     return bool(value)
 
 

@@ -7,6 +7,7 @@ whether a test fails and not which is the simplest failure.
 """
 
 import os
+import re
 import signal
 
 # `make test` runs a process on each core, and the arrays here are tiny: a second thread would only
@@ -37,6 +38,42 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# --- make parity --------------------------------------------------------------------------------
+
+# Programs with which ours is compared where they are installed.
+OTHERS = re.compile(
+    r"""importorskip\(["'](gensim|gguf|jax|kenlm|llama_cpp|openai|peft|scipy|sentence_transformers"""
+    r"""|tokenizers|torch|transformers|numba)\b"""
+)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--parity",
+        action="store_true",
+        help="only files that compare with other programs; fail if such a program is missing",
+    )
+
+
+def pytest_ignore_collect(collection_path, config):
+    if config.getoption("--parity", False) and collection_path.name.startswith("test_"):
+        return OTHERS.search(collection_path.read_text("utf-8")) is None or None
+    return None
+
+
+def pytest_sessionfinish(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("--parity", False) or not reporter:
+        return
+    reasons = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", ())}
+    for reason in sorted(reason for reason in reasons if "could not import" in reason):
+        print(f"\nnot compared: {reason}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# --- the two twins ------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["numpy", "cython"], scope="session")

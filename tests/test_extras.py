@@ -44,12 +44,6 @@ MISSING = {
         "from minillm.data import registry; registry.open_data('pairs', 'numbers-en-fr')",
         "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'",
     ),
-    "backports.zstd": (
-        "import io\n"
-        "from minillm.data.compressed import ZSTANDARD, decompressed\n"
-        "with decompressed(io.BytesIO(ZSTANDARD), 'a.zst') as file: file.read()",
-        "a.zst: zstandard needs the packages of: pip install 'minillm-book[data]'",
-    ),
     "scikit-learn": (
         "from minillm.data.digits import Digits; Digits()",
         "digits needs the packages of: pip install 'minillm-book[data]'",
@@ -161,8 +155,6 @@ def test_the_command_line_and_training_need_no_extra(without_extras):
 
 @pytest.mark.parametrize("package", MISSING)
 def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras):
-    if package == "backports.zstd" and sys.version_info >= (3, 14):
-        pytest.skip("Python has it")
     assert without_extras[package].startswith(MISSING[package][1])
 
 

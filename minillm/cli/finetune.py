@@ -1,4 +1,4 @@
-"""Fine-tune a trained model to label texts, to answer, or to summarise."""
+"""Fine-tune a trained model to label texts, or to answer."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,9 +7,8 @@ from pathlib import Path
 
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
-from minillm.data.conversations import has_conversations, read_conversations
+from minillm.data.conversations import form_of
 from minillm.data.files import read_json
-from minillm.data.lines import has_summaries
 from minillm.errors import InputError
 from minillm.quantised.gguf import is_gguf
 from minillm.runs.kind import find_kind
@@ -39,10 +38,8 @@ def _kind_for(words: Sequence[str]) -> str:
             if path.is_file() and (kind := read_json(path).get("kind")) in KINDS:
                 return kind
         if files:
-            chats = has_conversations(files[0]) or (answers and has_summaries(files[0]))
-            if chats and next(read_conversations(files[0])).rejected is not None:
-                return "preferences"
-            return "chat" if chats else "finetuned"
+            kinds = {"conversation": "chat", "preference": "preferences"}
+            return kinds.get(form_of(files[0]), "finetuned")
     except InputError:  # the command that reads the file will say it
         return "chat"
     data = [word for word in others if Path(word).is_dir()][0 if models else 1 :]

@@ -7,7 +7,7 @@ examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
   minillm tokenize python-source --out corpus --tokenizer runs/gpt
         with the vocabulary of another run
-  minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer
+  minillm tokenize pages.jsonl.gz *.txt.gz --out corpus --tokenizer runs/tokenizer
   minillm train gpt corpus --out runs/big
 """
 
@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text, the tokenizer, and the shards."""
     add_files(
         parser,
-        "UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
+        "UTF-8 text, plain or compressed with gzip; .jsonl: JSON lines, whose "
         '"text" is a document; - for standard input; none: the built-in corpus',
     )
     add_out(parser, metavar="SHARDS")

@@ -6,9 +6,11 @@ line's JSON object.  The text of a document always ends with a line's end.
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec import Struct
+
 from minillm.data.corpora import opened, text_blocks
-from minillm.data.entries import entry
-from minillm.data.files import json_object, shown
+from minillm.data.entries import from_json
+from minillm.data.files import shown
 from minillm.data.lines import is_json_lines, lines_of
 
 BLOCK = 1 << 21  # bytes of text that are encoded at a time
@@ -17,6 +19,12 @@ _SPACES = frozenset(" \t\n\r\f\v")  # white space by every definition
 _LONGEST = 1 << 24  # characters without any space, after which a text is cut anyway
 
 Piece = tuple[str, str | None]  # its place for messages, and its text; None: a document ends
+
+
+class Document(Struct):
+    """A line of JSON lines; what else it holds is not read."""
+
+    text: str
 
 
 def blocks_of(files: Sequence[str], documents: str, size: int) -> Iterator[list[Piece]]:
@@ -52,9 +60,7 @@ def _of_lines(file: str) -> Iterator[Piece]:
     objects = is_json_lines(file)
     with opened(file) as contents:
         for line, place in lines_of(contents, shown(file)):
-            text = line
-            if objects and line.strip():
-                text = entry(json_object(line, place), "text", str, place)
+            text = from_json(line, place, Document).text if objects and line.strip() else line
             if text.strip():
                 yield place, text if text.endswith("\n") else text + "\n"
                 yield place, None

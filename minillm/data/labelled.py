@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from minillm.data.lines import read_lines, read_rows
+from minillm.data.lines import read_columns, read_lines
 from minillm.data.splits import Split
 from minillm.errors import InputError
 
@@ -23,7 +23,7 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
         yield from _read_folder(Path(path))
         return
     empty = True
-    for label, text, place in read_rows(path, ("label", "text")):
+    for (label, text), place in read_columns(path, "label", "text"):
         if not label.strip():
             raise InputError(f"{place}: expected a label and a text, found an empty label")
         if text.strip():

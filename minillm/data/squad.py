@@ -16,28 +16,49 @@ questions for SQuAD".
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from minillm.data.entries import entry
-from minillm.data.files import read_json
+from msgspec import Struct, field
+
+from minillm.data.entries import from_json
+from minillm.data.files import LARGEST_JSON, read_all, reading
 from minillm.data.splits import Split
 from minillm.errors import InputError, short
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True):
     """A piece of a context: ``context[start : start + len(text)]`` is ``text``."""
 
     text: str
-    start: int
+    start: int = field(name="answer_start")
 
 
-class Question(NamedTuple):
+class Question(Struct):
     """A question about a context; it has no answers if the context does not answer it."""
 
     id: str
     question: str
+    context: str = ""  # in a file, it stands once for all questions about it
+    answers: tuple[Answer, ...] = ()
+    is_impossible: bool = False
+
+
+class Paragraph(Struct):
+    """A context in a file, and the questions about it."""
+
     context: str
-    answers: tuple[Answer, ...]
+    qas: list[Question]
+
+
+class Article(Struct):
+    """The paragraphs of an article."""
+
+    paragraphs: list[Paragraph]
+
+
+class File(Struct):
+    """The articles of a file."""
+
+    data: list[Article]
 
 
 def open_questions(path: str | Path, validation: str | Path | None = None) -> Split[Question]:
@@ -61,67 +82,38 @@ def open_questions(path: str | Path, validation: str | Path | None = None) -> Sp
 def read_squad(path: str | Path) -> list[Question]:
     """The questions of a file.
 
-    InputError, with the file and the place in it or the question's id, for
-
-    - an entry that is missing or of another type,
-    - two questions with the same id,
-    - an impossible question with an answer, or a possible one without,
-    - an answer that is not at its offset.
+    InputError, with the file and the place in it or the question's id, for an entry that is missing
+    or of another type, a question without a text, two questions of one id, an answer that is not
+    where it is said to be, or a question with answers that is marked as impossible, or the reverse.
     """
-    questions: list[Question] = []
-    for a, article in enumerate(
-        entry(read_json(path, regular=False), "data", list, f"{path}"), start=1
-    ):
-        place = f"{path}, article {a}"
-        for p, paragraph in enumerate(entry(article, "paragraphs", list, place), start=1):
-            questions += _questions(paragraph, f"{place}, paragraph {p}", str(path))
+    with reading(path, regular=True) as file:
+        articles = from_json(read_all(file, str(path), LARGEST_JSON), str(path), File).data
+    questions: dict[str, Question] = {}
+    for paragraph in (paragraph for article in articles for paragraph in article.paragraphs):
+        for question in paragraph.qas:
+            place, question.context = f"{path}, question {short(question.id)}", paragraph.context
+            _check(question, place)
+            if question.id in questions:
+                raise InputError(f"{place}: expected an id of its own, found two questions with it")
+            questions[question.id] = question
     if not questions:
         raise InputError(f"{path}: expected questions, found none")
-    seen: set[str] = set()
-    for question in questions:
-        if question.id in seen:
+    return list(questions.values())
+
+
+def _check(question: Question, place: str) -> None:
+    for name in ("question", "context"):
+        if not (text := getattr(question, name)).strip():
+            raise InputError(f"{place}: {name}: expected a text, found {short(text)}")
+    if bool(question.answers) == question.is_impossible:
+        found = "both" if question.answers else "neither"
+        raise InputError(f"{place}: expected either an answer or is_impossible, found {found}")
+    context = question.context
+    for text, start in ((answer.text, answer.start) for answer in question.answers):
+        if not text.strip() or start < 0 or not context.startswith(text, start):
+            elsewhere = context.find(text)
+            where = f"; it is at {elsewhere}" if elsewhere >= 0 else ""
             raise InputError(
-                f"{path}, question {short(question.id)}: expected an id of its own, found two "
-                "questions with it"
+                f"{place}: expected the answer {short(text)} at {start} of its context, found "
+                f"{short(context[start : start + len(text)])}{where}"
             )
-        seen.add(question.id)
-    return questions
-
-
-def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
-    """The questions about one context."""
-    questions = []
-    context = _text(paragraph, "context", place)
-    for q, values in enumerate(entry(paragraph, "qas", list, place), start=1):
-        name = _text(values, "id", f"{place}, question {q}")
-        own = f"{path}, question {short(name)}"
-        text = _text(values, "question", own)
-        impossible = "is_impossible" in values and entry(values, "is_impossible", bool, own)
-        answers = tuple(_answer(each, context, own) for each in entry(values, "answers", list, own))
-        if impossible and answers:
-            raise InputError(f"{own}: expected no answer, as it is marked as impossible, found one")
-        if not impossible and not answers:
-            raise InputError(f"{own}: expected an answer, or is_impossible, found neither")
-        questions.append(Question(name, text, context, answers))
-    return questions
-
-
-def _answer(values: Any, context: str, place: str) -> Answer:
-    text = _text(values, "text", place)
-    start = entry(values, "answer_start", int, place)
-    if start < 0 or not context.startswith(text, start):
-        elsewhere = context.find(text)
-        where = f"; it is at {elsewhere}" if elsewhere >= 0 else ""
-        raise InputError(
-            f"{place}: expected the answer {short(text)} at {start} of its context, found "
-            f"{short(context[start : start + len(text)])}{where}"
-        )
-    return Answer(text, start)
-
-
-def _text(values: Any, name: str, place: str) -> str:
-    """The text of that name in an object; InputError if it is blank."""
-    text = entry(values, name, str, place)
-    if not text.strip():
-        raise InputError(f"{place}: {name}: expected a text, found {short(text)}")
-    return text

@@ -149,7 +149,7 @@ def _gates(rng):
     level=2,
     minutes=15,
     reference=_min_gru_cell,
-    solution="minillm/ops/min_gru.py: min_gru",
+    solution="minillm/ops/minimal.py: min_gru",
     cases=_gates,
     imports=SIGMOID,
     outputs=("h",),

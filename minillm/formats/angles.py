@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError
 from minillm.models.llama import LlamaConfig
-from minillm.ops.rotary import Scaling, frequencies
-from minillm.ops.rotary_scaling import LARGEST, Linear, Llama3, Yarn, yarn_attention_factor
+from minillm.ops.rotary_scaling import (
+    LARGEST,
+    Linear,
+    Llama3,
+    Scaling,
+    Yarn,
+    frequencies,
+    yarn_attention_factor,
+)
 
 # --- config.json ---------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from minillm.layers import dense
 from minillm.layers.fresh import Draw, ParamSpec, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import new_cross_attention, new_self_attention
-from minillm.layers.norms import EPS, add_norm, new_norm
+from minillm.layers.norms import EPS, new_norm, norm
 from minillm.layers.types import Params, Rng
 
 # x (..., D) -> y (..., D), backward.  The backward returns dx, the gradients of any other inputs,
@@ -83,25 +83,26 @@ def pre_norm(
     ``branches`` maps the prefix of a norm's weights to its f.  x (..., D) -> y (..., D).
     ``backward(dy)`` -> dx, the gradients of the branches' other inputs, gradients.
     """
-    h, backwards = None, []
+    backwards = []
     for prefix, branch in branches.items():
-        (x, y), norm_backward = add_norm(params, prefix, x, h, eps)  # x + the last h, and its norm
-        h, branch_backward = branch(y)
+        h, norm_backward = norm(params, prefix, x, eps)
+        h, branch_backward = branch(h)
         h, dropout_backward = ops.dropout(h, dropout, rng)
+        x = x + h
         backwards.append((norm_backward, branch_backward, dropout_backward))
-    assert h is not None
 
     def backward(dy):
         dx, others, parts = dy, [], []
         for norm_backward, branch_backward, dropout_backward in reversed(backwards):
             # x + dropout(f(norm(x)))
-            dnorm, *of_inputs, of_branch = branch_backward(dropout_backward(dx))
-            dx, of_norm = norm_backward(dx, dnorm)  # x has two uses
+            dh, *of_inputs, of_branch = branch_backward(dropout_backward(dx))
+            dh, of_norm = norm_backward(dh)
+            dx = dx + dh  # x has two uses
             others += of_inputs
             parts += [of_branch, of_norm]
         return dx, *others, merge_gradients(*parts)
 
-    return x + h, backward
+    return x, backward
 
 
 def post_norm(
@@ -120,14 +121,14 @@ def post_norm(
     for prefix, branch in branches.items():
         h, branch_backward = branch(x)
         h, dropout_backward = ops.dropout(h, dropout, rng)
-        (_, x), norm_backward = add_norm(params, prefix, x, h, eps)
+        x, norm_backward = norm(params, prefix, x + h, eps)
         backwards.append((norm_backward, branch_backward, dropout_backward))
 
     def backward(dy):
         dx, others, parts = dy, [], []
         for norm_backward, branch_backward, dropout_backward in reversed(backwards):
             # norm(x + dropout(f(x)))
-            dsum, of_norm = norm_backward(None, dx)
+            dsum, of_norm = norm_backward(dx)
             dx, *of_inputs, of_branch = branch_backward(dropout_backward(dsum))
             dx = dsum + dx  # x has two uses
             others += of_inputs

@@ -45,23 +45,3 @@ def norm_if_any(
     if f"{prefix}.gain" not in params:
         return x, lambda dy: (dy, {})
     return norm(params, prefix, x, eps)
-
-
-def add_norm(
-    params: Params, prefix: str, x: NDArray, h: NDArray | None, eps: float = EPS
-) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """The sum x + h (None: x alone) and its norm, in one pass: see :func:`minillm.ops.add_norm`.
-
-    x, h (..., D) -> total, y (..., D).
-    ``backward(dtotal, dy)`` -> dx, which is also dh, and gradients.  dtotal may be None: zero.
-    """
-    names = f"{prefix}.gain", f"{prefix}.bias"
-    gain, bias = params[names[0]], params.get(names[1])
-    outputs, op_backward = ops.add_norm(x, h, gain, bias, eps)
-    terms = 1 if h is None else 2
-
-    def backward(dtotal, dy):
-        dx, *gradients = op_backward(dtotal, dy)
-        return dx, dict(zip(names, gradients[terms - 1 :], strict=False))
-
-    return outputs, backward

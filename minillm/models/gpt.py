@@ -36,7 +36,7 @@ from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import ParamSpec, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention
-from minillm.layers.norms import EPS, add_norm, new_norm
+from minillm.layers.norms import EPS, new_norm, norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 
@@ -110,7 +110,7 @@ class GPT(base.CausalModel[GPTConfig]):
 
         With rng there is dropout.  ``backward(dx)`` -> gradients.
         """
-        x, tables_backward = embedding.layer(self.params, GPT.tables(self, ids, positions))
+        x, tables_backward = embedding.layer(self.params, self.tables(ids, positions))
         x, dropout_backward = ops.dropout(x, self.config.dropout, rng)
         return x, lambda dx: tables_backward(dropout_backward(dx))
 
@@ -123,23 +123,25 @@ class GPT(base.CausalModel[GPTConfig]):
         gradients.
         """
         p, c, b = self.params, self.config, f"blocks.{layer}"
-        # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
-        (x, a), norm_1_backward = add_norm(p, f"{b}.norm_1", x, None)
+        # x = x + attention(norm_1(x))
+        a, norm_1_backward = norm(p, f"{b}.norm_1", x)
         a, attention_backward = self_attention(p, f"{b}.attention", a, c.heads, attend)
         a, drop_1_backward = ops.dropout(a, c.dropout, rng)
-        # x = x + feed_forward(norm_2(x))
-        (x, f), norm_2_backward = add_norm(p, f"{b}.norm_2", x, a)
+        x = x + a
+        # y = x + feed_forward(norm_2(x))
+        f, norm_2_backward = norm(p, f"{b}.norm_2", x)
         f, feed_forward_backward = feed_forward(p, f"{b}.feed_forward", f)
         f, drop_2_backward = ops.dropout(f, c.dropout, rng)
 
         def backward(dy):
             # y = x + feed_forward(norm_2(x))
             df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
-            dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+            df, of_norm_2 = norm_2_backward(df)
+            dx = dy + df  # x has two uses
             # x = x + attention(norm_1(x))
             da, of_attention = attention_backward(drop_1_backward(dx))
-            dx, of_norm_1 = norm_1_backward(dx, da)
-            return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
+            da, of_norm_1 = norm_1_backward(da)
+            return dx + da, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
 
         return x + f, backward
 
@@ -150,14 +152,5 @@ class GPT(base.CausalModel[GPTConfig]):
         """
         return embedding.output(self.params, "embedding.E", y)
 
-    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.forward(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-        return loss, lambda: logits_backward(loss_backward())
+    # through embed, the blocks, the norm, predict, and the cross-entropy
+    hidden, forward, loss = stack.hidden, stack.forward, stack.loss

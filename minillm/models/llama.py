@@ -53,11 +53,10 @@ from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import ParamSpec, at_depth, normal, ones
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, self_attention
-from minillm.layers.norms import add_norm
+from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
-from minillm.ops.rotary import Scaling
-from minillm.ops.rotary_scaling import Llama3, class_of
+from minillm.ops.rotary_scaling import Llama3, Scaling, class_of
 
 DEVIATION = 0.02  # of fresh weights
 
@@ -163,25 +162,27 @@ class Llama(base.CausalModel[LlamaConfig]):
         p, c, b, eps = self.params, self.config, f"blocks.{layer}", self.config.eps
         base, scaling = self.rotation(layer)
         rotate = partial(ops.rotary, positions=positions, base=base, scaling=scaling)
-        # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
-        (x, a), norm_1_backward = add_norm(p, f"{b}.norm_1", x, None, eps)
+        # x = x + attention(norm_1(x))
+        a, norm_1_backward = norm(p, f"{b}.norm_1", x, eps)
         a, attention_backward = self_attention(
             p, f"{b}.attention", a, c.heads, attend, c.key_heads, rotate
         )
         a, drop_1_backward = ops.dropout(a, c.dropout, rng)
-        # x = x + feed_forward(norm_2(x))
-        (x, f), norm_2_backward = add_norm(p, f"{b}.norm_2", x, a, eps)
+        x = x + a
+        # y = x + feed_forward(norm_2(x))
+        f, norm_2_backward = norm(p, f"{b}.norm_2", x, eps)
         f, feed_forward_backward = gated_feed_forward(p, f"{b}.feed_forward", f)
         f, drop_2_backward = ops.dropout(f, c.dropout, rng)
 
         def backward(dy):
             # y = x + feed_forward(norm_2(x))
             df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
-            dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+            df, of_norm_2 = norm_2_backward(df)
+            dx = dy + df  # x has two uses
             # x = x + attention(norm_1(x))
             da, of_attention = attention_backward(drop_1_backward(dx))
-            dx, of_norm_1 = norm_1_backward(dx, da)
-            return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
+            da, of_norm_1 = norm_1_backward(da)
+            return dx + da, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
 
         return x + f, backward
 
@@ -194,17 +195,8 @@ class Llama(base.CausalModel[LlamaConfig]):
             return embedding.output(self.params, "embedding.E", y)
         return dense.layer(self.params, "output", y)
 
-    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.forward(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-        return loss, lambda: logits_backward(loss_backward())
+    # through embed, the blocks, the norm, predict, and the cross-entropy
+    hidden, forward, loss = stack.hidden, stack.forward, stack.loss
 
 
 def _scaling(config: LlamaConfig) -> Scaling:

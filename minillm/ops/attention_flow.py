@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.checks import op
-from minillm.ops.attention import transposed
 from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
 from minillm.ops.softmax import masked_softmax
 
@@ -47,7 +46,6 @@ def attention_flow(
     padding.  ``backward(dg)`` -> dh, du, dw_h, dw_u, dw_hu.  Keeps h, u, v, a, b, c and, for
     each t, the j with the largest score, to which the gradient of the maximum goes.
 
-    Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
     Source: Seo, Kembhavi, Farhadi and Hajishirzi (2017), "Bidirectional attention flow for
     machine comprehension", equations 1 and 2.
     """
@@ -56,7 +54,7 @@ def attention_flow(
 
     # s_tj - w_h . h_t, which is the same for all j: (h_t * w_hu + w_u) . u_j
     q = h * w_hu + w_u  # (B, T, D)
-    scores = q @ transposed(u)  # (B, T, J)
+    scores = q @ u.mT  # (B, T, J)
     a, _ = masked_softmax(scores, question_mask)
     v = a @ u  # (B, T, D)
 
@@ -75,21 +73,21 @@ def attention_flow(
         dv = dv + dhv * h
         dc = (dhc * h).sum(axis=1, keepdims=True)  # (B, 1, D)
         # c = b h
-        dh = dh + transposed(b) * dc
-        db = dc @ transposed(h)  # (B, 1, T)
+        dh = dh + b.mT * dc
+        db = dc @ h.mT  # (B, 1, T)
         # b = softmax(best), best_t = the largest s_tj + w_h . h_t
-        dbest = transposed(b * (db - (b * db).sum(axis=2, keepdims=True)))  # (B, T, 1)
+        dbest = (b * (db - (b * db).sum(axis=2, keepdims=True))).mT  # (B, T, 1)
         dh = dh + dbest * w_h
         dw_h = (dbest * h).sum(axis=(0, 1))
         # v = a u, a = softmax(scores)
-        da = dv @ transposed(u)  # (B, T, J)
-        du = transposed(a) @ dv
+        da = dv @ u.mT  # (B, T, J)
+        du = a.mT @ dv
         dscores = a * (da - (a * da).sum(axis=2, keepdims=True))
         to_closest = np.take_along_axis(dscores, closest, axis=2) + dbest
         np.put_along_axis(dscores, closest, to_closest, axis=2)
         # scores = q u^T
         dq = dscores @ u
-        du = du + transposed(dscores) @ q
+        du = du + dscores.mT @ q
         # q = h w_hu + w_u
         dh = dh + dq * w_hu
         dw_u, dw_hu = dq.sum(axis=(0, 1)), (dq * h).sum(axis=(0, 1))

@@ -24,14 +24,13 @@ def causal_convolution(
 
     x (B, T, D), W (K, D) with K > 1, b (D,), before (B, K - 1, D) -> y (B, T, D), and the last
     K - 1 inputs, which come before the next window: tail (B, K - 1, D).
-    ``backward(dy, dtail=None)`` -> dx, dW, db, dbefore.  None as a gradient means zero.
+    ``backward(dy, dtail=None)`` -> dx, dW, db, dbefore.
     Keeps W and u.
 
     Let u be ``before`` and x in a row, so that y_t = b + sum of W_j * u_{t+j}.  Then
 
         du_{t+j} += W_j * dy_t        dW_j = sum over t of u_{t+j} * dy_t        db = sum of dy_t
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit.
     Source: Gu and Dao (2023), "Mamba: linear-time sequence modeling with selective state spaces",
     figure 3; its kernels are PyTorch's ``conv1d`` with groups = D, transposed.
     """

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy in one."""
+"""Softmax and cross-entropy in one, as a mean loss or as the log-probability of each target."""
 
 from collections.abc import Callable
 
@@ -45,8 +45,7 @@ def cross_entropy(
 
     The logits of a masked position change nothing, even where they are NaN.
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit, a target is
-    out of range, the mask is False everywhere, or e is outside [0, 1).
+    Raises ValueError where the mask is False everywhere.
     Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
     computer vision", section 7, for the smoothing.
     """
@@ -98,3 +97,30 @@ def cross_entropy_backward(
     q = np.full_like(p, smoothing / V)
     q[np.arange(N), targets] += 1 - smoothing
     return weights[:, None] * (p - q)
+
+
+@op("logits: ... V, targets: ... < V -> log_p: ...")
+def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArray, Callable]:
+    """log p[target] of each place in nats, where p is the softmax of the logits.
+
+    logits (..., V), targets (...) in 0..V-1 -> log_p (...).  ``backward(dlog_p)`` -> dlogits
+    (..., V).  Keeps p and the targets.
+
+    The mean of -log p is :func:`minillm.ops.cross_entropy`.  Here each place has an upstream
+    gradient of its own, because a loss may depend on the log-probabilities of whole texts, which
+    are sums of these:
+
+        dlogits = dlog_p (one_hot(target) - p)
+
+    Source: Bridle (1990), "Probabilistic interpretation of feedforward classification network
+    outputs", section 4.
+    """
+    shape, flat_targets = logits.shape, targets.ravel()
+    nats, p = cross_entropy_forward(logits.reshape(-1, shape[-1]), flat_targets, 0.0)
+    log_p = -nats.reshape(shape[:-1])
+
+    def backward(dlog_p):
+        # -log p has the slope p - one_hot(target)
+        return cross_entropy_backward(p, flat_targets, -dlog_p.ravel(), 0.0).reshape(shape)
+
+    return log_p, backward

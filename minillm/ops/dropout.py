@@ -20,7 +20,6 @@ def dropout(
     The same rng state draws the same mask.  Without rng, as in evaluation, or with a rate of 0,
     y is x itself: the scaling is done in training ("inverted" dropout).
 
-    Raises TypeError where rng is no generator, ValueError for a rate outside [0, 1).
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),
     "Dropout: a simple way to prevent neural networks from overfitting".
     """

@@ -19,7 +19,6 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     It is a linear map of one-hot vectors.  Row v of dE is therefore the sum of the gradients of
     all places with id v: dE[v] = sum of dy over ids == v.
 
-    Raises TypeError or ValueError where ids are not integers in 0..V-1.
     Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
     language model", the matrix C of section 2.
     """

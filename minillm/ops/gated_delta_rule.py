@@ -39,8 +39,8 @@ def gated_delta_rule(
 
     q and k (B, N, T, K), v (B, N, T, V), alpha and beta (B, N, T), S0 (B, N, K, V)
     -> o (B, N, T, V), S_last (B, N, K, V).
-    ``backward(do, dS_last=None)`` -> dq, dk, dv, dalpha, dbeta, dS0.  None as a gradient means
-    zero.  Keeps the arguments.  The memories are computed again.
+    ``backward(do, dS_last=None)`` -> dq, dk, dv, dalpha, dbeta, dS0.  Keeps the arguments.  The
+    memories are computed again.
 
     Backward, from the last step to the first:
 
@@ -49,7 +49,6 @@ def gated_delta_rule(
         dk_t = beta_t dS_t e_t - S' de
         dS' = dS_t - k_t de^T        dalpha_t = sum of dS' * S_{t-1}        dS_{t-1} = alpha_t dS'
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit.
     Sources: Yang, Kautz and Hatamizadeh (2024), "Gated delta networks: improving Mamba2 with delta
     rule", equation 10; Schlag, Irie and Schmidhuber (2021), "Linear transformers are secretly fast
     weight programmers", for the delta rule; Widrow and Hoff (1960), "Adaptive switching circuits".

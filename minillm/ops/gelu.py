@@ -31,7 +31,6 @@ def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
         tanh:   dy/dx = (1 + tanh(u)) / 2 + x (1 - tanh(u)^2) u' / 2
                 u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
 
-    Raises TypeError where ``approximate`` is not True or False.
     Source: Hendrycks and Gimpel (2016), "Gaussian error linear units", section 2.
     """
     flat = x.ravel()

@@ -8,7 +8,6 @@ arguments that must be drawn otherwise, such as inputs away from a kink.
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -86,14 +85,17 @@ def declared_case(op: Any, rng: Generator, **given: int) -> Case:
     declared, parameters = op.declaration, inspect.signature(op).parameters
     sizes = SIZES | given
     sizes["..."] = sizes["B"], sizes["T"]
-    absent = {a.name for a in declared.arguments if may_be_absent(a) and rng.integers(2)}
+    absent = {
+        a.name
+        for a in declared.arguments
+        if a.optional and a.axes and "i" not in a.axes and rng.integers(2)
+    }
     for a in declared.arguments:
         if a.name in absent and a.otherwise:  # such as C=A
             sizes[a.otherwise[0]] = sizes[a.otherwise[-1]]
     args, constants = list[Any](), dict[str, Any]()
     for a in declared.arguments:
-        axes = next(iter(a.axes.values()), "")
-        shape = checks.shape_of(axes, sizes)
+        shape = checks.shape_of(next(iter(a.axes.values()), ""), sizes)
         if a.name in absent:
             value = None
         elif own := VALUES.get(f"{declared.op}.{a.name}"):
@@ -108,18 +110,10 @@ def declared_case(op: Any, rng: Generator, **given: int) -> Case:
             constants[a.name] = value
         else:
             args.append(value)
-    return with_constants(op, constants) if constants else op, tuple(args)
-
-
-def may_be_absent(a: checks.Argument) -> bool:
-    return a.optional and bool(a.axes) and "i" not in a.axes
-
-
-def with_constants(op: Callable, constants: dict[str, Any]) -> Callable:
-    """The op of its other arguments.  Constants have the dtype of the first of them."""
 
     @functools.wraps(op)
-    def call(x: Any, *others: Any) -> Any:
+    def of_variables(x: Any, *others: Any) -> Any:
+        """The op of its other arguments.  Constants have the dtype of the first of them."""
         dtype = getattr(x, "dtype", float)  # the tests also call ops with what is no array
         named = {
             name: value.astype(dtype) if isinstance(value, np.ndarray) else value
@@ -127,40 +121,14 @@ def with_constants(op: Callable, constants: dict[str, Any]) -> Callable:
         }
         return op(x, *others, **named)
 
-    return call
+    return of_variables if constants else op, tuple(args)
 
 
-def case_of(op: Any) -> Callable[..., Case]:
-    """The case of an op; its signature has the sizes that it takes."""
-    axes = [(*a.axes.values(), a.below[0]) for a in op.declaration.arguments]
-    letters = sorted(set(re.findall("[A-Z]", str(axes).replace("...", "B T"))))
-    draw = functools.partial(declared_case, op)
-    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in letters]
-    rng = inspect.Parameter("rng", inspect.Parameter.POSITIONAL_ONLY)
-    draw.__signature__ = inspect.Signature([rng, *named])  # type: ignore[attr-defined]
-    return draw
-
-
-CASES: dict[str, Callable[..., Case]] = {
-    name: case_of(op)
-    for name, op in vars(ops).items()
-    if hasattr(op, "declaration") and op.declaration.outputs
-}
-
-
-def case(draw: Callable[..., Case]) -> Callable[..., Case]:
-    """Enter a case that is drawn by hand, under the name of its op."""
-    CASES[draw.__name__] = draw
-    return draw
-
-
-@case
-def dropout(rng: Generator, B: int = 4, D: int = 5) -> Case:
+def dropout(rng: Generator, B: int = 4, D: int = 5, **others: int) -> Case:
     seed, rate, x = rng.integers(2**32), rng.uniform(0, 0.9), rng.standard_normal((B, D))
     return lambda x: ops.dropout(x, rate, np.random.default_rng(seed)), (x,)
 
 
-@case
 def scaled_dot_product_attention(
     rng: Generator,
     B: int = 3,
@@ -170,6 +138,7 @@ def scaled_dot_product_attention(
     S: int = 5,
     D: int = 3,
     E: int = 2,
+    **others: int,
 ) -> Case:
     # G heads of queries for each head of keys
     shapes = (B, M * G, T, D), (B, M, S, D), (B, M, S, E)
@@ -182,3 +151,11 @@ def scaled_dot_product_attention(
         mask = ops.Mask(causal, lengths, start, window, sinks=int(rng.integers(3)))
         arguments = False, None, None, mask
     return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, *arguments)
+
+
+CASES: dict[str, Callable[..., Case]] = {
+    name: functools.partial(declared_case, op)
+    for name, op in vars(ops).items()
+    if hasattr(op, "declaration") and op.declaration.outputs
+}
+CASES |= {"dropout": dropout, "scaled_dot_product_attention": scaled_dot_product_attention}

@@ -49,7 +49,6 @@ def gru(
     x (B, T, I) or ids (B, T), h0 (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,),
     lengths (B,) or None -> hs (B, T, H), h_last (B, H).
     ``backward(dhs, dh_last=None)`` -> dx (not by ids), dh0, dW_x, dW_h, db_x, db_h.
-    None as a gradient means zero.
     Keeps the arguments, hs, the gates (B, T, 3H) and h_n (B, T, H).
 
     Backward, from the last step to the first:
@@ -59,7 +58,6 @@ def gru(
         da_t by x: [dr r (1 - r), dz z (1 - z), da_n]
         da_t by h: [dr r (1 - r), dz z (1 - z), da_n r]
 
-    Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
     Source: Cho et al. (2014), "Learning phrase representations using RNN
     encoder-decoder", equations 5 to 8, with the reset applied after the recurrent
     product, as in the paper's first version, cuDNN and PyTorch.
@@ -67,18 +65,7 @@ def gru(
     hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, lengths)
 
     def backward(dhs, dh_last=None):
-        gradients = gru_backward(
-            dhs=dhs,
-            dh_last=dh_last,
-            x=x,
-            h0=h0,
-            W_x=W_x,
-            W_h=W_h,
-            lengths=lengths,
-            hs=hs,
-            gates=gates,
-            h_n=h_n,
-        )
+        gradients = gru_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n)
         return without_ids(*gradients)
 
     return (hs, h_last), backward

@@ -1,4 +1,4 @@
-"""Layer normalisation, alone and together with an addition: the start of each residual branch."""
+"""Layer normalisation."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.checks import op
-from minillm.ops.rms_norm import rms_norm_backward, rms_norm_forward
 
 
 @op("x: ... D, gain: D, bias: D, eps: positive -> y: ... D")
@@ -33,8 +32,6 @@ def layer_norm(
 
         dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) / sqrt(variance + eps)
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is
-    not positive.
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
     rows = x.reshape(-1, len(gain))
@@ -74,43 +71,3 @@ def layer_norm_backward(
     along_x_hat = (dx_hat * x_hat).mean(axis=1, keepdims=True)
     dx = (dx_hat - along_ones - x_hat * along_x_hat) * inverse_std[:, None]
     return dx, dgain, dbias
-
-
-@op("x: ... D, h: ... D?, gain: D, bias: D?, eps: positive -> total: ... D, y: ... D")
-def add_norm(
-    x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray | None, eps: float = 1e-5
-) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """A sum, the residual stream, and its norm, the input of a branch.
-
-        total = x + h        y = layer_norm(total), or, without a bias, rms_norm(total)
-
-    x and h (..., D), gain (D,), bias (D,) -> total, y (..., D).  Where h is None, total is x.
-    ``backward(dtotal, dy)`` -> dx, dh if there is an h, dgain, dbias if there is a bias.  Keeps
-    total, gain, and what the norm keeps of each row.
-
-    The total has two uses, so its gradient is a sum of two parts.  x and h have the same gradient:
-
-        dx = dh = dtotal + the norm's backward of dy
-
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is not positive.
-    Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
-    section 2, for the sum that bypasses every branch.
-    """
-    shape, h_is_none = x.shape, h is None
-    total = (x if h is None else x + h).reshape(-1, len(gain))
-    norm_backward: Callable = layer_norm_backward
-    if bias is None:
-        y, *kept = rms_norm_forward(total, gain, eps)
-        norm_backward = rms_norm_backward
-    else:
-        y, *kept = layer_norm_forward(total, gain, bias, eps)
-
-    def backward(dtotal, dy):  # keeps neither x, h nor bias
-        dtotal, dy = dtotal.reshape(total.shape), dy.reshape(total.shape)
-        # y = norm(total)
-        dx, *others = norm_backward(dy, total, gain, *kept)
-        # total = x + h is an output as well
-        dx = (dtotal + dx).reshape(shape)
-        return (dx, *others) if h_is_none else (dx, dx, *others)
-
-    return (total.reshape(shape), y.reshape(shape)), backward

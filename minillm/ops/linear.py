@@ -21,8 +21,6 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     flattened into one:
 
         dx = dy W^T        dW = sum over rows of x^T dy        db = sum over rows of dy
-
-    Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
     I, O = W.shape
     rows = x.reshape(-1, I)

@@ -39,7 +39,7 @@ def linear_recurrence(
     """The states of h_t = a_t * h_{t-1} + b_t.
 
     a and b (B, T, D), h0 (B, D), lengths (B,) or None -> hs (B, T, D), h_last (B, D).
-    ``backward(dhs, dh_last=None)`` -> da, db, dh0.  None as a gradient means zero.
+    ``backward(dhs, dh_last=None)`` -> da, db, dh0.
     Keeps a, h0 and hs.
 
     Backward.  h_t reaches the loss as an output, and through h_{t+1}.  Let g_t be the sum of both:
@@ -47,7 +47,6 @@ def linear_recurrence(
         g_t = dh_t + a_{t+1} * g_{t+1}          the same recurrence, from the last step to the first
         db_t = g_t        da_t = g_t * h_{t-1}        dh_0 = a_1 * g_1
 
-    Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
     Sources: Blelloch (1990), "Prefix sums and their applications", section 1.4.1, for the pairs;
     Martin and Cundy (2018), "Parallelizing linear recurrent neural nets over sequence length",
     for the backward.

@@ -46,7 +46,7 @@ def lstm(
     x (B, T, I) or ids (B, T), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,),
     lengths (B,) or None -> hs (B, T, H), h_last (B, H), c_last (B, H).
     ``backward(dhs, dh_last=None, dc_last=None)`` -> dx (not by ids), dh0, dc0, dW_x,
-    dW_h, db.  None as a gradient means zero.
+    dW_h, db.
     Keeps the arguments, hs, the gates (B, T, 4H) and the cells (B, T, H).
 
     Backward, from the last step to the first:
@@ -56,7 +56,6 @@ def lstm(
         di, df, dg, dc_{t-1} = dc_t g, dc_t c_{t-1}, dc_t i, dc_t f
         da_t = [di i (1 - i), df f (1 - f), dg (1 - g^2), do o (1 - o)]
 
-    Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
     Source: Hochreiter and Schmidhuber (1997), "Long short-term memory", with the
     forget gate of Gers, Schmidhuber and Cummins (2000), "Learning to forget".
     """
@@ -64,18 +63,7 @@ def lstm(
 
     def backward(dhs, dh_last=None, dc_last=None):
         gradients = lstm_backward(
-            dhs=dhs,
-            dh_last=dh_last,
-            dc_last=dc_last,
-            x=x,
-            h0=h0,
-            c0=c0,
-            W_x=W_x,
-            W_h=W_h,
-            lengths=lengths,
-            hs=hs,
-            gates=gates,
-            cs=cs,
+            dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, cs
         )
         return without_ids(*gradients)
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minillm.checks import op
 from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from minillm.ops.padding import OptionalLengths, length_mask
 
 
 @op("weights: B T S, source: B S >= 0, targets: B T >= 0 -> m: B T")
@@ -21,38 +22,22 @@ def copied_probability(
         m_t = sum over j of w_tj [source_j = target_t]
 
     weights (B, T, S), source (B, S), targets (B, T) -> m (B, T); m is 0 for a target that the
-    source lacks.  ``backward(dm)`` -> dweights.  Keeps copies of source and targets.
+    source lacks.  ``backward(dm)`` -> dweights.  Keeps where they are equal.
 
         dw_tj = dm_t [source_j = target_t]
 
     Padding of the source needs no mask, because its weights are 0.
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or an id is negative.
     Source: Vinyals, Fortunato and Jaitly (2015), "Pointer networks", section 2.3, for attention
     that points; See, Liu and Manning (2017), "Get to the point: summarization with
     pointer-generator networks", the sum in equation 9.
     """
-    m = copied_probability_forward(weights, source, targets)
+    same = source[:, None, :] == targets[:, :, None]  # (B, T, S)
+    m = np.where(same, weights, 0).sum(axis=-1)
 
     def backward(dm):
-        return copied_probability_backward(dm, source, targets)
+        return np.where(same, dm[:, :, None], 0)
 
     return m, backward
-
-
-def copied_probability_forward(
-    weights: NDArray, source: NDArray[np.integer], targets: NDArray[np.integer]
-) -> NDArray:
-    """weights (B, T, S), source (B, S), targets (B, T) -> m (B, T)."""
-    same = source[:, None, :] == targets[:, :, None]  # (B, T, S)
-    return np.where(same, weights, 0).sum(axis=-1)
-
-
-def copied_probability_backward(
-    dm: NDArray, source: NDArray[np.integer], targets: NDArray[np.integer]
-) -> NDArray:
-    """dm (B, T), source (B, S), targets (B, T) -> dweights (B, T, S)."""
-    same = source[:, None, :] == targets[:, :, None]  # (B, T, S)
-    return np.where(same, dm[:, :, None], 0)
 
 
 @op("logits: ... V, gates: ..., copied: ..., targets: ... >= 0 -> loss:")
@@ -84,7 +69,6 @@ def pointer_cross_entropy(
     A target without any probability (the vocabulary lacks it, m is 0) has an infinite loss.  Here
     it counts as the smallest normal number, and has a gradient of zero.
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or a target is negative.
     Sources: See, Liu and Manning (2017), equation 9; Gulcehre, Ahn, Nallapati, Zhou and Bengio
     (2016), "Pointing the unknown words", for the switch between two softmax layers.
     """
@@ -113,5 +97,47 @@ def pointer_cross_entropy(
         dz = share * (np.exp(log_g) - r)
         dm = -share * np.exp(log_rest - log_P)
         return dlogits.reshape(shape), dz.reshape(shape[:-1]), dm.reshape(shape[:-1])
+
+    return loss, backward
+
+
+@op("weights: B T S, lengths: B <= T or T -> loss:")
+def coverage(weights: NDArray, lengths: OptionalLengths = None) -> tuple[np.floating, Callable]:
+    """The mean attention per step to positions that earlier steps have attended to.
+
+        c_t = w_1 + ... + w_{t-1}                      the coverage before step t
+        loss = mean over steps t of sum over j of min(w_tj, c_tj)
+
+    A summary that repeats itself attends to the same words twice, and then min(w, c) is large.
+    Where a step attends to words that are new, it is 0.
+
+    weights (B, T, S) from 0 up, lengths (B,), the steps of each row (None: all T) -> loss, a
+    scalar.  ``backward(dloss=1.0)`` -> dweights.  Keeps where w < c.
+
+    The smaller of w and c has the gradient.  c_u is a sum with a term w_t for each t before u, so
+    all later steps whose c is the smaller one send theirs to w_t: one sum from the end.
+
+        dw_t = [w_t < c_t] + sum over u > t of [c_u <= w_u]
+
+    Padding has no loss, and no later step.
+    Source: See, Liu and Manning (2017), "Get to the point: summarization with pointer-generator
+    networks", equations 10 and 12.  Their attention also reads c_t, which makes it a recurrence
+    over t; here it does not.
+    """
+    real = length_mask(lengths, weights.shape[1])[:, :, None]  # (B, T, 1)
+    count = int(lengths.sum())
+    if count == 0:
+        raise ValueError("coverage: lengths: expected one above 0, found none")
+    w = np.where(real, weights, 0)
+    c = np.cumsum(w, axis=1) - w
+    loss = np.minimum(w, c).sum() / weights.dtype.type(count)
+    new = w < c
+
+    def backward(dloss=1.0):
+        share = weights.dtype.type(dloss / count)
+        old = np.where(real & ~new, share, 0)
+        # dc_u = [c_u <= w_u] goes to each w_t before it
+        later = np.cumsum(old[:, ::-1], axis=1)[:, ::-1] - old
+        return np.where(real, np.where(new, share, 0) + later, 0)
 
     return loss, backward

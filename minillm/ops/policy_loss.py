@@ -40,7 +40,6 @@ def policy_loss(
     GRPO's own loss has the ratio of P to the model that drew the answer in place of log P, and
     clips it.  With one step for each group, the ratio is 1 and has this slope.
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or beta is negative.
     Source: Shao et al. (2024), "DeepSeekMath: pushing the limits of mathematical reasoning in open
     language models", equations 3, 4 and 20.
     """

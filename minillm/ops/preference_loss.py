@@ -46,7 +46,6 @@ def preference_loss(
 
         dchosen = -beta sigmoid(-beta margin) / P        drejected = -dchosen
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or beta is not above 0.
     Source: Rafailov, Sharma, Mitchell, Ermon, Manning and Finn (2023), "Direct preference
     optimization: your language model is secretly a reward model", equations 4 to 7.
     """

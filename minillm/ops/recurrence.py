@@ -117,7 +117,6 @@ def reverse(x: NDArray, lengths: OptionalLengths = None) -> tuple[NDArray, Calla
     bidirectional network needs no new gradient.  Reversing is its own inverse and its own
     transpose, so forward and backward are the same function.
 
-    Raises TypeError or ValueError where the dtype, the shape or lengths do not fit.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".
     """
     B, T, _ = x.shape

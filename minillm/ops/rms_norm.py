@@ -24,8 +24,6 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
 
         dx = (dx_hat - x_hat mean(dx_hat x_hat)) / sqrt(mean(x^2) + eps)
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is
-    not positive.
     Source: Zhang and Sennrich (2019), "Root mean square layer normalization",
     equation 4; eps is added as in Llama.
     """

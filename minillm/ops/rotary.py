@@ -2,30 +2,13 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.checks import op
-
-
-@runtime_checkable
-class Scaling(Protocol):
-    """A change of the angles for texts that are longer than in training.
-
-    :mod:`minillm.ops.rotary_scaling` has three of them.
-    """
-
-    @property
-    def attention_factor(self) -> float:
-        """A factor of all cosines and sines."""
-
-    def frequencies(self, D: int, base: float) -> NDArray:
-        """The angle by which each pair turns from one position to the next: (D/2,)."""
-
-    def __hash__(self) -> int: ...
+from minillm.ops.rotary_scaling import Scaling, frequencies
 
 
 @op("x: B N T 2P, positions: B T >= 0, base: positive, scaling: any -> y: B N T 2P", order="rows")
@@ -50,8 +33,6 @@ def rotary(
     The product of a rotated query and a rotated key depends only on the distance between
     their positions.  The backward of a rotation is the rotation by the opposite angle.
 
-    Raises TypeError or ValueError where dtypes, shapes or the scaling do not fit, D is odd, a
-    position is negative or base is not positive.
     Source: Su, Lu, Pan, Murtadha, Wen and Liu (2021), "RoFormer: enhanced transformer
     with rotary position embedding", equation 15.  There, and in the weights that Meta
     published, a pair is x_{2i}, x_{2i + 1}.  Here it is x_i, x_{i + D/2}, as in GPT-NeoX
@@ -65,11 +46,6 @@ def rotary(
         return rotary_rotation(dy, cos, -sin)
 
     return y, backward
-
-
-def frequencies(D: int, base: float) -> NDArray:
-    """The angle theta_i by which each pair turns from one position to the next: (D/2,)."""
-    return base ** (-2 * np.arange(D // 2) / D)
 
 
 def cos_and_sin(

@@ -30,14 +30,17 @@ Legend: D width of a head, s ``factor``, L ``original_context``, m ``attention_f
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops.rotary import frequencies
-
 LARGEST = 1e9  # of the numbers of a scaling; the least is 1 / LARGEST
+
+
+def frequencies(D: int, base: float) -> NDArray:
+    """The angle theta_i by which each pair turns from one position to the next: (D/2,)."""
+    return base ** (-2 * np.arange(D // 2) / D)
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,12 @@ def yarn_attention_factor(factor: float) -> float:
     return 1 + 0.1 * math.log(factor) if factor > 1 else 1.0
 
 
-SCALINGS: tuple[type[Any], ...] = (Linear, Llama3, Yarn)
+Scaling = Linear | Llama3 | Yarn
 
 
 def class_of(values: Mapping[str, object]) -> type:
     """The class whose fields are these, as in a run's config.json; Linear if there is none."""
-    for scaling in SCALINGS:
+    for scaling in get_args(Scaling):
         if {entry.name for entry in fields(scaling)} == values.keys():
             return scaling
     return Linear

@@ -57,7 +57,6 @@ def scaled_dot_product_attention(
     variance D.  Without the scale, the weights would come close to 0 and 1, where the softmax has
     hardly any gradient.
 
-    Raises TypeError or ValueError where dtypes, shapes or the mask do not fit.
     Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without
     the weights in memory, Dao et al. (2022), "FlashAttention", section 3.1; grouped
     queries, Ainslie et al. (2023), "GQA".

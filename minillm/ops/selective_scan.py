@@ -37,8 +37,8 @@ def selective_scan(
 
     x and delta (B, T, D), A (D, N), b and c (B, T, N), skip (D,), h0 (B, D, N)
     -> y (B, T, D), h_last (B, D, N).
-    ``backward(dy, dh_last=None)`` -> dx, ddelta, dA, db, dc, dskip, dh0.  None as a gradient means
-    zero.  Keeps the arguments.  The states, which take N times the memory of x, are computed again.
+    ``backward(dy, dh_last=None)`` -> dx, ddelta, dA, db, dc, dskip, dh0.  Keeps the
+    arguments.  The states, which take N times the memory of x, are computed again.
 
     Backward, from the last step to the first, with u = delta_t x_t and e = exp(delta_t A):
 
@@ -48,7 +48,6 @@ def selective_scan(
         ddelta_t = sum over N of dm A + du x_t        dA = sum of dm delta_t
         dx_t = du delta_t + dy_t skip                 dh_{t-1} = dh_t e
 
-    Raises TypeError or ValueError where dtypes or shapes do not fit.
     Source: Gu and Dao (2023), "Mamba: linear-time sequence modeling with selective state spaces",
     equations 2 and 4, algorithm 2; with delta b in place of the exact (e - 1) / A b, as its
     published code does.

@@ -22,7 +22,6 @@ def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
 
         dup = dy silu(gate)        dgate = dy up s (1 + gate (1 - s))
 
-    Raises TypeError or ValueError where the dtype does not fit or the rows of x have no halves.
     Source: Shazeer (2020), "GLU variants improve Transformer", equation 6.
     """
     shape, F = x.shape, x.shape[-1] // 2

@@ -108,7 +108,7 @@ def new_settings(kind: Kind, given: Mapping[str, object], initial: Run | None = 
     return make(kind.settings, with_init_defaults(kind, initial, given))
 
 
-def _absolute(value: object) -> object:
+def _absolute(value: object) -> Any:
     """Make paths absolute; names of built-in sets do not change."""
     if isinstance(value, tuple):
         return [absolute(name) for name in value]

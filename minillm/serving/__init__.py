@@ -5,7 +5,6 @@ engine.py       the thread that continues the texts of all requests together
 requests.py     the fields of a request, and its errors
 tools.py        functions that an answer may call, and the forms of calls
 forms.py        the objects of an answer
-connections.py  the address and its connections
-app.py          the paths, and the answers to them
+app.py          the address, the paths, and the answers to them
 page.html       a page to talk to the model
 """

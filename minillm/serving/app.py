@@ -12,11 +12,13 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 
 import asyncio
 import contextlib
+import socket
 import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +37,6 @@ from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import ANY_OBJECT, Grammar
 from minillm.decoding.mean_states import mean_states
 from minillm.errors import InputError, one_line, short
-from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
 from minillm.serving.engine import Engine, Event, Job
 from minillm.serving.forms import Form, Prompt
@@ -46,6 +47,7 @@ T = TypeVar("T")
 
 LARGEST_BODY = 4 << 20  # bytes
 WAITING = 256  # requests
+CONNECTIONS = 512  # further ones get status 503
 ENCODED = 4  # requests whose texts are encoded at a time
 LOOK = 0.5  # seconds between looks at whether a client that waits is still there
 
@@ -175,8 +177,8 @@ class Server(EmbeddingServer):
                 ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
                 read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
-                read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
-            self._check_fits(name, len(read.ids), room=int(wanted.length == 0))
+                read = Prompt(prompt, tokenizer.decode(prompt) if wanted.fields.echo else "")
+            self._check_fits(name, len(read.ids), room=int(wanted.fields.length == 0))
             prompts.append(read)
         return prompts
 
@@ -207,17 +209,17 @@ class Server(EmbeddingServer):
             for choice in range(wanted.fields.n):
                 continuation = self.chat.continuation(
                     prompt.ids,
-                    wanted.length,
+                    wanted.fields.length,
                     wanted.sampling_of(choice),
                     grammar=prompt.grammar,
-                    adjustments=wanted.adjustments(),
+                    adjustments=wanted.fields.adjustments(),
                     stop=wanted.fields.stop,
                     shown=(OPENING, CLOSING) if tools else (),
-                    top=wanted.top,
-                    scores_prompt=wanted.echo and wanted.top is not None,
+                    top=wanted.fields.top,
+                    scores_prompt=wanted.fields.echo and wanted.fields.top is not None,
                 )
                 answer = Answer(tools) if tools else None
-                echo = prompt.text if wanted.echo else ""
+                echo = prompt.text if wanted.fields.echo else ""
                 jobs.append(Job(continuation, deliver, len(jobs), echo, answer))
         self.engine.submit(jobs)
         active = len(jobs)
@@ -287,15 +289,15 @@ def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str]
     InputError for an address that cannot be used.
     """
     try:
-        with connections.listen(host, port) as listening:
+        with listen(host, port) as listening:
             bound, port = listening.getsockname()[:2]
             config = uvicorn.Config(
-                server.application(connections.allowed_hosts(host, bound)),
+                server.application(allowed_hosts(host, bound)),
                 http="h11",
                 ws="none",
                 lifespan="off",
                 log_level="critical",  # failures are printed above, and ended streams are none
-                limit_concurrency=connections.MOST,
+                limit_concurrency=CONNECTIONS,
                 timeout_graceful_shutdown=2,
                 server_header=False,
             )
@@ -303,3 +305,29 @@ def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str]
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         server.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address.  InputError for one that cannot be used."""
+    if not host:  # it would be every address of this machine
+        raise InputError("expected an address, found ''", "host")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+        return socket.create_server(address, family=family, backlog=CONNECTIONS)
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (while attempting")[0]
+    except (ValueError, TypeError):  # no name at all
+        reason = "it cannot be the name of a host"
+    raise InputError(f"{one_line(host, 60)}:{port}: {reason}")
+
+
+def allowed_hosts(name: str, address: str) -> list[str]:
+    """The hosts that a request may name at an address, which was found by a name; "*": any.
+
+    If only this machine can reach the address, a request must name this machine.  A web site whose
+    name someone has pointed at this machine can therefore not use the model.
+    """
+    if not ip_address(address).is_loopback:
+        return ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", f"[{name}]" if ":" in name else name]

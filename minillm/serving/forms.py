@@ -45,7 +45,7 @@ class Form:
             "created": int(time.time()),
             "model": model,
         }
-        self.logprobs = LogProbs(tokenizer)
+        self.tokenizer = tokenizer
         self.written = [0] * self.choices
 
     def whole(self, events: list[Event]) -> dict[str, Any]:
@@ -106,11 +106,11 @@ class Form:
     def _choice(self, event: Event, content: dict[str, Any]) -> dict[str, Any]:
         """A choice, or a piece of it."""
         self.written[event.choice] = event.written
-        listed = self.logprobs.of_chat if self.chat else self.logprobs.of_completion
+        listed = of_chat if self.chat else of_completion
         return {
             "index": event.choice,
             **content,
-            "logprobs": listed(event.scores) if event.scores else None,
+            "logprobs": listed(self.tokenizer, event.scores) if event.scores else None,
             "finish_reason": event.reason,
         }
 
@@ -123,52 +123,55 @@ class Form:
         }
 
 
-class LogProbs:
-    r"""The log-probabilities of the tokens of a choice, as the interface has them.
+# --- log-probabilities: the rows of a model past its tokenizer's tokens are not listed -----------
 
-    The rows of a model past its tokenizer's tokens, which only fill up a matrix, are not listed.
-    In a completion, a part of a character is shown as ``bytes:\xe2\x82``.
+
+def of_chat(tokenizer: ByteTokens, scores: Sequence[Score]) -> dict[str, Any]:
+    """The object for the next tokens of a chat: it has an object for each token."""
+
+    def entry(token: int, log_p: float | None) -> dict[str, Any]:
+        data = tokenizer.token(token)
+        text = data.decode("utf-8", "replace")
+        return {"token": text, "logprob": _finite(log_p), "bytes": list(data)}
+
+    content = [
+        {
+            **entry(token, log_p),
+            "top_logprobs": [entry(*one) for one in top if one[0] < len(tokenizer)],
+        }
+        for token, log_p, top in scores
+    ]
+    return {"content": content, "refusal": None}
+
+
+def of_completion(tokenizer: ByteTokens, scores: Sequence[Score]) -> dict[str, Any]:
+    r"""The object for the next tokens of a completion: lists with an entry for each token.
+
+    A part of a character is shown as ``bytes:\xe2\x82``.
     """
 
-    def __init__(self, tokenizer: ByteTokens):
-        self.tokenizer = tokenizer
-
-    def of_chat(self, scores: list[Score]) -> dict[str, Any]:
-        """The object for the next tokens of a chat: it has an object for each token."""
-
-        def entry(token: int, log_p: float | None) -> dict[str, Any]:
-            data = self.tokenizer.token(token)
-            text = data.decode("utf-8", "replace")
-            return {"token": text, "logprob": _finite(log_p), "bytes": list(data)}
-
-        content = [
-            {**entry(token, log_p), "top_logprobs": [entry(*one) for one in self._known(top)]}
-            for token, log_p, top in scores
-        ]
-        return {"content": content, "refusal": None}
-
-    def of_completion(self, scores: list[Score]) -> dict[str, Any]:
-        """The object for the next tokens of a completion: lists with an entry for each token."""
-        tops: list[dict[str, float | None] | None] = []
-        for token, log_p, top in scores:
-            listed = [*self._known(top), (token, log_p)]
-            named = {self._text(one): _finite(of_one) for one, of_one in listed}
-            tops.append(None if log_p is None else named)
-        return {
-            "tokens": [self._text(score.token) for score in scores],
-            "token_logprobs": [_finite(score.log_p) for score in scores],
-            "top_logprobs": tops,
-        }
-
-    def _known(self, top: list[tuple[int, float]]) -> list[tuple[int, float]]:
-        return [one for one in top if one[0] < len(self.tokenizer)]
-
-    def _text(self, token: int) -> str:
-        data = self.tokenizer.token(token)
+    def text(token: int) -> str:
+        data = tokenizer.token(token)
         try:
             return data.decode()
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+    tops = [
+        {
+            text(one): _finite(of_one)
+            for one, of_one in [*top, (token, log_p)]
+            if one < len(tokenizer)
+        }
+        for token, log_p, top in scores
+    ]
+    return {
+        "tokens": [text(score.token) for score in scores],
+        "token_logprobs": [_finite(score.log_p) for score in scores],
+        "top_logprobs": [
+            None if score.log_p is None else top for score, top in zip(scores, tops, strict=True)
+        ],
+    }
 
 
 def _finite(log_p: float | None) -> float | None:

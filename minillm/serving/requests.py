@@ -1,17 +1,18 @@
 """Requests: the fields of OpenAI's interface, checked, and its errors.
 
-A field that is not listed here is ignored, as by most servers, unless it would change the answer.
+A field that is not listed here is ignored, as by most servers.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from minillm.data import entries
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
 from minillm.decoding.continuation import Adjustment
@@ -28,31 +29,6 @@ MOST_CHOICES = 2048  # texts of one answer
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 StopText = Annotated[str, Meta(max_length=LONGEST_STOP)]
-
-# Fields that would change the answer, and the value with which they do not.
-NEUTRAL: dict[str, Any] = {
-    "chat_template": "",
-    "chat_template_kwargs": {},
-    "continue_final_message": False,
-    "dry_multiplier": 0,
-    "functions": [],
-    "grammar": "",
-    "ignore_eos": False,
-    "min_tokens": 0,
-    "mirostat": 0,
-    "modalities": ["text"],
-    "repeat_penalty": 1,
-    "stop_token_ids": [],
-    "suffix": "",
-    "use_beam_search": False,
-    "xtc_probability": 0,
-}
-NEUTRAL_OF_CHAT: dict[str, Any] = {"echo": False}
-NEUTRAL_OF_COMPLETION: dict[str, Any] = {
-    "best_of": 1,
-    "response_format": {"type": "text"},
-    "tools": [],
-}
 
 
 class StreamOptions(Struct, frozen=True):
@@ -71,6 +47,12 @@ class Fields(Struct, kw_only=True):
     stop: StopText | Annotated[list[StopText], Meta(max_length=STOPS)] = []
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
+
+    def adjustments(self) -> list[Adjustment]:
+        """New adjustments of the logits of one choice."""
+        given: list[Adjustment] = [Bias(self.logit_bias)] if self.logit_bias else []
+        penalties = Occurrences(self.frequency_penalty, self.presence_penalty)
+        return given if penalties == Occurrences() else [*given, penalties]
 
 
 class NamedSchema(Struct):
@@ -97,15 +79,28 @@ class ChatFields(Fields, kw_only=True):
     response_format: ResponseFormat = ResponseFormat("text")
     tools: Annotated[list[Tool], Meta(max_length=MOST_TOOLS)] = []
     tool_choice: Annotated[str, Meta(pattern="^(none|auto|required)$")] | Tool = "auto"
+    echo: ClassVar[bool] = False
+
+    @property
+    def length(self) -> int | None:
+        """The most tokens of an answer; None: as many as fit."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def top(self) -> int | None:
+        """The number of most probable tokens that are listed; None: no log-probabilities."""
+        return self.top_logprobs if self.logprobs else None
 
 
 class CompletionFields(Fields, kw_only=True):
     """The fields of a completion."""
 
     prompt: Any  # see texts_or_ids
-    max_tokens: Annotated[int, Meta(ge=0)] | None = None
-    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    length: Annotated[int, Meta(ge=0)] | None = field(default=None, name="max_tokens")
+    top: Annotated[int, Meta(ge=0, le=5)] | None = field(default=None, name="logprobs")
     echo: bool = False
+    best_of: Annotated[int, Meta(ge=1, le=1)] = 1
+    suffix: Annotated[str, Meta(max_length=0)] = ""
 
 
 class RequestError(InputError):
@@ -136,25 +131,14 @@ class Wanted:
 
     fields: Any  # ChatFields or CompletionFields
     sampling: Sampling
-    length: int | None  # tokens of an answer; None: as many as fit
-    top: int | None  # most probable tokens that are listed; None: no log-probabilities
     messages: Sequence[Message] = ()  # of a chat
     tools: Tools | None = None
     prompts: Sequence[str | list[int]] = ()  # of a completion: texts, or ids of tokens
-    echo: bool = False
 
     def sampling_of(self, choice: int) -> Sampling:
         """The sampling of one of the ``n`` choices: the seeds follow each other."""
         seed = self.sampling.seed
         return replace(self.sampling, seed=None if seed is None else (seed + choice) % 2**63)
-
-    def adjustments(self) -> list[Adjustment]:
-        """New adjustments of the logits of one choice."""
-        given: list[Adjustment] = []
-        if self.fields.logit_bias:
-            given.append(Bias(self.fields.logit_bias))
-        penalties = Occurrences(self.fields.frequency_penalty, self.fields.presence_penalty)
-        return given if penalties == Occurrences() else [*given, penalties]
 
 
 def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: bool) -> Wanted:
@@ -163,34 +147,24 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
     InputError says what is wrong.
     """
     values = fields_of(body, model)
-    neutral = NEUTRAL | (NEUTRAL_OF_CHAT if chat else NEUTRAL_OF_COMPLETION)
-    for name, value in values.items():
-        if value and name in neutral and value != neutral[name]:
-            message = f"expected {json.dumps(neutral[name])}, found {short(value)}"
-            raise RequestError(message, name, "unsupported_value")
     if not chat and values.get("logprobs") is False:
         del values["logprobs"]
     given: Any = converted(values, ChatFields if chat else CompletionFields)
     if wrong := [token for token in given.logit_bias if not 0 <= token < vocabulary]:
         message = f"expected token ids below {vocabulary:,}, found {wrong[0]}"
         raise InputError(message, "logit_bias")
-    if isinstance(given.stop, str):
-        given.stop = [given.stop]
-    given.stop = [text for text in given.stop if text]  # empty ones stop nothing
+    stops = [given.stop] if isinstance(given.stop, str) else given.stop
+    given.stop = [text for text in stops if text]  # empty ones stop nothing
     sampling = _sampling(values, defaults)
-    if chat:
-        tools = chosen(given.tools, given.tool_choice, values.get("tools", []))
-        messages: list[Message] = [_message(message) for message in given.messages]
-        check_messages(messages)
-        if tools is not None and given.response_format.type != "text":
-            message = 'expected {"type": "text"} with tools, found another'
-            raise RequestError(message, "response_format", "unsupported_value")
-        length = given.max_completion_tokens or given.max_tokens
-        top = given.top_logprobs if given.logprobs else None
-        return Wanted(given, sampling, length, top, messages, tools)
-    prompts = texts_or_ids("prompt", given.prompt, vocabulary, MOST_CHOICES // given.n)
-    length, top = given.max_tokens, given.logprobs
-    return Wanted(given, sampling, length, top, prompts=prompts, echo=given.echo)
+    if not chat:
+        prompts = texts_or_ids("prompt", given.prompt, vocabulary, MOST_CHOICES // given.n)
+        return Wanted(given, sampling, prompts=prompts)
+    tools = chosen(given.tools, given.tool_choice, values.get("tools", []))
+    messages = [_message(message) for message in given.messages]
+    check_messages(messages)
+    if tools is not None and given.response_format.type != "text":
+        raise InputError('expected {"type": "text"} with tools, found another', "response_format")
+    return Wanted(given, sampling, messages, tools)
 
 
 def fields_of(body: bytes, model: str) -> dict[str, Any]:
@@ -213,56 +187,37 @@ def fields_of(body: bytes, model: str) -> dict[str, Any]:
 
 
 def converted(values: Any, form: Any, name: str = "") -> Any:
-    """Values of JSON as a type, the fields of a request or one named field.
-
-    InputError with the field, what was expected and what was found.
-    """
+    """Values of JSON as a type, the fields of a request or one named field."""
     try:
-        return msgspec.convert(values, form, strict=False, str_keys=True)
-    except msgspec.ValidationError as error:
-        said, _, path = str(error).replace("`", "").partition(" - at ")
-        path, found = path.removeprefix("key in ").removeprefix("$"), values
-        if lacking := re.fullmatch(r"Object missing required field (\w+)", said):
-            path, said = f"{path}.{lacking[1]}", "Expected a value"
-        for key, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
-            found = found.get(key) if key else found[int(number)]
-        place = f"{name}{path}".removeprefix(".")
-        expected = said[:1].lower() + said[1:].partition(", got ")[0]
-        raise InputError(f"{expected}, found {short(found)}", place or "the request") from None
+        return entries.converted(values, form, name, strict=False)
+    except InputError as error:
+        raise InputError(error.args[0], error.field or "the request") from None
 
 
-def _message(message: dict[str, Any]) -> Message:
-    """A message; a content that is a list of texts is joined, and a developer is the system."""
-    content, role = message.get("content"), message.get("role")
-    if isinstance(content, list) and all(map(_is_text, content)):
-        content = "".join(part["text"] for part in content)
-    named = {name: message[name] for name in ("tool_call_id", "name") if message.get(name)}
-    read = {"role": "system" if role == "developer" else role, "content": content, **named}
-    if message.get("tool_calls"):
-        try:
-            read["tool_calls"] = [
-                {**call, "function": {**call["function"], "arguments": _arguments(call)}}
-                for call in message["tool_calls"]
-            ]
-        except (TypeError, KeyError, ValueError, RecursionError):
-            raise InputError(
-                "tool_calls: expected functions with a name and arguments in JSON, "
-                f"found {short(message['tool_calls'])}",
-                "messages",
-            ) from None
-        read["content"] = content or ""
-    return read
+def _message(given: Mapping[str, Any]) -> Message:
+    """A message as templates take it.
 
-
-def _arguments(call: Mapping[str, Any]) -> Any:
-    """The arguments of a call, which templates take as objects."""
-    arguments = call["function"]["arguments"]
-    return json.loads(arguments) if isinstance(arguments, str) else arguments
-
-
-def _is_text(part: Any) -> bool:
-    is_text = isinstance(part, dict) and part.get("type") == "text"
-    return is_text and isinstance(part.get("text"), str)
+    A content that is a list of texts is joined, a developer is the system, and the arguments of
+    calls are objects.
+    """
+    message = {name: value for name, value in given.items() if value is not None}
+    content, calls = message.get("content"), message.get("tool_calls")
+    try:
+        if isinstance(content, list):
+            content = "".join(part["text"] for part in content)
+        if calls:
+            functions = [{**call["function"]} for call in calls]
+            for function in functions:
+                if isinstance(function["arguments"], str):
+                    function["arguments"] = json.loads(function["arguments"])
+            pairs = zip(calls, functions, strict=True)
+            message["tool_calls"] = [{**call, "function": function} for call, function in pairs]
+            content = content or ""
+    except (TypeError, KeyError, ValueError, RecursionError):
+        expected = "texts, and functions with arguments in JSON"
+        raise InputError(f"expected {expected}, found {short(given)}", "messages") from None
+    role = message.get("role")
+    return {**message, "role": "system" if role == "developer" else role, "content": content}
 
 
 def texts_or_ids(name: str, value: Any, vocabulary: int, most: int) -> list[str | list[int]]:

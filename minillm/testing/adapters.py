@@ -1,8 +1,8 @@
 """Ops out of whatever has a backward written by hand: pairs of functions, classes, objects.
 
 ``as_op`` finds out what it was given, and returns a function of the convention,
-``op(*args) -> output, backward``, which ``check_gradients`` can check.  Functions of PyTorch and
-JAX have a page each, which is not imported unless something of theirs is given.
+``op(*args) -> output, backward``, which ``check_gradients`` can check.  PyTorch and JAX are not
+imported unless something of theirs is given.
 """
 
 import copy
@@ -46,13 +46,9 @@ def as_op(thing: Any) -> Callable[..., Any]:
     if isinstance(thing, tuple) and len(thing) == 2 and all(map(callable, thing)):
         return _of_pair(*thing)
     if inspect.isclass(thing) and any(map(_is_function_of_torch, thing.__mro__)):
-        from minillm.testing.torch_ops import op_of_torch  # which imports PyTorch: 1,500 ms
-
-        return op_of_torch(thing)
+        return _of_torch(thing)
     if _package(type(thing)) in ("jax", "jaxlib"):
-        from minillm.testing.jax_ops import op_of_jax  # which imports JAX: 500 ms
-
-        return op_of_jax(thing)
+        return _of_jax(thing)
     if all(callable(getattr(thing, name, None)) for name in ("forward", "backward")):
         return _of_methods(thing)
     if not callable(thing) or inspect.isclass(thing):
@@ -159,3 +155,66 @@ def _is_function_of_torch(cls: type) -> bool:
 
 def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
+
+
+# --- PyTorch and JAX --------------------------------------------------------------------
+
+
+def _of_torch(function: Any) -> Callable[..., Any]:
+    """An op that calls ``function.apply``, in the precision of its arrays."""
+    import torch  # 1,500 ms
+
+    def op(*args: Any) -> Any:
+        given = [
+            torch.tensor(a, requires_grad=is_float(a)) if isinstance(a, np.ndarray) else a
+            for a in args
+        ]
+        inputs = [x for x, a in zip(given, args, strict=True) if is_float(a)]
+        outputs = as_tuple(function.apply(*given))
+
+        def backward(*dys: Any) -> Any:
+            # PyTorch makes zeros for outputs that are left out.
+            pairs = [
+                (y, torch.tensor(np.asarray(dy)))
+                for y, dy in zip(outputs, dys, strict=True)
+                if dy is not None and y.requires_grad
+            ]
+            if not pairs:
+                return bare(tuple(np.zeros_like(a) for a in args if is_float(a)))
+            ys, upstream = zip(*pairs, strict=True)
+            options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+            gradients = torch.autograd.grad(ys, inputs, upstream, **options)
+            return bare(tuple(dx.numpy().copy() for dx in gradients))
+
+        known = known_as(backward, function.backward, len(outputs), first=1)  # without ctx
+        return bare(tuple(y.detach().numpy().copy() for y in outputs)), known
+
+    parameters = list(inspect.signature(function.forward).parameters.values())
+    separate = function.setup_context is not torch.autograd.Function.setup_context
+    return named(op, parameters if separate else parameters[1:])
+
+
+def _of_jax(function: Any) -> Callable[..., Any]:
+    """An op that calls ``jax.vjp``, in the precision of its arrays."""
+    import jax  # 500 ms
+
+    def op(*args: Any) -> Any:
+        places = [k for k, a in enumerate(args) if is_float(a)]
+
+        def of_floats(*floats: Any) -> Any:
+            given = dict(zip(places, floats, strict=True))
+            return function(*(given.get(k, a) for k, a in enumerate(args)))
+
+        with jax.enable_x64(True):
+            result, pullback = jax.vjp(of_floats, *(args[k] for k in places))
+        outputs = tuple(map(np.array, as_tuple(result)))
+
+        def backward(*dys: Any) -> Any:
+            with jax.enable_x64(True):
+                upstream = tuple(map(jax.numpy.asarray, zeros_for_none(dys, outputs)))
+                gradients = pullback(upstream if isinstance(result, tuple) else upstream[0])
+            return bare(tuple(map(np.array, gradients)))
+
+        return bare(outputs), backward
+
+    return named(op, inspect.signature(function).parameters.values())

@@ -1,4 +1,4 @@
-"""Checks of second derivatives, which are differences of gradients.
+"""A check of second derivatives, which are differences of gradients.
 
 For a fixed upstream gradient w, the backward returns the gradient g(x) of one number, L = sum of
 w y(x).  The derivative of g is the matrix of second derivatives of L, the Hessian H.  Along a
@@ -66,14 +66,17 @@ def check_symmetry(
     Returns the worst relative error.  Raises GradientError that names the two arguments.
     """
     check_options(tolerance)
-    fields = _Fields(op, args, rng)
+    point = Point(op, args, rng)
+    gradients = claimed_gradients(point, point.gradients(point.upstream))
+    arrays = [point.args[k] for k in point.checked]
+    names = [point.names[k] for k in point.checked]
+    # One array has two directions, of which the second one is measured along the first.
+    us, vs = ([d / (np.linalg.norm(d) or 1.0) for d in normals_like(arrays, rng)] for _ in "uv")
     worst = 0.0
-    for i, a in enumerate(fields.names):
-        for j, b in enumerate(fields.names[: i + 1]):
-            # One array has two directions, of which the second one is measured along the first.
-            u, v = fields.directions[i][0], fields.directions[j][1]
-            one = fields.slope(of=i, weights=u, along=j, direction=v, tolerance=tolerance)
-            other = fields.slope(of=j, weights=v, along=i, direction=u, tolerance=tolerance)
+    for i, a in enumerate(names):
+        for j, b in enumerate(names[: i + 1]):
+            one = _change(point, gradients, i, us[i], j, vs[j], tolerance)
+            other = _change(point, gradients, j, vs[j], i, us[i], tolerance)
             allowance = one.rounding + other.rounding
             error = relative_error(one.numeric, other.numeric, allowance, tolerance)
             if not error <= tolerance:
@@ -86,99 +89,34 @@ def check_symmetry(
     return worst
 
 
-def check_hvp(
-    op: Callable[..., tuple[Any, Callable]],
-    hvp: Callable[[tuple, tuple, tuple], Any],
-    *args: Any,
-    rng: np.random.Generator,
-    tolerance: float = 1e-6,
-) -> float:
-    """Check a Hessian-vector product against differences of the backward.
+def _change(
+    point: Point,
+    gradients: Sequence[NDArray],
+    of: int,
+    weights: NDArray,
+    along: int,
+    direction: NDArray,
+    tolerance: float,
+) -> Slope:
+    """The change of one gradient, times the weights, per distance along a direction."""
+    array = point.args[point.checked[along]]
+    if not array.size or not gradients[of].size:
+        return Slope(0.0, 0.0, 0.0)
 
-    ``hvp(args, upstream, tangents)`` returns H v for each float array, in their order: the
-    derivative of the backward's gradients if the arguments move by the tangents and the upstream
-    gradients stay.  ``upstream`` has an array for each output, and ``tangents`` one for each
-    float array, and None for any other argument.  Each argument is moved alone, and each H v is
-    compared by a random projection.
-
-    Returns the worst relative error.  Raises GradientError that names the gradient and the
-    argument that moved.  ``check_gradients`` checks the backward itself.
-    """
-    check_options(tolerance)
-    fields = _Fields(op, args, rng)
-    worst = 0.0
-    for j, b in enumerate(fields.names):
-        v = fields.directions[j][1]
-        products = fields.products(hvp, j, v)
-        for i, a in enumerate(fields.names):
-            u = fields.directions[i][0]
-            claim = float(np.sum(u * products[i]))
-            slope = fields.slope(of=i, weights=u, along=j, direction=v, tolerance=tolerance)
-            error = relative_error(claim, slope.numeric, slope.rounding, tolerance)
-            if not error <= tolerance:
-                raise GradientError(
-                    f"along {b}, the Hessian-vector product of {a} is {claim:.10g}, and the "
-                    f"backward's gradients differ by {slope.numeric:.10g} (tolerance {tolerance:g})"
-                )
-            worst = max(worst, error)
-    return worst
-
-
-class _Fields:
-    """The gradients of an op as functions of its arguments, for one random upstream gradient."""
-
-    def __init__(self, op: Callable, args: Sequence[Any], rng: np.random.Generator) -> None:
-        self.point = point = Point(op, args, rng)
-        self.checked = point.checked
-        self.names = [point.names[k] for k in self.checked]
-        self.gradients = claimed_gradients(point, point.gradients(point.upstream))
-        arrays = [point.args[k] for k in self.checked]
-        drawn = zip(normals_like(arrays, rng), normals_like(arrays, rng), strict=True)
-        self.directions = [tuple(map(_unit, pair)) for pair in drawn]
-        # A gradient may be a small difference of terms as large as dy y, as in a softmax.
-        dy, y = flat(point.upstream), flat(point.outputs)
-        self.terms = largest(dy) * min(largest(y), 1.0)
-
-    def slope(
-        self, of: int, weights: NDArray, along: int, direction: NDArray, tolerance: float
-    ) -> Slope:
-        """The change of one gradient, times the weights, per distance along a direction."""
-        array = self.point.args[self.checked[along]]
-        if not array.size or not self.gradients[of].size:
-            return Slope(0.0, 0.0, 0.0)
-        length = float(np.linalg.norm(np.where(np.isfinite(array), array, 0)))
-        sizes = np.maximum(np.abs(flat([self.gradients[of]])), self.terms)
-        line = line_along(array, direction, lambda: self._gradient(of), flat([weights]), sizes)
-        found = settled(line, steps_at(length, 1.0), tolerance)
-        if found is None:
-            raise GradientError(
-                f"the gradient with respect to {self.names[of]} has no slope along "
-                f"{self.names[along]} at this point: no two steps agree (does it lie on a kink?)"
-            )
-        return found
-
-    def _gradient(self, of: int) -> NDArray:
-        point = self.point
+    def gradient_now() -> NDArray:
         backward = point.op(*copies(point.args))[1]
         return flat([as_tuple(backward(*copies(point.upstream)))[of]])
 
-    def products(self, hvp: Callable, along: int, direction: NDArray) -> list[NDArray]:
-        """H v for each float array, of a caller's function.  GradientError for other shapes."""
-        point = self.point
-        tangents = [
-            np.zeros_like(a) if k in self.checked else None for k, a in enumerate(point.args)
-        ]
-        tangents[self.checked[along]] = direction.copy()
-        given = tuple(copies(point.args)), tuple(copies(point.upstream)), tuple(tangents)
-        products = [np.asarray(product) for product in as_tuple(hvp(*given))]
-        shapes = [point.args[k].shape for k in self.checked]
-        if [product.shape for product in products] != shapes:
-            raise GradientError(
-                f"the Hessian-vector product: expected arrays of shapes {shapes}, "
-                f"found {[product.shape for product in products]}"
-            )
-        return products
-
-
-def _unit(direction: NDArray) -> NDArray:
-    return np.asarray(direction / (np.linalg.norm(direction) or 1.0))
+    # A gradient may be a small difference of terms as large as dy y, as in a softmax.
+    terms = largest(flat(point.upstream)) * min(largest(flat(point.outputs)), 1.0)
+    sizes = np.maximum(np.abs(flat([gradients[of]])), terms)
+    line = line_along(array, np.asarray(direction), gradient_now, flat([weights]), sizes)
+    length = float(np.linalg.norm(np.where(np.isfinite(array), array, 0)))
+    found = settled(line, steps_at(length, 1.0), tolerance)
+    if found is None:
+        name, by = point.names[point.checked[of]], point.names[point.checked[along]]
+        raise GradientError(
+            f"the gradient with respect to {name} has no slope along {by} at this point: no two "
+            "steps agree (does it lie on a kink?)"
+        )
+    return found

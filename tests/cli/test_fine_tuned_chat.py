@@ -9,12 +9,8 @@ from tiny import stopped_after
 
 import minillm
 from minillm.cli import finetune, main
-from minillm.data.conversations import read_conversations, summary_request
-from minillm.data.pairs import read_pairs
-from minillm.decoding.summaries import SPARE
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import encoded_items
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -169,10 +165,13 @@ def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
     ("row", "expected"),
     [
         ({"text": "x"}, 'line 2: expected "messages"'),
-        ({"messages": []}, "line 2: messages: expected a message of the assistant"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "expected one of system, user"),
-        ({"messages": [{"role": "user"}]}, "messages[0].content: expected a text"),
-        ({"prompt": 3, "completion": "x"}, "line 2: prompt: expected a text or messages"),
+        ({"messages": []}, "line 2: expected a message of the assistant"),
+        (
+            {"messages": [{"role": "robot", "content": "x"}]},
+            "role: expected str matching regex",
+        ),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: expected a value"),
+        ({"prompt": 3, "completion": "x"}, "line 2: prompt: expected str | array, found 3"),
         ({"prompt": "x", "chosen": "a", "rejected": "b"}, "line 2: expected conversations only"),
     ],
 )
@@ -253,60 +252,9 @@ def test_eval_of_conversations(tuned, folder, evaluated, fails):
     assert "expected a FILE of conversations" in fails("eval", tuned, "--pattern", "x")
 
 
-# --- pairs of a text and its summary -------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def pairs(folder):
-    rows = [f"{a} {b} sat on the log\tthe {a}\n" for a in WORDS for b in WORDS[:3]]
-    path = folder / "pairs.tsv"
-    path.write_text("".join(rows))
-    return path
-
-
-def test_pairs_are_learned_as_answers_to_the_request(base, folder, pairs, evaluated, capsys):
-    out = folder / f"summaries-{base.name}"
-    options = [*QUICK, "--steps", "1", "--max-length", "128"]
-    assert main(["finetune", str(base), str(pairs), "--out", str(out), *options]) == 0
-    assert "Summar" in capsys.readouterr().out  # the questions are shown
-    assert minillm.load(out).kind.name == "chat"
-    asked = [
-        {"messages": [*summary_request(text), chatting.assistant(summary)]}
-        for text, summary in read_pairs(pairs)
-    ]
-    whole = lines(folder / "asked.jsonl", asked)
-    figures = [evaluated(out, path) for path in (pairs, whole)]
-    figures.append(minillm.load(out).evaluate(pairs=read_pairs(pairs)))
-    first, *others = ({**of_one, "data": ""} for of_one in figures)
-    assert others == [first, first]
-
-
-def test_pairs_from_python(base, pairs):
-    options = {"init": base, "steps": 1, "max_length": 128, "lora_rank": 2, "quiet": True}
-    run = minillm.train("chat", pairs=read_pairs(pairs), **options)
-    assert run.kind.name == "chat"
-    assert run.evaluate(pairs=[("the cat sat", "a cat")])["conversations"] == 1
-
-
 def test_labels_still_make_a_classifier(base, folder):
     path, table = folder / "labels.jsonl", folder / "labels.tsv"
     lines(path, [{"label": "x", "text": "sat on the log"}])
     table.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
     for data in (path, table):
         assert finetune._kind_for([str(base), str(data)]) == "finetuned"
-
-
-def test_of_a_long_pair_the_text_is_cut(folder, pairs, base, capsys):
-    """The summary stays whole, whatever the template and the tokenizer make of the text."""
-    long = folder / "long.tsv"
-    row = "é cat sat on the mat and " * 60 + "\tthe cat é sat\n"
-    long.write_text(pairs.read_text() + row + f"the cat\t{'the dog ' * 60}\n")
-    items = [*read_conversations(long)][-2:]
-    run = minillm.load(base)
-    for most in (112, 113, 114, 128):
-        (encoded, *others), cut, missing = encoded_items(run, items, most)
-        assert (others, cut, missing) == ([], 1, 1)
-        assert most - SPARE - 4 <= len(encoded[0].ids) <= most
-        text = run.tokenizer.decode(encoded[0].ids)
-        assert "user\né cat sat" in text
-        assert run.tokenizer.decode(encoded[0].ids[encoded[0].counted]).startswith("the cat é sat")

@@ -75,7 +75,7 @@ def test_bad_input(paths, tmp_path, capsys):
         (["tokenize", text, "--out", out], "--tokenizer"),
         (["tokenize", text, "--tokenizer", run], "--out"),
         (tokenize((str(tmp_path / "none"), run), out), "none: there is no such file"),
-        (tokenize((str(tmp_path / "binary"), run), out), "binary: expected UTF-8 text"),
+        (tokenize((str(tmp_path / "binary"), run), out), "binary, line 1: expected UTF-8 text"),
         (tokenize((text, str(tmp_path / "none")), out), "none"),
         (tokenize((text, str(tmp_path / "damaged")), out), "vocabulary.json"),
         (tokenize(paths, ""), "expected the name of a folder, found an empty one"),

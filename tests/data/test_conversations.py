@@ -1,39 +1,38 @@
-"""Texts with summaries, as conversations."""
+"""Conversations and preferences in files, and the request for a summary."""
 
 import json
 
 import pytest
 
-from minillm.data.conversations import (
-    has_conversations,
-    read_conversations,
-    summary_request,
-)
-from minillm.data.lines import is_table
+from minillm.data.conversations import form_of, read_conversations, summary_request
 from minillm.errors import InputError
 
-PAIRS = [("a long text of many words", "a text"), ("{another long text", "another")]
+ASKED, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 
 
-@pytest.fixture
-def files(tmp_path):
-    """The same pairs in both forms."""
-    table, objects = tmp_path / "pairs.tsv", tmp_path / "pairs.jsonl"
-    table.write_text("".join(f"{text}\t{summary}\n" for text, summary in PAIRS))
-    rows = [{"source": text, "target": summary} for text, summary in PAIRS]
-    objects.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return table, objects
+def write(path, *rows):
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
 
 
-def test_a_pair_is_the_request_and_its_answer(files):
-    for path in files:
-        found = list(read_conversations(path))
-        assert [one.pair for one in found] == PAIRS
-        assert [one.place for one in found] == [f"{path}, line 1", f"{path}, line 2"]
-        for one, (text, summary) in zip(found, PAIRS, strict=True):
-            assert one.messages[:-1] == summary_request(text)
-            assert one.messages[-1] == {"role": "assistant", "content": summary}
-    assert len(list(read_conversations(*files))) == 4
+def test_the_forms_of_a_conversation(tmp_path):
+    rows = [
+        {"messages": [ASKED, ANSWER | {"name": "x"}], "id": 3},
+        {"prompt": "a", "completion": "b"},
+        {"prompt": [ASKED], "completion": [ANSWER]},
+        {"prompt": "a", "completion": [ASKED, ANSWER]},
+    ]
+    path = write(tmp_path / "chats.jsonl", *rows)
+    found = list(read_conversations(path))
+    assert [one.messages for one in found] == [[ASKED, ANSWER]] * 4
+    assert [one.place for one in found] == [f"{path}, line {n}" for n in (1, 2, 3, 4)]
+    assert form_of(path) == "conversation"
+    [better] = read_conversations(
+        write(
+            tmp_path / "better.jsonl", {"prompt": "a", "chosen": "b", "rejected": [ASKED, ANSWER]}
+        )
+    )
+    assert (better.messages, better.rejected) == ([ASKED, ANSWER], [ASKED, ANSWER])
 
 
 def test_the_request_has_the_text_and_the_limits():
@@ -48,55 +47,38 @@ def test_the_request_has_the_text_and_the_limits():
     assert "20 words" in both
 
 
-def test_files_of_several_forms(files, tmp_path):
-    chats = tmp_path / "chats.jsonl"
-    chats.write_text('{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(InputError, match=r"jsonl, line 1: expected pairs only, .*a conversation"):
-        list(read_conversations(files[0], chats))
-    with pytest.raises(InputError, match=r"tsv, line 1: expected conversations only, .*a pair"):
-        list(read_conversations(chats, files[0]))
-    chats.write_text('{"source": "a", "target": "b"}\n{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(InputError, match=r'line 2: expected an object with "source"'):
-        list(read_conversations(chats))
-    chats.write_text('{"prompt": "a", "completion": "b"}\n{"source": "a", "target": "b"}\n')
-    with pytest.raises(InputError, match=r"line 2: expected .*, found 'source', 'target'"):
-        list(read_conversations(chats))
-
-
-def test_each_of_several_summaries_makes_a_conversation(tmp_path):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text('{"source": "a long text", "target": ["a text", "long"]}\n')
-    found = [one.pair for one in read_conversations(path)]
-    assert found == [("a long text", "a text"), ("a long text", "long")]
+def test_files_of_several_forms(tmp_path):
+    chats = write(tmp_path / "chats.jsonl", {"prompt": "a", "completion": "b"})
+    better = write(tmp_path / "better.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
+    labels = write(tmp_path / "labels.jsonl", {"text": "a", "label": "b"})
+    assert [form_of(path) for path in (better, labels, "a.tsv")] == ["preference", "", ""]
+    with pytest.raises(
+        InputError, match=r"chats.jsonl, line 1: expected preferences only, .*a con"
+    ):
+        list(read_conversations(better, chats))
+    with pytest.raises(InputError, match=r"line 1: expected conversations only, .*a preference"):
+        list(read_conversations(chats, better))
+    with pytest.raises(InputError, match=r'line 1: expected "messages", .*, found none of them'):
+        list(read_conversations(labels))
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "expected"),
+    ("row", "expected"),
     [
-        ("a.tsv", "a text\ta\nno tab\n", "line 2: expected source<TAB>target, found no tab"),
-        ("a.tsv", "a text\ta\na text\t\n", "line 2: expected source and target, found an empty"),
-        ("a.tsv", "a text\ta\tb\n", "line 1: expected source<TAB>target, found 2 tabs"),
-        ("a.jsonl", '{"source": "a"}\n', 'expected "messages", .* "source" and "target"'),
-        ("a.jsonl", '{"target": "a"}\n', 'line 1: expected an object with "source"'),
-        (
-            "a.jsonl",
-            '{"source": "a", "target": 3}\n',
-            "line 1: expected an object with .target.: a string",
-        ),
-        ("a.jsonl", '{"source": "a", "target": " "}\n', "found an empty target"),
+        ({"messages": []}, "expected a message of the assistant, found none"),
+        ({"messages": [ASKED]}, "expected a message of the assistant, found none"),
+        ({"messages": "a"}, "messages: expected array, found 'a'"),
+        ({"messages": [ASKED, {"role": "tool"}]}, "messages[1].role: expected str matching regex"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: expected a value, found None"),
+        ({"prompt": 3, "completion": "b"}, "prompt: expected str | array, found 3"),
+        ({"prompt": "a", "chosen": "b"}, 'or "prompt", "chosen" and "rejected", found none'),
+        ({"prompt": "a", "chosen": "b", "rejected": [ANSWER, ASKED]}, "expected an answer as the"),
+        (["a"], "expected object, found"),
     ],
 )
-def test_a_bad_pair_is_told_by_its_line(tmp_path, name, text, expected):
-    path = tmp_path / name
-    path.write_text(text)
-    with pytest.raises(InputError, match=expected):
+def test_a_bad_line_is_named(tmp_path, row, expected):
+    path = write(tmp_path / "chats.jsonl", row)
+    with pytest.raises(InputError) as error:
         list(read_conversations(path))
-
-
-def test_a_table_is_told_by_its_name(files):
-    table, objects = files
-    assert is_table(table)
-    assert is_table(f"{table}.gz")
-    assert not is_table(objects)
-    assert has_conversations(objects)
-    assert not has_conversations(table)
+    assert str(error.value).startswith(f"{path}, line 1: ")
+    assert expected in str(error.value)

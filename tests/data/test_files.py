@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from minillm.data.entries import from_json
 from minillm.data.files import (
     json_object,
     new_folder,
@@ -19,7 +20,7 @@ from minillm.data.files import (
     replacing,
     write_file,
 )
-from minillm.data.lines import read_rows
+from minillm.data.lines import read_columns
 from minillm.errors import InputError
 
 
@@ -186,6 +187,7 @@ def test_json_with_a_byte_order_mark_is_read(tmp_path, entries):
 def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
     path = tmp_path / ("x.jsonl" if text.startswith("{") else "x.tsv")
     path.write_text(text, encoding="utf-8-sig")
-    assert [row[:2] for row in read_rows(path, ("x", "y"))] == [("a", "b"), ("c", "d")]
+    assert [row for row, _ in read_columns(path, "x", "y")] == [["a", "b"], ["c", "d"]]
     if path.suffix == ".jsonl":  # as the lines of a run are read
-        assert json_object(path.read_bytes().splitlines()[0], "here") == {"x": "a", "y": "b"}
+        first = path.read_bytes().splitlines()[0]
+        assert json_object(first, "here") == from_json(first, "here", dict) == {"x": "a", "y": "b"}

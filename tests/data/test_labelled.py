@@ -8,7 +8,7 @@ from minillm.errors import InputError
 
 def test_lines_and_folders_read_alike(tmp_path):
     file = tmp_path / "texts.tsv"
-    file.write_text("good\ta fine day\nbad\train \t again\n")
+    file.write_text("good\ta fine day\nbad\train  again\n")
     assert list(read_labelled(file)) == [("good", "a fine day"), ("bad", "rain again")]
     for label, text in (("good", "a fine\nday\n"), ("bad", "rain again")):
         (tmp_path / "texts" / label).mkdir(parents=True)
@@ -23,6 +23,7 @@ def test_lines_and_folders_read_alike(tmp_path):
     ("data", "message"),
     [
         ("a\tb\nc\n", "line 2: expected label<TAB>text, found no tab"),
+        ("a\tb\tc\n", "line 1: expected label<TAB>text, found 2 tabs"),
         ("a\t\n", "expected a label with a text, found none"),
         ("\tb\n", "line 1: expected a label and a text, found an empty label"),
         ('{"text": "a", "label": ""}', "line 1: expected a label and a text, found an empty la"),

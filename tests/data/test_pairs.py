@@ -47,25 +47,23 @@ def test_pairs_are_read_from_json_lines(tmp_path):
     file = write(
         tmp_path / "pairs.jsonl",
         '{"source": "one ", "target": "un", "id": 1}\n\n'
-        '{"target": "deux\\tmots", "source": "two"}\n{"source": "a", "target": ["b ", "c"]}\n',
+        '{"target": "deux\\tmots", "source": "two"}\n',
     )
-    pairs = [("one", "un"), ("two", "deux\tmots"), ("a", "b"), ("a", "c")]
+    pairs = [("one", "un"), ("two", "deux\tmots")]
     assert list(read_pairs(file)) == pairs
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"source": "a", "target": []}', "line 2: target: expected a text or more, found none"),
-        ('{"source": "a", "target": ["b", 1]}', '"target": a string, found 1'),
-        ('{"source": "a", "target": ["b", " "]}', "expected source and target, found an empty"),
-        ('{"source": ["a"], "target": "b"}', '"source": a string, found'),
-        ('{"source": "a"}', 'line 2: expected an object with "target": a string, found none'),
-        ('{"source": 1, "target": "b"}', 'expected an object with "source": a string, found 1'),
+        ('{"source": "a", "target": ["b"]}', "line 2: target: expected str, found ['b']"),
+        ('{"source": ["a"], "target": "b"}', "line 2: source: expected str, found ['a']"),
+        ('{"source": "a"}', "line 2: target: expected a value, found None"),
+        ('{"source": 1, "target": "b"}', "line 2: source: expected str, found 1"),
         ('{"source": " ", "target": "b"}', "line 2: expected source and target, found an empty"),
-        ('["a", "b"]', "line 2: expected a JSON object, found list"),
+        ('["a", "b"]', "line 2: expected object, found ['a', 'b']"),
         ("a\tb", "line 2: expected JSON, but it is damaged"),
-        ('{"source": "\\ud800", "target": "b"}', "line 2: source: expected a text, found half"),
+        ('{"source": "\\ud800", "target": "b"}', "line 2: expected JSON, but it is damaged"),
     ],
 )
 def test_malformed_json_lines_are_named_by_line(tmp_path, line, message):

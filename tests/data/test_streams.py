@@ -47,7 +47,7 @@ def test_built_in_corpus_and_standard_input(monkeypatch):
     [
         (b"", "expected text, found an empty file"),
         (b" \n\n", "expected text, found an empty file"),
-        (b"a\nb\0c", r"binary file \(a zero at byte 3\)"),
+        (b"a\nb\0c", r", line 2: expected UTF-8 text, found a zero byte"),
         (b"a\nb\xff\n", "line 2: expected UTF-8 text, found the byte 0xff"),
         (b"a\nb\nc\xe2\x82", "line 3: expected UTF-8 text, found the byte 0xe2"),
     ],

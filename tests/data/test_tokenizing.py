@@ -158,7 +158,7 @@ def test_errors_in_the_input_write_nothing(tmp_path, small):
     (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')
     for named, told in (
         (["nothing"], "nothing: there is no such file"),
-        (["binary"], "binary: expected UTF-8 text"),
+        (["binary"], "binary, line 1: expected UTF-8 text"),
         (["blank.jsonl"], r"blank.jsonl: it has no tokens"),
     ):
         with pytest.raises(InputError, match=told):

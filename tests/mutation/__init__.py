@@ -2,6 +2,7 @@
 
     python -m tests.mutation                            everything, the NumPy pages first
     python -m tests.mutation minillm/ops/lstm.py        one file
+    python -m tests.mutation --draw 10 --seed 1         ten from each folder, of any function
     python -m tests.mutation --list                     all mutants, with their verdicts
     python -m tests.mutation --report                   the verdicts so far
 

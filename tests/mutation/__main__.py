@@ -2,6 +2,7 @@
 
 import argparse
 import fnmatch
+import random
 import signal
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ from . import compiled, python
 from .judge import Judge
 from .mutant import Mutant
 from .results import FINAL, SURVIVED, Results, report
-from .witnesses import files
+from .witnesses import KERNELS, files
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 40
+ROOMS = ("ops", "layers", "models", "training", "decoding", "runs", "_kernels")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     add("--only", metavar="PATTERN", help="those whose 'file:line  change' matches, as *lstm*:8?*")
     add("--all", action="store_true", help=f"of a kernel's file all, not {MOST} that are spread")
     add("--again", action="store_true", help="survivors once more, after a new test")
+    add("--draw", type=int, metavar="N", help="N from each folder, of all functions, at random")
+    add("--seed", type=int, default=0, metavar="S", help="of --draw")
     add("--list", action="store_true", help="only list them, with what is known of each")
     add("--report", action="store_true", help="only report what is known")
     return parser
@@ -47,6 +51,20 @@ def mutants_of(paths: list[Path], everything: bool) -> list[Mutant]:
     return found
 
 
+def drawn(folders: list[Path], count: int, seed: int) -> list[Mutant]:
+    """So many mutants of each folder, from any line; by default of those that tests mirror."""
+    rng, found = random.Random(seed), []
+    for folder in folders or [Path("minillm", room) for room in ROOMS]:
+        if folder == KERNELS:
+            pages = [path for path in files(ROOT) if path.parent == KERNELS]
+            every = [m for p in pages for m in compiled.mutants(p, (ROOT / p).read_text())]
+        else:
+            pages = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py")]
+            every = [m for p in pages for m in python.mutants(p, (ROOT / p).read_text(), True)]
+        found += rng.sample(sorted(every, key=str), count)
+    return found
+
+
 def chosen_files(given: list[Path]) -> list[Path]:
     known = files(ROOT)
     paths = [path.resolve().relative_to(ROOT) if path.is_absolute() else path for path in given]
@@ -60,7 +78,10 @@ def main() -> int:
     arguments = parser().parse_args()
     # A run in the background ignores an interrupt: so a request to end is one too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mutants = mutants_of(chosen_files(arguments.files), arguments.all)
+    if arguments.draw:
+        mutants = drawn(arguments.files, arguments.draw, arguments.seed)
+    else:
+        mutants = mutants_of(chosen_files(arguments.files), arguments.all)
     if arguments.only:
         mutants = [m for m in mutants if fnmatch.fnmatch(str(m), arguments.only)]
     results = Results(arguments.results)

@@ -22,8 +22,11 @@ ALSO = {
 }
 
 
-def mutants(path: Path, source: str) -> list[Mutant]:
-    """All mutants of one page, in the order of its lines."""
+def mutants(path: Path, source: str, everywhere: bool = False) -> list[Mutant]:
+    """All mutants of one page, in the order of its lines.
+
+    ``everywhere``: of all its functions, and of their conditions, too.
+    """
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
@@ -34,9 +37,14 @@ def mutants(path: Path, source: str) -> list[Mutant]:
         return len(text[: starts[line - 1] + column].decode())
 
     found = {}
-    for function in functions(path, ast.parse(source)):
+    tree = ast.parse(source)
+    chosen = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    for function in chosen if everywhere else functions(path, tree):
         for node in (n for statement in function.body for n in ast.walk(statement)):
-            for target, new, what in changes(node, source):
+            all_changes = [*changes(node, source)]
+            if everywhere:
+                all_changes += conditions(node, source)
+            for target, new, what in all_changes:
                 begin = offset(target.lineno, target.col_offset)
                 end = offset(target.end_lineno, target.end_col_offset)
                 what = " ".join(f"{source[begin:end]}: {what}".split())
@@ -90,3 +98,35 @@ def changes(node: ast.AST, source: str) -> Iterator[tuple[ast.AST, str, str]]:
             if not isinstance(value, ast.Starred | ast.Constant | ast.Dict):
                 yield value, f"0 * ({piece(value)})", "returned as zeros"
                 yield value, f"-({piece(value)})", "returned negated"
+
+
+OTHER = {
+    ast.Lt: "<=",
+    ast.LtE: "<",
+    ast.Gt: ">=",
+    ast.GtE: ">",
+    ast.Eq: "!=",
+    ast.NotEq: "==",
+    ast.Is: "is not",
+    ast.IsNot: "is",
+    ast.In: "not in",
+    ast.NotIn: "in",
+}
+
+
+def conditions(node: ast.AST, source: str) -> Iterator[tuple[ast.AST, str, str]]:
+    """Yield changes of a comparison, a negation, an ``and`` or ``or``, and of a number."""
+
+    def piece(part: ast.AST) -> str:
+        return ast.get_source_segment(source, part) or ""
+
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        other = OTHER[type(node.ops[0])]
+        yield node, f"({piece(node.left)} {other} {piece(node.comparators[0])})", f"becomes {other}"
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield node, f"({piece(node.operand)})", "not dropped"
+    elif isinstance(node, ast.BoolOp):
+        word = "or" if isinstance(node.op, ast.And) else "and"
+        yield node, "(" + f" {word} ".join(f"({piece(v)})" for v in node.values) + ")", word
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield node, f"({piece(node)} + 1)", "one more"

@@ -64,6 +64,14 @@ def texts(mutants, *, line):
     return [m.text.splitlines()[line - 1].strip(" \\") for m in mutants if m.line == line]
 
 
+def test_mutants_of_all_functions_change_conditions_too():
+    page = "def f(x):\n    return not x and 1 < x != 2"
+    found = {m.what for m in python.mutants(Path("page.py"), page, everywhere=True)}
+    assert {"not x: not dropped", "not x and 1 < x != 2: or", "1: one more"} <= found
+    page = "def f(x):\n    return x < 3"
+    assert "return (x <= 3)" in texts(python.mutants(Path("page.py"), page, True), line=2)
+
+
 def test_mutants_of_a_page():
     found = python.mutants(Path("page.py"), PAGE)
     assert texts(found, line=6) == ["dx = (dy) * x**2", "dx = (-dy)", "dx = -dy * ((x) ** 3)"]

@@ -133,11 +133,17 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         near = [Witness(t, *NEAR_OF_TOPIC[t]) for t in compiled]
         return near, [Witness(t, WIDE_OF_TOPIC.get(t, ALL_KERNELS)) for t in compiled]
     room = path.parent.name
+    wide = {
+        "layers": ("tests/layers", "tests/models"),
+        "runs": ("tests/runs", "tests/cli", "tests/test_door.py"),
+        "kinds": ("tests/runs", "tests/cli", "tests/test_door.py"),
+        "training": ("tests/training", "tests/runs"),
+        "decoding": ("tests/decoding", "tests/kernels/test_decoder_step.py", "tests/serving"),
+    }
     own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
-    near = (own,) if (root / own).exists() else (f"tests/{room}",)
+    near = (own,) if (root / own).exists() else wide.get(room, (f"tests/{room}",))[:1]
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
-    wide = {"layers": ("tests/layers", "tests/models"), "models": ("tests/models",)}
     return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from minillm.data.entries import Entries
 from minillm.formats.angles import read_angles
 from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import (
-    SCALINGS,
     Linear,
     Llama3,
+    Scaling,
     Yarn,
     class_of,
     yarn_attention_factor,
@@ -42,7 +43,7 @@ CONTEXTS = st.integers(16, 100_000)
 
 @st.composite
 def scalings(draw):
-    kind, s, L = draw(st.sampled_from(SCALINGS)), draw(FACTORS), draw(CONTEXTS)
+    kind, s, L = draw(st.sampled_from(get_args(Scaling))), draw(FACTORS), draw(CONTEXTS)
     if kind is Linear:
         return Linear(s)
     low, more = draw(st.floats(0.25, 4)), draw(st.floats(0.5, 30))

@@ -106,16 +106,6 @@ ids = np.array([[0, 1], [2, 3]])
             "eps: expected above 0",
         ),
         (
-            lambda: ops.add_norm(x, None, np.ones(4, np.float32), np.ones(4, np.float32), eps=0),
-            ValueError,
-            "add_norm: eps: expected above 0",
-        ),
-        (
-            lambda: ops.add_norm(x, x[:1], np.ones(4, np.float32), np.ones(4, np.float32)),
-            ValueError,
-            r"add_norm: h: expected shape \(2, 3, D = 4\), found \(1, 3, 4\)",
-        ),
-        (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
             ValueError,
             r"rnn: x: expected shape \(B = 2, T > 0, I = 4\), found \(2, 0, 4\)",
@@ -442,5 +432,5 @@ def test_arguments_by_name_and_by_place():
 def test_a_view_larger_than_any_memory_is_refused():
     """Work on numbers that a view repeats would not end."""
     repeated = np.broadcast_to(np.float32(0), (2**40, 4))
-    with pytest.raises(MemoryError, match=r"tanh: x: expected at most \d+ bytes, found \d+, shape"):
+    with pytest.raises(MemoryError, match=r"tanh: x: expected at most \d+ bytes, found \d+"):
         ops.tanh(repeated)

@@ -233,7 +233,7 @@ def test_the_template_gets_the_tools_unless_none_is_to_be_called(with_tools, cho
         (
             {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "{"}}]}]},
             "messages",
-            "messages: tool_calls: expected functions with a name and arguments in JSON",
+            "messages: expected texts, and functions with arguments in JSON",
         ),
     ],
 )

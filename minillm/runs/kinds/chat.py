@@ -16,11 +16,9 @@ from minillm.data.conversations import (
     Conversation,
     Message,
     read_conversations,
-    summarised,
 )
 from minillm.data.splits import Split, split_by_hash
 from minillm.decoding import Sampling
-from minillm.decoding.summaries import SPARE, beginning
 from minillm.errors import InputError
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -158,9 +156,8 @@ def _talks_of(item: Conversation) -> list[list[Message]]:
 def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[Column, int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
-    A long conversation is cut to its first turns, and the text of a long pair is cut.  It is
-    missing if its first turn does not fit, if its summary does not, and so is a preference that
-    would have to be cut.
+    A long conversation is cut to its first turns.  It is missing if its first turn does not fit,
+    and so is a preference that would have to be cut.
     """
     template, tokenizer = cast(ChatTemplate, run.chat_template), cast(ByteTokens, run.tokenizer)
     encoded, cut, missing = [], 0, 0
@@ -170,26 +167,12 @@ def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[C
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
-        if is_cut and item.pair:
-            talk = _with_less_text(template, tokenizer, item, most)
-            results = template.encode_answers(tokenizer, [talk], most, [item.place])
         if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
             missing += 1
         else:
             cut += is_cut
             encoded.append(tuple(Encoded(ids, counted) for ids, counted, _ in results))
     return encoded, cut, missing
-
-
-def _with_less_text(
-    template: ChatTemplate, tokenizer: ByteTokens, item: Conversation, most: int
-) -> list[Message]:
-    """The messages of a pair, with as much of its text as fits ``most`` tokens."""
-    assert item.pair is not None
-    text, summary = item.pair
-    empty = summarised(("", summary), item.place).messages
-    room = max(0, most - SPARE - len(template.encode(tokenizer, empty, False)))
-    return summarised((beginning(text, tokenizer, room), summary), item.place).messages
 
 
 def name_of(data: Data) -> str:
@@ -230,8 +213,7 @@ class ChatSettings(TrainingSettings, LoRASettings):
     )
     max_length: int = of_text(
         512,
-        "tokens of a conversation; of a longer one, the first turns that fit are read, and of a "
-        "longer pair the beginning of the text",
+        "tokens of a conversation; of a longer one, the first turns that fit are read",
         "N",
         least=8,
         most=1 << 20,
@@ -282,8 +264,7 @@ CHAT = chat_kind(
 Fine-tune a chat model. RUN is a chat, or a llama or decoder with a chat template, such as an
 imported one.
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
-loss counts the tokens of the answers. Or each line is a pair, text<TAB>summary or {"source": ...,
-"target": ...}: the summary is the answer to the prompt of `minillm summarise`. A tenth is held out.
+loss counts the tokens of the answers. A tenth is held out.
 Only small updates to the matrices are trained, which may be quantised.""",
     examples="""\
   minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
@@ -291,18 +272,13 @@ Only small updates to the matrices are trained, which may be quantised.""",
         on questions about Python's standard library and their answers; the GGUF file may take the
         place of runs/smol
   minillm finetune runs/smol chats.jsonl --out runs/mine
-  minillm train chat runs/smol abstracts.tsv --out runs/abstracts
-        the same as finetune; then: minillm summarise runs/abstracts paper.txt
+        the same as minillm train chat runs/smol chats.jsonl --out runs/mine
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf""",
     begin=partial(begin, rate=0.03, lora_rate=0.4),
     prepare=partial(prepare, task_of=answers_task, unit="token"),
-    takes=("pairs",),
     settings=chat_settings(
-        files={
-            "help": "conversations as JSON lines, or pairs of a text and its summary (default: the "
-            "built-in set docstring-chats)"
-        },
+        files={"help": "conversations as JSON lines (default: the built-in set docstring-chats)"},
         learning_rate=by_default("0.4 / width, without LoRA 0.03 / width"),
     ),
 )

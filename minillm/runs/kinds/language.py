@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data import RandomWindows
-from minillm.data.conversations import Conversation, has_conversations, read_conversations
-from minillm.data.lines import is_json_lines, is_table
+from minillm.data.conversations import Conversation, form_of, read_conversations
 from minillm.data.windows import Ids
 from minillm.decoding import Chat, Sampling
 from minillm.decoding.summaries import Length, summaries
@@ -237,22 +236,14 @@ class CausalRun(TextRun, Summarises):
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Figures on a text or on conversations, as the file has it."""
-        pattern, items = compiled(options.pattern), self._conversations(data)
-        if items is not None:
+        pattern = compiled(options.pattern)
+        if data.files and all(map(form_of, data.files)):
             require_text(options, f"a text, found {data.title}: conversations")
+            items = [*read_conversations(*data.files)]
             return {"data": data.title} | self.on_conversations(items, pattern)
         if pattern is not None:
             raise InputError("expected a FILE of conversations with it", "pattern")
         return super().measure(data, options)
-
-    def _conversations(self, data: EvalData) -> list[Conversation] | None:
-        """The conversations of files, which may be of pairs; None: a text."""
-        if not data.files:
-            return None
-        known = all(map(is_json_lines, data.files)) and has_conversations(data.files[0])
-        if not known and (self.chat_template is None or not all(map(is_table, data.files))):
-            return None
-        return [*read_conversations(*data.files)]
 
     def on_conversations(
         self, items: Sequence[Conversation], pattern: re.Pattern[str] | None = None
