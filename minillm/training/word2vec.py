@@ -1,6 +1,6 @@
 """The training of word2vec: sentences from a stream, epochs, checkpoints.
 
-The learning rate falls linearly with the words that were read, to ``final_rate`` at the end.  A
+The learning rate falls linearly with the words that were read, to ``FINAL_RATE`` at the end.  A
 part of the corpus is learned from at once; the training logs, saves and stops only between parts.
 So a run that is resumed gives the same bits.
 """
@@ -21,6 +21,7 @@ from minillm.training.loop import interrupts
 from minillm.training.progress import ProgressDisplay
 from minillm.training.word2vec_corpus import Corpus, WordCounts, encode_sentences
 
+FINAL_RATE = 1e-4  # of a run, at its end
 LINES = 10  # the lines that report the loss, evenly over a run
 
 
@@ -59,7 +60,7 @@ def train_word2vec(
 ) -> bool:
     """Train to the end and return True; or False if Ctrl-C or SIGTERM stopped it.
 
-    The store gets metrics and checkpoints.  settings has epochs, learning_rate and final_rate,
+    The store gets metrics and checkpoints.  settings has epochs, learning_rate,
     seed, threads, checkpoint_seconds.  DivergedError if the loss is not finite.
     """
     total = settings.epochs * corpus.words
@@ -70,7 +71,7 @@ def train_word2vec(
     with interrupts() as interrupted, display:
         for ids, starts in corpus.parts(progress.sentences, settings.epochs):
             rates = learning_rates(
-                progress.words, starts, total, settings.learning_rate, settings.final_rate
+                progress.words, starts, total, settings.learning_rate, FINAL_RATE
             )
             loss, predictions = model.learn(
                 ids, starts, rates, settings.seed, progress.sentences, settings.threads

@@ -302,9 +302,8 @@ CLASSIFIER = label_kind(
     name="classifier",
     description="""\
 Train a classifier to label texts: a file of lines label<TAB>text, or a folder with a subfolder of
-text files for each label. Every tenth text of each label is held out. The classifier reads n-grams
-of words and of characters, trains in seconds, and is hard to beat. To begin with a pre-trained
-model, see minillm finetune; for a recurrent network, minillm train recurrent-classifier.""",
+text files for each label. Every tenth text of each label is held out. It reads n-grams of words and
+of characters, trains in seconds, and is hard to beat.""",
     examples="""\
   minillm train classifier reviews.tsv --out runs/reviews
   minillm train classifier topics/ --out runs/topics --class-weights balanced
@@ -333,14 +332,7 @@ def with_width_of_vectors(training: Training, given: Given) -> Any:
     settings = with_enough_epochs(training, given)
     if not settings.vectors:
         return settings
-    width = open_vectors(settings.vectors).vectors.shape[1]
-    if given.get("embedding") not in (None, width):
-        raise InputError(
-            f"the vectors of {settings.vectors} have {width} numbers each, "
-            f"found {settings.embedding}",
-            "embedding",
-        )
-    return replace(settings, embedding=width)
+    return replace(settings, embedding=open_vectors(settings.vectors).vectors.shape[1])
 
 
 def prepare_recurrent(training: Training) -> None:
@@ -383,13 +375,12 @@ def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> s
 RECURRENT_CLASSIFIER = label_kind(
     name="recurrent-classifier",
     description="""\
-Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder with a
-subfolder of text files for each label. Every tenth text of each label is held out. If the order of
-many words or characters matters, it may be better than minillm train classifier.""",
+Train a recurrent network to label texts, from the data of `train classifier`. It may be better
+where the order of many words or characters matters.""",
     examples="""\
   minillm train recurrent-classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train recurrent-classifier reviews.tsv --out runs/reviews --vectors vectors.bin
-  minillm train recurrent-classifier topics/ --out runs/topics --pooling attention --patience 10
+  minillm train recurrent-classifier topics/ --out runs/topics --pooling attention
 
 then: minillm classify DIR, minillm eval DIR""",
     model=Classifier,
@@ -495,12 +486,11 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
 FINETUNED = label_kind(
     name="finetuned",
     description="""\
-Fine-tune a model to label texts. RUN is a bert, an encoder, a gpt, a llama or an lm, which was
-trained on texts without labels, or a classifier made from one. DATA is a file of lines
-label<TAB>text, or a folder with a subfolder of text files for each label; every tenth text of each
-label is held out. All weights are trained, or with --freeze only the upper layers, or with
---lora-rank only small updates to the matrices; then only these are saved. `minillm train chat` has
-the options for conversations, `minillm train preferences` those for pairs of answers.""",
+Fine-tune a model to label texts. RUN is a bert, an encoder, a gpt, a llama or an lm, or a
+classifier made from one. DATA is a file of lines label<TAB>text, or a folder with a subfolder of
+text files for each label; every tenth text of each label is held out. All weights are trained, or
+with --freeze only the upper layers, or with --lora-rank only small updates to the matrices.
+`minillm train chat` and `minillm train preferences` have the options for conversations.""",
     examples="""\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8

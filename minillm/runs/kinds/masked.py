@@ -346,14 +346,11 @@ BERT_KIND = masked_kind(
     description="""\
 Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
 Its vectors can then be used to compare or classify texts.  Tokens are pieces of words.  The last
-tenth of the text is held out, to measure the model on text that it has not seen.""",
+tenth of the text is held out, to measure the model on it.""",
     examples="""\
   minillm train bert --out runs/bert --minutes 5
         on the Python language reference, which ships with every CPython
   minillm train bert my_text.txt --out runs/mine --vocabulary 8000 --width 256
-        on a text of your own
-  minillm train bert python-source --out runs/source --minutes 20
-        on the source of Python's standard library
   minillm train bert my_text.txt --init runs/bert --out runs/adapted
         from one text to another, with the tokenizer of the first
 
@@ -370,19 +367,15 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 ENCODER = masked_kind(
     name="encoder",
     description="""\
-Train an encoder in the form of DistilBERT, RoBERTa or MPNet. A family changes a BERT's embeddings
-or its attention: no segments, other positions, a bias for each distance. Most such models are
-imported, ELECTRA too; then they embed texts, or are fine-tuned. It learns from the same texts as a
-BERT, as `train bert` does.""",
+Train an encoder in the form of DistilBERT, RoBERTa or MPNet, which change a BERT's embeddings or
+its attention. Most such models are imported, ELECTRA too; then they embed texts, or are fine-tuned.
+It learns from the same texts as a BERT, as `train bert` does.""",
     examples="""\
   minillm import distilroberta-base --out runs/roberta
   minillm train encoder my_text.txt --init runs/roberta --out runs/adapted
-        from one text to another, with the tokenizer of the first
   minillm train encoder --family mpnet --out runs/small --minutes 5
-        on the Python language reference, which ships with every CPython
 
-then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, minillm eval DIR,
-      minillm export DIR""",
+then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, minillm eval DIR""",
     model=Encoder,
     config=EncoderConfig,
     settings=masked_settings(

@@ -442,11 +442,13 @@ pair_kind = partial(
 
 DESCRIPTION = """\
 Train {model}, which reads one sequence and writes another, on pairs of texts: a file of
-lines source<TAB>target, whose last tenth is held out; or a built-in set:
-  cmudict        English words to phonemes
-  numbers-en-fr  numbers in words, English to French; and between other languages
-  docstrings     the source of a Python function to the first sentence of its docstring
+lines source<TAB>target, whose last tenth is held out; or a built-in set: cmudict (English words to
+phonemes), numbers-en-fr (numbers in words, also of other languages), or docstrings (the source of a
+Python function to the first sentence of its docstring).
 """
+THEN = """
+
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
 
 recurrent_settings = partial(
     settings,
@@ -460,15 +462,13 @@ SEQ2SEQ = pair_kind(
     name="seq2seq",
     description=DESCRIPTION.format(model="an encoder-decoder")
     + """\
-With --attention none, the decoder sees the source as one vector, as in 2014; with the other
-kinds of attention it sees all positions of the source at each step, as since 2015.""",
-    examples="""\
+With --attention none, the decoder sees the source as one vector, as in 2014; otherwise it sees all
+positions of the source at each step, as since 2015.""",
+    examples=f"""\
   minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
   minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
   minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
-        for texts with spaces around punctuation already
-
-then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\"""",
+        for texts with spaces around punctuation already{THEN}""",
     model=EncoderDecoder,
     config=EncoderDecoderConfig,
     settings=recurrent_settings(
@@ -483,12 +483,10 @@ TRANSFORMER = pair_kind(
     description=DESCRIPTION.format(model="a Transformer")
     + """\
 It is the model of "Attention is all you need" (2017); train seq2seq trains a recurrent one.""",
-    examples="""\
+    examples=f"""\
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
-      --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60
-
-then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a text\"""",
+      --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60{THEN}""",
     model=Transformer,
     config=TransformerConfig,
     begin=begin_with_adamw,
