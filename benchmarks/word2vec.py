@@ -21,8 +21,7 @@ from minillm.data.streams import TextStream
 from minillm.metrics import analogy_accuracy
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.training.word2vec import Progress, learning_rates
-from minillm.training.word2vec_corpus import Corpus, WordCounts, count_words
+from minillm.training.word2vec import Corpus, Progress, WordCounts, count_words, learning_rates
 
 FOUR = [(algorithm, negative) for algorithm in ("skip-gram", "cbow") for negative in (5, 0)]
 

@@ -9,23 +9,18 @@ started in this way is a single rank, and does not import MPI.
 Source: Message Passing Interface Forum (1994), "MPI: a message-passing interface standard".
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minillm.errors import InputError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-# Variables that launchers set for each process: MPICH and its derivatives, Open MPI, PMIx.
-_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
-_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
+# Variables that launchers set for each process: MPICH, Open MPI, PMIx.
+_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 _PATIENCE, _NAP = 0.001, 0.0001  # seconds
 _ON_ITS_WAY = 0.5  # seconds for mpiexec to pass on the output before all ranks end
 
@@ -42,7 +37,7 @@ class Ranks:
         self.rank: int = communicator.Get_rank() if communicator else 0
         self.size: int = communicator.Get_size() if communicator else 1
 
-    def sum(self, array: NDArray) -> None:
+    def sum(self, array: Any) -> None:
         """Replace a contiguous array, of one shape on all ranks, by the sum over the ranks.
 
         All ranks get the same bits.
@@ -51,7 +46,7 @@ class Ranks:
             from mpi4py import MPI
 
             self.wait()  # for late ranks, asleep; the sum itself needs all of them awake
-            _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
+            self.communicator.Allreduce(MPI.IN_PLACE, array)
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in their order, on every rank; the first is rank 0's."""
@@ -78,22 +73,18 @@ class Ranks:
             self.communicator.Abort(status)
 
 
-def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE) -> bool:
+def _finish(request: Any, seconds: float = math.inf) -> bool:
     """Wait for a request, and return whether it is complete within ``seconds``.
 
-    MPI itself would poll, and keep a core busy.  With more ranks than cores, the rank that this one
-    waits for may need that core.  So this function yields its core between two polls, and sleeps
-    after ``patience`` seconds.
+    MPI itself would poll, and keep a core busy that the rank it waits for may need.  So this
+    function sleeps between two polls, but for the first ``_PATIENCE`` seconds.
     """
     began = time.monotonic()
     while not request.Test():
         waited = time.monotonic() - began
         if waited > seconds:
             return False
-        if waited > patience:
-            time.sleep(_NAP)
-        elif hasattr(os, "sched_yield"):  # not on Windows
-            os.sched_yield()
+        time.sleep(_NAP if waited > _PATIENCE else 0)  # 0: let others run
     return True
 
 
@@ -131,12 +122,9 @@ def ranks() -> Ranks:
         ) from None
     size = max(int(os.environ.get(name, 1)) for name in _SIZES)
     if MPI.COMM_WORLD.Get_size() == 1 < size:
+        library = MPI.Get_library_version().split("\n")[0]
         raise InputError(
-            f"started as one of {size} processes, but MPI ({_library(MPI)}) knows of one: expected "
-            "the mpiexec that belongs to it"
+            f"started as one of {size} processes, but MPI ({library}) knows of one: expected the "
+            "mpiexec that belongs to it"
         )
     return Ranks(MPI.COMM_WORLD)
-
-
-def _library(MPI: Any) -> str:
-    return MPI.Get_library_version().replace(":", "").split("\n")[0].strip()

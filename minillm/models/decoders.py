@@ -286,30 +286,22 @@ class Decoder(Llama):
         """The base of a layer's angles and their scaling; None: no rotation."""
         return self.config.rotation_of(layer)
 
-    def vectors(
-        self, ids: Ids, positions: Ids | None = None, rng: Rng = None, before: Ids | None = None
-    ) -> tuple[NDArray, Backward]:
-        """E[id_t], plus the n-grams that end there: ids (B, T) -> (B, T, D).
-
-        The tokens before are before (B, N - 1); None: ids of 0.  With rng, half of the n-grams are
-        dropped.  With positions (B, T), a row may hold several texts, each from position 0 on.
-        ``backward(dx)`` -> gradients.
-        """
-        if not self.lookback:
-            return embedding.layer(self.params, {"embedding.E": ids})
-        if before is None:
-            before = np.zeros((len(ids), self.lookback), np.int64)
-        return hashed_ngrams.layer(self.params, "embedding.E", ids, before, rng, positions)
-
     def embed(
         self, ids: Ids, positions: Ids | None = None, rng: Rng = None, before: Ids | None = None
     ) -> tuple[NDArray, Backward]:
-        """x_t, the vectors of tokens and n-grams, times sqrt(D) if they are scaled.
+        """x_t = E[id_t], plus the n-grams that end there, times sqrt(D) if they are scaled.
 
-        ids (B, T) -> x (B, T, D).  With rng there is dropout.  ``backward(dx)`` -> gradients.
+        ids (B, T) -> x (B, T, D).  The tokens before are before (B, N - 1); None: ids of 0.  With
+        rng there is dropout, and half of the n-grams are dropped.  With positions (B, T), a row may
+        hold several texts, each from position 0 on.  ``backward(dx)`` -> gradients.
         """
-        c = self.config
-        x, vectors_backward = self.vectors(ids, positions, rng, before)
+        c, p = self.config, self.params
+        if self.lookback:
+            if before is None:
+                before = np.zeros((len(ids), self.lookback), np.int64)
+            x, vectors_backward = hashed_ngrams.layer(p, "embedding.E", ids, before, rng, positions)
+        else:
+            x, vectors_backward = embedding.layer(p, {"embedding.E": ids})
         scale = x.dtype.type(np.sqrt(c.width) if c.changes.scaled_embedding else 1)
         x, dropout_backward = ops.dropout(scale * x, c.dropout, rng)
         return x, lambda dx: vectors_backward(scale * dropout_backward(dx))

@@ -20,7 +20,7 @@ from minillm.text.vocabulary import (
     unit_name,
 )
 from minillm.text.word_pieces import WordPieces
-from minillm.text.words import Words, WordsSeen, split_words
+from minillm.text.words import Words, split_words
 
 __all__ = [
     "SIZE",
@@ -33,7 +33,6 @@ __all__ = [
     "Vocabulary",
     "WordPieces",
     "Words",
-    "WordsSeen",
     "banned_ids",
     "build_vocabulary",
     "check_texts",

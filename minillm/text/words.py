@@ -1,9 +1,8 @@
 """Words: a vocabulary of the frequent ones, and one unknown word for all others."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -55,34 +54,6 @@ def blocks(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
         end = cut.end() if cut else len(text)
         yield text[start:end]
         start = end
-
-
-class WordsSeen:
-    """Numbers for words in the order in which they are first seen, before there is a vocabulary.
-
-    A large text is split only once: later its numbers become the ids of the vocabulary.
-    """
-
-    def __init__(self, pretokenised: bool = False):
-        self.pretokenised = pretokenised
-        self.numbers: defaultdict[str, int] = defaultdict(count().__next__)
-
-    def encode(self, text: str) -> NDArray[np.int32]:
-        """The numbers of the words of ``text``, (T,)."""
-        return _numbers(text, self.pretokenised, self.numbers.__getitem__)
-
-    def ids(self, vocabulary: "Words") -> NDArray[np.int32]:
-        """The id in ``vocabulary`` of each number's word."""
-        return np.array([vocabulary.id_of(word) for word in self.numbers], np.int32)
-
-
-def _numbers(text: str, pretokenised: bool, number_of: Any) -> NDArray[np.int32]:
-    """A number for each word of a text, (T,)."""
-    parts = [np.zeros(0, np.int32)]
-    for block in blocks(text):
-        words = split_words(block, pretokenised)
-        parts.append(np.fromiter(map(number_of, words), np.int32, len(words)))
-    return np.concatenate(parts)
 
 
 class _Ids(dict[str, int]):
@@ -156,13 +127,13 @@ class Words(Vocabulary):
             frequent = frequent[: max(0, maximum_size - 1 - len(first))]
         return cls([UNKNOWN, *first, *frequent], pretokenised)
 
-    def id_of(self, word: str) -> int:
-        """The id of a word, or of the unknown word if the vocabulary lacks it."""
-        return self._ids[word]
-
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the words of ``text``, (T,); a word that it lacks becomes the unknown word."""
-        return _numbers(text, self.pretokenised, self._ids.__getitem__)
+        parts = [np.zeros(0, np.int32)]
+        for block in blocks(text):
+            words = split_words(block, self.pretokenised)
+            parts.append(np.fromiter(map(self._ids.__getitem__, words), np.int32, len(words)))
+        return np.concatenate(parts)
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """Like :meth:`encode`, but InputError, with ``name``, for a word that it lacks."""

@@ -44,13 +44,6 @@ class Layout:
         """New moments."""
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.expected.items()}
 
-    def check_step(self, grads: Arrays, learning_rate: float, **changed: Arrays) -> None:
-        """Check the arguments of a step and the arrays that it changes, before it changes any."""
-        require_from_zero("learning_rate", learning_rate)
-        for argument, arrays in changed.items():
-            self.check(argument, arrays)
-        self.check("grads", grads, changed=False)
-
     def check(self, argument: str, arrays: Arrays, changed: bool = True) -> None:
         """Check names, shapes and dtypes, and of arrays that are changed also their memory."""
         if arrays.keys() != self.expected.keys():
@@ -77,15 +70,6 @@ class Layout:
         arrays = {name: saved[f"{prefix}.{name}"] for name in self.expected}
         self.check(prefix, arrays, changed=False)
         return {name: array.copy() for name, array in arrays.items()}
-
-
-def named(**moments: Arrays) -> dict[str, np.ndarray]:
-    """The arrays of all moments under one name each, such as "v.W"."""
-    return {
-        f"{prefix}.{name}": array
-        for prefix, arrays in moments.items()
-        for name, array in arrays.items()
-    }
 
 
 def require_from_zero(name: str, value: Any) -> None:

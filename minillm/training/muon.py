@@ -53,8 +53,8 @@ import numpy as np
 
 from minillm import checks
 from minillm.ops.linear import matmul
-from minillm.training.layout import Arrays, Layout, named
-from minillm.training.optimisers import AdamW, optimiser
+from minillm.training.layout import Arrays, Layout
+from minillm.training.optimisers import AdamW, Optimiser, optimiser
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c
 ITERATIONS = 5
@@ -94,7 +94,7 @@ def _polynomial(A: np.ndarray) -> np.ndarray:
 
 
 @optimiser
-class Muon:
+class Muon(Optimiser):
     """Muon for the matrices between embeddings and output, AdamW for all other weights."""
 
     def __init__(
@@ -105,15 +105,15 @@ class Muon:
         weight_decay: float = 0.01,
     ):
         self.momentum = checks.below_one("Muon", "momentum", momentum)
-        self.params, self.layout, self.weight_decay = params, Layout(params), weight_decay
-        hidden = {name: p for name, p in params.items() if is_hidden(name, p.shape)}
-        self.hidden = Layout(hidden)
+        super().__init__(params)
+        self.weight_decay = weight_decay
+        self.hidden = Layout({name: p for name, p in params.items() if is_hidden(name, p.shape)})
         self.v = self.hidden.zeros()
         self.rest = AdamW(self._rest_of(params), beta2=beta2, weight_decay=weight_decay)
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
-        self.layout.check_step(grads, learning_rate, params=self.params)
+        """Take a step: see the equations."""
+        super().step(grads, learning_rate)
         self.hidden.check("v", self.v)
         self.rest.params = self._rest_of(self.params)
         self.rest.step(self._rest_of(grads), learning_rate)
@@ -130,7 +130,7 @@ class Muon:
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The velocities, and AdamW's moments and number of steps."""
         arrays, values = self.rest.state()
-        return named(v=self.v) | arrays, values
+        return {f"v.{name}": v for name, v in self.v.items()} | arrays, values
 
     def restore(self, arrays: Arrays, values: dict) -> None:
         """Restore a result of :meth:`state`."""

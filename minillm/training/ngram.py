@@ -1,7 +1,6 @@
 """n-gram models from text: words become ids, block by block; the ids are counted in memory."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from minillm.data.streams import TextStream, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import Ids, NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
+from minillm.text import Vocabulary, build_vocabulary, unit_name
 
 BYTES_PER_TOKEN = 256  # of counting and smoothing, at order 5
 MOST_TOKENS = 2**31 - 1  # n-grams are numbered with 32 bits
@@ -31,7 +30,15 @@ def train_ngram(
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
     size, or None), for words.
     """
-    vocabulary, pieces = _encoded(text, stop, settings, vocabulary)
+    if vocabulary is None:
+        vocabulary = build_vocabulary(
+            text.blocks(stop=stop),
+            settings.split_into,
+            settings.minimum_count,
+            settings.vocabulary,
+            held_out=text.blocks(stop),
+            always=["\n"],  # the end of a sentence
+        )
     config = NGramConfig(
         vocabulary=len(vocabulary),
         order=settings.order,
@@ -41,8 +48,8 @@ def train_ngram(
         line_end=vocabulary.sentence_end,
         unknown=vocabulary.unknown,
     )
-    none = np.zeros(0, np.int32)
-    ids = np.concatenate([none, *sentence_starts(pieces, config.start, config.line_end)])
+    pieces = token_ids(text.blocks(stop=stop), vocabulary, config)
+    ids = np.concatenate([np.zeros(0, np.int32), *pieces])
     tokens = int(np.count_nonzero(ids != config.start))
     name = ", ".join(text.files)
     if tokens == 0:
@@ -67,55 +74,14 @@ def check_memory(tokens: int, name: str) -> None:
         )
 
 
-def _encoded(
-    text: TextStream, stop: int, settings: Any, vocabulary: Vocabulary | None
-) -> tuple[Vocabulary, Iterator[Ids]]:
-    """The vocabulary, and the ids of the text up to ``stop``, piece by piece."""
-    if vocabulary is None and settings.split_into in ("word", "token"):
-        return _words(text.blocks(stop=stop), settings)
-    if vocabulary is None:
-        vocabulary = build_vocabulary(
-            text.blocks(stop=stop),
-            settings.split_into,
-            settings.minimum_count,
-            settings.vocabulary,
-            held_out=text.blocks(stop),
-            always=["\n"],  # the end of a sentence
-        )
-    return vocabulary, token_blocks(text.blocks(stop=stop), vocabulary)
-
-
-def _words(blocks: Iterable[str], settings: Any) -> tuple[Words, Iterator[Ids]]:
-    """The words of the text, and their ids, piece by piece; the text is split once."""
-    pretokenised = settings.split_into == "token"
-    seen = WordsSeen(pretokenised)
-    pieces = [seen.encode(block) for block in blocks]
-    count = np.zeros(len(seen.numbers), np.int64)
-    for piece in pieces:
-        count += np.bincount(piece, minlength=len(count))
-    vocabulary = Words.from_counts(
-        Counter(dict(zip(seen.numbers, count.tolist(), strict=True))),
-        settings.minimum_count,
-        settings.vocabulary,
-        pretokenised,
-        always=["\n"],
-    )
-    ids = seen.ids(vocabulary)
-    return vocabulary, (ids[piece] for piece in pieces)
-
-
-def token_blocks(
-    blocks: Iterable[str], vocabulary: Vocabulary, name: str = "text"
-) -> Iterator[Ids]:
-    """The ids of a text block by block, without BOS, because a block begins anywhere."""
-    return (vocabulary.encode_each([block], [name])[0] for block in blocks)
-
-
 def token_ids(
     blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
 ) -> Iterator[Ids]:
-    """The ids of a text block by block, with the start of each sentence inserted."""
-    pieces = token_blocks(blocks, vocabulary, name)
+    """The ids of a text block by block, with the start of each sentence inserted.
+
+    There is no BOS, because a block begins anywhere.
+    """
+    pieces = (vocabulary.encode_each([block], [name])[0] for block in blocks)
     return sentence_starts(pieces, config.start, config.line_end)
 
 

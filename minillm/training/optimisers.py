@@ -8,24 +8,46 @@ name in lower case.
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minillm import checks
 from minillm._kernels import twinned
 from minillm.errors import short
-from minillm.training.layout import Arrays, Layout, named, require_floats, require_from_zero
+from minillm.training.layout import Arrays, Layout, require_floats, require_from_zero
 
 
-class Optimiser(Protocol):
-    """An optimiser as the training loop sees it."""
+class Optimiser:
+    """An optimiser: parameters, moments of the same shapes, and the number of steps t."""
 
-    def step(self, grads: Arrays, learning_rate: float) -> None: ...
+    def __init__(self, params: Arrays, *moments: str):
+        self.params, self.layout, self.t = params, Layout(params), 0
+        self.moments = {moment: self.layout.zeros() for moment in moments}
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict]: ...
+    def step(self, grads: Arrays, learning_rate: float) -> None:
+        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
+        require_from_zero("learning_rate", learning_rate)
+        for argument, arrays in {"params": self.params, **self.moments}.items():
+            self.layout.check(argument, arrays)
+        self.layout.check("grads", grads, changed=False)
+        self.t += 1
 
-    def restore(self, arrays: Arrays, values: dict) -> None: ...
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """The moments, under names such as "v.W", and the number of steps."""
+        return {
+            f"{moment}.{name}": array
+            for moment, arrays in self.moments.items()
+            for name, array in arrays.items()
+        }, {"t": self.t}
+
+    def restore(self, arrays: Arrays, values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
+            raise ValueError(f"t: expected a number of steps, found {short(values['t'])}")
+        for moment, copies in [(m, self.layout.copies(arrays, m)) for m in self.moments]:
+            self.moments[moment].update(copies)
+        self.t = values["t"]
 
 
 OPTIMISERS: dict[str, Callable[..., Optimiser]] = {}
@@ -46,7 +68,7 @@ def new_optimiser(name: str, params: Arrays, settings: Any) -> Optimiser:
 
 
 @optimiser
-class SGD:
+class SGD(Optimiser):
     """Stochastic gradient descent with momentum.
 
         v = momentum v + g
@@ -58,29 +80,21 @@ class SGD:
 
     def __init__(self, params: Arrays, momentum: float = 0.9):
         self.momentum = checks.below_one("SGD", "momentum", momentum)
-        self.params, self.layout = params, Layout(params)
-        self.v = self.layout.zeros()
+        super().__init__(params, "v")
+        self.v = self.moments["v"]
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
-        self.layout.check_step(grads, learning_rate, params=self.params, v=self.v)
+        """Take a step: see the equations."""
+        super().step(grads, learning_rate)
         for name, p in self.params.items():
             v = self.v[name]
             v *= self.momentum
             v += grads[name]
             p -= learning_rate * v
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The velocities, and no other values."""
-        return named(v=self.v), {}
-
-    def restore(self, arrays: Arrays, values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        self.v.update(self.layout.copies(arrays, "v"))
-
 
 @optimiser
-class Adam:
+class Adam(Optimiser):
     """Adam: steps of about the learning rate, whatever the scale of the gradient.
 
         m = beta1 m + (1 - beta1) g
@@ -104,13 +118,12 @@ class Adam:
         self.beta1 = checks.below_one("Adam", "beta1", beta1)
         self.beta2 = checks.below_one("Adam", "beta2", beta2)
         self.eps = checks.positive("Adam", "eps", eps)
-        self.params, self.layout = params, Layout(params)
-        self.t, self.m, self.v = 0, self.layout.zeros(), self.layout.zeros()
+        super().__init__(params, "m", "v")
+        self.m, self.v = self.moments.values()
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
-        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
-        self.layout.check_step(grads, learning_rate, params=self.params, m=self.m, v=self.v)
-        self.t += 1
+        """Take a step: see the equations."""
+        super().step(grads, learning_rate)
         decay = 1 - learning_rate * self.weight_decay
         adam_update(
             list(self.params.values()),
@@ -124,19 +137,6 @@ class Adam:
             root_correction=1 / math.sqrt(1 - self.beta2**self.t),
             eps=self.eps,
         )
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """The two moments, and the number of steps."""
-        return named(m=self.m, v=self.v), {"t": self.t}
-
-    def restore(self, arrays: Arrays, values: dict) -> None:
-        """Restore a result of :meth:`state`."""
-        if type(values["t"]) is not int or not 0 <= values["t"] < 2**63:
-            raise ValueError(f"t: expected a number of steps, found {short(values['t'])}")
-        m, v = self.layout.copies(arrays, "m"), self.layout.copies(arrays, "v")
-        self.m.update(m)
-        self.v.update(v)
-        self.t = values["t"]
 
 
 @twinned

@@ -8,7 +8,7 @@ import pytest
 
 from minillm.cli import main
 from minillm.data.streams import TextStream
-from minillm.training import loop, word2vec, word2vec_corpus
+from minillm.training import loop, word2vec
 
 TINY = ["--dimension", "8", "--epochs", "3", "--minimum-count", "2", "--learning-rate", "0.1"]
 
@@ -111,9 +111,9 @@ def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
 
 
 def test_a_long_line_is_several_sentences(monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "LONGEST", 3)
-    words = word2vec_corpus.WordCounts(["a", "b"], np.array([2, 1]), False)
-    found = list(word2vec_corpus.encode_sentences(["a b a x b a a b\nb\n\nx\na b"], words))
+    monkeypatch.setattr(word2vec, "LONGEST", 3)
+    words = word2vec.WordCounts(["a", "b"], np.array([2, 1]), False)
+    found = list(word2vec.encode_sentences(["a b a x b a a b\nb\n\nx\na b"], words))
     assert [(ids.tolist(), starts.tolist()) for ids, starts in found] == [
         ([0, 1, 0, 1, 0, 0, 1, 1, 0, 1], [0, 3, 6, 7, 8, 10])
     ]
@@ -175,7 +175,7 @@ def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
 
 @pytest.mark.usefixtures("small_blocks")
 def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 1000)
+    monkeypatch.setattr(word2vec, "PART_WORDS", 1000)
     learned = word2vec.Word2Vec.learn
     models = []
     for stop in (None, 4):

@@ -44,8 +44,7 @@ from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.language_model import LanguageModelTask, WindowTask
 from minillm.training.masked import MaskedTask
 from minillm.training.minibatches import MinibatchTask
-from minillm.training.word2vec import Progress, save_progress
-from minillm.training.word2vec_corpus import WordCounts
+from minillm.training.word2vec import Progress, WordCounts, save_progress
 
 TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sat .\n" * 2
 CHARACTERS = Characters.from_text(TEXT)

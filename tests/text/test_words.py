@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 
 from minillm.errors import InputError
-from minillm.text import Words, WordsSeen, vocabulary_from_dict
+from minillm.text import Words, vocabulary_from_dict
 from minillm.text.words import split_words
 
 TEXT = "The cat sat, the cat (a big one) didn't run.\nThe dog's built-in 3.14!\n"
@@ -67,14 +66,3 @@ def test_straight_quotation_marks_open_and_close():
     vocabulary = Words.from_text('" a b , .\n')
     text = 'a "b a", "b". a\n"a\n"b" a'
     assert vocabulary.decode(vocabulary.encode(text)) == text
-
-
-@pytest.mark.parametrize("pretokenised", [False, True])
-def test_numbers_of_words_become_ids(pretokenised):
-    text = "to be, or not\nto be <unk> ,\n" * 3
-    seen = WordsSeen(pretokenised)
-    numbers = np.concatenate([seen.encode(part) for part in (text, "", text[::-1])])
-    assert list(seen.numbers)[:3] == (["to", "be,", "or"] if pretokenised else ["to", "be", ","])
-    vocabulary = Words.from_text(text, 4, pretokenised=pretokenised)
-    expected = np.concatenate([vocabulary.encode(text), vocabulary.encode(text[::-1])])
-    assert np.array_equal(seen.ids(vocabulary)[numbers], expected)

@@ -17,7 +17,6 @@ from minillm.training import (
     Options,
     Summary,
     loop,
-    recorder,
     save_checkpoint,
     train,
 )
@@ -181,7 +180,7 @@ def test_accumulated_batches_are_one_large_batch(bigram):
 def timed(bigram, monkeypatch):
     """Makes tasks on a simulated clock: a step takes a second."""
     now = [1000.0]
-    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     class Timed(bigram):
         def __init__(self, validation_takes, stop=None):

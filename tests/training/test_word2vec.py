@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from memory_store import Memory
 
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.training import word2vec_corpus
-from minillm.training.word2vec import Progress, train_word2vec
-from minillm.training.word2vec_corpus import Corpus, WordCounts
+from minillm.training import word2vec
+from minillm.training.word2vec import Corpus, Progress, WordCounts, train_word2vec
 
 V, SEED = 20, 3
 WORDS = WordCounts([str(word) for word in range(V)], np.arange(V, 0, -1), True)
@@ -57,7 +56,7 @@ def new_model():
 def test_each_sentence_is_in_one_part(sentences, size):
     sentences = [sentence for sentence in sentences if sentence] or [[0, 1]]
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile() as file:
-        patch.setattr(word2vec_corpus, "PART_WORDS", size)
+        patch.setattr(word2vec, "PART_WORDS", size)
         corpus = Corpus(WORDS, Lines(sentences), file)
         parts = list(corpus.parts())
     assert (corpus.sentences, corpus.words) == (len(sentences), sum(map(len, sentences)))
@@ -67,7 +66,7 @@ def test_each_sentence_is_in_one_part(sentences, size):
 
 
 def test_the_first_parts_can_be_left_out(file, monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 50)
+    monkeypatch.setattr(word2vec, "PART_WORDS", 50)
     corpus, skip = Corpus(WORDS, text(), file), 0
     whole = [ids.tolist() for ids, _ in corpus.parts()]
     for k, (_, starts) in enumerate(corpus.parts()):
@@ -82,7 +81,7 @@ def test_it_learns_from_all_sentences_in_a_row(file):
     model, expected = new_model(), new_model()
     corpus = Corpus(WORDS, lines, file)
     assert train_word2vec(model, corpus, SETTINGS, store, Progress(), quiet=True)
-    blocks = list(word2vec_corpus.encode_sentences(lines.blocks(), WORDS))
+    blocks = list(word2vec.encode_sentences(lines.blocks(), WORDS))
     total = SETTINGS.epochs * sum(len(ids) for ids, _ in blocks)
     words = sentences = 0
     for _ in range(SETTINGS.epochs):
@@ -97,7 +96,7 @@ def test_it_learns_from_all_sentences_in_a_row(file):
 
 
 def test_stopped_by_signals_again_and_again_it_gives_the_same_bits(file, monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "PART_WORDS", 50)
+    monkeypatch.setattr(word2vec, "PART_WORDS", 50)
     corpus, whole, store = Corpus(WORDS, text(), file), new_model(), Memory()
     assert train_word2vec(whole, corpus, SETTINGS, store, Progress(), quiet=True)
     calls, learn = [], Word2Vec.learn

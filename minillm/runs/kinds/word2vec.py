@@ -29,13 +29,15 @@ from minillm.runs.settings import (
 from minillm.training.options import of_run
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
+    Corpus,
     Progress,
+    WordCounts,
+    count_words,
     mean_loss,
     restore_progress,
     save_progress,
     train_word2vec,
 )
-from minillm.training.word2vec_corpus import Corpus, WordCounts, count_words
 
 RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 
