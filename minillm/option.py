@@ -45,7 +45,7 @@ class Option:
     most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
-    group: str = "the model"
+    group: str = ""  # of the help page
     default_help: str | None = None  # shown instead of the default
     positional: bool = False
     data: bool = False
@@ -144,7 +144,7 @@ def _types_of(settings: type) -> dict[str, FieldType]:
         if isinstance(hint, UnionType):
             optional = type(None) in hint.__args__
             hint = next(kind for kind in hint.__args__ if kind is not type(None))
-        if typing.get_origin(hint) is tuple:
+        if typing.get_origin(hint) in (tuple, list):
             several, hint = True, hint.__args__[0]
         plain_types[entry.name] = FieldType(hint, several, optional)
     return plain_types

@@ -20,11 +20,13 @@ MODULES = ["matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.data
 
 def import_everything():
     """To be called once, before the first fork."""
-    from minillm.cli.arguments import VERBS
+    from minillm.cli.arguments import VERBS, verb
 
-    for name in MODULES + [f"minillm.cli.{verb}" for verb in VERBS]:
+    for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    for name in VERBS:
+        verb(name)
 
 
 def fork(argv, streams, missing=()):

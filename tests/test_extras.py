@@ -81,11 +81,11 @@ MISSING = {
         "an answer by a schema needs the packages of: pip install 'minillm-book[json]'",
     ),
     "starlette": (
-        "from minillm.cli import serve; serve.run(None)",
+        "from minillm.cli.serve import serve; serve(None)",
         "a server needs the packages of: pip install 'minillm-book[serve]'",
     ),
     "uvicorn": (
-        "from minillm.cli import serve; serve.run(None)",
+        "from minillm.cli.serve import serve; serve(None)",
         "a server needs the packages of: pip install 'minillm-book[serve]'",
     ),
     "hypothesis": (

@@ -31,7 +31,6 @@ FACTS = """
 among: a run of {} compares words, not texts
 embedding: the vectors of {} have {} numbers each, found {}
 format: a run of {} is exported as {}, found {}
-n_best: there is one output of each line with --temperature
 {}: the run in {} has {}, found {}: it cannot change when a run is resumed
 FILE: images are measured on the built-in set only (part)
 a chat needs a tokenizer of byte pairs, which has special tokens

@@ -16,14 +16,13 @@ examples:
       --out curves/questions --vectors vectors.bin
 """
 
-import argparse
 import hashlib
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,7 @@ from typing import Any
 import numpy as np
 
 from minillm.cli import main
-from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_settings, given_settings, integer
+from minillm.cli.arguments import Given, argument, given
 from minillm.data.files import bounded_lines, json_object, reading, write_file
 from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.data.registry import absolute
@@ -301,32 +299,28 @@ def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
 # --- the program -----------------------------------------------------------------------------
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the curve, and the settings of its classifiers."""
-    parser.add_argument("data", metavar="DATA", help="a file of lines label<TAB>text, or a folder")
-    curve = parser.add_argument_group("the curve")
-    add_option(curve, "--out DIR", "the folder of the results and the plot", required=True)
-    test = "test texts (default: every tenth of each label, which is not used for training)"
-    add_option(curve, "--test DATA", test)
-    add_option(curve, "--sizes N,N,...", "numbers of labels", default=LABELS)
-    add_option(curve, "--seeds N", "trainings for each point", integer(1, 1000), 5)
-    init = "fine-tune these runs, with a line for each"
-    curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=init)
-    add_settings(parser, CurveSettings, without=OWN, common=("vectors", "lora_rank"))
-
-
-def run(args: argparse.Namespace) -> int:
+def run(
+    data: str = argument("a file of lines label<TAB>text, or a folder", "DATA"),
+    out: str = option(MISSING, "the folder of the results and the plot", "DIR"),
+    test: str | None = option(
+        None,
+        "test texts (default: every tenth of each label, which is not used for training)",
+        "DATA",
+    ),
+    sizes: str = option(LABELS, "numbers of labels", "N,N,..."),
+    seeds: int = option(5, "trainings for each point", "N", least=1, most=1000),
+    init: list[str] = option((), "fine-tune these runs, with a line for each", "DIR"),
+    chosen: Given = given(CurveSettings, without=OWN),
+) -> int:
     """Train missing results, print the table, and draw the plot."""
-    sizes, given = sizes_of(args.sizes), given_settings(args, CurveSettings)
-    given = {name: value for name, value in given.items() if name not in OWN}
-    lines = lines_of(given, args.init)
-    results = measure(args.out, args.data, args.test, sizes, args.seeds, lines)
+    lines = lines_of(chosen, init)
+    results = measure(out, data, test, sizes_of(sizes), seeds, lines)
     if results is None:
         print("to continue: the same command again")
         return 130
-    print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
+    print(f"accuracy in percent, mean and standard deviation of {seeds} seeds:\n")
     print(table(results))
-    path = Path(args.out) / PICTURE
+    path = Path(out) / PICTURE
     try:
         write_file(path, pictures.learning_curve(results))
     except InputError as error:

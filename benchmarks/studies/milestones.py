@@ -20,7 +20,6 @@ examples:
         each model is a run
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -35,13 +34,13 @@ import msgspec
 import minillm
 from benchmarks.machine import processor
 from minillm.cli import main
-from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_files, add_option, add_seed, integer, number
+from minillm.cli.arguments import argument
 from minillm.data import read_text, split_text
 from minillm.data.files import STANDARD_INPUT, read_json, write_file
 from minillm.data.registry import absolute
 from minillm.errors import InputError, short
 from minillm.metrics import bits
+from minillm.option import option
 from minillm.runs.folder import RunFolder, held
 from minillm.runs.kind import find_kind
 from minillm.runs.load import load
@@ -288,25 +287,26 @@ def verdict(models: Sequence[Mapping[str, Any]]) -> str:
 # --- the program -----------------------------------------------------------------------------
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the text, the length of the trainings, and the folder."""
-    add_files(parser, "UTF-8 text, any number of files (default: the built-in corpus)")
-    minutes = "train each network for M minutes"
-    add_option(parser, "--minutes M", minutes, number(above=0, most=1e6), 1.0)
-    steps = add_option(parser, "--steps N", "train for N steps instead", integer(1, 10**12))
-    add_option(parser, "--out DIR", "the folder of the results", default="runs/milestones")
-    add_seed(parser, "seed of the first weights, and of the samples (default 0)")
-    parser.hide(steps)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(
+    files: list[str] = argument(
+        "UTF-8 text, any number of files (default: the built-in corpus)", "FILE", ()
+    ),
+    minutes: float = option(1.0, "train each network for M minutes", "M", above=0, most=1e6),
+    steps: int | None = option(
+        None, "train for N steps instead", "N", least=1, most=10**12, rare=True
+    ),
+    out: str = option("runs/milestones", "the folder of the results", "DIR"),
+    seed: int = option(
+        0, "seed of the first weights, and of the samples", "N", least=0, most=2**63 - 1
+    ),
+) -> int:
     """Train what is missing, print the table, and draw the losses."""
-    length = {"steps": args.steps} if args.steps else {"minutes": args.minutes}
-    results = measure(args.out, args.files, length, args.seed or 0)
+    length = {"steps": steps} if steps else {"minutes": minutes}
+    results = measure(out, files, length, seed)
     if results is None:
         print("to continue: the same command again")
         return 130
-    text, folder = page(results), Path(args.out)
+    text, folder = page(results), Path(out)
     print(f"\n{text}")
     write_file(folder / TABLE, text.encode("utf-8", "surrogatepass"))
     try:

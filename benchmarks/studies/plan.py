@@ -24,19 +24,19 @@ examples:
         the best model for 1e20 operations
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from minillm import kernels_info
 from minillm.cli import main
-from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_settings, given_settings, integer, number
+from minillm.cli.arguments import ArgumentParser, Given, declare, given
 from minillm.errors import InputError
 from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
+from minillm.option import option
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
@@ -47,47 +47,75 @@ from . import costs, speed
 from .costs import Demand, Machine
 
 DEMANDS: dict[str, Callable[[Any], Demand]] = {"gpt": costs.of_gpt, "llama": costs.of_llama}
-SIZES = ("layers", "heads", "width", "context")
+GPT_SETTINGS = find_kind("gpt").settings
+SIZES = ("layers", "heads", "width", "context", "vocabulary", "batch")
+OTHERS = [entry.name for entry in fields(GPT_SETTINGS) if entry.name not in SIZES]
 RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the model, the budget and the machine."""
-    parser.add_argument(
-        "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run"
+of_machine = partial(option, None, above=0, most=1e9, rare=True)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The model, the budget and the machine."""
+
+    folder: str | None = option(
+        None, "use the sizes and the batch of this run", "DIR", positional=True
     )
-    kind = "the kind of model, without DIR: gpt or llama (default gpt)"
-    add_option(parser, "--kind NAME", kind, choices=tuple(DEMANDS))
-    settings = find_kind("gpt").settings
-    others = [entry.name for entry in fields(settings) if entry.name not in (*SIZES, "batch")]
-    add_settings(parser, settings, without=others)
-    vocabulary = "size of the vocabulary (default 10000)"
-    add_option(parser, "--vocabulary N", vocabulary, integer(2, 10**7))
-    tokens = "tokens to train on, such as 3e8 (default 20 for each weight)"
-    add_option(parser, "--tokens N", tokens, number(above=0, most=1e18))
-    budget = parser.add_argument_group("a budget")
-    either = budget.add_mutually_exclusive_group()
-    hours = "hours, at the training speed of the planned model on --ranks ranks"
-    add_option(either, "--hours H", hours, number(above=0, most=1e7))
-    add_option(either, "--flops F", "operations, such as 1e18", number(least=1e9, most=1e30))
-    add_option(budget, "--ranks N", "ranks of the --hours (default 1)", integer(1))
-    machine = parser.add_argument_group("the machine, if it is another one")
-    for declared, text in (
-        ("--products GFLOP/S", "10^9 operations a second of a rank's matrix products"),
-        ("--memory GB/S", "10^9 bytes a second that a rank reads and writes"),
-        ("--network GB/S", "10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)"),
-        ("--latency US", "microseconds until a message arrives (default 50)"),
-    ):
-        parser.hide(add_option(machine, declared, text, number(above=0, most=1e9)))
+    kind: str | None = option(
+        None, "the kind of model, without DIR (default gpt)", choices=tuple(DEMANDS)
+    )
+    tokens: float | None = option(
+        None,
+        "tokens to train on, such as 3e8 (default 20 for each weight)",
+        "N",
+        above=0,
+        most=1e18,
+    )
+    hours: float | None = option(
+        None,
+        "a budget in hours, at the training speed of the planned model on --ranks ranks",
+        "H",
+        above=0,
+        most=1e7,
+    )
+    flops: float | None = option(
+        None, "a budget in operations, such as 1e18", "F", least=1e9, most=1e30
+    )
+    ranks: int | None = option(None, "ranks of the --hours (default 1)", "N", least=1, most=10**6)
+    products: float | None = of_machine(
+        help="10^9 operations a second of a rank's matrix products", metavar="GFLOP/S"
+    )
+    memory: float | None = of_machine(
+        help="10^9 bytes a second that a rank reads and writes", metavar="GB/S"
+    )
+    network: float | None = of_machine(
+        help="10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)", metavar="GB/S"
+    )
+    latency: float | None = of_machine(
+        help="microseconds until a message arrives (default 50)", metavar="US"
+    )
+
+
+def run(parser: ArgumentParser) -> None:
+    """A plan, by one process or by several ranks."""
+    declare(parser, plan)
     parser.set_defaults(over_ranks=True)
 
 
-def run(args: argparse.Namespace) -> int:
+def plan(
+    options: Given = given(PlanOptions),
+    sizes: Given = given(GPT_SETTINGS, without=OTHERS),
+) -> int:
     """Print the plan."""
+    args, job = PlanOptions(**options), ranks()
     if args.ranks is not None and args.hours is None:
         raise InputError("--ranks: expected --hours with it, the budget of these ranks")
-    kind, config, settings = _model(args)
-    demand, rows, job = DEMANDS[kind.name](config), settings.batch, ranks()
+    if args.flops is not None and args.hours is not None:
+        raise InputError("--flops: not allowed with argument --hours")
+    kind, config, settings = _model(args, sizes)
+    demand, rows = DEMANDS[kind.name](config), settings.batch
     if settings.optimiser == "muon":
         demand = costs.with_muon(demand, kind.model.shapes(config))
     machine, lines = _machine(args, job)
@@ -105,13 +133,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+def _model(args: PlanOptions, chosen: Given) -> tuple[Any, Any, Any]:
     """The kind, the config and the settings to plan, from a run, the defaults and options."""
-    given = given_settings(args, find_kind("gpt").settings)
-    batch = {"batch": given.pop("batch")} if "batch" in given else {}
+    batch = {"batch": chosen.pop("batch")} if "batch" in chosen else {}
     if args.folder is None:
         kind: Any = find_kind(args.kind or "gpt")
-        sizes = {"vocabulary": kind.settings.vocabulary, **given}
+        sizes = {"vocabulary": kind.settings.vocabulary, **chosen}
         return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
     if args.kind is not None:
         raise InputError("--kind: expected no DIR with it, which has a kind")
@@ -119,16 +146,16 @@ def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     if stored.kind.name not in DEMANDS:
         expected = " or ".join(DEMANDS)
         raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")
-    if {"heads", "width"} & given.keys() and stored.kind.name == "llama":
-        given |= {"head_width": None, "feed_forward": None}  # they follow from the others again
+    if {"heads", "width"} & chosen.keys() and stored.kind.name == "llama":
+        chosen |= {"head_width": None, "feed_forward": None}  # they follow from the others again
     try:
-        config = replace(stored.config, **given)
+        config = replace(stored.config, **chosen)
     except ValueError as error:
         raise InputError(str(error)) from None
     return stored.kind, config, replace(stored.settings, **batch)
 
 
-def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
+def _machine(args: PlanOptions, job: Ranks) -> tuple[Machine, list[str]]:
     """One rank, as it is given or measured, and lines about it."""
 
     def slowest(measure: Callable[[], float]) -> float:
@@ -147,7 +174,7 @@ def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
     ]
 
 
-def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[str]]:
+def _network(args: PlanOptions, job: Ranks) -> tuple[float, float, list[str]]:
     """Bytes a second and seconds a message; and lines about them."""
     network, latency = (args.network or 1.25) * 1e9, (args.latency or 50) * 1e-6
     how, table = "mpiexec -n N python -m benchmarks.studies.plan measures it", []
@@ -204,7 +231,7 @@ def _of_ranks(demand: Demand, machine: Machine, rows: int, tokens: float) -> Ite
 
 
 def _budget(
-    args: argparse.Namespace, demand: Demand, machine: Machine, rows: int, tokens: float
+    args: PlanOptions, demand: Demand, machine: Machine, rows: int, tokens: float
 ) -> tuple[float, str]:
     """The operations of the budget or, without one, of the planned training; and their name."""
     if args.flops:

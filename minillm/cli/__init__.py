@@ -1,8 +1,7 @@
-"""The command line: ``minillm VERB``, one verb a module.
+"""The command line: ``minillm VERB``.
 
-The docstring of a verb's module is its help page: a title, a description, and examples.
-``add_arguments(parser)`` declares its arguments, and ``run(args)`` does the work and returns the
-exit status.  ``VERBS`` in :mod:`minillm.cli.arguments` has the titles.
+A verb is a function, whose parameters are its arguments: see :mod:`minillm.cli.arguments`, which
+has the list of verbs.
 """
 
 import errno
@@ -21,7 +20,7 @@ _TOGETHER = 3.0  # seconds in which an error of all ranks reaches each of them
 def main(argv: Sequence[str] | None = None, program: ModuleType | None = None) -> int:
     """Run the command line and return its exit status.
 
-    ``program`` is a module in the form of a verb, which is run instead of one: a study.
+    ``program`` is a module whose function ``run`` is a verb, which is run instead of one: a study.
 
     It is 2 for bad input, 1 for divergence, 130 after Ctrl-C or SIGTERM, 141 if the reader of the
     output has gone.  Without a verb, it shows the help and returns 1, like git.

@@ -1,20 +1,38 @@
-"""The list of verbs, and argparse with readable help and one-line errors."""
+"""The command line: verbs, their arguments and their help, on top of argparse.
+
+A verb is a function.  Its docstring is its help page: a title, a description, and examples.  Its
+parameters are its arguments, declared like settings, and it returns the exit status:
+
+    def tokens(
+        folder: str = argument("a run with a vocabulary", "DIR"),
+        length: int = option(500, "show N tokens", "N", least=1),
+        sampling: Given = given(Sampling),
+    ) -> int:
+        ...
+
+A verb with other words below it, such as ``train KIND``, has one parameter, ``parser``, and
+declares a parser for each of these words.
+"""
 
 import argparse
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Callable, Sequence
-from keyword import iskeyword
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, field, make_dataclass
+from functools import partial
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 import minillm
 from minillm import cli
 from minillm.cli import process
 from minillm.errors import did_you_mean, one_line, short
+from minillm.option import Option, Size, option, option_of, types_of
 
-# The verbs and their titles; the module of a verb has its name.
+# The verbs and their titles.
 VERBS = {
     "analogy": 'Answer "a is to b as c is to what?" with word vectors',
     "answer": "Answer questions from a text",
@@ -25,7 +43,7 @@ VERBS = {
     "exercise": "Do an exercise of the book, and have it checked",
     "export": "Write a model in the format of another program",
     "fill": "Fill in the gaps of a text",
-    "finetune": "Fine-tune a trained model to label texts, to answer, or to summarise",
+    "finetune": "Fine-tune a trained model to label texts, or to answer",
     "generate": "Generate text with a language model",
     "gradcheck": "Check gradients against central differences: every op's, or your own",
     "grade": "Grade the exercises of a class",
@@ -43,6 +61,24 @@ VERBS = {
     "train": "Train a model",
     "translate": "Translate texts, line by line, with an encoder-decoder",
 }
+
+
+# The modules that have several verbs; any other has the name of its verb.
+MODULES = {
+    "files": ("export", "import", "merge", "quantise"),
+    "exercises": ("exercise", "grade"),
+    "texts": ("answer", "classify", "embed", "summarise", "translate"),
+    "train": ("train", "finetune"),
+    "words": ("analogy", "fill", "similar"),
+}
+
+# Of options, in the order of a help page.
+GROUPS = (
+    *("the folder", "the text", "the model", "the run", "gradient descent", "fine-tuning"),
+    "sampling",
+)
+
+Given = dict[str, Any]  # the settings that were given
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -83,14 +119,23 @@ class ArgumentParser(argparse.ArgumentParser):
         self.declare = declare
         self.add_argument("-h", "--help", "--help-all", action="help", help=argparse.SUPPRESS)
 
-    def set_page(self, documented: Any) -> None:
-        """Take the help page from the docstring of a verb or of a function.
-
-        The part from the line "examples:" on is shown after the arguments.
-        """
-        docstring = inspect.getdoc(documented) or ""
+    def set_page(self, docstring: str) -> None:
+        """Take the help page from a docstring; its examples are shown after the arguments."""
         self.description, found, examples = docstring.partition("\n\nexamples:\n")
         self.epilog = f"examples:\n{examples}" if found else None
+
+    def add_words(
+        self,
+        title: str,
+        metavar: str,
+        words: Mapping[str, str],
+        declare: "Callable[[str, ArgumentParser], None]",
+        **details: Any,
+    ) -> None:
+        """Declare words and their titles, of which one follows; its parser is declared then."""
+        parsers = self.add_subparsers(title=title, metavar=metavar, **details)
+        for word, text in words.items():
+            parsers.add_parser(word, help=text, declare=partial(declare, word))
 
     def hide(self, action: argparse.Action) -> None:
         """Leave a rare option out of ``--help``; ``--help-all`` shows it."""
@@ -173,32 +218,169 @@ minillm VERB --help explains a verb, with examples.
     )
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
-    choices = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    for name, title in VERBS.items():
-
-        def declare(verb_parser: ArgumentParser, name: str = name) -> None:
-            module = f"{cli.__name__}.{name}{'_' * iskeyword(name)}"
-            _declare(verb_parser, importlib.import_module(module))
-
-        choices.add_parser(name, help=title, declare=declare)
+    parser.add_words("verbs", "VERB", VERBS, lambda n, p: declare(p, verb(n)), dest="verb")
     return parser
+
+
+def verb(name: str) -> Callable[..., Any]:
+    """The function of a verb, which has an underscore if Python has a word of that name."""
+    module = next((module for module, verbs in MODULES.items() if name in verbs), name)
+    found = vars(importlib.import_module(f"{cli.__name__}.{module}"))
+    return found.get(name) or found[f"{name}_"]
 
 
 def parser_of(program: ModuleType) -> ArgumentParser:
-    """The parser of a program in the form of a verb."""
+    """The parser of a module whose function ``run`` is a verb; its docstring is the help page."""
     name = program.__spec__.name if program.__spec__ else program.__name__
     parser = ArgumentParser(prog=f"python -m {name}")
     parser.set_defaults(verb=name)
-    _declare(parser, program)
+    declare(parser, program.run)
+    parser.set_page(program.__doc__ or "")
     return parser
 
 
-def _declare(parser: ArgumentParser, verb: ModuleType) -> None:
-    parser.set_page(verb)
-    verb.add_arguments(parser)
-    parser.set_defaults(run=verb.run)
+def declare(
+    parser: ArgumentParser, function: Callable[..., Any], without: Collection[str] = ()
+) -> None:
+    """Declare the arguments of a verb, and that the parser's result runs it."""
+    parser.set_page(inspect.getdoc(function) or "")
+    parameters, hints = inspect.signature(function).parameters, get_type_hints(function)
+    if "parser" in parameters:
+        function(parser)
+        return
+    own, classes = [], {}
+    for name, parameter in parameters.items():
+        details = dict(parameter.default.metadata)
+        if "settings" in details:
+            classes[name] = details.pop("settings"), details
+        else:
+            copied = field(default=parameter.default.default, metadata=details)
+            own.append((name, hints[name], copied))
+    values = make_dataclass("Values", own, kw_only=True)
+    add_settings(parser, values, without)
+    for settings, details in classes.values():
+        add_settings(parser, settings, **details)
+
+    def run(args: argparse.Namespace) -> int:
+        groups = {
+            name: given_settings(args, settings, details.get("without", ()))
+            for name, (settings, details) in classes.items()
+        }
+        return function(**vars(values(**given_settings(args, values))), **groups)
+
+    parser.set_defaults(run=run)
 
 
-def title_of(docstring: str) -> str:
-    """The first line, without its full stop."""
-    return docstring.partition("\n")[0].rstrip('."')
+# --- declarations -----------------------------------------------------------------------
+
+
+def argument(help: str, metavar: str, default: Any = MISSING) -> Any:  # noqa: A002
+    """Declare an argument without a name, of a verb."""
+    return option(default, help, metavar, positional=True)
+
+
+def run_argument(text: str = "the folder of a run") -> Any:
+    """The folder of a run, or the file of another program that is read in its place."""
+    return argument(text, "DIR")
+
+
+def given(settings: type, **details: Any) -> Any:
+    """A parameter with the settings of a class that were given: see :func:`add_settings`."""
+    return field(metadata={"settings": settings, **details})
+
+
+OUT = option(MISSING, "the folder to make", "DIR")
+OVERWRITE = option(False, "replace an earlier result")
+
+
+def add_settings(
+    parser: ArgumentParser, settings: type, without: Collection[str] = (), group: str = ""
+) -> None:
+    """Declare an argument for each other field; the result has only those that were given.
+
+    ``group`` is the title of those that have none.
+    """
+    places = {title: parser.add_argument_group(title) for title in GROUPS}
+    for name in types_of(settings):
+        if name in without:
+            continue
+        declared = option_of(settings, name)
+        place = places.get(declared.group or group, parser)
+        action = add_argument(parser if declared.positional else place, settings, name)
+        if declared.rare:
+            parser.hide(action)
+
+
+def given_settings(
+    args: argparse.Namespace, settings: type, without: Collection[str] = ()
+) -> Given:
+    """The other fields that were given."""
+    values = {name: getattr(args, name, None) for name in types_of(settings) if name not in without}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def add_argument(place: Any, settings: type, name: str) -> argparse.Action:
+    """Declare an argument for a field; without it, the result has no such attribute."""
+    declared = option_of(settings, name)
+    default = settings.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+    type_, several, _ = types_of(settings)[name]
+    text, choices = declared.help.replace("%", "%%"), declared.choices
+    if len(choices) > 1 and not all(choice in text for choice in choices):
+        text += f": {', '.join(choices[:-1])} or {choices[-1]}"
+    shown = declared.default_help if declared.default_help is not None else _shown(default)
+    if shown and not declared.positional:
+        text += f" (default {shown})"
+    details: dict[str, Any] = {"help": text}
+    if type_ is bool:
+        details["action"] = "store_true"
+    else:
+        details["metavar"] = declared.metavar
+        if choices and not declared.positional:
+            details["choices"], details["metavar"] = choices, declared.metavar or "NAME"
+        else:
+            details["type"] = parser_of_values(declared, type_)
+    required = default is MISSING
+    if declared.positional:
+        if several:
+            details |= {"nargs": "+" if required else "*", "default": argparse.SUPPRESS}
+        elif not required:
+            details["nargs"] = "?"
+        return place.add_argument(name, **details)
+    if several:
+        details |= {"nargs": "+", "action": "extend"}
+    flag = f"--{name.replace('_', '-')}"
+    return place.add_argument(
+        flag, dest=name, default=argparse.SUPPRESS, required=required, **details
+    )
+
+
+def _shown(default: Any) -> str:
+    if default is MISSING or default is None or isinstance(default, bool | tuple):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def parser_of_values(declared: Option, type_: type) -> Callable[[str], Any]:
+    """A function that turns an argument into a value, and checks its bounds."""
+    convert: Callable[[str], Any] = _size if type_ is Size else type_
+
+    def parse(text: str) -> Any:
+        value: Any = text
+        with suppress(ValueError):
+            value = convert(text)
+        try:
+            return declared.checked(value, type_)
+        except ValueError:
+            found = short(value if isinstance(value, int) else text)
+            expected = declared.expected(type_)
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {found}") from None
+
+    return parse
+
+
+def _size(text: str) -> int:
+    """A number of bytes, such as 500M or 2G."""
+    found = re.fullmatch(r"(\d+)([KMG]?)", text.upper(), re.ASCII)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]) << 10 * " KMG".index(found[2] or " ")

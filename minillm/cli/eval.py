@@ -1,58 +1,53 @@
-"""Measure a model on held-out data.
+"""Measure a model on held-out data."""
 
-The data are the part that was held out in training, or all of the FILEs.
-A language model: nats and bits per token, perplexity; the loss of the best n-gram of the same
-training text; with --adapt the loss of a copy that learns from the text as it reads it; and with
---mix the loss of the network and the n-gram in a mixture with n-grams of the text read so far.  An
-encoder-decoder: also the share of unknown words in the targets, exact outputs and token errors;
-with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Where
-targets are summaries of their sources: also what is not in the source, what is copied, and what
-repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best one.
-Several targets of a source are references, and the best one counts.  A classifier: accuracy,
-macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with logistic regression,
-trained on the same texts (this needs the package scikit-learn).  A qa model: exact match and F1 in
-percent.  A llama or a chat, on JSON lines: for conversations, the loss of the answers, and with
---pattern the share of written answers that match.
+from json import dumps
 
-examples:
-  minillm eval runs/first
-  minillm eval runs/first other.txt --json
-  minillm eval runs/first other.txt --adapt
-  minillm eval runs/first --mix
-  cat *.txt | minillm eval runs/first -
-  minillm eval runs/cmudict --part test --beam 5
-  minillm eval runs/multi30k val.tsv
-  minillm eval runs/smol chats.jsonl --pattern "[0-9]+"
-"""
-
-import argparse
-import json
-
-from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_files, add_flag, add_run, add_settings, given_settings
+from minillm.cli.arguments import Given, argument, given, run_argument
 from minillm.cli.process import say
+from minillm.option import option
 from minillm.runs.load import load
 from minillm.runs.settings import EvalOptions
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the data, and how to decode."""
-    add_run(parser)
-    add_files(parser, "UTF-8 text, - for standard input")
+def eval_(
+    run_folder: str = run_argument(),
+    files: list[str] = argument("UTF-8 text, - for standard input", "FILE", ()),
     # The simple model is always measured.
-    add_settings(parser, EvalOptions, without=["beside"], groups=())
-    add_flag(parser, "--json", "print one JSON object")
+    options: Given = given(EvalOptions, without=["beside"]),
+    json: bool = option(False, "print one JSON object"),
+) -> int:
+    """Measure a model on held-out data.
 
+    The data are the part that was held out in training, or all of the FILEs.
+    A language model: nats and bits per token, perplexity; the loss of the best n-gram of the same
+    training text; with --adapt the loss of a copy that learns from the text as it reads it; and
+    with --mix the loss of the network and the n-gram in a mixture with n-grams of the text read so
+    far.  An encoder-decoder: also the share of unknown words in the targets, exact outputs and
+    token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to
+    1).  Where targets are summaries of their sources: also what is not in the source, what is
+    copied, and what repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and
+    of the best one.  Several targets of a source are references, and the best one counts.  A
+    classifier: accuracy, macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF
+    with logistic regression, trained on the same texts (this needs the package scikit-learn).  A qa
+    model: exact match and F1 in percent.  A llama or a chat, on JSON lines: for conversations, the
+    loss of the answers, and with --pattern the share of written answers that match.
 
-def run(args: argparse.Namespace) -> int:
-    """Print the figures."""
-    opened = load(args.run_folder)
-    options = given_settings(args, EvalOptions)
-    if "beside" in opened.kind.eval_options:
+    examples:
+      minillm eval runs/first
+      minillm eval runs/first other.txt --json
+      minillm eval runs/first other.txt --adapt
+      minillm eval runs/first --mix
+      cat *.txt | minillm eval runs/first -
+      minillm eval runs/cmudict --part test --beam 5
+      minillm eval runs/multi30k val.tsv
+      minillm eval runs/smol chats.jsonl --pattern "[0-9]+"
+    """
+    run = load(run_folder)
+    if "beside" in run.kind.eval_options:
         options["beside"] = True
-    results = opened.evaluate(files=tuple(args.files), report=say, **options)
-    if args.json:
-        print(json.dumps(results))
+    results = run.evaluate(files=tuple(files), report=say, **options)
+    if json:
+        print(dumps(results))
         return 0
     labels, matrix = results.pop("labels", []), results.pop("confusion", [])
     width = max(map(len, results)) + 2

@@ -1,68 +1,66 @@
-"""Check gradients against central differences: every op's, or your own.
+"""Check gradients against central differences."""
 
-Check the hand-written backward of every op at every coordinate against central differences, in
-float64, on each kernel that runs here, and print the worst relative error.  Recurrences run over
-several steps with unequal lengths and initial states that are not zero.
-
-FILE.py:NAME is yours: a function that returns its output and its backward, a class with forward and
-backward, a torch.autograd.Function or a jax.custom_vjp.  FILE.py:FORWARD,BACKWARD is a pair of
-functions, forward(x) -> y, cache and backward(dy, cache).  Arguments are random, of the shapes that
-the docstring states, such as "x (B, T, I), W (I, O)", or that --shapes gives; equal letters are
-equal sizes.
-
-examples:
-  minillm gradcheck                     every op
-  minillm gradcheck lstm gru            these two
-  minillm gradcheck lstm --seeds 100    on a hundred random cases
-  minillm gradcheck mine.py:affine --shapes "B T I, I O, O"
-  minillm gradcheck mine.py:pool --shapes "B T D, B <= T"     also B T < V, B T bool
-"""
-
-import argparse
 from collections.abc import Iterator
 
 import numpy as np
 
 from minillm import kernels_info, use_kernels
-from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, integer, number
+from minillm.cli.arguments import argument
 from minillm.errors import InputError, did_you_mean
 from minillm.ops.gradient_cases import CASES
+from minillm.option import option
 from minillm.testing import GradientError, check_gradients
 from minillm.testing.own_op import check_file
 from minillm.testing.own_process import NoAnswerError, messages
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the ops, and the number of cases."""
-    ops = "ops to check, or FILE.py:NAME (default: all ops)"
-    parser.add_argument("ops", nargs="*", metavar="OP", help=ops)
-    add_option(parser, "--seeds N", "check N random cases of each op", integer(1), 5)
-    greatest = "the greatest relative error that passes"
-    add_option(parser, "--tolerance X", greatest, number(above=0, below=1), 1e-6)
-    add_option(parser, "--shapes LEGEND", "the shapes of your op's arguments")
+def gradcheck(
+    ops: list[str] = argument("ops to check, or FILE.py:NAME (default: all ops)", "OP", ()),
+    seeds: int = option(5, "check N random cases of each op", "N", least=1, most=10**6),
+    tolerance: float = option(
+        1e-6, "the greatest relative error that passes", "X", above=0, below=1
+    ),
+    shapes: str | None = option(None, "the shapes of your op's arguments", "LEGEND"),
+) -> int:
+    """Check gradients against central differences: every op's, or your own.
 
+    Check the hand-written backward of every op at every coordinate against central differences, in
+    float64, on each kernel that runs here, and print the worst relative error.  Recurrences run
+    over several steps with unequal lengths and initial states that are not zero.
 
-def run(args: argparse.Namespace) -> int:
-    """Print the worst errors; exit status 1 if a gradient is wrong."""
-    own = [name for name in args.ops if ":" in name or name.endswith(".py")]
-    names = [name for name in args.ops if name not in own] or ([] if own else list(CASES))
+    FILE.py:NAME is yours: a function that returns its output and its backward, a class with forward
+    and backward, a torch.autograd.Function or a jax.custom_vjp.  FILE.py:FORWARD,BACKWARD is a pair
+    of functions, forward(x) -> y, cache and backward(dy, cache).  Arguments are random, of the
+    shapes that the docstring states, such as "x (B, T, I), W (I, O)", or that --shapes gives; equal
+    letters are equal sizes.
+
+    examples:
+      minillm gradcheck                     every op
+      minillm gradcheck lstm gru            these two
+      minillm gradcheck lstm --seeds 100    on a hundred random cases
+      minillm gradcheck mine.py:affine --shapes "B T I, I O, O"
+      minillm gradcheck mine.py:pool --shapes "B T D, B <= T"     also B T < V, B T bool
+    """
+    own = [name for name in ops if ":" in name or name.endswith(".py")]
+    names = [name for name in ops if name not in own] or ([] if own else list(CASES))
     for name in names:
         if name not in CASES:
             raise InputError(
                 f"gradcheck: expected FILE.py:NAME, or some of {', '.join(CASES)}; "
                 f"found {name!r}{did_you_mean(name, CASES)}"
             )
-    if names and args.shapes:
+    if names and shapes:
         raise InputError("expected FILE.py:NAME, found an op of the package", "shapes")
-    failures = [failure for target in own for failure in _check_own(target, args)]
+    failures = [
+        failure for target in own for failure in _check_own(target, shapes or "", seeds, tolerance)
+    ]
     if names:
-        failures += _check_ours(names, args.seeds, args.tolerance)
+        failures += _check_ours(names, seeds, tolerance)
     for failure in failures:
         print(failure)
     if not failures:
-        cases = f"{args.seeds} random case{'' if args.seeds == 1 else 's'}"
-        print(f"every gradient agrees within {args.tolerance:g} on {cases}")
+        cases = f"{seeds} random case{'' if seeds == 1 else 's'}"
+        print(f"every gradient agrees within {tolerance:g} on {cases}")
     return 1 if failures else 0
 
 
@@ -90,21 +88,19 @@ def _check_ours(names: list[str], seeds: int, tolerance: float) -> Iterator[str]
         yield from failures
 
 
-def _check_own(target: str, args: argparse.Namespace) -> Iterator[str]:
+def _check_own(target: str, shapes: str, seeds: int, tolerance: float) -> Iterator[str]:
     """Print the worst error by each argument of FILE.py:NAME, or yield what is wrong."""
     path, _, name = target.rpartition(":")
     if not path.endswith(".py") or not name:
         raise InputError(f"{target}: expected FILE.py:NAME, the name of a function or of a class")
-    options = {"tolerance": args.tolerance}
+    options = {"tolerance": tolerance}
     try:
-        ((legend, worst, failure),) = messages(
-            check_file, path, name, args.shapes or "", args.seeds, options
-        )
+        ((legend, worst, failure),) = messages(check_file, path, name, shapes, seeds, options)
     except (InputError, NoAnswerError) as error:
         raise InputError(f"{target}: {error}") from None
     if failure:
         yield f"{target}: {failure}"
         return
     print(f'{target} on "{legend}", worst relative error')
-    for argument, largest in worst.items():
-        print(f"  by {argument:23}{largest:12.1e}")
+    for name, largest in worst.items():
+        print(f"  by {name:23}{largest:12.1e}")

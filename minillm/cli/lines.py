@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import Any
 
 from minillm.cli.process import say
@@ -16,7 +16,7 @@ CHUNK = 1024  # lines, so that lines of similar length can be batched
 
 Chunk = tuple[Sequence[str], Sequence[str]]  # texts and their places
 
-# Of texts and their places: an answer to each, None for an empty text, or an InputError.
+# Of texts and their places: an answer to each, or an InputError.
 Answers = Callable[[Sequence[str], Sequence[str]], Iterable[Any]]
 
 
@@ -25,22 +25,28 @@ def print_answers(
     show: Callable[[int, str, Any], Iterable[str]],
     chunks: Iterable[Chunk],
     noun: str = "lines",
+    blank: bool = False,
 ) -> int:
     """Print the lines of ``show(number, text, answer)`` for each text: -> the exit status.
 
     A text that cannot be read is reported, and its answer is shown as None.  The status is then 2.
+    A blank text has no answer either, unless it counts as a text: ``blank``.
     """
     number, status, empty = 0, 0, []
     for texts, places in chunks:
-        for text, place, answer in zip(texts, places, answers(texts, places), strict=True):
+        filled = [blank or bool(text.strip()) for text in texts]
+        found = iter(answers([*compress(texts, filled)], [*compress(places, filled)]))
+        for text, place, has_answer in zip(texts, places, filled, strict=True):
             number += 1
+            answer = next(found) if has_answer else None
             if isinstance(answer, InputError):
                 say(str(answer))
                 answer, status = None, 2
-            elif answer is None:
+            elif not text.strip() and answer is None:
                 empty.append(place)
             for line in show(number, text, answer):
                 print(line, flush=True)
+        next(found, None)  # a generator may have a note at its end
     if empty:
         say(f"{len(empty):,} of {number:,} {noun} are empty, first {empty[0]}")
     return status

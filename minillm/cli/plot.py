@@ -1,58 +1,35 @@
-"""Plot loss curves, word maps or attention.
+"""Plot loss curves, word maps or attention."""
 
-The plot is a PNG file.  This needs the package matplotlib.
-"""
-
-import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from minillm.cli.arguments import ArgumentParser, title_of
-from minillm.cli.options import add_option, add_run, integer
+from minillm.cli.arguments import ArgumentParser, argument, declare, run_argument
 from minillm.data.files import write_file
 from minillm.errors import InputError
+from minillm.option import option
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.load import load
 from minillm.runs.report import extra_of
 
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the plots: the docstring of each function that draws one is its help page."""
-    pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
-
-    def add(name: str, draw: Callable[..., None]) -> ArgumentParser:
-        picture = pictures.add_parser(name, help=title_of(draw.__doc__ or ""))
-        picture.set_page(draw)
-        add_option(picture, "--to FILE", f"the file (default: DIR/{name}.png)")
-        picture.set_defaults(draw=draw, picture=f"{name}.png")
-        return picture
-
-    loss = add("loss", draw_loss)
-    loss.add_argument("run_folders", nargs="+", metavar="DIR", help="the folder of a run")
-    words = add("words", draw_words)
-    add_run(words, "a run of word2vec")
-    words.add_argument("words", nargs="*", metavar="WORD", help="the words to draw")
-    add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
-    attention = add("attention", draw_attention)
-    pairs = "seq2seq, transformer, summariser"
-    add_run(attention, f"a run of {pairs}, gpt, llama, decoder, chat, bert or encoder")
-    attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
-    output = "the output of a translator (default: its own)"
-    add_option(attention, "--target TEXT", output)
-    add_option(attention, "--layer N", "the layer, from 0 (default: the last but one)", integer(0))
-    add_option(attention, "--head N", "the head, from 0 (default: the mean of all)", integer(0))
+TO = option(None, "the file (default: PICTURE.png in DIR)", "FILE")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Draw the plot and print its path."""
-    args.draw(args)
-    return 0
+def plot(parser: ArgumentParser) -> None:
+    """Plot loss curves, word maps or attention.
+
+    The plot is a PNG file.  This needs the package matplotlib.
+    """
+    pictures: dict[str, Callable[..., int]]
+    pictures = {"loss": loss, "words": words, "attention": attention}
+    titles = {name: (draw.__doc__ or "").partition(".")[0] for name, draw in pictures.items()}
+    parser.add_words(
+        "pictures", "PICTURE", titles, lambda name, p: declare(p, pictures[name]), required=True
+    )
 
 
-def draw_loss(args: argparse.Namespace) -> None:
+def loss(run_folders: list[str] = run_argument(), to: str | None = TO) -> int:
     """The loss curves of one run or more.
 
     Plot the training and the validation loss of a run by step, or the validation losses of several
@@ -63,24 +40,29 @@ def draw_loss(args: argparse.Namespace) -> None:
       minillm plot loss runs/cmudict runs/vector --to compared.png
     """
     runs = {}
-    for path in args.run_folders:
+    for path in run_folders:
         folder = RunFolder(path)
         stored = read_config(folder)
         runs[path] = folder.read_metrics()
         if not runs[path]:
             raise InputError(f"{path}: there is nothing to draw yet")
     first, *others = runs
-    if others and args.to is None:
+    if others and to is None:
         raise InputError("expected a file for the picture of several runs, found none", "to")
     if others:
         picture = loss_curves(runs)
     else:
         extra = extra_of(stored.settings, stored.config)
         picture = loss_curve(runs[first], stored.unit or "token", extra)
-    _write(args, first, picture)
+    return _write(to or Path(first) / "loss.png", picture)
 
 
-def draw_words(args: argparse.Namespace) -> None:
+def words(
+    run_folder: str = run_argument("a run of word2vec"),
+    words: list[str] = argument("the words to draw", "WORD", ()),
+    count: int = option(150, "draw the N most frequent words", "N", least=3, most=10**6),
+    to: str | None = TO,
+) -> int:
     """A map of word vectors.
 
     Draw words on a plane by the two principal components of their vectors: the most frequent words,
@@ -91,15 +73,27 @@ def draw_words(args: argparse.Namespace) -> None:
       minillm plot words runs/vectors --count 300 --to map.png
       minillm plot words runs/vectors class function method module package
     """
-    run = load(args.run_folder)
-    vectors = run.vectors
-    words = args.words or vectors.words[: args.count]
+    run = load(run_folder)
+    words = words or run.vectors.words[:count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    _write(args, run.home, word_map(words, vectors.map(words)))
+    return _write(to or run.home / "words.png", word_map(words, run.vectors.map(words)))
 
 
-def draw_attention(args: argparse.Namespace) -> None:
+def attention(
+    run_folder: str = run_argument(
+        "a run of seq2seq, transformer, summariser, gpt, llama, decoder, chat, bert or encoder"
+    ),
+    text: str = argument("the source text, or all of it", "TEXT"),
+    target: str | None = option(None, "the output of a translator (default: its own)", "TEXT"),
+    layer: int | None = option(
+        None, "the layer, from 0 (default: the last but one)", "N", least=0, most=10**6
+    ),
+    head: int | None = option(
+        None, "the head, from 0 (default: the mean of all)", "N", least=0, most=10**6
+    ),
+    to: str | None = TO,
+) -> int:
     """The attention weights of an encoder-decoder, a GPT or a BERT.
 
     Draw attention weights as a heat map: the mean over the heads of the last layer but one, unless
@@ -113,28 +107,26 @@ def draw_attention(args: argparse.Namespace) -> None:
       minillm plot attention runs/multi30k "a man in an orange hat ." --layer 2 --head 1
       minillm plot attention runs/gpt "the while statement" --layer 2 --head 1
     """
-    run = load(args.run_folder)
-    trace = run.trace(args.text, **run.target_options(args.target))
+    run = load(run_folder)
+    trace = run.trace(text, **run.target_options(target))
     if not trace.attention:
-        raise InputError(f"{args.run_folder}: this model has no attention")
+        raise InputError(f"{run_folder}: this model has no attention")
     weights = trace.attention[0].weights
     layers, heads = weights.shape[:2]
-    for name, value, count in (("layer", args.layer, layers), ("head", args.head, heads)):
+    for name, value, count in (("layer", layer, layers), ("head", head, heads)):
         if value is not None and value >= count:
             raise InputError(f"expected 0 to {count - 1}, found {value}", name)
-    layer = max(0, layers - 2) if args.layer is None else args.layer
-    if args.head is None:
-        weights, head = weights[layer].mean(axis=0), "mean over the heads"
-    else:
-        weights, head = weights[layer, args.head], f"head {args.head}"
-    caption = f"layer {layer}, {head}" if layers * heads > 1 else ""
+    layer = max(0, layers - 2) if layer is None else layer
+    shown = weights[layer].mean(axis=0) if head is None else weights[layer, head]
+    which = "mean over the heads" if head is None else f"head {head}"
+    caption = f"layer {layer}, {which}" if layers * heads > 1 else ""
     lines = [f"{caption} (of {layers} layers with {heads} heads)"] if caption else []
-    picture = attention_map(weights, trace.source or trace.tokens, trace.tokens, caption)
-    _write(args, run.home, picture, *lines, *trace.notes)
+    picture = attention_map(shown, trace.source or trace.tokens, trace.tokens, caption)
+    return _write(to or run.home / "attention.png", picture, *lines, *trace.notes)
 
 
-def _write(args: argparse.Namespace, folder: str | Path, picture: bytes, *lines: str) -> None:
+def _write(path: str | Path, picture: bytes, *lines: str) -> int:
     """Write the plot, and print its path and lines about it."""
-    path: Any = Path(folder) / args.picture if args.to is None else args.to
     write_file(path, picture)
     print(path, *lines, sep="\n")
+    return 0

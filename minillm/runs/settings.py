@@ -204,8 +204,8 @@ class TrainingSettings(LoopSettings):
     batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
 
 
-def by_default(text: str, value: object = None) -> dict[str, Any]:
-    """Another default of a setting, which the help describes by a text."""
+def by_default(text: str | None, value: object = None) -> dict[str, Any]:
+    """Another default of a setting, which the help may describe by a text."""
     return {"default": value, "default_help": text}
 
 
@@ -410,7 +410,12 @@ def search_options(values: object) -> dict[str, Any]:
 
 # Options of beam search for summaries, in which models like to repeat themselves.
 SummarySearch = settings(
-    Search, beam=4, length_exponent=1.5, no_repeat=2, no_repeat_window=4, least=1
+    Search,
+    beam=4,
+    length_exponent=by_default(None, 1.5),
+    no_repeat=by_default(None, 2),
+    no_repeat_window=by_default(None, 4),
+    least=by_default(None, 1),
 )
 
 

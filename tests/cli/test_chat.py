@@ -161,32 +161,7 @@ def test_quotes_on_one_line_and_within_a_line(folder, typed, capsys):
     assert capsys.readouterr().out == "".join(f"{answer}\n" for answer in answers)
 
 
-def test_a_document_precedes_the_first_message(folder, typed, capsys, tmp_path):
-    path = tmp_path / "doc.txt"
-    path.write_text("the mat\nand the log\n\n")
-    typed("the cat\nthe dog\n/reset\nthe cat\n")
-    assert main(["chat", str(folder), *GREEDY, "--file", str(path)]) == 0
-    question = user("the mat\nand the log\n\nthe cat")
-    run = minillm.load(folder)
-    first = "".join(run.chat([question], **OPTIONS))
-    second = "".join(run.chat([question, assistant(first), user("the dog")], **OPTIONS))
-    assert capsys.readouterr().out == f"{first}\n{second}\n{first}\n"
-    assert first != alone(folder, "the cat")
-
-
-def test_no_document(folder, fails, typed, tmp_path):
-    typed("the cat\n")
-    (tmp_path / "empty").write_text(" \n")
-    (tmp_path / "long").write_text("the cat sat on the mat " * 200)
-    long = tmp_path / "long"
-    assert "messages: expected at most 120 tokens" in fails("chat", folder, *GREEDY, "--file", long)
-    (tmp_path / "binary").write_bytes(b"%PDF\0")
-    assert "empty: expected a text, found none" in fails(
-        "chat", folder, "--file", tmp_path / "empty"
-    )
-    assert "a binary file" in fails("chat", folder, "--file", tmp_path / "binary")
-    assert "--file: expected the name of a file" in fails("chat", folder, "--file", "-")
-    assert "there is no such file" in fails("chat", folder, "--file", tmp_path / "none")
+def test_no_file_of_lines(folder, fails, tmp_path):
     assert "there is no such file" in fails("chat", folder, "--lines", tmp_path / "none")
     (tmp_path / "latin").write_bytes(b"\xff\n")
     assert "line 1: expected UTF-8 text" in fails("chat", folder, "--lines", tmp_path / "latin")

@@ -8,7 +8,8 @@ import pytest
 from tiny import stopped_after
 
 import minillm
-from minillm.cli import finetune, main
+from minillm.cli import main
+from minillm.cli.train import _kind_for
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.training.conversations import ChatTask
@@ -257,4 +258,4 @@ def test_labels_still_make_a_classifier(base, folder):
     lines(path, [{"label": "x", "text": "sat on the log"}])
     table.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
     for data in (path, table):
-        assert finetune._kind_for([str(base), str(data)]) == "finetuned"
+        assert _kind_for([str(base), str(data)]) == "finetuned"

@@ -240,7 +240,7 @@ def test_bad_texts_write_nothing(tmp_path, fails, content, complaint):
         (["--dropout", "1"], "--dropout: expected a number at least 0 and below 1, found '1'"),
         (["--hidden", "0"], "--hidden: expected a whole number from 1 to 65536, found 0"),
         (["--minutes", "1", "--steps", "1"], "found minutes and steps"),
-        (["--resume", "--overwrite"], "not allowed with"),
+        (["--resume", "--overwrite"], "expected resume or overwrite, found both"),
         (["--tied", "--embedding", "5"], "embedding"),
     ],
 )

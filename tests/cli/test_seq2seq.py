@@ -60,13 +60,6 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
     for line in capsys.readouterr().out.splitlines():
         assert 3 <= len(line.split()) == len(set(line.split()))
 
-    written = []
-    for _ in range(2):
-        typed(monkeypatch, "one two three\n" * 3)
-        assert main(["translate", str(run_folder), "--temperature", "1", "--seed", "3"]) == 0
-        written.append(capsys.readouterr().out)
-    assert written[0] == written[1]
-
     lengths = []
     for options in ([], ["--least", "4"]):
         assert main(["eval", str(run_folder), "--json", "--beam", "2", *options]) == 0

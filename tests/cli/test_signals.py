@@ -34,10 +34,10 @@ def start(*command, **options):
 def test_ctrl_c_while_a_class_is_made_is_ctrl_c(monkeypatch, capsys):
     """Python 3.11 makes it the cause of another error."""
 
-    def interrupted(args):
+    def interrupted():
         raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
 
-    monkeypatch.setattr("minillm.cli.info.run", interrupted)
+    monkeypatch.setattr("minillm.cli.info.info", interrupted)
     assert main(["info"]) == 130
     assert capsys.readouterr().err == "minillm: stopped\n"
 

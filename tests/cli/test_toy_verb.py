@@ -12,24 +12,26 @@ from minillm import cli
 from minillm.cli import main
 from minillm.cli.arguments import VERBS
 
-VERB = '''"""Holler a text.
-
-Print TEXT in capital letters.
-
-examples:
-  minillm holler "hello"
-"""
+VERB = '''"""A verb."""
 
 import tqdm  # what the command line itself does not need
 
-
-def add_arguments(parser):
-    parser.add_argument("text", metavar="TEXT")
-    parser.hide(parser.add_argument("--twice", action="store_true", help="print it twice"))
+from minillm.cli.arguments import argument
+from minillm.option import option
 
 
-def run(args):
-    print(args.text.upper() * (1 + args.twice))
+def holler(
+    text: str = argument("the text", "TEXT"),
+    twice: bool = option(False, "print it twice", rare=True),
+) -> int:
+    """Holler a text.
+
+    Print TEXT in capital letters.
+
+    examples:
+      minillm holler "hello"
+    """
+    print(text.upper() * (1 + twice))
     return 0
 '''
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import minillm
-from minillm.cli import finetune, main
+from minillm.cli import main
+from minillm.cli.train import _kind_for
 from minillm.errors import InputError
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
@@ -102,14 +103,12 @@ def test_verbs(model, tmp_path, capsys):
 
 
 def test_finetune_trains_a_chat(model, tmp_path):
-    """A table has summaries; a folder for each label has labelled texts."""
-    table, texts = tmp_path / "table.tsv", tmp_path / "texts.tsv"
-    table.write_text("a long text\ta summary\n")
+    """A table has labelled texts, and so has a folder for each label."""
+    texts = tmp_path / "texts.tsv"
     texts.write_text("good\ta fine film\n")
-    assert finetune._kind_for([str(model), "--out", "x"]) == "chat"
-    assert finetune._kind_for([str(model), str(table), "--out", "x"]) == "chat"
-    assert finetune._kind_for([str(model), str(texts), "--out", "x"]) == "finetuned"
-    assert finetune._kind_for([str(model), str(tmp_path), "--out", "x"]) == "finetuned"
+    assert _kind_for([str(model), "--out", "x"]) == "chat"
+    assert _kind_for([str(model), str(texts), "--out", "x"]) == "finetuned"
+    assert _kind_for([str(model), str(tmp_path), "--out", "x"]) == "finetuned"
 
 
 def test_what_is_no_model(model, tmp_path):

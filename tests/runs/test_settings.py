@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_settings, given_settings
+from minillm.cli.arguments import ArgumentParser, add_settings, given_settings
 from minillm.errors import InputError
 from minillm.option import make, option, option_of, types_of
 from minillm.runs.kind import kinds

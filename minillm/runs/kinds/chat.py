@@ -254,8 +254,8 @@ Only small updates to the matrices are trained, which may be quantised.""",
   minillm finetune runs/smol --out runs/docs
         on questions about Python's standard library and their answers; the GGUF file may take the
         place of runs/smol
-  minillm finetune runs/smol chats.jsonl --out runs/mine
-        the same as minillm train chat runs/smol chats.jsonl --out runs/mine
+  minillm train chat runs/smol chats.jsonl --out runs/mine
+        minillm finetune does the same, as the data are conversations
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf""",
     begin=partial(begin, rate=0.03, lora_rate=0.4),
