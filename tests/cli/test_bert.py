@@ -43,8 +43,6 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert " masked tokens, 0:0" in output.out
     assert "nats per masked token (step 4)" in output.out
     assert "masked_accuracy 0." in output.err
-    sample = output.out.partition("stood there:\n\n")[2]
-    assert sample.count("|") >= 1
     assert json.loads((out / "config.json").read_text())["training"]["learning_rate"] == 0.15 / 8
 
 

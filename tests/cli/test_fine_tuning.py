@@ -299,13 +299,6 @@ def test_lora_of_every_kind(name, again):
     assert all(".norm" not in n and "E" not in n for n in changed(base, run))
 
 
-@pytest.mark.parametrize("name", ["gpt", "bert"])
-def test_additions_to_attention_alone(name, again):
-    _, run = again(name, *LORA, "--lora-targets", "attention")
-    targets = {n[:-2] for n in run.folder.load_model()}
-    assert targets == {n for n, p in run.model.params.items() if "attention" in n and p.ndim == 2}
-
-
 def test_a_baseline_that_has_changed(bases, train, tmp_path, fails):
     import shutil
 
@@ -410,12 +403,6 @@ def test_wrong_input(bases, files, tmp_path, fails):
     )
     assert "--lora-rank: expected at most 8, the smaller side of encoder.blocks.0." in fails(
         *bert, "--lora-rank", "9"
-    )
-    assert "--lora-targets: expected all: this model has no attention" in fails(
-        "finetune", bases / "lm", *out, *LORA, "--lora-targets", "attention"
-    )
-    assert "--lora-targets: expected one of all, attention; found 'W_qkv'" in fails(
-        *bert, *LORA, "--lora-targets", "W_qkv"
     )
     assert "pooling: expected one of" in fails(*bert, "--pooling", "attention")
     words = tmp_path / "words"

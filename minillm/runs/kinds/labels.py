@@ -127,10 +127,6 @@ class LabelRun(Run):
             "confusion": matrix.tolist(),
         }
 
-    def described(self) -> str:
-        """A line about its size."""
-        return f"{super().described()}, {self.model.config.classes} labels"
-
 
 # --- labelled texts ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ both texts, before and after.
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
@@ -35,7 +35,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
-from minillm.option import check_names, make, types_of
+from minillm.option import check_names, types_of
 from minillm.runs.kind import (
     FINE_TUNING_RATE_FACTOR,
     EvalData,
@@ -69,7 +69,6 @@ from minillm.runs.settings import (
     EvalOptions,
     LoRASettings,
     ShardSettings,
-    SummarySearch,
     TextSettings,
     TrainingSettings,
     WindowSettings,
@@ -116,23 +115,16 @@ class TextRun(WritingRun):
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(self, data)
-        losses_on, losses = self.losses_on, self.losses_on(ids)
+        losses = self.losses_on(ids)
         results = results_on(name, self.tokenizer, ids, float(losses.mean()), len(losses))
         if options.beside:
             results |= results_beside(self, ids)
         if options.adapt:
-
-            def losses_on(ids: Ids) -> NDArray[np.float64]:
-                return self.adapted(ids).losses
-
-            losses = losses_on(ids)
+            losses = self.adapted(ids).losses
             nats, tokens = float(losses.mean()), len(losses)
             results |= figures_of("adapted", self.tokenizer, ids, nats, tokens)
         if options.mix:
-            reader = MixtureReader(self)
-            if data.title:
-                reader.start(losses_on)
-            results |= reader.results(ids, losses)
+            results |= MixtureReader(self).results(ids, losses)
         return results
 
     def trace(self, text: str) -> Trace:
@@ -205,31 +197,21 @@ class CausalRun(TextRun, Summarises):
             )
         return Chat(self.reader, self.tokenizer, stored)  # type: ignore[arg-type]
 
-    def summaries(
+    def summaries_within(
         self,
+        length: Length,
         texts: Sequence[str],
-        sentences: int | None = None,
-        words: int | None = None,
-        places: Sequence[str] | None = None,
-        report: Callable[[str], None] = warnings.warn,
-        **search: Any,
+        places: Sequence[str],
+        report: Callable[[str], None],
+        search: Mapping[str, object],
     ) -> Iterator[str | InputError]:
-        """The summaries of texts, in order, as they are written.
-
-        The model is asked for a summary.  Of a text that exceeds its context, the beginning is
-        read, and ``report`` is called with a line about it.  An InputError, which is not raised,
-        says why a text has none.  ``sentences`` and ``words``
-        limit each summary.  ``places`` name the texts in messages.
-        """
-        length = make(Length, {"sentences": sentences, "words": words})
-        make(SummarySearch, search)
+        """The answers of the model when it is asked for summaries."""
         for name in search:
             raise InputError(
                 f"expected a run that was trained on pairs, found one of {self.kind.name}", name
             )
         if self.chat_template is None:
             raise InputError(f"{self.path}: expected a run with a chat template, found none")
-        places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
         return summaries(self.answering, texts, places, length, report)
 
     # --- conversations ---

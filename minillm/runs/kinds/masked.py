@@ -25,7 +25,6 @@ from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
 from minillm.runs.kinds.texts import (
     evaluation_ids,
-    held_out_ids,
     open_text,
     text_ids,
     trace_of,
@@ -82,33 +81,6 @@ class MaskedRun(Run):
     """A run of a model that sees the whole text, and may predict masked tokens."""
 
     tokenizer: Vocabulary
-
-    def sample(self) -> Iterator[str]:
-        """The tokens that the model with the best weights fills in, if the text can be read."""
-        try:
-            ids = held_out_ids(self)
-        except InputError:
-            return
-        yield "sample, in brackets what the model fills in and what stood there:\n\n"
-        yield self.shown_filled(next(self.hidden(ids[: self.config.context]))) + "\n"
-
-    def shown_filled(self, batch: MaskedBatch) -> str:
-        """The first passage, with the predictions and the original tokens."""
-        tokenizer = self.tokenizer
-        names = ("ids", "lengths", "segments", "places")
-        first = batch._replace(**{name: getattr(batch, name)[:1] for name in names})
-        filled = iter(self.model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
-        targets = iter(batch.targets.tolist())
-        shown: list[str] = []
-        for token, hidden in zip(first.ids[0, 1:-1].tolist(), first.places[0, 1:-1], strict=True):
-            piece = tokenizer.show(token)
-            if hidden:
-                shown.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
-            elif piece.startswith("##") and shown and not shown[-1].endswith("]"):
-                shown[-1] += piece[2:]
-            elif token not in (tokenizer.bos, tokenizer.eos):
-                shown.append(piece)
-        return " ".join(shown)
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""

@@ -10,7 +10,7 @@ whereas `minillm train ngram` begins each line of words anew.
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from itertools import chain
@@ -46,7 +46,7 @@ from minillm.runs.kinds.texts import (
     training_ids,
 )
 from minillm.runs.load import run_of
-from minillm.runs.run import Run, kinds_with
+from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
     FilesSettings,
@@ -63,7 +63,6 @@ COMPARED = 200_000  # tokens that orders are compared on
 BLOCK = 1 << 20  # tokens that are scored at a time
 CHARACTERS, TOKENS = 10, 5  # the highest order of characters, and of longer tokens
 ORDER = 20  # of the cache
-STARTED_ON = 50_000  # tokens of the held-out text, to learn weights from
 
 Losses = NDArray[np.float64]
 
@@ -83,24 +82,21 @@ class WritingRun(Run):
         prompt: str = "",
         length: int = 500,
         stop: Sequence[str] = (),
-        adapt: bool = False,
         **sampling: object,
     ) -> Iterator[str]:
         """The prompt and its continuation, piece by piece as it is drawn.
 
         ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  With ``adapt``, a copy of the model learns the prompt
-        first: see :mod:`minillm.training.dynamic_evaluation`.  The other arguments, such as
-        ``temperature`` and ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
+        trained on documents may also end it.  The other arguments, such as ``temperature`` and
+        ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        check_names(sampling, [*types_of(Sampling), "length", "stop", "adapt"])
+        check_names(sampling, [*types_of(Sampling), "length", "stop"])
         options = make(Sampling, sampling)
-        model = self._adapted_to(prompt) if adapt else self.model
         documents = bool(self.data.get("documents"))
-        return written(model, self.tokenizer, prompt, length, options, stop, documents)
+        return written(self.model, self.tokenizer, prompt, length, options, stop, documents)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
         """The prompt and its continuation as one text; it has the options of ``write``.
@@ -108,15 +104,6 @@ class WritingRun(Run):
         >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
         """
         return "".join(self.write(prompt, **options))
-
-    def _adapted_to(self, prompt: str) -> Any:
-        """A model that has learned a prompt."""
-        if not self.has("adapted"):
-            raise self.lacks(kinds_with("adapted"), "adapt")
-        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
-        if len(ids) < 2:
-            raise InputError(f"expected a prompt of 2 tokens or more, found {len(ids)}", "adapt")
-        return self.adapted(ids).model
 
 
 def written(
@@ -375,14 +362,6 @@ class MixtureReader:
             self.counted = ngram_of(training_ids(run)[:COUNTED], run.tokenizer)
         self.names = ["network", "cache", *["ngram"] * (self.counted is not None)]
         self.mixture = Mixture(len(self.names), len(LENGTHS))
-
-    def start(self, losses_on: Callable[[Ids], Losses]) -> None:
-        """Learn weights from the held-out text; if it cannot be opened again, they stay equal."""
-        try:
-            ids = held_out_ids(self.run)[:STARTED_ON]
-        except InputError:
-            return
-        self.read(ids, losses_on(ids))
 
     def read(self, ids: Ids, losses: Losses) -> Mixed:
         """Mix the predictions of the tokens after the first: losses (T,) are the network's."""

@@ -1,7 +1,6 @@
 """Encoder-decoders: training on pairs of texts, translations and summaries, and their measures."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -236,46 +235,33 @@ class PairRun(Summarises):
         limits = (min(length, most) for length in lengths)
         return Translator(self.model, self.source, self.target, *limits)
 
-    def summaries(
+    def summaries_within(
         self,
+        length: Length,
         texts: Sequence[str],
-        sentences: int | None = None,
-        words: int | None = None,
-        places: Sequence[str] | None = None,
-        report: Callable[[str], None] = warnings.warn,
-        **search: Any,
+        places: Sequence[str],
+        report: Callable[[str], None],
+        search: Mapping[str, object],
     ) -> Iterator[str | InputError]:
-        """The summaries of texts, in order, as they are written.
-
-        An InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
-        limit each summary.  The other options are those of
-        :class:`minillm.runs.settings.SummarySearch`; by default, nothing is repeated.  ``report``
-        is called with a line about texts that are cut.  ``places`` name the texts in these lines.
-        """
+        """Yield the best outputs of the model; by default, they repeat nothing."""
         options = search_options(make(SummarySearch, search))
-        length = make(Length, {"sentences": sentences, "words": words})
-        places = places or [f"text {number + 1}" for number in range(len(texts))]
-
-        def written() -> Iterator[str | InputError]:
-            translator, cut = self.translator(), 0
-            for at in range(0, len(texts), TOGETHER):
-                rows = range(len(texts))[at : at + TOGETHER]
-                found: dict[int, str | InputError] = {}
-                for row in rows:
-                    try:
-                        translator.encode([texts[row]], [places[row]])
-                    except InputError as error:
-                        found[row] = error
-                read = [row for row in rows if row not in found]
-                outputs = self.hypotheses([texts[row] for row in read], **options)
-                for row, (best, *_) in zip(read, outputs, strict=True):
-                    cut += best.cut
-                    found[row] = length.cut(best.text)
-                yield from (found[row] for row in rows)
-            if cut:
-                report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
-
-        return written()
+        translator, cut = self.translator(), 0
+        for at in range(0, len(texts), TOGETHER):
+            rows = range(len(texts))[at : at + TOGETHER]
+            found: dict[int, str | InputError] = {}
+            for row in rows:
+                try:
+                    translator.encode([texts[row]], [places[row]])
+                except InputError as error:
+                    found[row] = error
+            read = [row for row in rows if row not in found]
+            outputs = self.hypotheses([texts[row] for row in read], **options)
+            for row, (best, *_) in zip(read, outputs, strict=True):
+                cut += best.cut
+                found[row] = length.cut(best.text)
+            yield from (found[row] for row in rows)
+        if cut:
+            report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
 
     def trace(self, text: str, target: str | None = None) -> Trace:
         """The arrays that ``look`` shows of a text and its target, by default the model's output.

@@ -173,8 +173,8 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
 
 # --- vocabularies ---------------------------------------------------------------------------------
 
-LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text  # the bytes, and the end of a text
-LEAST_WORD_PIECES = 7  # the special tokens, and a character  # the special tokens, and a character
+LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
+LEAST_WORD_PIECES = 7  # the special tokens, and a character
 
 
 def given_vocabulary(training: Training) -> Vocabulary | None:
