@@ -180,7 +180,7 @@ def test_a_run_of_pairs(trained, printed, tmp_path):
     out, err = printed(trained, "--lines", tmp_path / "lines")
     assert out.split("\n") == [*known[:2], "", known[2], ""]
     assert err.splitlines() == [
-        "minillm: 1 of 4 texts are cut to 8 tokens",
+        "minillm: 1 of 3 texts are cut to 8 tokens",
         f"minillm: 1 of 4 texts are empty, first {tmp_path / 'lines'}, line 3",
     ]
     out, _ = printed(trained, "--lines", tmp_path / "lines", "--words", 1)
