@@ -67,15 +67,12 @@ def _check_without(given: Mapping[str, object], names: Iterable[str], needed: st
 def _check_tokenizer(initial: Run, given: Mapping[str, object]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
     tokenizer = getattr(initial, "tokenizer", None)
-    comes = "its tokenizers are taken"
-    if tokenizer is not None:
-        comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
     for name in TOKENIZER_OPTIONS:
         value, known = given.get(name), getattr(initial.settings, name, None)
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
         if value not in (None, False, known):
-            raise InputError(f"expected the one of init, because {comes}; found {value}", name)
+            raise InputError(f"expected the one of init, because it is taken; found {value}", name)
 
 
 def take_weights(training: Training, constant: bool) -> set[str]:

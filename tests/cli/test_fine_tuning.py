@@ -415,7 +415,7 @@ def test_wrong_input(bases, files, tmp_path, fails):
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]
     assert "--freeze: expected init with it, found none" in fails(*gpt, "--freeze", "1")
     assert "--lora-rank: expected init with it, found none" in fails(*gpt, "--lora-rank", "1")
-    comes = "expected the one of init, because its tokenizer is taken (280 tokens, bpe); found"
+    comes = "expected the one of init, because it is taken; found"
     init = ["--init", bases / "gpt"]
     assert f"--unit: {comes} word" in fails(*gpt, *init, "--unit", "word")
     assert f"--tokenizer: {comes} {bases / 'lm'}" in fails(*gpt, *init, "--tokenizer", bases / "lm")
@@ -431,7 +431,7 @@ def test_weights_that_do_not_fit(bases, pairs, files, tmp_path, fails):
         *gpt, "--freeze", "encoder"
     )
     seq2seq = ["train", "seq2seq", pairs / "pairs.tsv", *out, "--init", pairs / "seq2seq"]
-    assert "its tokenizers are taken; found word" in fails(*seq2seq, "--unit", "word")
+    assert "because it is taken; found word" in fails(*seq2seq, "--unit", "word")
     assert not (tmp_path / "run" / "config.json").exists()
 
 

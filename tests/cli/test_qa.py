@@ -211,7 +211,7 @@ def test_wrong_input(files, finished, tmp_path, fails):
     line = fails(*train, "--init", tmp_path / "lm")
     assert "--init: expected a run of bert or qa, found one of lm in" in line
     assert "positions.E: expected shape (48, 8), found (24, 8)" in fails(*init, "--context", "48")
-    assert "its tokenizer is taken" in fails(*init, "--tokenizer", finished)
+    assert "expected the one of init, because it is taken" in fails(*init, "--tokenizer", finished)
     assert not (tmp_path / "run").exists()
 
     answer = ["answer", finished, "--context"]

@@ -67,10 +67,8 @@ def test_the_network_of_a_mixture_is_the_adapted_one(runs, kind):
     results = run.evaluate(OTHER, adapt=True, mix=True)
     assert results["mixture_nats_per_token"] < results["adapted_nats_per_token"]
     assert results["mixture_nats_per_token"] != mixed
-    ids, losses_on = run.tokenizer.encode(OTHER), lambda text: run.adapted(text).losses
-    reader = MixtureReader(run)
-    reader.start(losses_on)
-    expected = reader.results(ids, losses_on(ids))
+    ids = run.tokenizer.encode(OTHER)
+    expected = MixtureReader(run).results(ids, run.adapted(ids).losses)
     assert {name: results[name] for name in expected} == expected
 
 

@@ -8,11 +8,10 @@ whereas `minillm train ngram` begins each line of words anew.
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -187,16 +186,14 @@ def train(training: Training) -> bool:
     if list(settings.prune) != sorted(settings.prune):
         raise InputError(f"expected counts that do not fall, found {list(settings.prune)}", "prune")
     start = time.perf_counter()
-    report = partial(print, file=sys.stderr) if not training.quiet else lambda _: None
     text = TextStream(training.data["files"])
     cut = text.characters * 9 // 10
     # By default, the vocabulary is counted in the text.
     check_size(settings.unit, settings.vocabulary)
     vocabulary = given_vocabulary(training)
-    training.model, tokenizer, tokens = train_ngram(text, cut, settings, report, vocabulary)
+    training.model, tokenizer, tokens = train_ngram(text, cut, settings, vocabulary)
     seconds = time.perf_counter() - start
-    report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
-    report(f"saving, then measuring on {text.characters - cut:,} characters")
+    training.report(f"{tokens:,} tokens in {seconds:.1f} s")
     training.record(text.sha256, "the text")
     save_run(folder, training.config(), training.model.params, {"tokenizer": tokenizer})
     training.report(_sizes(training.model.config))

@@ -136,11 +136,8 @@ def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]
 
 def prepare(training: Training) -> None:
     """The pieces of the questions, and windows for training and validation."""
-    settings, data, opened = (
-        training.settings,
-        training.data,
-        open_parts("questions", training.data),
-    )
+    settings, data = training.settings, training.data
+    opened = open_parts("questions", data)
     parts = {part: opened[part] for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
