@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from minillm import kernels_info
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
 from minillm.runs.kinds.ngram import NGramSettings, text_results

@@ -1,22 +1,12 @@
-"""The table of the project's own cases, and the command that runs a benchmark's Python."""
+"""The table of the project's own cases."""
 
 import math
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.machine import described
-from minillm.timing.report import aligned, limit_lines, share, spread
-from minillm.timing.results import Cell, Results
+from minillm.timing.results import Cell, Results, aligned, limit_lines, share, spread
 
 TWIN = "Cython"
-
-
-def python(*arguments: str, ranks: int = 1) -> list[str]:
-    """The command that runs Python; several ranks need mpiexec."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    start = [str(beside) if beside.exists() else "mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    return [*start, sys.executable, *arguments]
 
 
 def table(results: Results) -> str:

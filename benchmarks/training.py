@@ -12,8 +12,7 @@ import numpy as np
 
 from minillm import kernels_info, use_kernels
 from minillm.data import Minibatches
-from minillm.data.masking import Masking
-from minillm.data.passages import framed
+from minillm.data.masking import Masking, framed
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig

@@ -21,8 +21,7 @@ import numpy as np
 
 from benchmarks.machine import described
 from minillm.timing.contest import ROUNDS
-from minillm.timing.report import aligned
-from minillm.timing.results import Cell, Results
+from minillm.timing.results import Cell, Results, aligned
 
 from .files import FINGERPRINT, VERSIONS
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minillm import kernels_info
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.metrics import analogy_accuracy
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig

@@ -18,8 +18,7 @@ import numpy as np
 from memory_store import Memory
 
 from minillm.data import Minibatches, RandomWindows, Sequences
-from minillm.data.masking import Masking
-from minillm.data.passages import Passages
+from minillm.data.masking import Masking, Passages
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig

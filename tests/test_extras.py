@@ -45,7 +45,7 @@ MISSING = {
         "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'",
     ),
     "scikit-learn": (
-        "from minillm.data.digits import Digits; Digits()",
+        "from minillm.data.built_in import Digits; Digits()",
         "digits needs the packages of: pip install 'minillm-book[data]'",
     ),
     "sacrebleu": (

@@ -1,157 +1,146 @@
 """Plot the accuracy of classifiers by the number of labels.
 
-Train classifiers with more and more of the labelled texts in DATA, measure them on texts that none
-of them sees, and compare their accuracies with TF-IDF and logistic regression (if scikit-learn is
-installed).  One line shows train classifier; --vectors adds a line for train recurrent-classifier,
-and --init a line for finetune of each run.  All are trained with several seeds, each of which also
-draws its own texts.  Every result is a line of
-DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only missing
-results.
+    python -m benchmarks.studies.curve DATA --out DIR [--test DATA] [--sizes 50 100 ...] [--seeds 5]
+                                       [--init RUN RUN ...]
 
-examples:
-  python -m benchmarks.studies.curve questions.tsv --test questions.test.tsv --out curves/questions
-  python -m benchmarks.studies.curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 \\
-      --seeds 3 --init runs/bert
-  python -m benchmarks.studies.curve questions.tsv --test questions.test.tsv \\
-      --out curves/questions --vectors vectors.bin
+DATA is a file of lines label<TAB>text, or a folder.  Classifiers are trained with more and more of
+its texts, and measured on texts that none of them sees: those of --test or, by default, every tenth
+text of each label.  One line shows TF-IDF with logistic regression, one `train classifier`, and one
+`finetune` of each RUN.  All are trained with several seeds, each of which also draws its own texts.
+Every result is a line of DIR/results.jsonl: the same command, or one with more sizes, seeds or
+runs, trains only missing results.
 """
 
+import argparse
 import hashlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minillm.cli import main
-from minillm.cli.arguments import Given, argument, given
-from minillm.data.files import bounded_lines, json_object, reading, write_file
+from minillm.data.files import write_file
 from minillm.data.labelled import Labelled, read_labelled, with_held_out
-from minillm.data.registry import absolute
 from minillm.errors import InputError
-from minillm.option import option, types_of
-from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
-from minillm.runs.kinds.labels import TextClassifierSettings, by_tfidf, open_vectors
+from minillm.runs.kinds.labels import by_tfidf
 from minillm.runs.load import load
-from minillm.runs.settings import LoRASettings
-from minillm.runs.train import new_settings, train_run
+from minillm.runs.train import train_run
 
 from . import pictures
 
 # For each seed, the labelled texts are put in order, and a training with n labels gets the first n
 # of them.  These have the same shares of labels as the whole, and at least one text of each.  A
-# fifth of the n is held out, to decide when to stop.  The accuracy is measured on test texts that
-# no training sees.  TF-IDF with logistic regression learns from all n, because it does not need
-# early stopping.  Each training is a line of results.jsonl, with everything that determines it: its
-# settings, its seed and a digest of the data.
+# fifth of the n is held out, to decide when to stop.  TF-IDF with logistic regression learns from
+# all n, because it does not need early stopping.
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth text of a label is for the test, if there is no test set
 STREAM = 2  # of random numbers, for the order of the texts
 TFIDF = "TF-IDF"
-RESULTS, PICTURE = "results.jsonl", "curve.png"
-OWN = ("data", "validation", "seed", "init")  # the curve sets these itself
-LABELS = "50,100,300,1000"
 
 Settings = dict[str, Any]
 Accuracies = dict[str, dict[int, list[float]]]  # of each line, by the number of labels
-Report = Callable[[str], None]
 
 
-def has_sklearn() -> bool:
-    """Whether scikit-learn is installed."""
-    return find_spec("sklearn") is not None
-
-
-@dataclass(frozen=True)
-class CurveSettings(TextClassifierSettings, LoRASettings):
-    """Settings of the classifiers of a curve: each has its own defaults."""
-
-    vectors: str | None = option(
-        None,
-        "a line for recurrent classifiers that begin with these word vectors",
-        "FILE",
-        default_help="",
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.curve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-def lines_of(given: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Settings]:
-    """The lines of a curve by name: the kind, and the settings that differ from defaults.
-
-    There is one line for n-grams, one for ``vectors``, and one for each run to fine-tune.
-    """
-    of_tuning = types_of(LoRASettings)
-    common = {n: v for n, v in given.items() if n not in ("vectors", *of_tuning)}
-    lines = {"n-grams": common | {"kind": "classifier"}}
-    vectors = absolute(given["vectors"]) if given.get("vectors") else None
-    if vectors:
-        lines["word vectors"] = common | {"kind": "recurrent-classifier", "vectors": vectors}
-    tuning = {n: v for n, v in given.items() if n in of_tuning}
-    for path in runs:
-        name = f"from {Path(path).resolve().name}"
-        if name in lines:
-            raise InputError(f"--init: expected folders of different names, found {name[5:]} again")
-        lines[name] = common | tuning | {"kind": "finetuned", "init": absolute(path)}
-    return lines
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--test", metavar="DATA")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 300, 1000], metavar="N")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--init", nargs="+", default=[], metavar="RUN")
+    parser.add_argument("--steps", type=int, help="of each training, to try the program")
+    args = parser.parse_args(arguments)
+    common = {} if args.steps is None else {"steps": args.steps}
+    lines: dict[str, Settings] = {TFIDF: {"kind": TFIDF}, "n-grams": {"kind": "classifier"}}
+    for path in map(Path, args.init):
+        lines[f"from {path.resolve().name}"] = {"kind": "finetuned", "init": str(path.resolve())}
+    lines |= {name: line | common for name, line in lines.items() if name != TFIDF}
+    try:
+        results = measure(args.out, args.data, args.test, sorted(args.sizes), args.seeds, lines)
+        if results is None:
+            print("to continue: the same command again")
+            return 130
+        print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
+        print(table(results))
+        write_file(args.out / "curve.png", pictures.learning_curve(results))
+    except InputError as error:
+        print(f"benchmarks.studies.curve: {error}", file=sys.stderr)
+        return 2
+    print(f"\nlearning curve: {args.out / 'curve.png'}")
+    return 0
 
 
 def measure(
-    out: str | Path,
+    out: Path,
     data: str,
     test: str | None,
     sizes: Sequence[int],
     seeds: int,
     lines: Mapping[str, Settings],
-    report: Report = print,
 ) -> Accuracies | None:
     """Train all that is missing in the folder ``out``; return the accuracies by line and size.
 
-    None if interrupted.  ``lines`` are the settings of each line, with their ``kind``, by default
-    "classifier".
-    InputError, before anything is trained, for sizes that the data cannot have, and for runs or
-    vectors that cannot be opened.
+    None if interrupted.  ``lines`` are the settings of each line, with their ``kind``.  InputError
+    for sizes that the data cannot have, before anything is trained.
     """
     labelled, held_out = split(data, test)
     check_sizes(sizes, labelled, data)
-    for settings in lines.values():
-        check_line(settings)
-    digest = digest_of(labelled, held_out)
-    trainings = {TFIDF: {"kind": TFIDF}, **lines} if has_sklearn() else dict(lines)
-    if TFIDF not in trainings:
-        report("TF-IDF is left out: it needs the package scikit-learn")
-    folder, accuracies = Path(out), Accuracies()
-    with held(folder):
-        records = read_results(folder)
-        for seed in range(seeds):
-            for size in sizes:
-                part = subset(labelled, size, seed)
-                for name, settings in trainings.items():
-                    key = {"labels": size, "seed": seed, "settings": settings, "data": digest}
-                    done = [record for record in records if key.items() <= record.items()]
-                    if not done:
-                        begin = time.perf_counter()
-                        results = (
-                            {"accuracy": by_tfidf(part, held_out)}
-                            if name == TFIDF
-                            else by_training(folder, part, held_out, {**settings, "seed": seed})
-                        )
-                        if results is None:
-                            return None
-                        seconds = round(time.perf_counter() - begin, 2)
-                        done = [{"line": name, **results, "seconds": seconds, **key}]
-                        records += done
-                        save_results(folder, records)
-                        report(f"{size:,} labels, seed {seed}, {name}: {results['accuracy']:.1%}")
-                    of_line = accuracies.setdefault(name, {})
-                    of_line.setdefault(size, []).append(done[0]["accuracy"])
+    digest = hashlib.sha256(json.dumps([labelled, held_out]).encode()).hexdigest()[:16]
+    path, accuracies = out / "results.jsonl", Accuracies()
+    out.mkdir(parents=True, exist_ok=True)
+    records = [*map(json.loads, path.read_text().splitlines())] if path.exists() else []
+    for seed in range(seeds):
+        for size in sizes:
+            part = subset(labelled, size, seed)
+            for name, settings in lines.items():
+                key = {"labels": size, "seed": seed, "settings": settings, "data": digest}
+                done = [record for record in records if key.items() <= record.items()]
+                if not done:
+                    begin = time.perf_counter()
+                    results = by_training(out, part, held_out, {**settings, "seed": seed})
+                    if results is None:
+                        return None
+                    seconds = round(time.perf_counter() - begin, 2)
+                    done = [{"line": name, **results, "seconds": seconds, **key}]
+                    records += done
+                    write_file(path, "".join(json.dumps(r) + "\n" for r in records).encode())
+                    print(f"{size:,} labels, seed {seed}, {name}: {results['accuracy']:.1%}")
+                of_line = accuracies.setdefault(name, {})
+                of_line.setdefault(size, []).append(done[0]["accuracy"])
     return accuracies
+
+
+def by_training(
+    folder: Path, part: Sequence[Labelled], held_out: Sequence[Labelled], settings: Settings
+) -> dict[str, float] | None:
+    """The measures of a classifier trained on ``part``; None if interrupted."""
+    given = dict(settings)
+    kind = given.pop("kind")
+    if kind == TFIDF:
+        return {"accuracy": by_tfidf(part, held_out)}
+    training, validation = hold_out(part, VALIDATION)
+    with tempfile.TemporaryDirectory(prefix=".training.", dir=folder) as scratch:
+        files = {}
+        for name, texts in (("data", training), ("validation", validation), ("test", held_out)):
+            files[name] = Path(scratch, f"{name}.tsv")
+            files[name].write_text("".join(f"{label}\t{text}\n" for label, text in texts))
+        given |= {name: str(files[name]) for name in ("data", "validation")}
+        run, options = Path(scratch, "run"), {"report": lambda line: None, "quiet": True}
+        if not train_run(find_kind(kind), run, given, **options):
+            return None
+        results = load(run).evaluate(files=[files["test"]])
+    return {name: results[name] for name in ("accuracy", "macro_f1", "nats_per_item")}
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -187,15 +176,6 @@ def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -
             )
 
 
-def check_line(settings: Settings) -> None:
-    """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
-    kind = find_kind(settings.get("kind", "classifier"))
-    given = {name: value for name, value in settings.items() if name != "kind"}
-    new_settings(kind, given, load(given["init"]) if given.get("init") else None)
-    if given.get("vectors"):
-        open_vectors(given["vectors"])
-
-
 def subset(labelled: Sequence[Labelled], size: int, seed: int) -> list[Labelled]:
     """The first ``size`` texts in the order of the seed."""
     rng = np.random.default_rng([seed, STREAM])
@@ -229,57 +209,7 @@ def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], 
     return training, [row for held_out, row in rows if held_out]
 
 
-def digest_of(*parts: Sequence[Labelled]) -> str:
-    """A digest of labelled texts."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-# --- one training ------------------------------------------------------------------------------
-
-
-def by_training(
-    folder: Path, part: Sequence[Labelled], held_out: Sequence[Labelled], settings: Settings
-) -> dict[str, float] | None:
-    """The measures of a classifier trained on ``part``; None if interrupted."""
-    training, validation = hold_out(part, VALIDATION)
-    given = dict(settings)
-    with tempfile.TemporaryDirectory(prefix=".training.", dir=folder) as name:
-        place = Path(name)
-        files = {"data": training, "validation": validation, "test": held_out}
-        for name, texts in files.items():
-            lines = "".join(f"{label}\t{text}\n" for label, text in texts)
-            write_file(place / f"{name}.tsv", lines.encode())
-        given |= {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
-        kind = find_kind(given.pop("kind", "classifier"))
-        if not train_run(kind, place / "run", given, report=lambda line: None, quiet=True):
-            return None
-        results = load(place / "run").evaluate(files=[place / "test.tsv"])
-    return {name: results[name] for name in ("accuracy", "macro_f1", "nats_per_item")}
-
-
-# --- results -----------------------------------------------------------------------------------
-
-
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The lines of results.jsonl.  InputError names one that is damaged."""
-    path = folder / RESULTS
-    if not path.exists():
-        return []
-    records = []
-    with reading(path, regular=True) as file:
-        for number, line in enumerate(bounded_lines(file, str(path)), start=1):
-            place = f"{path}, line {number}"
-            record = json_object(line, place)
-            for name in ("labels", "seed", "accuracy"):
-                if not isinstance(record.get(name), int | float):
-                    raise InputError(f"{place}: expected a number {name!r}")
-            records.append(record)
-    return records
-
-
-def save_results(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write all lines again: whatever happens, the file is complete."""
-    write_file(folder / RESULTS, "".join(json.dumps(r) + "\n" for r in records).encode())
+# --- the table -------------------------------------------------------------------------------
 
 
 def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
@@ -296,47 +226,5 @@ def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-# --- the program -----------------------------------------------------------------------------
-
-
-def run(
-    data: str = argument("a file of lines label<TAB>text, or a folder", "DATA"),
-    out: str = option(MISSING, "the folder of the results and the plot", "DIR"),
-    test: str | None = option(
-        None,
-        "test texts (default: every tenth of each label, which is not used for training)",
-        "DATA",
-    ),
-    sizes: str = option(LABELS, "numbers of labels", "N,N,..."),
-    seeds: int = option(5, "trainings for each point", "N", least=1, most=1000),
-    init: list[str] = option((), "fine-tune these runs, with a line for each", "DIR"),
-    chosen: Given = given(CurveSettings, without=OWN),
-) -> int:
-    """Train missing results, print the table, and draw the plot."""
-    lines = lines_of(chosen, init)
-    results = measure(out, data, test, sizes_of(sizes), seeds, lines)
-    if results is None:
-        print("to continue: the same command again")
-        return 130
-    print(f"accuracy in percent, mean and standard deviation of {seeds} seeds:\n")
-    print(table(results))
-    path = Path(out) / PICTURE
-    try:
-        write_file(path, pictures.learning_curve(results))
-    except InputError as error:
-        print(f"\nlearning curve: not drawn: {error}")
-    else:
-        print(f"\nlearning curve: {path}")
-    return 0
-
-
-def sizes_of(text: str) -> list[int]:
-    """The numbers of labels, in order.  InputError for anything else."""
-    numbers = text.split(",")
-    if not all(n.strip().isdecimal() and len(n) < 10 and int(n) > 0 for n in numbers):
-        raise InputError(f"--sizes: expected whole numbers with commas between, found {text!r}")
-    return sorted({int(n) for n in numbers})
-
-
 if __name__ == "__main__":
-    sys.exit(main(program=sys.modules[__name__]))
+    sys.exit(main())

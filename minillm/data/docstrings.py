@@ -24,13 +24,12 @@ modules, because functions of one module often have similar summaries.
 
 import ast
 import re
-import sysconfig
 import warnings
 from collections.abc import Iterator
-from importlib.util import decode_source, find_spec
-from pathlib import Path
+from importlib.util import decode_source
 
 from minillm.data.pairs import Pair
+from minillm.data.python_texts import modules
 from minillm.data.splits import Split, split_groups
 from minillm.errors import InputError
 
@@ -38,7 +37,6 @@ SHARE = 10  # a tenth of the modules is for validation, and a tenth for test
 SOURCE_WORDS = (8, 100)  # a shorter source says too little; a longer one is cut
 SUMMARY_WORDS = (3, 30)
 
-_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3"}
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -75,31 +73,16 @@ def docstrings() -> Split[Pair]:
 
 
 def parsed_modules(*packages: str) -> Iterator[tuple[str, str, ast.Module]]:
-    """The name, source and tree of each module of the standard library and of the packages.
-
-    Tests are left out, and a package that is not installed.
-    """
-    roots = [("", sysconfig.get_paths()["stdlib"])]
-    for package in packages:
-        spec = find_spec(package)
-        roots += [
-            (f"{package}.", path) for path in (spec and spec.submodule_search_locations) or ()
-        ]
-    for prefix, root in roots:
-        for path in sorted(Path(root).rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            if _SKIPPED.isdisjoint(parts) and (parsed := _parsed(path)):
-                yield prefix + ".".join(parts), *parsed
-
-
-def _parsed(path: Path) -> tuple[str, ast.Module] | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about invalid escapes in other people's strings
-            source = decode_source(path.read_bytes())
-            return source, ast.parse(source)
-    except (OSError, SyntaxError, ValueError):
-        return None
+    """The name, source and tree of each of the :func:`modules` that can be read."""
+    for name, path in modules(*packages):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about invalid escapes in other people's strings
+                source = decode_source(path.read_bytes())
+                tree = ast.parse(source)
+        except (OSError, SyntaxError, ValueError):
+            continue
+        yield name, source, tree
 
 
 # --- definitions ---------------------------------------------------------------------

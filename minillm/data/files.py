@@ -37,11 +37,6 @@ def shown(path: str | Path) -> str:
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
-def read_once(name: str) -> bool:
-    """Whether a name is standard input, a pipe or a device, which cannot be read again."""
-    return name == STANDARD_INPUT or (Path(name).exists() and not Path(name).is_file())
-
-
 @contextmanager
 def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
     """A file to read; ``-`` is standard input.  InputError names a file that cannot be read.

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from minillm.data.cmudict import cmudict
-from minillm.data.digits import Digits
+from minillm.data.built_in import Digits, cmudict, numbers
 from minillm.data.docstrings import docstrings
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.labelled import open_labelled
-from minillm.data.numbers import numbers
 from minillm.data.pairs import open_pairs
 from minillm.data.python_texts import TEXTS
 from minillm.data.splits import Split

@@ -1,7 +1,8 @@
-"""Encoding a corpus into shards.
+"""Encoding a corpus into shards, in blocks, so that memory stays constant.
 
-The text is read, encoded and written in blocks, so that memory stays constant.  The folder is
-renamed to ``out`` when it is complete; after an interruption, nothing is left.
+A document is a whole file, or a line of it; in a file named ``.jsonl`` it is the ``text`` of a
+line's JSON object.  The text of a document always ends with a line's end.  The folder is renamed to
+``out`` when it is complete; after an interruption, nothing is left.
 """
 
 import hashlib
@@ -13,16 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
-from minillm.data import documents as corpus
-from minillm.data.documents import Piece, blocks_of
+from minillm.data.corpora import opened, text_blocks
+from minillm.data.entries import from_json
 from minillm.data.files import new_folder, shown
+from minillm.data.lines import is_json_lines, lines_of
 from minillm.data.python_texts import DEFAULT_TEXT
 from minillm.data.shards import FORMAT_VERSION, Shards, digest_of, write_json
 from minillm.errors import InputError
 
 SHARD_BYTES = 1 << 25  # of text
+BLOCK = 1 << 21  # bytes of text that are encoded at a time
+
+_SPACES = frozenset(" \t\n\r\f\v")  # white space by every definition
+_LONGEST = 1 << 24  # characters without any space, after which a text is cut anyway
+
+Piece = tuple[str, str | None]  # its place for messages, and its text; None: a document ends
 
 
 def write_shards(
@@ -53,13 +62,14 @@ def write_shards(
     total = sum(map(os.path.getsize, names)) if all(map(os.path.isfile, names)) else None
     counts: Counter[str] = Counter()
     shards: list[dict[str, Any]] = []
-    blocks = blocks_of(names, documents, min(corpus.BLOCK, -(-shard_bytes // 8)))
+    blocks = blocks_of(names, documents, min(BLOCK, -(-shard_bytes // 8)))
     with new_folder(out, overwrite) as new:
-        for part in _parts(blocks, shard_bytes, counts):
+        # A block belongs to shard k if k times the bytes of a shard are before it.
+        for _, part in groupby(blocks, lambda _: counts["bytes"] // shard_bytes):
             path, digest = new / f"{len(shards):05}.bin", hashlib.sha256()
             with open(path, "wb") as file:
                 for block in part:
-                    ids = _encoded(block, tokenizer).astype(dtype)
+                    ids = _encoded(block, tokenizer, counts).astype(dtype)
                     file.write(ids.data)
                     digest.update(ids.data)
                     progress(counts["bytes"], total)
@@ -84,31 +94,81 @@ def write_shards(
     return Shards(folder)
 
 
-def _parts(
-    blocks: Iterable[list[Piece]], size: int, counts: Counter[str]
-) -> Iterator[Iterator[list[Piece]]]:
-    """The blocks of each shard; ``counts`` says how much has been read.
-
-    A block belongs to shard k if it begins in the bytes k * size to (k + 1) * size of the text.
-    """
-
-    def numbered() -> Iterator[tuple[int, list[Piece]]]:
-        for block in blocks:
-            number = counts["bytes"] // size
-            texts = [text for _, text in block if text is not None]
-            counts["bytes"] += sum(len(text.encode()) for text in texts)
-            counts["characters"] += sum(map(len, texts))
-            counts["documents"] += len(block) - len(texts)
-            yield number, block
-
-    for _, part in groupby(numbered(), key=lambda numbered: numbered[0]):
-        yield (block for _, block in part)
-
-
-def _encoded(block: list[Piece], tokenizer: Any) -> NDArray:
-    """The ids of a block, with EOS after each document."""
+def _encoded(block: list[Piece], tokenizer: Any, counts: Counter[str]) -> NDArray:
+    """The ids of a block, with EOS after each document; ``counts`` grow by what is in it."""
     end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
     places = [place for place, text in block if text is not None]
     texts = [text for _, text in block if text is not None]
+    counts["bytes"] += sum(len(text.encode()) for text in texts)
+    counts["characters"] += sum(map(len, texts))
+    counts["documents"] += len(block) - len(texts)
     encoded = iter(tokenizer.encode_each(texts, places))
     return np.concatenate([end if text is None else next(encoded) for _, text in block])
+
+
+# --- documents ------------------------------------------------------------------------------
+
+
+class Document(Struct):
+    """A line of JSON lines; what else it holds is not read."""
+
+    text: str
+
+
+def blocks_of(files: Sequence[str], documents: str, size: int) -> Iterator[list[Piece]]:
+    """The pieces of a corpus, up to ``size`` characters at a time: to encode each singly is slow.
+
+    documents: "file" or "line".
+    """
+    block: list[Piece] = []
+    length = 0
+    for file in files:
+        by_line = documents == "line" or is_json_lines(file)
+        for place, text in _of_lines(file) if by_line else _of_whole(file, size):
+            if block and length + len(text or "") > size:
+                yield block
+                block, length = [], 0
+            block.append((place, text))
+            length += len(text or "")
+    if block:
+        yield block
+
+
+def _of_whole(file: str, size: int) -> Iterator[Piece]:
+    """A file as one document, in pieces."""
+    name, lines = shown(file), 0
+    for text in cut_at_spaces(text_blocks(file, size)):
+        yield (f"{name}, after line {lines}" if lines else name), text
+        lines += text.count("\n")
+    yield name, None
+
+
+def _of_lines(file: str) -> Iterator[Piece]:
+    """A document of each line that is not blank."""
+    objects = is_json_lines(file)
+    with opened(file) as contents:
+        for line, place in lines_of(contents, shown(file)):
+            text = from_json(line, place, Document).text if objects and line.strip() else line
+            if text.strip():
+                yield place, text if text.endswith("\n") else text + "\n"
+                yield place, None
+
+
+def cut_at_spaces(blocks: Iterable[str], longest: int = _LONGEST) -> Iterator[str]:
+    """The same text, cut only before white space that follows something else.
+
+    In all of our vocabularies, no token reaches across such a cut, and none depends on the text on
+    the other side.  So the pieces have the same tokens as the whole text.
+    """
+    rest = ""
+    for block in blocks:
+        rest += block
+        cut = len(rest.rstrip())
+        if 0 < cut < len(rest) and rest[cut] in _SPACES:
+            yield rest[:cut]
+            rest = rest[cut:]
+        elif len(rest) > longest:
+            yield rest
+            rest = ""
+    if rest:
+        yield rest

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data import Sequences
-from minillm.data.batching import batches_in_order
+from minillm.data.sequences import batches_in_order
 from minillm.decoding.causal import CausalReader
 from minillm.layers.types import Ids
 

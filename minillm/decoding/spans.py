@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data.batching import batches_in_order
 from minillm.data.context_windows import ContextWindows
+from minillm.data.sequences import batches_in_order
 from minillm.models.question_answering import best_spans
 
 BATCH = 32  # windows that are read together

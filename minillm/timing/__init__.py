@@ -11,6 +11,6 @@ slows down all of them.
 """
 
 from minillm.timing.contest import race
-from minillm.timing.report import listing
+from minillm.timing.results import listing
 
 __all__ = ["listing", "race"]

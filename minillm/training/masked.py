@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from minillm import ops
-from minillm.data.masking import MaskedBatch, Masking
-from minillm.data.passages import Passages
+from minillm.data.masking import MaskedBatch, Masking, Passages
 from minillm.errors import InputError
 from minillm.layers.types import Backward
 from minillm.models.bert import BERT

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data.streams import TextStream, sentence_starts
+from minillm.data.corpora import TextStream, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import Ids, NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.text import Vocabulary, build_vocabulary

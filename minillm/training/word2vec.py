@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.corpora import TextStream
 from minillm.data.files import naming
-from minillm.data.streams import TextStream
 from minillm.errors import DivergedError, InputError, short
 from minillm.models.word2vec import Word2Vec
 from minillm.text import check_texts

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minillm.cli import main
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.training import loop, word2vec
 
 TINY = ["--dimension", "8", "--epochs", "3", "--minimum-count", "2", "--learning-rate", "0.1"]

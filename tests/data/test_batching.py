@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data.batching import batches_in_order
+from minillm.data.sequences import batches_in_order
 
 LIMITS = st.one_of(st.just(math.inf), st.integers(1, 40))
 

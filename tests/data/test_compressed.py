@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minillm.data import read_text
 from minillm.data.compressed import decompressed
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 
 TEXT = "".join(f"line {k} of the text: é€😀\n" for k in range(3000))

@@ -119,7 +119,7 @@ def library(tmp_path, monkeypatch):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "test_f.py").write_text(EXAMPLE)
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    monkeypatch.setattr("minillm.data.docstrings.find_spec", lambda name: None)
+    monkeypatch.setattr("minillm.data.python_texts.find_spec", lambda name: None)
     return tmp_path
 
 
@@ -143,7 +143,7 @@ def test_modules_that_cannot_be_read_are_left_out(library):
 
 def test_a_python_without_sources_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    monkeypatch.setattr("minillm.data.docstrings.find_spec", lambda name: None)
+    monkeypatch.setattr("minillm.data.python_texts.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"^docstrings: this Python has no source files: expected"):
         docstrings()
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minillm.data import files, read_text
-from minillm.data.documents import blocks_of, cut_at_spaces
+from minillm.data.tokenizing import blocks_of, cut_at_spaces
 from minillm.errors import InputError
 from minillm.text import build_vocabulary
 from minillm.text.bpe import split_words

@@ -9,11 +9,11 @@ import pytest
 
 from minillm.cli import main
 from minillm.data import files, read_text
+from minillm.data.corpora import TextStream
 from minillm.data.labelled import read_labelled
 from minillm.data.lines import read_lines
 from minillm.data.pairs import read_pairs
 from minillm.data.registry import absolute
-from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.text import Characters, Words
 
@@ -32,7 +32,7 @@ def test_a_line_that_is_too_long(tmp_path, monkeypatch):
 
 def test_a_text_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr("minillm.data.corpora.MOST_IN_MEMORY", 100)
-    monkeypatch.setattr("minillm.data.streams.MOST_IN_MEMORY", 100)
+    monkeypatch.setattr("minillm.data.corpora.MOST_IN_MEMORY", 100)
     path = tmp_path / "text"
     path.write_text("word " * 20)
     assert len(read_text([str(path)])) == 101

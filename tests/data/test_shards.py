@@ -15,8 +15,8 @@ from minillm.data import (
     RandomWindows,
     Shards,
     Windows,
-    documents,
     shards,
+    tokenizing,
     windows_once,
     write_shards,
 )
@@ -171,14 +171,14 @@ def test_a_text_that_cannot_be_encoded_writes_nothing(tmp_path, text_file):
 
 
 def test_an_unknown_character_is_named_with_its_place(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(documents, "BLOCK", 128)
+    monkeypatch.setattr(tokenizing, "BLOCK", 128)
     (tmp_path / "bad").write_text(TEXT + "\u2026\n")
     with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
         write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT))
 
 
 def test_memory_is_flat(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "BLOCK", 1 << 14)
+    monkeypatch.setattr(tokenizing, "BLOCK", 1 << 14)
     vocabulary, peaks = Characters.from_text(TEXT), []
     for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 2.4 MB
         (tmp_path / name).write_text(TEXT * times)

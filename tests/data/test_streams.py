@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minillm.data import builtin_corpus, read_text
-from minillm.data.streams import TextStream, sentence_starts
+from minillm.data.corpora import TextStream, sentence_starts
 from minillm.errors import InputError
 
 TEXTS = st.text(st.sampled_from("ab \n\ré€😀"), max_size=60).filter(lambda text: text.strip())

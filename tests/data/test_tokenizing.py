@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data import documents, write_shards
+from minillm.data import tokenizing, write_shards
 from minillm.errors import InputError
 from minillm.text import Words
 
@@ -54,7 +54,7 @@ class Dying:
 @pytest.fixture
 def small(monkeypatch):
     """Blocks of a few bytes."""
-    monkeypatch.setattr(documents, "BLOCK", 16)
+    monkeypatch.setattr(tokenizing, "BLOCK", 16)
 
 
 def files_of(folder):
@@ -133,7 +133,7 @@ def test_every_token_once(tmp_path_factory, contents, part, block, kind):
         own = text.split("\n") if kind == "line" else [text[:-1]]
         texts += [each + "\n" for each in own if each.strip()]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(documents, "BLOCK", block)
+        patched.setattr(tokenizing, "BLOCK", block)
         shards = write_shards(folder / "out", files, VOCABULARY, part, documents=kind)
     ids = [id for text in texts for id in (*VOCABULARY.encode(text).tolist(), 1)]
     assert shards[:].tolist() == ids

@@ -10,11 +10,11 @@ import numpy as np
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.conversations import has_conversations, read_conversations
+from minillm.data.corpora import TextStream
 from minillm.data.labelled import open_labelled
 from minillm.data.lines import read_lines
 from minillm.data.pairs import open_pairs
 from minillm.data.squad import read_squad
-from minillm.data.streams import TextStream
 from minillm.formats import arpa, gguf, huggingface, word2vec
 from minillm.formats.peft import read_adapter
 from minillm.models.ngram import NGram, NGramConfig

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minillm.data.masking import Masking
-from minillm.data.passages import framed
+from minillm.data.masking import Masking, framed
 from minillm.models.bert import BERT, BERTConfig
 
 SIZES = {"vocabulary": 30, "context": 12, "layers": 2, "heads": 2, "width": 8, "inner": 12}

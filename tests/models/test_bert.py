@@ -5,8 +5,7 @@ import pytest
 from model_checks import check_model
 from usual import originals_deep, usual_kernels
 
-from minillm.data.masking import MaskedBatch, Masking
-from minillm.data.passages import framed
+from minillm.data.masking import MaskedBatch, Masking, framed
 from minillm.layers.positions import sinusoids
 from minillm.layers.stack import forgetful
 from minillm.models.bert import BERT, BERTConfig

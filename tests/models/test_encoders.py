@@ -7,8 +7,7 @@ import pytest
 from model_checks import check_model
 from usual import originals_deep
 
-from minillm.data.masking import Masking
-from minillm.data.passages import framed
+from minillm.data.masking import Masking, framed
 from minillm.layers.gradients import PartlyTrained
 from minillm.layers.stack import forgetful
 from minillm.models.bert import BERT, BERTConfig

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.data import Minibatches, RandomWindows, Sequences, Windows
-from minillm.data.passages import Passages
+from minillm.data.masking import Passages
 from minillm.errors import InputError
 from minillm.training import Options
 from minillm.training.loop import Summary

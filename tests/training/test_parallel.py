@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from mpiexec import run
 
 from minillm import mpi
-from minillm.data.masking import Masking
-from minillm.data.passages import Passages
+from minillm.data.masking import Masking, Passages
 from minillm.errors import DivergedError
 from minillm.training import parallel
 

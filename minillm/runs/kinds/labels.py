@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.batching import batches_in_order
 from minillm.data.labelled import Labelled, labels_of, read_labelled
+from minillm.data.sequences import batches_in_order
 from minillm.data.splits import Split
 from minillm.errors import InputError, missing_extra
 from minillm.formats.format import Contents

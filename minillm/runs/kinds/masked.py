@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.data.batching import batches_in_order
-from minillm.data.masking import MaskedBatch, Masking
-from minillm.data.passages import Passages, framed, passages_once
+from minillm.data.masking import MaskedBatch, Masking, Passages, framed, passages_once
+from minillm.data.sequences import batches_in_order
 from minillm.data.windows import Ids
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.streams import TextStream, sentence_starts
+from minillm.data.corpora import TextStream, sentence_starts
 from minillm.data.windows import Ids
 from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.decoding.recurrent import one_hot

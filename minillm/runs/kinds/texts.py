@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data import Shards, read_text, split_text
+from minillm.data.corpora import TextStream
 from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
 from minillm.data.shards import digest_of
-from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.decoding import Reader
 from minillm.errors import InputError, short

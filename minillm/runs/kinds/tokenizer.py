@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Weights

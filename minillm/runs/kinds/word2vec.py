@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.data.streams import TextStream
+from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors

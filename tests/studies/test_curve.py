@@ -1,0 +1,139 @@
+"""The study of small data: what each training is given, what is trained once, and bad input."""
+
+import json
+import signal
+
+import pytest
+
+from benchmarks.studies import curve
+from minillm.cli import main
+from minillm.training.minibatches import MinibatchTask
+
+pytest.importorskip("sklearn")
+LM = ["--steps", "5", "--batch", "4", "--hidden", "4"]
+TEXTS = {"good": "what a fine day", "bad": "rain and wind again"}
+LEFT = {"curve.png", "results.jsonl"}
+
+
+def lines(count, labels=("good", "bad")):
+    return "".join(f"{label}\t{TEXTS[label]} {k}\n" for k in range(count) for label in labels)
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "data.tsv").write_text(lines(40))
+    (tmp_path / "test.tsv").write_text(lines(3))
+    return tmp_path
+
+
+def command(folder, *options, sizes=("20", "10"), seeds="2"):
+    start = [str(folder / "data.tsv"), "--test", str(folder / "test.tsv"), "--steps", "5"]
+    return [*start, "--out", str(folder / "curve"), "--sizes", *sizes, "--seeds", seeds, *options]
+
+
+def results(folder):
+    path = folder / "curve" / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What each training is given from now on, but for TF-IDF."""
+    found = []
+    original = curve.by_training
+
+    def watched(folder, part, held_out, settings):
+        if settings["kind"] != curve.TFIDF:
+            found.append((part, held_out, settings))
+        return original(folder, part, held_out, settings)
+
+    monkeypatch.setattr(curve, "by_training", watched)
+    return found
+
+
+def test_a_curve(data, capsys, trained):
+    assert curve.main(command(data)) == 0
+    output = capsys.readouterr().out
+    assert "10 labels, seed 1, n-grams: " in output
+    assert "| labels | 10 | 20 |\n| --- | ---: | ---: |\n| TF-IDF | 100.0 ± 0.0 |" in output
+    assert (data / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (data / "curve").iterdir()} == LEFT
+    assert [(r["seed"], r["labels"], r["line"]) for r in results(data)] == [
+        (seed, size, line) for seed in (0, 1) for size in (10, 20) for line in ("TF-IDF", "n-grams")
+    ]
+    test = set((data / "test.tsv").read_text().splitlines())
+    smaller, larger, *_ = [{"\t".join(one) for one in part} for part, _, _ in trained]
+    assert (len(smaller), len(larger)) == (10, 20)
+    assert smaller < larger
+    for part, held_out, settings in trained:
+        assert {"\t".join(one) for one in held_out} == test
+        assert [label for label, _ in part].count("good") == len(part) / 2
+        assert settings["seed"] in (0, 1)
+
+
+def test_each_training_is_done_once_after_an_interruption_too(data, capsys, trained, monkeypatch):
+    assert curve.main(command(data)) == 0
+    whole = [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)]
+    count = len(trained)
+    assert curve.main(command(data, seeds="3")) == 0
+    assert len(trained) - count == 2  # one more seed, at two sizes
+    (data / "curve" / "results.jsonl").unlink()
+    capsys.readouterr()
+    losses, own = [], MinibatchTask.training_loss
+
+    def stopped(self, rng):
+        losses.append(1)
+        if len(losses) == 8:  # within the second training
+            signal.raise_signal(signal.SIGINT)
+        return own(self, rng)
+
+    monkeypatch.setattr(MinibatchTask, "training_loss", stopped)
+    assert curve.main(command(data)) == 130
+    assert "to continue: the same command again" in capsys.readouterr().out
+    assert [r["line"] for r in results(data)].count("n-grams") == 1
+    assert {path.name for path in (data / "curve").iterdir()} == LEFT
+    assert curve.main(command(data)) == 0
+    assert [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)] == whole
+    (data / "test.tsv").write_text(lines(4))
+    count = len(trained)
+    assert curve.main(command(data)) == 0
+    assert len(trained) - count == 4  # the data are others
+
+
+def test_each_run_to_begin_with_is_a_line(data, trained):
+    (data / "text.txt").write_text("what a fine day 0123\nrain and wind again 456789\n" * 40)
+    runs = [str(data / "one"), str(data / "two")]
+    for out in runs:
+        assert main(["train", "lm", str(data / "text.txt"), "--out", out, *LM]) == 0
+    assert curve.main(command(data, "--init", *runs, sizes=["10"], seeds="1")) == 0
+    tuned = {"steps": 5, "seed": 0, "kind": "finetuned"}
+    assert [settings for _, _, settings in trained][1:] == [tuned | {"init": run} for run in runs]
+    assert [r["line"] for r in results(data)][-2:] == ["from one", "from two"]
+
+
+def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, trained):
+    options = ["--steps", "5", "--out", str(data / "curve"), "--sizes", "10", "72", "--seeds", "1"]
+    assert curve.main([str(data / "data.tsv"), *options]) == 0
+    for part, held_out, _ in trained:
+        assert len(held_out) == 8
+        assert not set(part) & set(held_out)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (["81"], "--sizes: expected at most the 80 texts of"),
+        (["1"], "at least one text of each of the 2 labels, and 5 of some label"),
+        (["4"], "at least one text of each of the 2 labels, and 5 of some label"),
+    ],
+)
+def test_sizes_that_the_data_cannot_have(data, sizes, message, capsys):
+    assert curve.main(command(data, sizes=sizes)) == 2
+    assert message in capsys.readouterr().err
+    assert not (data / "curve").exists()
+
+
+def test_bad_data(data, capsys):
+    (data / "test.tsv").write_text("good\tx\nodd\ty\n")
+    assert curve.main(command(data)) == 2
+    assert "test.tsv, text 2: expected a label that" in capsys.readouterr().err
