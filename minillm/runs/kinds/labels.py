@@ -27,7 +27,7 @@ from minillm.models.fine_tuned import (
 )
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.vectors import Vectors
-from minillm.option import option
+from minillm.option import option, with_default
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
 from minillm.runs.load import load, run_of
@@ -44,7 +44,6 @@ from minillm.runs.settings import (
     of_text,
     of_validation,
     settings,
-    with_default,
 )
 from minillm.text import UNITS, Vocabulary, split_words
 from minillm.text.ngrams import GROUPS, hashed_ngrams

@@ -20,6 +20,7 @@ from minillm.look.trace import MOST, AttentionWeights, Trace
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
+from minillm.option import with_default
 from minillm.runs.kind import EvalData, Kind, Results, Training
 from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
 from minillm.runs.kinds.texts import (
@@ -41,7 +42,6 @@ from minillm.runs.settings import (
     by_default,
     config_from,
     settings,
-    with_default,
 )
 from minillm.text import PublishedTokenizer, Vocabulary, WordPieces, vocabulary_from_dict
 from minillm.training import Summary

@@ -8,6 +8,7 @@ import numpy as np
 
 from minillm.data.corpora import TextStream
 from minillm.errors import InputError
+from minillm.option import with_default
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
 from minillm.runs.kinds.texts import LEAST_WORD_PIECES, check_size, evaluation_blocks, size_of
@@ -17,7 +18,6 @@ from minillm.runs.settings import (
     FilesSettings,
     VocabularySettings,
     of_text,
-    with_default,
 )
 from minillm.text import Vocabulary, byte_pairs, tokenizer_files, word_pieces
 
