@@ -2,10 +2,6 @@
 
 Some read on from a state (recurrent ones, Mamba, and by windows the neural n-gram); Transformers
 (GPT, Llama and the decoders after it) read a context, and may answer and summarise.
-
-After training on general text and then, with ``--init``, on the text of a domain, a model predicts
-the domain better and the general text worse: the report has the perplexity on the held-out parts of
-both texts, before and after.
 """
 
 import re
@@ -62,7 +58,7 @@ from minillm.runs.kinds.texts import (
     text_ids,
     trace_of,
 )
-from minillm.runs.load import load, run_of
+from minillm.runs.load import run_of
 from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
     MUON,
@@ -82,11 +78,10 @@ from minillm.text.chat_template import KNOWN, Message
 from minillm.training import Summary
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.dynamic_evaluation import Adapted, adapt
-from minillm.training.language_model import LanguageModelTask, WindowTask, stretches, token_losses
+from minillm.training.language_model import LanguageModelTask, WindowTask, token_losses
 from minillm.training.packed import Packed
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
-MEASURED = 50_000  # the most tokens of each held-out part
 TOKENS = 2048  # of conversations that are read at a time
 LENGTH = 256  # tokens of an answer that is to match
 SHOWN = {"character": 240, "word": 60}  # tokens of a sample by unit; otherwise 100
@@ -107,10 +102,6 @@ class TextRun(WritingRun):
         """The loss of each token after the first, in nats; a few at the end may be missing."""
         window = self.settings.window if hasattr(self.model, "zero_state") else None
         return token_losses(self.model, ids, self.settings.batch, window)
-
-    def loss_on(self, ids: Ids) -> float:
-        """The mean loss on a text, in nats."""
-        return float(self.losses_on(ids).mean())
 
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
@@ -321,7 +312,7 @@ def reads_context(training: Training, text: TextOfRun) -> WindowTask:
 
 
 def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
+    """Yield the loss of the best n-gram of the training text."""
     if not summary.interrupted:
         task, tokenizer = training.task, training.vocabularies["tokenizer"]
         _, best = best_ngram(task.batches.ids, task.validation_ids, tokenizer)
@@ -329,24 +320,6 @@ def closing(training: Training, summary: Summary) -> Iterator[str]:
             {"step": summary.step, "ngram_loss": best.nats, "ngram_order": best.order}
         )
         yield best.describe(training.unit)
-    if training.data.get("init"):
-        yield from gained_and_forgotten(training)
-
-
-def gained_and_forgotten(training: Training) -> Iterator[str]:
-    """Yield a line for each of the two texts: the perplexity before and after."""
-    before, after = load(training.data["init"]), load(training.folder.path)
-    for word, owner in (("gained", after), ("forgotten", before)):
-        try:
-            name, ids = evaluation_ids(owner)
-        except InputError as error:
-            yield f"{word}: not measured: {error}"
-            continue
-        some = stretches(ids, MEASURED)
-        was, now = (perplexity(run.loss_on(some)) for run in (before, after))
-        if word == "forgotten" and now < was:
-            word = "not forgotten"
-        yield f"{word}: perplexity on {name}: {was:.4g} before, {now:.4g} after"
 
 
 def with_rate(training: Training, rate: float) -> Any:

@@ -22,7 +22,7 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.option import with_default
 from minillm.runs.kind import EvalData, Kind, Results, Training
-from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
+from minillm.runs.kinds.language import rate_by_width
 from minillm.runs.kinds.texts import (
     evaluation_ids,
     open_text,
@@ -44,7 +44,6 @@ from minillm.runs.settings import (
     settings,
 )
 from minillm.text import PublishedTokenizer, Vocabulary, WordPieces, vocabulary_from_dict
-from minillm.training import Summary
 from minillm.training.language_model import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling
 
@@ -100,10 +99,6 @@ class MaskedRun(Run):
     def hidden(self, ids: Ids) -> Iterator[MaskedBatch]:
         """A text in passages of the context, some of whose tokens are hidden."""
         return hidden_passages(ids, self.config.context, self.tokenizer)
-
-    def loss_on(self, ids: Ids) -> float:
-        """The mean loss on a text, in nats per hidden token."""
-        return evaluate_filling(self.model, self.hidden(ids))[0]
 
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
         """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
@@ -279,12 +274,6 @@ def prepare(training: Training) -> None:
     training.baseline = frequency_loss(ids[:COUNTED], targets)
 
 
-def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield what a model that was adapted has gained and forgotten."""
-    if training.data.get("init"):
-        yield from gained_and_forgotten(training)
-
-
 # --- the kinds -------------------------------------------------------------------------------
 
 
@@ -293,7 +282,6 @@ masked_kind = partial(
     run=MaskedRun,
     prepare=prepare,
     complete=rate_by_width(0.15),
-    closing=closing,
     takes=("text",),
     padded=True,
     open_vocabulary=framing_vocabulary,

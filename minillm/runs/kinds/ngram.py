@@ -175,10 +175,6 @@ class NGramRun(WritingRun):
         """The arrays that ``look`` shows of a text."""
         return inside_by(read_counted, self, text)
 
-    def described(self) -> str:
-        """A line about its size."""
-        return _sizes(self.config)
-
 
 def train(training: Training) -> bool:
     """Count, smooth, save, and measure on the held-out text."""
@@ -196,7 +192,8 @@ def train(training: Training) -> bool:
     training.report(f"{tokens:,} tokens in {seconds:.1f} s")
     training.record(text.sha256, "the text")
     save_run(folder, training.config(), training.model.params, {"tokenizer": tokenizer})
-    training.report(_sizes(training.model.config))
+    counts = enumerate(training.model.config.sizes, start=1)
+    training.report(", ".join(f"{count:,} {n}-grams" for n, count in counts))
     held_out = text.blocks(start=cut)
     results = text_results(training.model, tokenizer, held_out, "the held-out last tenth")
     for key in ("bits_per_token", "perplexity"):
@@ -211,10 +208,6 @@ def build(config: NGramConfig, vocabularies: Vocabularies, weights: Weights, _: 
     if tuple(weights[name].size for name in names) != config.sizes:
         raise ValueError("its sizes do not agree with the tensors stored")
     return NGram(config, dict(weights))
-
-
-def _sizes(config: NGramConfig) -> str:
-    return ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(config.sizes, start=1))
 
 
 def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:

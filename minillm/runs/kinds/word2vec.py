@@ -104,10 +104,6 @@ class VectorsRun(Run):
             "nats_per_prediction": loss,
         }
 
-    def described(self) -> str:
-        """A line about its size."""
-        return f"{len(self.tokenizer):,} vectors of {self.config.dimension} numbers"
-
 
 def complete(training: Training, given: Given) -> Any:
     """The settings with the learning rate that suits the algorithm."""
