@@ -101,7 +101,7 @@ def task_of(kind: str, model: Any) -> Any:
     pixels = np.zeros((4, 6), np.float32)
     columns["image-classifier"] = (pixels, labels)
     framed = Sequences([[2, 5, 3], [2, 6, 7, 3]] * 2)
-    columns["qa"] = (ids, framed, labels, labels)
+    columns["qa"] = (ids, framed, np.stack([labels, labels], axis=1))
     batches = Minibatches(columns[kind], 2, 0)
     return MinibatchTask(model, batches, batches, lambda batch: 2)
 

@@ -28,7 +28,7 @@ from minillm.runs.settings import (
     of_validation,
     settings,
 )
-from minillm.training.minibatches import SpanTask, fingerprint
+from minillm.training.minibatches import ClassificationTask, fingerprint
 
 LONGEST_ANSWER = 64  # tokens
 CANDIDATES = 20  # spans among which the probability is divided
@@ -152,14 +152,14 @@ def prepare(training: Training) -> None:
     columns = []
     for part, of_part in parts.items():
         windows = windows_of(of_part, tokenizer, config.context, settings.stride)
-        first, last = targets_of(windows, of_part)
-        columns.append((windows.questions, windows.contexts, first, last))
-        count = f" in {len(first):,} windows" if len(first) > len(of_part) else ""
+        places = np.stack(targets_of(windows, of_part), axis=1)
+        columns.append((windows.questions, windows.contexts, places))
+        count = f" in {len(places):,} windows" if len(places) > len(of_part) else ""
         training.notes.append(f"{len(of_part):,} {part} questions{count}")
     training.record(fingerprint(columns[0]), data["data"], "the data have")
     learned, held_out = (Minibatches(each, settings.batch, settings.seed) for each in columns)
     training.model = Reader(config, training.rng)
-    training.task = SpanTask(training.model, learned, held_out)
+    training.task = ClassificationTask(training.model, learned, held_out, measure="exact_spans")
     training.unit = "question"
     training.vocabularies = {"tokenizer": tokenizer}
     training.baseline = float(np.log(columns[1][1].lengths - 1).mean())
