@@ -192,7 +192,7 @@ class MaskedRun(Run):
                 vectors[chosen] = pool(x, batch.lengths)[0]
         if stated.normalised:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-        return vectors[:, : stated.dimension]
+        return vectors
 
 
 def masking_of(tokenizer: Vocabulary) -> Masking:
