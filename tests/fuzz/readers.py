@@ -21,7 +21,7 @@ from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import RunConfig, find_kind
-from minillm.runs.kinds.images import read_image
+from minillm.runs.kinds.labels import read_image
 from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
