@@ -2,8 +2,8 @@
 
     BertModel                       the blocks, and perhaps the pooler
     BertForMaskedLM                 with the head that predicts masked words
-    BertForNextSentencePrediction   with the head that predicts whether a second part follows
-    BertForPreTraining              with both heads
+    BertForPreTraining              also with one that predicts whether a second part follows
+    BertForNextSentencePrediction   with that head alone, which is left out, as no model uses it
     BertForSequenceClassification   a classifier of texts, with its labels
 
 Linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
@@ -29,14 +29,8 @@ from minillm.models.fine_tuned import FineTunedConfig
 
 LABELS = "ForSequenceClassification"  # the end of the names of classifiers
 
-# The end of the name of a class, by its heads: for masked words, and for the next sentence.
-_ENDS = {
-    (False, False): "Model",
-    (True, False): "ForMaskedLM",
-    (False, True): "ForNextSentencePrediction",
-    (True, True): "ForPreTraining",
-}
-_HEADS = {"masked_words": "mask.W", "pooler": "pooler.W", "next_sentence": "next.W"}
+_ENDS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction")  # of classes
+_HEADS = {"masked_words": "mask.W", "pooler": "pooler.W"}
 
 
 def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
@@ -46,7 +40,6 @@ def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
     """
     names = {**layout.names, **layout.heads}
     found: dict[str, Any] = {head: names.get(W) in tensors for head, W in _HEADS.items()}
-    found["pooler"] |= found["next_sentence"]
     changes, unread = FAMILIES.get(layout.family), 0
     if "type_vocab_size" not in layout.entries.values():
         found["segments"] = 1
@@ -63,7 +56,7 @@ def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
 
 def _entries(layout: Layout, config: Any) -> dict[str, Any]:
     """The inverse of :func:`_fields`."""
-    end = _ENDS[config.masked_words, config.next_sentence]
+    end = _ENDS[config.masked_words]
     entries: dict[str, Any] = {
         "architectures": [layout.classes[0].removesuffix("Model") + end],
         "max_position_embeddings": config.context + getattr(config, "unread", 0),
@@ -78,7 +71,7 @@ def _entries(layout: Layout, config: Any) -> dict[str, Any]:
 
 
 def _classes(beginning: str) -> tuple[str, ...]:
-    return tuple(beginning + end for end in (*_ENDS.values(), LABELS))
+    return tuple(beginning + end for end in (*_ENDS, LABELS))
 
 
 def _attention(layer: str, parts: tuple[str, str, str], output: str) -> Names:
@@ -150,17 +143,13 @@ BERT_LAYOUT = Layout(
         "pooler.b": "pooler.dense.bias",
     },
     prefix="bert.",
-    heads={
-        **_masked_words(
-            "cls.predictions.transform.dense",
-            "cls.predictions.transform.LayerNorm",
-            "cls.predictions.bias",
-        ),
-        "next.W": "cls.seq_relationship.weight",
-        "next.b": "cls.seq_relationship.bias",
-    },
+    heads=_masked_words(
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.bias",
+    ),
     output="cls.predictions.decoder.weight",
-    ignored=r"embeddings\.(position_ids|token_type_ids)",  # 0, 1, 2, ...
+    ignored=r"embeddings\.(position_ids|token_type_ids)|cls\.seq_relationship\..*",
     older=((r"LayerNorm\.gamma", "LayerNorm.weight"), (r"LayerNorm\.beta", "LayerNorm.bias")),
     classifier=Classifier("pooler.dense", "classifier", "tanh"),
 )
