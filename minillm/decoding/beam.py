@@ -1,12 +1,10 @@
-"""From an encoder-decoder's logits to whole outputs: beam search and sampling, in batches.
+"""From an encoder-decoder's logits to whole outputs: beam search, in batches.
 
 The model decodes K hypotheses of each of B sources at a time.  The hypotheses of a source share its
 memory.  The state is a dictionary of arrays: see :func:`minillm.decoding.decoder.select`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,8 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm._kernels import twinned
 from minillm.decoding.decoder import TargetDecoder, select
-from minillm.decoding.rules import Rules
-from minillm.decoding.sampling import next_probabilities, require_finite, sample
+from minillm.decoding.rules import forbidden
+from minillm.decoding.sampling import require_finite
 from minillm.errors import short
 from minillm.layers.types import State
 from minillm.ops.softmax import log_softmax
@@ -33,12 +31,6 @@ class Hypothesis:
     ended: bool  # by EOS, not by the limit
 
 
-# The sums of log p (B, K), logits (B, K, V), and a mask of the forbidden tokens, or None ->
-# extensions of the hypotheses, the most probable first: their last ids (B, M), the hypotheses that
-# they continue, and their sums, minus infinity for those that are absent.
-Extend = Callable[[NDArray, NDArray, NDArray | None], tuple[NDArray, NDArray, NDArray]]
-
-
 def beam_search(
     model: Any,
     source: NDArray,
@@ -47,7 +39,6 @@ def beam_search(
     limit: int = 100,
     length_exponent: float = 1.0,
     keep_weights: bool = False,
-    extend: Extend | None = None,
     **rules: Any,
 ) -> list[list[Hypothesis]]:
     """The best outputs for each source (B, S), best first, at most ``beam`` of each.
@@ -66,8 +57,7 @@ def beam_search(
 
     With beam 1 this is the greedy choice.
 
-    For ``rules`` see :class:`minillm.decoding.rules.Rules`.  ``extend`` chooses the extensions
-    otherwise, as :func:`drawing` does.  InputError if the model's logits are NaN.
+    For ``rules`` see :func:`minillm.decoding.rules.forbidden`.  InputError for logits that are NaN.
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks",
     algorithm 1, in the form of Sutskever et al. (2014), section 3.2; Jean et al. (2015), "On
@@ -78,11 +68,10 @@ def beam_search(
     checks.count("beam_search", "limit", limit)
     if not 0 <= length_exponent <= 10:
         raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
-    extend = extend or partial(_extend, count=2 * beam)
     B = len(source)
     finished: list[list[Hypothesis]] = [[] for _ in range(B)]
     decoder = TargetDecoder(model)
-    eos, of_outputs = decoder.config.eos, Rules(decoder.config.eos, **rules)
+    eos = decoder.config.eos
     state = decoder.start(source, lengths)
     sources = np.arange(B)  # the source of each row of the arrays below
     ids, totals = np.full((B, 1), decoder.config.bos), np.zeros((B, 1))  # (B, K)
@@ -94,8 +83,8 @@ def beam_search(
         if keep_weights and weights is not None:
             of_ids = [past["weights"]] if length > 1 else []
             past["weights"] = np.concatenate([*of_ids, weights[:, :, None]], axis=2)  # (B, K, t, S)
-        forbidden = of_outputs.forbidden(logits, past["written"])
-        ids, parents, totals = extend(totals, logits, forbidden)  # (B, M)
+        mask = forbidden(logits, past["written"], eos, **rules)
+        ids, parents, totals = _extend(totals, logits, mask, 2 * beam)  # (B, M)
         ended = (ids == eos) & np.isfinite(totals)
         for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
             whole = _hypothesis(past, (row, parents[row, k]), totals[row, k], of_length, ended=True)
@@ -132,41 +121,28 @@ def _hypothesis(
 
 
 def _extend(
-    totals: NDArray, logits: NDArray, forbidden: NDArray | None, count: int
+    totals: NDArray, logits: NDArray, mask: NDArray | None, count: int
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """The ``count`` most probable one-token extensions of each row's hypotheses: see Extend."""
+    """The ``count`` most probable one-token extensions of each row's hypotheses, best first.
+
+    The sums of log p (B, K), logits (B, K, V), a mask of forbidden tokens or None -> the last ids
+    of the extensions (B, M), the hypotheses that they continue, and their sums, minus infinity for
+    those that are absent.
+    """
     B, K, V = logits.shape
     ranked = count  # so many that ``count`` of them are allowed
-    if forbidden is not None:
-        ranked += int(np.count_nonzero(forbidden, axis=-1).max())
+    if mask is not None:
+        ranked += int(np.count_nonzero(mask, axis=-1).max())
     ids, log_p = _most_probable(np.ascontiguousarray(logits).reshape(B * K, V), ranked)
     if not np.isfinite(log_p[:, 0]).all():
         require_finite(logits.max(axis=-1))  # NaN if one is
-    if forbidden is not None:
-        log_p[np.take_along_axis(forbidden.reshape(B * K, V), ids, axis=1)] = -np.inf
+    if mask is not None:
+        log_p[np.take_along_axis(mask.reshape(B * K, V), ids, axis=1)] = -np.inf
     # The most probable extensions are among the most probable ones of each hypothesis.
     candidates = totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
     chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :count]  # (B, count)
     rows = np.arange(B)[:, None]
     return ids.reshape(B, -1)[rows, chosen], chosen // log_p.shape[1], candidates[rows, chosen]
-
-
-def drawing(temperature: float, rng: np.random.Generator) -> Extend:
-    """The function ``extend`` that samples: it draws one extension of each row's only hypothesis.
-
-    With it, a search with a beam of 1 draws an output token by token.  The log-probability of an
-    output is measured at temperature 1.
-    """
-
-    def draw(
-        totals: NDArray, logits: NDArray, forbidden: NDArray | None
-    ) -> tuple[NDArray, NDArray, NDArray]:
-        allowed = logits if forbidden is None else np.where(forbidden, -np.inf, logits)
-        ids = sample(next_probabilities(allowed, temperature), rng)  # (B, 1)
-        log_p = np.take_along_axis(_log_probabilities(logits), ids[..., None], axis=-1)[..., 0]
-        return ids, np.zeros_like(ids), totals + log_p
-
-    return draw
 
 
 @twinned
@@ -177,10 +153,6 @@ def _most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDAr
     ones, lower ids.
     """
     ids = np.argsort(-logits, axis=1, kind="stable")[:, :count]
-    return ids, np.take_along_axis(_log_probabilities(logits), ids, axis=1)
-
-
-def _log_probabilities(logits: NDArray) -> NDArray[np.float64]:
-    """Log p (..., V) in float64; NaN where the largest logit is not finite."""
-    with np.errstate(invalid="ignore"):
-        return log_softmax(logits.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # NaN where the largest logit is not finite
+        log_p = log_softmax(logits.astype(np.float64))
+    return ids, np.take_along_axis(log_p, ids, axis=1)

@@ -152,23 +152,17 @@ class CausalReader(OfModel):
         n = int(differ[0]) if len(differ) else most
         return n, state.cut(np.array([n]), last=last)
 
-    def _require_own(self, state: Any, B: int, T: int) -> None:
+    def _require_own(self, state: Cache, B: int, T: int) -> None:
         """ValueError for no ids, the cache of a model of other sizes, or of other than B rows."""
         _require_one(T)
-        c, M, w = self.config, self.config.key_heads, self.config.head_width
-        if isinstance(state, Cache):
-            keys = state.keys[0]  # a cache is made with arrays of one shape, so the first one tells
-            if (
-                state.ids.shape == (B, c.context)
-                and len(state.keys) == c.layers
-                and keys.shape == (B, M, keys.shape[2], w)
-                and keys.dtype == self.model.dtype
-            ):
-                return
-        raise ValueError(
-            f"state: expected the cache of {B} texts by a model with a context of {c.context}, "
-            f"{c.layers} layers and {M} heads of width {w} in {self.model.dtype}, found another"
-        )
+        c, keys = self.config, state.keys[0]  # all arrays of a cache are made with one shape
+        own = B, c.context, c.layers, c.key_heads, c.head_width, self.model.dtype
+        found = *state.ids.shape, len(state.keys), keys.shape[1], keys.shape[3], keys.dtype
+        if found != own:
+            raise ValueError(
+                "state: expected a cache of so many rows, a context, layers, heads of a width, and "
+                f"dtype: {own}, found {found}"
+            )
 
     def _window(self, ids: Ids, state: Cache, counts: Counts | int) -> tuple[NDArray, Counts]:
         """Slide the window of each row: -> its ids (B, T), lengths (B,).

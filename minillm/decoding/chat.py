@@ -102,14 +102,12 @@ class Chat:
         length: int | None = None,
         sampling: Sampling | None = None,
         grammar: Grammar | None = None,
-        enough: Callable[[str], bool] | None = None,
     ) -> Iterator[str | InputError]:
         """Yield the answers to conversations, in their order; a few of them share each pass.
 
         The answer to a conversation that does not fit the context is an InputError, which is not
         raised, nor is one that ends an answer.  The answer to None is empty, and the one to an
-        InputError is that error.  An answer also ends where it is ``enough``; for the other
-        arguments see :meth:`answer`.
+        InputError is that error.  For the other arguments see :meth:`answer`.
         """
 
         def begun(messages: Sequence[Message] | InputError | None) -> Any:
@@ -119,7 +117,7 @@ class Chat:
                 ids = self.encode(self.fitting(messages, length)).tolist()
             except InputError as error:
                 return error
-            return self.continuation(ids, length, sampling, grammar, enough=enough)
+            return self.continuation(ids, length, sampling, grammar)
 
         for one in write_all(self.reader, map(begun, conversations), PrefixCache(self.reader)):
             if isinstance(one, Continuation):

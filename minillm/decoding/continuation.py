@@ -13,7 +13,7 @@ nothing else: the ending with the highest log-probability wins.
 """
 
 import codecs
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -129,7 +129,7 @@ class Continuation:
     logits, one after the other.  Each id drawn gets one of the ``scores``, with the ``top`` most
     probable ids; None: there are no scores.  ``scores_prompt``: the ids of the prompt get scores,
     too.  ``pieces`` decode the ids that are drawn: ``text`` is what they have written, and it also
-    ends with a stop text of theirs, or where it is ``enough``.  ``ended`` is "stop", "length", or
+    ends with a stop text of theirs.  ``ended`` is "stop", "length", or
     the exception that ended the continuation.
     """
 
@@ -142,7 +142,6 @@ class Continuation:
     top: int | None = None
     scores_prompt: bool = False
     pieces: Pieces | None = None
-    enough: Callable[[str], bool] | None = None
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -189,7 +188,5 @@ class Continuation:
                 self.text += self.pieces.add(token)
             if self.pieces.stopped:
                 self.ended = "stop"
-            elif self.ended is None and self.enough is not None and self.enough(self.text):
-                self.ended = "length"
             if self.ended is not None:
                 self.text += self.pieces.end()

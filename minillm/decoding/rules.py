@@ -5,18 +5,25 @@ are not normalised again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from minillm.errors import short
 
+def forbidden(
+    logits: NDArray,
+    written: NDArray,
+    eos: int,
+    banned: Sequence[int] = (),
+    no_repeat: int = 0,
+    no_repeat_window: int = 0,
+    least: int = 0,
+) -> NDArray[np.bool_] | None:
+    """A mask of the tokens that must not come next, or None if all may.
 
-@dataclass(frozen=True)
-class Rules:
-    """The rules for the outputs of a model.
+    logits (B, K, V), written (B, K, t) -> mask (B, K, V).  An output that no other token may
+    continue ends with EOS, however short it is.
 
     banned: ids that are never written.  no_repeat: n, if no n-gram may occur twice in an output; 0:
     any may.  no_repeat_window: the number of last tokens that must not be written again at once.
@@ -25,41 +32,23 @@ class Rules:
     Source: Paulus, Xiong and Socher (2018), "A deep reinforced model for abstractive
     summarization", section 2.5, for no_repeat.
     """
-
-    eos: int
-    banned: Sequence[int] = ()
-    no_repeat: int = 0
-    no_repeat_window: int = 0
-    least: int = 0
-
-    def __post_init__(self) -> None:
-        for number in self.banned:
-            if not 0 <= number < self.eos:
-                raise ValueError(f"banned: expected ids below {self.eos}, found {short(number)}")
-
-    def forbidden(self, logits: NDArray, written: NDArray) -> NDArray[np.bool_] | None:
-        """A mask of the tokens that must not come next, or None if all may.
-
-        logits (B, K, V), written (B, K, t) -> mask (B, K, V).  An output that no other token may
-        continue ends with EOS, however short it is.
-        """
-        t = written.shape[-1]
-        if not (self.banned or self.no_repeat or self.no_repeat_window or t < self.least):
-            return None
-        mask = np.zeros(logits.shape, bool)
-        # An absent hypothesis may have the word of a source that has left the batch.
-        written = np.minimum(written, logits.shape[-1] - 1)
-        mask[..., list(self.banned)] = True
-        if self.no_repeat:
-            mask[repetitions(written, self.no_repeat)] = True
-        if self.no_repeat_window:
-            np.put_along_axis(mask, written[..., -self.no_repeat_window :], True, axis=-1)
-        mask[..., self.eos] = False
-        if t < self.least:
-            possible = ~mask & (logits > -np.inf)
-            possible[..., self.eos] = False
-            mask[..., self.eos] = possible.any(axis=-1)
-        return mask
+    t = written.shape[-1]
+    if not (banned or no_repeat or no_repeat_window or t < least):
+        return None
+    mask = np.zeros(logits.shape, bool)
+    # An absent hypothesis may have the word of a source that has left the batch.
+    written = np.minimum(written, logits.shape[-1] - 1)
+    mask[..., list(banned)] = True
+    if no_repeat:
+        mask[repetitions(written, no_repeat)] = True
+    if no_repeat_window:
+        np.put_along_axis(mask, written[..., -no_repeat_window:], True, axis=-1)
+    mask[..., eos] = False
+    if t < least:
+        possible = ~mask & (logits > -np.inf)
+        possible[..., eos] = False
+        mask[..., eos] = possible.any(axis=-1)
+    return mask
 
 
 def repetitions(written: NDArray, n: int) -> tuple[NDArray, NDArray, NDArray]:

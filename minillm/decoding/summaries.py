@@ -1,8 +1,8 @@
 """Summaries, by a model that answers or by extraction, within the length that is asked for.
 
 A chat model is asked for a summary by :func:`minillm.data.conversations.summary_request`.  It
-ignores limits now and then, so they also end its answer, which is then cut to whole sentences.  A
-small model may also write the same words again and again: the answer ends where it repeats itself.
+ignores limits now and then, so its answer is cut to whole sentences within them.  A small model may
+also write the same words again and again: the answer is cut where it repeats itself.
 
 Of a text that exceeds the context, the beginning is read.
 """
@@ -94,7 +94,8 @@ def summaries(
     ``places`` name the texts in messages.  ``report`` is called with a line about a text that
     exceeds the context, so that its beginning is read.
     """
-    limited = replace(length, words=length.words or WORDS)
+    words = length.words or WORDS
+    limited = replace(length, words=words)
     room = room_for_text(chat, length)
 
     def request(text: str, place: str) -> list[Message] | InputError:
@@ -112,20 +113,8 @@ def summaries(
         return summary_request(read, *vars(length).values())
 
     asked = (request(text, place) for text, place in zip(texts, places, strict=True))
-    return _answered(chat, asked, limited, TOKENS * (length.words or WORDS))
-
-
-def _answered(
-    chat: Chat, requests: Iterable[list[Message] | InputError], length: Length, tokens: int
-) -> Iterator[str | InputError]:
-    """Yield the answers of so many tokens at most, shortened, and ended as soon as they can be."""
-
-    def enough(answer: str) -> bool:
-        whole = re.sub(r"\S+$", "", answer)  # without the last word, which may go on
-        return len(shortened(whole, length).split()) < len(whole.split())
-
-    for answer in chat.answers(requests, tokens, GREEDY, enough=enough):
-        yield answer if isinstance(answer, InputError) else shortened(answer, length)
+    for answer in chat.answers(asked, TOKENS * words, GREEDY):
+        yield answer if isinstance(answer, InputError) else shortened(answer, limited)
 
 
 def shortened(answer: str, length: Length) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from minillm.data import Sequences
 from minillm.data.sequences import batches_in_order
-from minillm.decoding.beam import Hypothesis, beam_search, drawing
+from minillm.decoding.beam import Hypothesis, beam_search
 from minillm.decoding.decoder import TargetDecoder
 from minillm.errors import InputError
 from minillm.text import Vocabulary, unit_name
@@ -64,14 +64,12 @@ class Translator:
         texts: Sequence[str],
         beam: int = 5,
         length_exponent: float = 1.0,
-        temperature: float | None = None,
-        rng: np.random.Generator | None = None,
         places: Sequence[str] | None = None,
         batch: int = 64,
         keep_weights: bool = False,
         **rules: Any,
     ) -> list[list[Translation]]:
-        """The outputs for each text, best first: by beam search, or sampled at a temperature.
+        """The outputs for each text, best first.
 
         Of a longer text, the first ``longest`` tokens are read.  Texts of similar length are
         decoded together, ``batch`` of them at a time.  For the other options see
@@ -84,8 +82,6 @@ class Translator:
         if self.target.unknown is not None:
             rules["banned"] = [self.target.unknown]
         keep_weights = keep_weights or isinstance(self.target, OpenWords)  # for the spelling
-        if temperature is not None:
-            beam, rules["extend"] = 1, drawing(temperature, rng or np.random.default_rng())
         order = np.argsort(encoded.lengths, kind="stable")
         for rows in batches_in_order(order, encoded.lengths, rows=batch):
             source, lengths = encoded.padded(rows)

@@ -1,4 +1,4 @@
-"""A check of second derivatives, which are differences of gradients.
+"""Checks of second derivatives, which are differences of gradients.
 
 For a fixed upstream gradient w, the backward returns the gradient g(x) of one number, L = sum of
 w y(x).  The derivative of g is the matrix of second derivatives of L, the Hessian H.  Along a
@@ -84,6 +84,59 @@ def check_symmetry(
                     f"the second derivatives with respect to {a} and {b} are not symmetric: the "
                     f"gradient of {a} changes along {b} by {one.numeric:.10g}, the gradient of {b} "
                     f"along {a} by {other.numeric:.10g} (tolerance {tolerance:g})"
+                )
+            worst = max(worst, error)
+    return worst
+
+
+def check_hvp(
+    op: Callable[..., tuple[Any, Callable]],
+    hvp: Callable[[tuple, tuple, tuple], Any],
+    *args: Any,
+    rng: np.random.Generator,
+    tolerance: float = 1e-6,
+) -> float:
+    """Check a Hessian-vector product against differences of the backward.
+
+    ``hvp(args, upstream, tangents)`` returns H v for each float array, in their order: the
+    derivative of the backward's gradients if the arguments move by the tangents and the upstream
+    gradients stay.  ``upstream`` has an array for each output, and ``tangents`` one for each
+    float array, and None for any other argument.  Each argument is moved alone, and each H v is
+    compared by a random projection.
+
+    Returns the worst relative error.  Raises GradientError that names the gradient and the
+    argument that moved, for a product of another shape, and for one that changes what it is given.
+    """
+    check_options(tolerance)
+    point = Point(op, args, rng)
+    gradients = claimed_gradients(point, point.gradients(point.upstream))
+    arrays = [point.args[k] for k in point.checked]
+    names = [point.names[k] for k in point.checked]
+    us, vs = ([d / (np.linalg.norm(d) or 1.0) for d in normals_like(arrays, rng)] for _ in "uv")
+    worst = 0.0
+    for j, b in enumerate(names):
+        tangents: list[Any] = [None] * len(point.args)
+        for k, array in zip(point.checked, arrays, strict=True):
+            tangents[k] = vs[j] if array is arrays[j] else np.zeros_like(array)
+        kept = point.args, point.upstream, tangents
+        given = tuple(tuple(copies(values)) for values in kept)
+        products = [np.asarray(product) for product in as_tuple(hvp(*given))]
+        if [product.shape for product in products] != [array.shape for array in arrays]:
+            raise GradientError(
+                f"the Hessian-vector product: expected arrays of shapes "
+                f"{[array.shape for array in arrays]}, found {[p.shape for p in products]}"
+            )
+        for before, after, what in zip(kept, given, ("args", "upstream", "tangents"), strict=True):
+            if not all(map(np.array_equal, before, after)):
+                raise GradientError(f"the Hessian-vector product changed its {what}")
+        for i, a in enumerate(names):
+            claim = float(np.sum(us[i] * products[i]))
+            slope = _change(point, gradients, i, us[i], j, vs[j], tolerance)
+            error = relative_error(claim, slope.numeric, slope.rounding, tolerance)
+            if not error <= tolerance:
+                raise GradientError(
+                    f"along {b}, the Hessian-vector product of {a} is {claim:.10g}, and the "
+                    f"backward's gradients differ by {slope.numeric:.10g} (tolerance {tolerance:g})"
                 )
             worst = max(worst, error)
     return worst

@@ -5,7 +5,6 @@ import pytest
 from model_checks import pairs_to_copy
 
 from minillm.decoding import TargetDecoder, beam_search
-from minillm.decoding.beam import drawing
 from minillm.decoding.decoder import select
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 
@@ -123,11 +122,3 @@ def test_a_state_can_be_continued_by_another_decoder():
     decoder = TargetDecoder(model)
     found, _, _ = decoder.step(np.full((3, 1), V), decoder.start(*batch[:2]))
     np.testing.assert_array_equal(found, expected)
-
-
-def test_samples_have_new_words():
-    model = small()
-    source, lengths = np.tile([[1, V + 1, V + 2]], (20, 1)), np.full(20, 3)
-    draw = drawing(1.0, np.random.default_rng(0))
-    outputs = beam_search(model, source, lengths, 1, 40, extend=draw)
-    assert {V + 1, V + 2} < {id for (drawn,) in outputs for id in drawn.ids} <= {*range(V + 3)}

@@ -1,4 +1,4 @@
-"""Second derivatives: the symmetry of a backward's own derivative."""
+"""Second derivatives: the symmetry of a backward's own derivative, Hessian-vector products."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from benchmarks.bugs import arguments, bugs, by_hand, right_op
 from benchmarks.bugs.right import RIGHT
 from minillm import use_kernels
 from minillm.ops.gradient_cases import CASES
-from minillm.testing import GradientError, check_symmetry
+from minillm.testing import GradientError, check_hvp, check_symmetry
 from minillm.testing.strategies import generators, sizes
 
 BUGS = {str(bug): bug for bug in bugs()}
@@ -138,3 +138,58 @@ def test_a_gradient_that_jumps_has_no_second_derivative():
     with pytest.raises(GradientError, match="no two steps agree"):
         check_symmetry(absolute, np.zeros(1), rng=np.random.default_rng(0))
     assert check_symmetry(absolute, np.array([1e-4, -1e-4]), rng=np.random.default_rng(0)) == 0
+
+
+# --- Hessian-vector products ----------------------------------------------------------------
+
+
+def weighted_squares(x, g):
+    """y = x^2 g"""
+    return x**2 * g, lambda dy: (2 * x * g * dy, x**2 * dy)
+
+
+def hvp(args, upstream, tangents, fault=0.0):
+    (x, g), (dy,), (vx, vg) = args, upstream, tangents
+    return 2 * g * dy * vx + (2 + fault) * x * dy * vg, 2 * x * dy * vx
+
+
+@given(rng=generators(), shapes=sizes(B=(1, 3), I=(1, 4)))
+def test_a_hessian_vector_product(rng, shapes):
+    args = rng.standard_normal((2, *shapes.values()))
+    assert check_hvp(weighted_squares, hvp, *args, rng=rng) < 1e-6
+    with pytest.raises(GradientError, match="along g, the Hessian-vector product of x is"):
+        check_hvp(weighted_squares, lambda *a: hvp(*a, fault=1e-4), *args, rng=rng)
+
+
+def test_a_hessian_vector_product_gets_none_for_what_is_no_float_array():
+    def rows(E, ids):
+        def backward(dy):
+            dE = np.zeros_like(E)
+            np.add.at(dE, ids, 3 * E[ids] ** 2 * dy)
+            return dE
+
+        return E[ids] ** 3, backward
+
+    def product(args, upstream, tangents):
+        (E, ids), (dy,), (v, none) = args, upstream, tangents
+        assert none is None
+        H = np.zeros_like(E)
+        np.add.at(H, ids, 6 * E[ids] * dy)
+        return H * v
+
+    rng = np.random.default_rng(0)
+    E, ids = rng.standard_normal((4, 2)), np.array([1, 3, 1])
+    assert check_hvp(rows, product, E, ids, rng=rng) < 1e-6
+    with pytest.raises(GradientError, match=r"expected arrays of shapes \[\(4, 2\)\], found"):
+        check_hvp(rows, lambda *_: np.zeros(3), E, ids, rng=rng)
+
+
+def test_a_hessian_vector_product_leaves_what_it_is_given():
+    def careless(args, upstream, tangents):
+        products = hvp(args, upstream, tangents)
+        args[0][...] = 0
+        return products
+
+    rng = np.random.default_rng(0)
+    with pytest.raises(GradientError, match="product changed its args"):
+        check_hvp(weighted_squares, careless, *rng.standard_normal((2, 3)), rng=rng)
