@@ -75,10 +75,10 @@ def test_absurd_numbers_are_refused_in_one_line(command, options, capsys):
 # --- terminals ------------------------------------------------------------------------
 
 
-def test_vectors_are_not_written_to_a_terminal(bert, fails, monkeypatch):
+def test_vectors_are_not_written_to_a_terminal(runs, fails, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("a line\n"))
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True, raising=False)
-    assert "--to: expected the name of a file: a terminal cannot" in fails("embed", bert)
+    assert "--to: expected the name of a file: a terminal cannot" in fails("embed", runs("bert"))
 
 
 # --- help and hints ------------------------------------------------------------------------
