@@ -93,7 +93,7 @@ def test_bert_there_and_back(tmp_path, capsys):
     file.write_text(TEXT)
     assert main(["eval", str(run), str(file), "--json"]) == 0
     assert 0 <= json.loads(capsys.readouterr().out)["masked_accuracy"] <= 1
-    assert main(["embed", str(run), str(file), "--to", str(tmp_path / "v.npy")]) == 0
+    assert main(["embed", str(run), TEXT, "--to", str(tmp_path / "v.npy")]) == 0
     assert np.load(tmp_path / "v.npy").shape == (1, 6)
     assert main(["export", str(run), str(again), "--format", "huggingface"]) == 0
     capsys.readouterr()
