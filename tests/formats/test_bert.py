@@ -294,7 +294,7 @@ def test_unsupported_sentence_encoders_are_refused(tmp_path):
     assert "expected the steps Transformer, Pooling and perhaps Normalize, the " in refusal(path)
     modules = path / "modules.json"
     modules.write_text("{}")
-    assert "modules.json: expected a JSON list, found dict" in refusal(path)
+    assert "modules.json: expected array, found {}" in refusal(path)
     modules.write_text("[")
     assert "modules.json: expected JSON, but it is damaged" in refusal(path)
     for place in ("../x", "a/b", "x" * 5000, "a\0b"):
