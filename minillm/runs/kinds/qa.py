@@ -14,7 +14,8 @@ from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts, sizes_of
-from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
+from minillm.runs.kinds.masked import framing_vocabulary, with_frame
+from minillm.runs.kinds.texts import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -135,11 +136,8 @@ def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]
 
 def prepare(training: Training) -> None:
     """The pieces of the questions, and windows for training and validation."""
-    settings, data, opened = (
-        training.settings,
-        training.data,
-        open_parts("questions", training.data),
-    )
+    settings, data = training.settings, training.data
+    opened = open_parts("questions", data)
     parts = {part: opened[part] for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
