@@ -230,7 +230,7 @@ class PyTorch:
         smoothing = self.config.label_smoothing
         return self.F.cross_entropy(logits, target[real], label_smoothing=smoothing)
 
-    def translate(self, source, lengths, beam, LIMIT):
+    def translate(self, source, lengths, beam, limit):
         """The best output of each source: ids without EOS."""
         torch, config = self.torch, self.config
         memory, mask = self.encode(source, lengths)
