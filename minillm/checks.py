@@ -8,7 +8,8 @@ with arrays that fit:
 
     x: B T I              floats of shape (B, T, I); all floats of a call have one dtype
     W: I 4H, u: K-1 2     a letter is one size above 0, everywhere; 4 times H, one less than K, 2
-    y: ... D              any leading axes; wherever "..." is, they are the same
+    y: ... D              any leading axes; wherever "..." is, they are the same.  The op's own
+                          lines see a single axis in their place
     w: N constant         floats without a gradient
     ids: ... < V          integers from 0 to V - 1; with "<=", to V; with ">= 0", any
     x: B T I | B T < I    floats or integers
@@ -29,6 +30,7 @@ import functools
 import inspect
 import math
 import numbers
+import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
@@ -60,6 +62,7 @@ class Argument:
     def __init__(self, text: str) -> None:
         self.name, _, kind = (" ".join(part.split()) for part in text.rpartition(":"))
         kind, _, self.otherwise = kind.partition(" or ")
+        self.leading = kind.startswith("...")
         self.optional = kind.endswith("?") or self.otherwise != ""
         self.constant = kind.removesuffix("?").endswith(" constant")
         self.axes: dict[str, str] = {}  # by the kind of their dtype
@@ -85,10 +88,11 @@ class Declaration:
         self.arguments = [Argument(part) for part in arguments.split(",")]
         self.outputs = [Argument(part) for part in outputs.split(",") if part]
 
-    def plan(self, given: Sequence[Any]) -> list[tuple[int, Callable[[Any], Any]]]:
+    def plan(self, given: Sequence[Any]) -> tuple[list, tuple[int, ...] | None, list]:
         """Check the types and shapes of arrays; return what each call has yet to do.
 
-        It is a function for each argument whose value must be checked, by the argument's number.
+        It is a list of arguments, by number, with a function that checks a value or joins leading
+        axes; the shape of these axes; and the shapes of the gradients that have them.
         """
         sizes: Sizes = {"": 1}  # of a number alone
         pairs = list(zip(self.arguments, given, strict=True))
@@ -111,7 +115,12 @@ class Declaration:
             if x is None and "=" in a.otherwise and len({sizes[k] for k in a.otherwise[::2]}) > 1:
                 expected = _expected(a.axes["f"], sizes)
                 raise ValueError(f"{self.op}: {a.name}: expected shape {expected}, found None")
-        return list(self._each_call(pairs, sizes))
+        leading = sizes.get("...")
+        if leading is None or len(leading) == 1:  # nothing is to be joined
+            return list(self._each_call(pairs, sizes)), None, []
+        floats = [(a, x) for a, x, kind in arrays if kind == "f" and not a.constant]
+        shapes = [x.shape for a, x in floats if a.leading]
+        return list(self._each_call(pairs, sizes)), leading, shapes
 
     def _each_call(self, pairs: list, sizes: Sizes) -> Iterator[tuple[int, Callable[[Any], Any]]]:
         for k, (a, x) in enumerate(pairs):
@@ -126,6 +135,8 @@ class Declaration:
                 yield k, functools.partial(_in_range, self.op, a.name, below)
             elif x is not None and a.axes and _kind(x) == "b":
                 yield k, functools.partial(np.array, order="C", copy=True)
+            if x is not None and a.leading and len(sizes["..."]) != 1:
+                yield k, operator.methodcaller("reshape", -1, *x.shape[len(sizes["..."]) :])
 
 
 def _kind(array: NDArray) -> str:
@@ -157,7 +168,7 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
         values = [_REQUIRED] * required + list(page.__defaults__ or ())
         defaults = dict(zip(names, values, strict=True))
         arrays = [(k, a) for k, a in enumerate(declared.arguments) if a.axes]
-        outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, list]()
+        outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, Any]()
 
         @functools.wraps(function)
         def call(*args: Any, **named: Any) -> Any:
@@ -187,16 +198,23 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                 plan = plans[known] = declared.plan(given)
             for k in scattered:
                 given[k] = _laid_out(given[k], order)
-            for k, check in plan:
-                given[k] = check(given[k])
+            steps, leading, shapes = plan
+            for k, step in steps:
+                given[k] = step(given[k])
             if not outputs:
                 return function(*given)
             ys, own = function(*given)
-            if type(ys) is not tuple:
-                like = [(ys.shape, ys.dtype)]
-                return ys.view(), Backward(_checked, own, declared, order, like)
-            like = [(y.shape, y.dtype) for y in ys]
-            return tuple([y.view() for y in ys]), Backward(_checked, own, declared, order, like)
+            joined = None
+            if type(ys) is tuple:
+                like = [(y.shape, y.dtype) for y in ys]
+                whole: Any = tuple([y.view() for y in ys])
+            elif leading is not None and outputs[0].leading:
+                joined = ys.shape
+                whole = ys.reshape(leading + joined[1:])
+                like = [(whole.shape, whole.dtype)]
+            else:
+                whole, like = ys.view(), [(ys.shape, ys.dtype)]
+            return whole, Backward(_checked, own, declared, order, like, joined, shapes)
 
         call.declaration = declared  # type: ignore[attr-defined]
         return call
@@ -232,9 +250,19 @@ class Backward(functools.partial):
 
 
 def _checked(
-    own: Callable, declared: Declaration, order: Order, like: list[tuple], *dys: Any
+    own: Callable,
+    declared: Declaration,
+    order: Order,
+    like: list[tuple],
+    joined: tuple[int, ...] | None,
+    shapes: list[tuple],
+    *dys: Any,
 ) -> Any:
-    """The gradients of an op whose outputs have these shapes and dtypes."""
+    """The gradients of an op whose outputs have these shapes and dtypes.
+
+    ``joined`` is the output's shape with its leading axes as one, and ``shapes`` are those of the
+    first gradients, if they have leading axes.
+    """
     if len(dys) != len(like):
         dys = _completed(own, declared, dys)
     for k, (shape, dtype) in enumerate(like):
@@ -245,7 +273,12 @@ def _checked(
             dy = _laid_out(dy, order)
         if dy is not dys[k]:
             dys = (*dys[:k], dy, *dys[k + 1 :])
-    return own(*dys)
+    gradients = own(*dys) if joined is None else own(dys[0].reshape(joined))
+    if not shapes:
+        return gradients
+    if type(gradients) is not tuple:
+        return gradients.reshape(shapes[0])
+    return (*map(np.ndarray.reshape, gradients, shapes), *gradients[len(shapes) :])
 
 
 def _completed(own: Callable, declared: Declaration, dys: tuple) -> tuple:

@@ -14,13 +14,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from types import MappingProxyType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 
 from minillm.errors import InputError, check_names, short, wrong_field
-
-Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
 LARGEST = 10**9  # of numbers in a file that no option declares
 
@@ -65,9 +63,8 @@ class Option:
             bounds |= {"at most": self.most, "below": self.below}
             limits = [f"{word} {x:g}" for word, x in bounds.items() if x is not None]
             return f"a number {' and '.join(limits)}".strip()
-        known: dict[Any, str] = {Size: "a size such as 500M or 2G"}
-        known |= {bool: "true or false", str: "a text"}
-        return known.get(type_, str(type_))
+        known: dict[type, str] = {bool: "true or false", str: "a text"}
+        return known.get(type_, getattr(type_, "__name__", str(type_)))
 
     def checked(self, value: object, type_: type) -> Any:
         """A value of this type; ValueError if it is of another one, or out of bounds."""
@@ -83,7 +80,7 @@ def _constrained(declared: Option, type_: type) -> Any:
     """The type with the bounds, as msgspec understands it."""
     if declared.choices:
         return Literal[declared.choices]
-    if type_ not in (int, float, Size):
+    if type_ not in (int, float):
         return type_
     finite = sys.float_info.max if type_ is float and declared.below is None else None
     most = finite if declared.most is None else declared.most

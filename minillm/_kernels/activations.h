@@ -1,5 +1,5 @@
-/* The Gaussian error linear unit in both forms, the gated unit of a row, SiLU and softplus: ops/gelu.py,
- * ops/swiglu.py and ops/activations.py have the equations.
+/* The Gaussian error linear unit in both forms, the gated unit of a row, SiLU and softplus: ops/activations.py,
+ * ops/activations.py and ops/activations.py have the equations.
  *
  * In the tanh form, (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and
  * for a negative u with all of its digits.  In the exact form, Phi(x) is the tail Q(-x) of a

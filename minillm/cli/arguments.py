@@ -17,7 +17,6 @@ declares a parser for each of these words.
 import argparse
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +29,7 @@ import minillm
 from minillm import cli
 from minillm.cli import process
 from minillm.errors import did_you_mean, one_line, short
-from minillm.option import Option, Size, option, option_of, types_of
+from minillm.option import Option, option, option_of, types_of
 
 # The verbs and their titles.
 VERBS = {
@@ -362,12 +361,11 @@ def _shown(default: Any) -> str:
 
 def parser_of_values(declared: Option, type_: type) -> Callable[[str], Any]:
     """A function that turns an argument into a value, and checks its bounds."""
-    convert: Callable[[str], Any] = _size if type_ is Size else type_
 
     def parse(text: str) -> Any:
         value: Any = text
         with suppress(ValueError):
-            value = convert(text)
+            value = type_(text)
         try:
             return declared.checked(value, type_)
         except ValueError:
@@ -376,11 +374,3 @@ def parser_of_values(declared: Option, type_: type) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"expected {expected}, found {found}") from None
 
     return parse
-
-
-def _size(text: str) -> int:
-    """A number of bytes, such as 500M or 2G."""
-    found = re.fullmatch(r"(\d+)([KMG]?)", text.upper(), re.ASCII)
-    if found is None:
-        raise ValueError(text)
-    return int(found[1]) << 10 * " KMG".index(found[2] or " ")

@@ -16,7 +16,7 @@ def _numbers(rng):
     level=2,
     minutes=15,
     reference=ops.gelu,
-    solution="minillm/ops/gelu.py: gelu_backward",
+    solution="minillm/ops/activations.py: gelu_backward",
     cases=_numbers,
     gradients=("dx",),
     hints={

@@ -132,7 +132,7 @@ def _texts(rng):
     level=2,
     minutes=25,
     reference=_text_vector,
-    solution="minillm/ops/pooling.py: mean_pool",
+    solution="minillm/ops/padding.py: mean_pool",
     cases=_texts,
     gradients=("dx",),
     hints={

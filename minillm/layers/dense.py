@@ -67,29 +67,17 @@ def layer(
 
 
 def feed_forward(
-    params: Params, prefix: str, x: NDArray, activation: Op = ops.gelu
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    activation: Op = ops.gelu,
+    first: str = "_1",
+    second: str = "_2",
 ) -> tuple[NDArray, Callable]:
-    """y = f(x W_1 + b_1) W_2 + b_2: x (..., D) -> y (..., D).
+    """y = f(x W_1 + b_1) W_2 + b_2: x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
 
-    ``backward(dy)`` -> dx, gradients.
+    ``first`` and ``second`` are the suffixes of the two matrices.
     """
-    return _two_layers(params, prefix, x, activation, "_1", "_2")
-
-
-def gated_feed_forward(
-    params: Params, prefix: str, x: NDArray, gate: Op = ops.swiglu
-) -> tuple[NDArray, Callable]:
-    """y = swiglu(x W_gate_up) W_down: x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
-
-    Weights: ``prefix.W_gate_up`` (D, 2F), ``prefix.W_down`` (F, D).
-    """
-    return _two_layers(params, prefix, x, gate, "_gate_up", "_down")
-
-
-def _two_layers(
-    params: Params, prefix: str, x: NDArray, activation: Op, first: str, second: str
-) -> tuple[NDArray, Callable]:
-    """The feed-forward layers, by the suffixes of their two matrices."""
     h, first_backward = layer(params, prefix, x, activation, suffix=first)  # (..., F)
     y, second_backward = layer(params, prefix, h, suffix=second)
 
@@ -99,6 +87,16 @@ def _two_layers(
         return dx, merge_gradients(of_first, of_second)
 
     return y, backward
+
+
+def gated_feed_forward(
+    params: Params, prefix: str, x: NDArray, gate: Op = ops.swiglu
+) -> tuple[NDArray, Callable]:
+    """y = swiglu(x W_gate_up) W_down: x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
+
+    Weights: ``prefix.W_gate_up`` (D, 2F), ``prefix.W_down`` (F, D).
+    """
+    return feed_forward(params, prefix, x, gate, "_gate_up", "_down")
 
 
 class Weight(Protocol):
@@ -162,10 +160,5 @@ def affine(
 @op("x: ... I, W: I O constant, b: O constant? -> y: ... O", order="any")
 def constant_linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
     """y = x W + b of a W and b that are not trained.  ``backward(dy)`` -> dx.  Keeps W."""
-    y, _ = ops.linear(x, W, b)
     transpose = W.T
-
-    def backward(dy):
-        return ops.linear(dy, transpose)[0]
-
-    return y, backward
+    return ops.linear(x, W, b)[0], lambda dy: ops.linear(dy, transpose)[0]

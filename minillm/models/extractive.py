@@ -44,22 +44,6 @@ TOLERANCE = 1e-6  # of a score
 PART = 1000  # sentences of a graph at most: its matrix has 8 MB
 
 _WORD = re.compile(r"[^\W_]+")
-_NO_PROSE = re.compile(  # code between fences, and the rows of a table
-    r"^ {0,3}(```+|~~~+).*?(?:^ {0,3}\1|\Z)|^ {0,3}\|[^\n]*", re.MULTILINE | re.DOTALL
-)
-_HEADING = re.compile(r"#{1,6}\s")
-
-
-def prose(text: str) -> list[str]:
-    """The sentences of a text, without the headings, tables and fenced code of Markdown.
-
-    If there is nothing else, all of its sentences.
-
-    >>> prose("# Tea\\nBoil water:\\n```sh\\nboil --now\\n```\\nWait.")
-    ['Boil water:', 'Wait.']
-    """
-    found = sentences(_NO_PROSE.sub("\n\n", text))
-    return [one for one in found if not _HEADING.match(one)] or sentences(text)
 
 
 def lead(text: str, count: int = 1) -> list[str]:
@@ -69,7 +53,7 @@ def lead(text: str, count: int = 1) -> list[str]:
     ['Dr. Hill wrote.', 'She asks for help.']
     """
     _check(count)
-    return prose(text)[:count]
+    return sentences(text)[:count]
 
 
 def textrank(text: str, count: int = 1) -> list[str]:
@@ -84,7 +68,7 @@ def textrank(text: str, count: int = 1) -> list[str]:
     ['A dog saw the cat.']
     """
     _check(count)
-    found = prose(text)
+    found = sentences(text)
     if not found:
         return []
     parts = np.array_split(np.arange(len(found)), -(-len(found) // PART))

@@ -56,7 +56,7 @@ from minillm.layers.heads import Attend, self_attention
 from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
-from minillm.ops.rotary_scaling import Llama3, Scaling, class_of
+from minillm.ops.rotary_scaling import Scaling, class_of
 
 DEVIATION = 0.02  # of fresh weights
 
@@ -76,7 +76,7 @@ class LlamaConfig:
     eps: float = 1e-5  # of the norms
     tied: bool = True  # the output is E
     head_width: int = None  # type: ignore[assignment]  # w; None: D / N
-    rope_scaling: tuple[float, ...] | Scaling | None = None  # four numbers: Llama 3's
+    rope_scaling: Scaling | None = None  # of the angles, for longer texts
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -93,7 +93,12 @@ class LlamaConfig:
         if self.head_width % 2:
             raise sizes.wrong(self, "head_width", "an even number")
         if self.rope_scaling is not None:
-            object.__setattr__(self, "rope_scaling", _scaling(self))
+            if not isinstance(self.rope_scaling, Scaling):
+                raise sizes.wrong(self, "rope_scaling", "a scaling of the angles")
+            try:
+                self.rope_scaling.frequencies(self.head_width, self.rotary_base)
+            except ValueError as error:
+                raise InputError(str(error), "rope_scaling") from None
 
     @classmethod
     def nested(cls, values: Mapping[str, Any]) -> dict[str, type]:
@@ -197,17 +202,3 @@ class Llama(base.CausalModel[LlamaConfig]):
 
     # through embed, the blocks, the norm, predict, and the cross-entropy
     hidden, forward, loss = stack.hidden, stack.forward, stack.loss
-
-
-def _scaling(config: LlamaConfig) -> Scaling:
-    """The scaling of the angles; ValueError for one that does not fit."""
-    scaling = config.rope_scaling
-    try:
-        if not isinstance(scaling, Scaling):
-            if not isinstance(scaling, tuple | list) or len(scaling) != 4:
-                raise ValueError(f"expected the four numbers of Llama 3, found {scaling}")
-            scaling = Llama3(*scaling)
-        scaling.frequencies(config.head_width, config.rotary_base)
-    except ValueError as error:
-        raise InputError(str(error), "rope_scaling") from None
-    return scaling

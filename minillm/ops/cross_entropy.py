@@ -49,11 +49,8 @@ def cross_entropy(
     Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
     computer vision", section 7, for the smoothing.
     """
-    shape, dtype, V = logits.shape, logits.dtype, logits.shape[-1]
-    rows, counted = logits.reshape(-1, V), targets.ravel()  # (N, V), (N,)
-    keep = None if mask is None else mask.ravel()  # (N,)
-    if keep is not None:
-        rows, counted = rows[keep], counted[keep]
+    (N, V), dtype = logits.shape, logits.dtype
+    rows, counted = (logits, targets) if mask is None else (logits[mask], targets[mask])
     count = len(rows)
     if count == 0:
         raise ValueError("cross_entropy: mask: expected a True, found False everywhere")
@@ -65,11 +62,11 @@ def cross_entropy(
     def backward(dloss=1.0):
         share = dtype.type(dloss / count)
         drows = cross_entropy_backward(p, counted, share * factors, label_smoothing)
-        if keep is None:
-            return drows.reshape(shape)
-        dlogits = np.zeros((len(keep), V), dtype)
-        dlogits[keep] = drows
-        return dlogits.reshape(shape)
+        if mask is None:
+            return drows
+        dlogits = np.zeros((N, V), dtype)
+        dlogits[mask] = drows
+        return dlogits
 
     return loss, backward
 
@@ -115,12 +112,10 @@ def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArr
     Source: Bridle (1990), "Probabilistic interpretation of feedforward classification network
     outputs", section 4.
     """
-    shape, flat_targets = logits.shape, targets.ravel()
-    nats, p = cross_entropy_forward(logits.reshape(-1, shape[-1]), flat_targets, 0.0)
-    log_p = -nats.reshape(shape[:-1])
+    nats, p = cross_entropy_forward(logits, targets, 0.0)
 
     def backward(dlog_p):
         # -log p has the slope p - one_hot(target)
-        return cross_entropy_backward(p, flat_targets, -dlog_p.ravel(), 0.0).reshape(shape)
+        return cross_entropy_backward(p, targets, -dlog_p, 0.0)
 
-    return log_p, backward
+    return -nats, backward

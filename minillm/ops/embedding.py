@@ -22,13 +22,12 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
     language model", the matrix C of section 2.
     """
-    (V, D), places = E.shape, ids.ravel()  # (N,)
-    y = E[places].reshape(*ids.shape, D)
+    V = len(E)
 
     def backward(dy):
-        return embedding_backward(dy.reshape(-1, D), places, V)
+        return embedding_backward(dy, ids, V)
 
-    return y, backward
+    return E[ids], backward
 
 
 @twinned

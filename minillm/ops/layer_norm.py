@@ -34,15 +34,12 @@ def layer_norm(
 
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
-    rows = x.reshape(-1, len(gain))
-    y, mean, inverse_std = layer_norm_forward(rows, gain, bias, eps)
+    y, mean, inverse_std = layer_norm_forward(x, gain, bias, eps)
 
     def backward(dy):
-        drows = dy.reshape(rows.shape)
-        dx, dgain, dbias = layer_norm_backward(drows, rows, gain, mean, inverse_std)
-        return dx.reshape(x.shape), dgain, dbias
+        return layer_norm_backward(dy, x, gain, mean, inverse_std)
 
-    return y.reshape(x.shape), backward
+    return y, backward
 
 
 @twinned

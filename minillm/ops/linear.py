@@ -17,21 +17,16 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     x (..., I), W (I, O), b (O,) or None -> y (..., O).
     ``backward(dy)`` -> dx, dW, and db if there is a b.  Keeps x and W.
 
-    By the chain rule, with dy for the gradient with respect to y and rows for the leading axes,
-    flattened into one:
+    By the chain rule, with dy for the gradient with respect to y, and x and y as matrices of rows:
 
-        dx = dy W^T        dW = sum over rows of x^T dy        db = sum over rows of dy
+        dx = dy W^T        dW = x^T dy        db = sum over rows of dy
     """
-    I, O = W.shape
-    rows = x.reshape(-1, I)
-    y = matmul(rows, W, b).reshape(*x.shape[:-1], O)
+    y = matmul(x, W, b)
 
     def backward(dy):
-        drows = dy.reshape(-1, O)
         # y = x W + b
-        dx = matmul(drows, W.T).reshape(x.shape)
-        dW = matmul(rows.T, drows)
-        return (dx, dW) if b is None else (dx, dW, drows.sum(axis=0))
+        dx, dW = matmul(dy, W.T), matmul(x.T, dy)
+        return (dx, dW) if b is None else (dx, dW, dy.sum(axis=0))
 
     return y, backward
 

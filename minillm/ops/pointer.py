@@ -72,16 +72,14 @@ def pointer_cross_entropy(
     Sources: See, Liu and Manning (2017), equation 9; Gulcehre, Ahn, Nallapati, Zhou and Bengio
     (2016), "Pointing the unknown words", for the switch between two softmax layers.
     """
-    shape, dtype, V = logits.shape, logits.dtype, logits.shape[-1]
-    targets = targets.ravel()
-    count = len(targets)
+    (count, V), dtype = logits.shape, logits.dtype
     if count == 0:
         raise ValueError("pointer_cross_entropy: targets: expected one or more, found none")
-    z, m = gates.ravel(), copied.ravel()
+    z, m = gates, copied
     inside = targets < V
     known = np.where(inside, targets, 0)
 
-    nats, p = cross_entropy_forward(logits.reshape(-1, V), known, 0.0)
+    nats, p = cross_entropy_forward(logits, known, 0.0)
     log_g, log_rest = -np.logaddexp(0, -z), -np.logaddexp(0, z)  # log g and log(1 - g)
     written = np.where(inside, log_g - nats, -np.inf)  # log(g p[target])
     with np.errstate(divide="ignore"):
@@ -96,7 +94,7 @@ def pointer_cross_entropy(
         dlogits = cross_entropy_backward(p, known, share * r, 0.0)
         dz = share * (np.exp(log_g) - r)
         dm = -share * np.exp(log_rest - log_P)
-        return dlogits.reshape(shape), dz.reshape(shape[:-1]), dm.reshape(shape[:-1])
+        return dlogits, dz, dm
 
     return loss, backward
 

@@ -27,14 +27,12 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     Source: Zhang and Sennrich (2019), "Root mean square layer normalization",
     equation 4; eps is added as in Llama.
     """
-    rows = x.reshape(-1, len(gain))
-    y, inverse_rms = rms_norm_forward(rows, gain, eps)
+    y, inverse_rms = rms_norm_forward(x, gain, eps)
 
     def backward(dy):
-        dx, dgain = rms_norm_backward(dy.reshape(rows.shape), rows, gain, inverse_rms)
-        return dx.reshape(x.shape), dgain
+        return rms_norm_backward(dy, x, gain, inverse_rms)
 
-    return y.reshape(x.shape), backward
+    return y, backward
 
 
 @twinned

@@ -30,7 +30,7 @@ def _guesses(
 ) -> Iterator[str]:
     yield _single_forward(point)
     yield guess_of_order(compared, point.tolerance)
-    for find, gradient in itertools.product((_exchanged_axes, _factor, _array, _shift), wrong):
+    for find, gradient in itertools.product((_exchanged_axes, _factor, _array), wrong):
         yield find(point, gradient)
     yield _upstream(point, compared, wrong[0])
     for find, gradient in itertools.product((_zero, _part), wrong):
@@ -223,29 +223,6 @@ def _corrected(point: Point, claim: NDArray) -> Iterator[tuple[NDArray, str]]:
         if dy.shape == claim.shape:
             yield claim + dy, f"a missing term {name}"
             yield claim - dy, f"a term {name} too many"
-
-
-def _shift(point: Point, gradient: Compared) -> str:
-    """The gradient of the index before or after, along one axis."""
-    for axis, length in enumerate(gradient.numeric.shape):
-        for step in (1, -1) if length > 1 else ():
-            late = [slice(None)] * gradient.numeric.ndim
-            early = list(late)
-            late[axis], early[axis] = slice(1, None), slice(None, -1)
-            at, of = (late, early) if step == 1 else (early, late)
-            # What is claimed at these indices is compared with what was measured one step off.
-            moved = gradient._replace(
-                analytic=gradient.analytic[*at],
-                numeric=gradient.numeric[*of],
-                rounding=gradient.rounding[*of],
-                wrong=gradient.wrong[*at],
-            )
-            if _explains(moved.analytic, point, moved):
-                return (
-                    f"an index that is off by one along axis {axis}: the gradient with respect to "
-                    f"{gradient.name} at t is the gradient of t {'-' if step == 1 else '+'} 1"
-                )
-    return ""
 
 
 # --- upstream gradients ---------------------------------------------------------------------

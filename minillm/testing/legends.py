@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from minillm.checks import AXIS, Argument, Sizes, shape_of
 from minillm.errors import InputError, short
@@ -68,7 +68,6 @@ def arrays(
     legend: str,
     *,
     seed: int = 0,
-    dtype: DTypeLike = np.float64,
     kinks: float | Sequence[float] = (),
     **sizes: Limits,
 ) -> OpCase:
@@ -95,12 +94,9 @@ def arrays(
         others = set(possible) - set(drawn.values())  # equal sizes would hide a wrong axis
         drawn[letter] = int(of_sizes.choice(sorted(others) or possible))
     values = [draw(part, drawn | {"": 1}, of_values, shortest=1) for part in parts]
-    case = OpCase(
-        away_from(x, *np.atleast_1d(kinks)).astype(dtype) if is_float(x) else x for x in values
-    )
+    case = OpCase(away_from(x, *np.atleast_1d(kinks)) if is_float(x) else x for x in values)
     case.legend, case.sizes, case.seed = " ".join(legend.split()), drawn, int(seed)
-    case.options = "" if np.dtype(dtype) == np.float64 else f", dtype=np.{np.dtype(dtype).name}"
-    case.options += f", kinks={kinks!r}" if np.size(kinks) else ""
+    case.options = f", kinks={kinks!r}" if np.size(kinks) else ""
     return case
 
 

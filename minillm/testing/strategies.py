@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from minillm.testing.legends import Limits, OpCase, arrays, limits_of
 
@@ -28,7 +28,6 @@ def op_cases(
     draw: st.DrawFn,
     legend: str,
     *,
-    dtype: DTypeLike = np.float64,
     kinks: float | Sequence[float] = (),
     **sizes: Limits,
 ) -> OpCase:
@@ -40,7 +39,7 @@ def op_cases(
     drawn: dict[str, Limits] = {
         letter: draw(st.integers(*bounds)) for letter, bounds in limits.items()
     }
-    return arrays(legend, seed=draw(_SEEDS), dtype=dtype, kinks=kinks, **drawn)
+    return arrays(legend, seed=draw(_SEEDS), kinks=kinks, **drawn)
 
 
 def given_op_cases(legend: str, **options: Any) -> Callable:

@@ -22,7 +22,6 @@ import numpy as np
 
 from minillm._kernels import keep_memory, use_precision
 from minillm.errors import DivergedError
-from minillm.layers.types import Backward
 from minillm.mpi import ranks
 from minillm.training.checkpoints import Summary, save_checkpoint
 from minillm.training.optimisers import Optimiser, clip_global_norm
@@ -76,7 +75,7 @@ def train(
     DivergedError if the loss or the gradient is not finite.
     """
     summary = start or Summary()
-    options = options.of(task)
+    options, trained = options.of(task), trained or Trained(params)
     done = options.progress(summary.step, summary.seconds)
     position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
     quiet = quiet or ranks().rank > 0
@@ -97,8 +96,7 @@ def train(
                     f"norm {norm:.4g}, learning rate {learning_rate:.4g}: a lower one may help"
                 )
             optimiser.step(grads, learning_rate)
-            if trained is not None:
-                trained.merge()
+            trained.merge()
             del grads  # freed before the next batch
             done = recorder.after_step(done, loss, tokens, learning_rate, norm)
         summary.interrupted = done < 1 and not options.gives_up(summary)
@@ -107,20 +105,16 @@ def train(
 
 
 def _gradient(
-    task: Task, rng: np.random.Generator, accumulate: int, trained: Trained | None = None
+    task: Task, rng: np.random.Generator, accumulate: int, trained: Trained
 ) -> tuple[float, dict[str, np.ndarray], int]:
     """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
     The loss of a batch is a mean over its tokens, so it is weighted by their number.
     """
-
-    def gradients(backward: Backward) -> dict[str, np.ndarray]:
-        return dict(backward()) if trained is None else trained.gradients(backward)
-
     # The loop reports a loss that overflows; NumPy need not warn of it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         loss, backward, tokens = task.training_loss(rng)
-        grads = gradients(backward)
+        grads = trained.gradients(backward)
         if accumulate == 1:
             return float(loss), grads, tokens
         loss = float(loss) * tokens
@@ -131,7 +125,7 @@ def _gradient(
             next_loss, backward, next_tokens = task.training_loss(rng)
             loss += float(next_loss) * next_tokens
             tokens += next_tokens
-            for name, g in gradients(backward).items():
+            for name, g in trained.gradients(backward).items():
                 grads[name] += next_tokens * g
         for g in grads.values():
             g /= max(1, tokens)  # a rank without rows has none

@@ -14,6 +14,7 @@ from minillm.decoding import CausalReader
 from minillm.errors import InputError
 from minillm.formats.peft import read_adapter, write_adapter
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary_scaling import Llama3
 from minillm.quantised.matrix import dense
 from minillm.runs.config import read_config, save_run
 from minillm.runs.conversion import quantise
@@ -55,7 +56,7 @@ def test_sizes_without_an_option_come_from_the_run_of_init(llama, text_file, tmp
     """Otherwise an imported model would go on with other angles and another output."""
     source = minillm.load(llama)
     config = replace(
-        source.model.config, rotary_base=77.0, tied=False, rope_scaling=(4.0, 1.0, 4.0, 12.0)
+        source.model.config, rotary_base=77.0, tied=False, rope_scaling=Llama3(4.0, 1.0, 4.0, 12.0)
     )
     folder, params = RunFolder(tmp_path / "imported"), source.model.params
     stored = replace(read_config(source.folder), config=config)

@@ -16,7 +16,7 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.gguf import export_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary_scaling import Linear, Yarn
+from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.blocks import TYPES, WRITTEN
 from minillm.quantised.gguf import open_gguf, write_gguf
@@ -30,7 +30,7 @@ CONFIG = LlamaConfig(
     len(TOKENIZER), 16, 2, heads=4, key_heads=2, width=32, feed_forward=64, head_width=8,
     rotary_base=500.0, eps=1e-6,
 )  # fmt: skip
-SCALING = (8.0, 1.0, 4.0, 8192.0)
+SCALING = Llama3(8.0, 1.0, 4.0, 8192.0)
 
 
 def new(**changes):
@@ -52,7 +52,10 @@ def path(tmp_path):
         {},
         {"tied": False, "key_heads": 4, "eps": 1e-5},
         {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12},
-        {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
+        {
+            "rope_scaling": Llama3(32.0, 1.0, 4.0, 8192.0),
+            "rotary_base": 5e3,
+        },  # none has all of it
         {"rope_scaling": Linear(2.5)},
         {"rope_scaling": Yarn(4.0, 9.0)},
     ],

@@ -55,7 +55,7 @@ def assert_equal(model, expected):
     [
         {},
         {"tied": False, "eps": 1e-6},
-        {"rope_scaling": tuple(SCALING.values())},
+        {"rope_scaling": Llama3(*SCALING.values())},
         {"rope_scaling": Linear(2.5)},
         {"rope_scaling": Yarn(4.0, 9.0)},
         {"rope_scaling": Yarn(4.0, 9.0, 20.0, 0.25, False, 1.0625)},
@@ -102,7 +102,7 @@ def test_scaling_beside_the_parameters_of_newer_versions(tmp_path):
     scaling = {"rope_type": "llama3", "rope_theta": 7.0, **SCALING}
     newer = {"rope_type": "default", "rope_theta": 9.0}
     path = make(tmp_path / "a", rope_theta=None, rope_scaling=scaling, rope_parameters=newer)
-    expected = replace(CONFIG, rotary_base=7.0, rope_scaling=tuple(SCALING.values()))
+    expected = replace(CONFIG, rotary_base=7.0, rope_scaling=Llama3(*SCALING.values()))
     assert import_folder(path)[0].config == expected
     del scaling["rope_theta"]
     path = make(tmp_path / "b", rope_scaling=scaling, rope_parameters=newer)
@@ -124,7 +124,7 @@ def test_unknown_entries_are_ignored(tmp_path):
 
 @pytest.mark.parametrize("name", ["rope_type", "type"])
 def test_angles_of_either_version(tmp_path, name):
-    expected = replace(CONFIG, rope_scaling=tuple(SCALING.values()))
+    expected = replace(CONFIG, rope_scaling=Llama3(*SCALING.values()))
     path = make(tmp_path / "a", rope_scaling={name: "llama3", **SCALING})
     assert import_folder(path)[0].config == expected
     both = {name: "llama3", "rope_theta": 500.0, **SCALING}

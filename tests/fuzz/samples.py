@@ -28,6 +28,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
+from minillm.ops.rotary_scaling import Llama3
 from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import RunConfig, find_kind
@@ -112,7 +113,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
     "llama": {
         "vocabulary": len(CHARACTERS), "context": 4, "heads": 2, "key_heads": 1, "width": 4,
-        "layers": 2, "rope_scaling": (8.0, 1.0, 4.0, 16.0),
+        "layers": 2, "rope_scaling": Llama3(8.0, 1.0, 4.0, 16.0),
     },
     "bert": {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4},
     "classifier": {"classes": 2, "buckets": 40},
@@ -293,7 +294,7 @@ def _texts(root: Path) -> None:
         huggingface.write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
     _in_two_files(root / "hugging-face" / "in-two-files")
     (root / "hugging-face-llama").mkdir()
-    for name, scaling in (("plain", None), ("scaled", (8.0, 1.0, 4.0, 6.0))):
+    for name, scaling in (("plain", None), ("scaled", Llama3(8.0, 1.0, 4.0, 6.0))):
         llama_config = LlamaConfig(
             len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
         )

@@ -217,7 +217,7 @@ def test_a_write_within_a_piece_is_no_fault():
 def test_a_guard_surrounds_small_outputs_as_well():
     program = """
 import numpy as np
-from minillm.ops.gelu import gelu_forward
+from minillm.ops.activations import gelu_forward
 
 print(type(gelu_forward(np.ones(3)).base).__name__)
 """

@@ -19,6 +19,7 @@ from minillm.layers.gradients import PartlyTrained
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary_scaling import Llama3
 from minillm.quantised import quantise
 from minillm.training import AdamW
 from minillm.training.packed import Packed
@@ -31,7 +32,7 @@ UNUSUAL = {  # of the sizes of a Llama
     "key_heads": 1,
     "feed_forward": 10,
     "rotary_base": 50.0,
-    "rope_scaling": (4.0, 1.0, 4.0, 9.0),
+    "rope_scaling": Llama3(4.0, 1.0, 4.0, 9.0),
     "eps": 1e-3,
 }
 CHANGED = UNUSUAL | {"global_every": 2, "window": 5}

@@ -74,3 +74,23 @@ def test_a_number_is_an_axis_of_that_size():
         ValueError, match=r"double: x: expected shape \(B = 3, 2 = 2\), found \(3, 4\)"
     ):
         double(np.ones((3, 4)))
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (0, 2, 1)])
+def test_leading_axes_are_one_for_the_op_and_many_for_its_caller(leading):
+    seen = []
+
+    @checks.op("x: ... 2D, gain: D, ids: ... < D -> y: ... D")
+    def gated(x, gain, ids):
+        def backward(dy):
+            seen.append(dy.shape)
+            return np.concatenate([dy, dy], axis=1) * x, gain
+
+        seen.extend([x.shape, ids.shape])
+        return x[:, :4] * gain, backward
+
+    y, backward = gated(np.ones((*leading, 8)), np.ones(4), np.zeros(leading, int))
+    dx, dgain = backward(np.ones((*leading, 4)))
+    N = int(np.prod(leading))
+    assert seen == [(N, 8), (N,), (N, 4)]
+    assert (y.shape, dx.shape, dgain.shape) == ((*leading, 4), (*leading, 8), (4,))

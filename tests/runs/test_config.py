@@ -33,16 +33,11 @@ def test_a_scaling_comes_back_from_json(scaling):
     assert read(asdict(config)) == config
 
 
-def test_four_numbers_of_older_runs_are_llama_3():
-    config = read(asdict(CONFIG) | {"rope_scaling": [8.0, 1.0, 4.0, 16.0]})
-    assert config.rope_scaling == Llama3(8.0, 1.0, 4.0, 16.0)
-
-
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        ([1.0], "rope_scaling: expected the four numbers of Llama 3, found"),
-        (3.0, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
+        ([1.0], "rope_scaling: expected Linear, found"),
+        (3.0, "rope_scaling: expected Linear, found 3.0"),
         ({"factor": "a"}, "rope_scaling: factor: expected a number"),
         ({"factor": -1.0}, "rope_scaling: factor: expected a number from 1e-9 to 1e9, found -1.0"),
         ({"more": 1.0}, "rope_scaling: more: there is no such setting"),

@@ -413,19 +413,6 @@ def test_repeated_ids_whose_gradients_are_not_added(rng, D):
     assert "in rows that ids names more than once (a sum over repeated ids) only" in message
 
 
-@few
-@given(rng=generators(), T=st.integers(3, 6), step=st.sampled_from([1, -1]))
-def test_an_index_that_is_off_by_one(rng, T, step):
-    message = told(
-        spoiled(cubes, lambda g, *_: [np.roll(g[0], step, axis=0)]),
-        rng.standard_normal((T, 3)),
-        rng=rng,
-    )
-    sign = "-" if step == 1 else "+"
-    assert "this fits an index that is off by one along axis 0" in message
-    assert f"at t is the gradient of t {sign} 1" in message
-
-
 def test_a_gradient_that_is_never_computed():
     rng = np.random.default_rng(0)
     op = spoiled(linear, lambda g, *_: [g[0], g[1], 0 * g[2]])

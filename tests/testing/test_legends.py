@@ -65,16 +65,14 @@ def test_every_number_in_its_range_is_drawn():
 
 @given(
     seed=SEEDS,
-    dtype=st.sampled_from([np.float64, np.float32]),
     kinks=st.sampled_from([(), 0, (-1.0, 1.0)]),
     T=st.sampled_from([2, (2, 6)]),
 )
-def test_the_repr_of_a_case_draws_it_again(seed, dtype, kinks, T):
-    case = arrays("B  T I,\nids: B < I", seed=seed, dtype=dtype, kinks=kinks, T=T)
+def test_the_repr_of_a_case_draws_it_again(seed, kinks, T):
+    case = arrays("B  T I,\nids: B < I", seed=seed, kinks=kinks, T=T)
     again = eval(repr(case), {"arrays": arrays, "np": np})
     assert repr(again) == repr(case)
     assert all(map(np.array_equal, case, again))
-    assert case[0].dtype == dtype
 
 
 @given(case=op_cases("B T D", T=3, D=(5, 6)))

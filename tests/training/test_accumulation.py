@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.errors import InputError
 from minillm.training.loop import _gradient
+from minillm.training.trained import Trained
 
 TASKS = [make for make in parallel_job.TASKS if make is not parallel_job.one_row]
 
@@ -53,7 +54,9 @@ def check(make, batch, longest, accumulate):
     name = "window_loss" if hasattr(task.model, "window_loss") else "loss"
     recorded = Recorded(getattr(task.model, name))
     setattr(task.model, name, recorded)
-    loss, grads, tokens = _gradient(task, np.random.default_rng(0), accumulate)
+    loss, grads, tokens = _gradient(
+        task, np.random.default_rng(0), accumulate, Trained(task.model.params)
+    )
     one_loss, one_backward = recorded.of_all()
     assert len(recorded.calls) == accumulate
     assert loss == pytest.approx(float(one_loss), rel=1e-9)
@@ -83,4 +86,4 @@ def test_batches_without_a_token_to_hide_are_an_error_of_one_line():
     task.masking = Masking(2, np.arange(parallel_job.V) == 1)  # [SEP] is no token of the text
     task.batches.sep = 0
     with pytest.raises(InputError, match="the passages have no token that could be hidden"):
-        _gradient(task, np.random.default_rng(0), 3)
+        _gradient(task, np.random.default_rng(0), 3, Trained(task.model.params))
