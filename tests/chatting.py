@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from minillm.formats.gguf import export_gguf
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import RunConfig, find_kind
@@ -30,6 +32,14 @@ def save(path, **sizes):
     data = {"files": [], "documents": True, "imported": "x"}
     stored = RunConfig(kind, some.config, kind.settings(unit="bpe"), data)
     save_run(RunFolder(path), stored, some.params, {"tokenizer": TOKENIZER}, chat=TEMPLATE)
+    return path
+
+
+def write_gguf(path, seed=0, weights="Q8_0"):
+    """A GGUF file of a Llama that chats."""
+    sizes = {"heads": 2, "key_heads": 1, "width": 32, "feed_forward": 32}
+    config = LlamaConfig(len(TOKENIZER), 128, 2, **sizes)
+    export_gguf(Llama(config, np.random.default_rng(seed)), TOKENIZER, path, weights, TEMPLATE)
     return path
 
 

@@ -68,7 +68,8 @@ def settings(*bases: type, config: type | None = None, sizes: str = "", **own: A
     """The settings of a kind: the settings of ``bases``, in this order, with changes.
 
     ``sizes`` are the names of fields of the model's ``config`` that are settings; their defaults
-    are the config's.  ``own`` are other defaults, changes of declarations, or new settings:
+    are the config's, and their descriptions those of ``SIZES``.  ``own`` are other defaults,
+    changes of declarations, or new settings:
 
         settings(
             TextSettings, TrainingSettings,
@@ -88,38 +89,20 @@ def settings(*bases: type, config: type | None = None, sizes: str = "", **own: A
             continue
         changes = changes if isinstance(changes, dict) else {"default": changes}
         declares: Any = config if name in made else next(b for b in bases if name in types_of(b))
-        default = declares.__dataclass_fields__[name].default
+        hint, default = get_type_hints(declares)[name], declares.__dataclass_fields__[name].default
         details = {"default": default, **changes}
-        default = details.pop("default")
         known = option_of(declares, name)
         if name in made:
-            known = size(declares, name).metadata["option"]
-        hint = get_type_hints(declares)[name]
+            known = replace(SIZES.get(name, Option("")), of_model=True)
+            if type(default) is int and known.least is None:
+                known = replace(known, least=1)
+        default = details.pop("default")
         if default is None and type(None) not in get_args(hint):
             hint = hint | None
         made[name] = hint, field(default=default, metadata={"option": replace(known, **details)})
     return make_dataclass(
         "Settings", [(name, *declared) for name, declared in made.items()], bases=bases, frozen=True
     )
-
-
-def size(
-    config: type,
-    name: str,
-    help: str | None = None,  # noqa: A002
-    metavar: str | None = None,
-    **details: Any,
-) -> Any:
-    """Declare a setting that is a field of the model's config, with the default there.
-
-    By default, help and range come from ``SIZES``.
-    """
-    default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
-    known = SIZES.get(name, Option(""))
-    known = replace(known, of_model=True, help=help or known.help, metavar=metavar or known.metavar)
-    if type(default) is int and known.least is None:
-        known = replace(known, least=1)
-    return field(default=default, metadata={"option": replace(known, **details)})
 
 
 def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:
@@ -159,9 +142,9 @@ def stored_values(settings: object) -> dict[str, object]:
 # --- settings that several kinds share ---------------------------------------------------------
 
 of_text = partial(option, group="the text")
-of_init = partial(option, group="fine-tuning", default_help="")
+of_init = partial(option, group="fine-tuning")
 of_data = partial(option, None, metavar="DATA", positional=True, data=True)
-of_validation = partial(option, None, group="the text", data=True, default_help="")
+of_validation = partial(option, None, group="the text", data=True)
 
 
 @dataclass(frozen=True)
@@ -170,12 +153,7 @@ class TrainingSettings(LoopSettings):
 
     minutes: float | None = 5.0
     seed: int = option(
-        0,
-        "seed of weights, dropout and shuffling",
-        "N",
-        least=0,
-        most=2**63 - 1,
-        group="the run",
+        0, "seed of weights, dropout and shuffling", "N", least=0, most=2**63 - 1, group="the run"
     )
     optimiser: str = of_descent("adamw", "update rule", choices=tuple(OPTIMISERS))
     weight_decay: float = of_descent(
@@ -217,10 +195,7 @@ class LoRASettings:
     """Settings of a model that may begin with another run's weights, and train some of them."""
 
     init: str | None = of_init(
-        None,
-        "begin with weights, tokenizer and sizes of the run DIR",
-        "DIR",
-        data=True,
+        None, "begin with weights, tokenizer and sizes of the run DIR", "DIR", data=True
     )
     freeze: str | None = of_init(
         None,
@@ -230,21 +205,10 @@ class LoRASettings:
         rare=True,
     )
     lora_rank: int | None = of_init(
-        None,
-        "LoRA: train and save only updates of rank R",
-        "R",
-        least=1,
-        most=65536,
+        None, "LoRA: train and save only updates of rank R", "R", least=1, most=65536
     )
     lora_alpha: float | None = of_init(
         None, "multiply the updates by A / R", "A", above=0, most=1e6, default_help="2 R", rare=True
-    )
-    lora_targets: str = of_init(
-        "all",
-        "the matrices to update: all of the layers, or only the attention's",
-        choices=("all", "attention"),
-        default_help="all",
-        rare=True,
     )
 
 
@@ -253,11 +217,7 @@ class TokenizerSettings:
     """Settings of a model that may use an existing vocabulary."""
 
     tokenizer: str | None = of_text(
-        None,
-        "use the vocabulary of another run or tokenizer",
-        "DIR",
-        data=True,
-        default_help="",
+        None, "use the vocabulary of another run or tokenizer", "DIR", data=True
     )
 
 
@@ -269,11 +229,7 @@ class VocabularySettings(TokenizerSettings):
         2, "words seen less often become the unknown word", "N", least=1, most=10**12, rare=True
     )
     vocabulary: int = of_text(
-        20000,
-        "number of words, byte pairs or wordpieces",
-        "N",
-        least=2,
-        most=1_000_000,
+        20000, "number of words, byte pairs or wordpieces", "N", least=2, most=1_000_000
     )
 
 

@@ -1,12 +1,17 @@
-"""Fixtures of several verbs: runs that are trained once, and commands that must fail."""
+"""Fixtures of several verbs: runs that are trained once, what is typed, and what is printed."""
 
+import io
 import json
+import sys
 
 import pytest
 import tiny
+from kind_rows import runs
 
 from minillm import plots
 from minillm.cli import main
+
+__all__ = ["runs"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,15 +43,34 @@ def fails(capsys):
 
 
 @pytest.fixture
-def evaluated(capsys):
-    """The figures of ``eval --json``."""
+def prints(capsys):
+    """Run a command that must succeed, and return its output; ``noted`` has its error output."""
 
-    def run(*arguments):
+    def run(*command, status=0):
         capsys.readouterr()
-        assert main(["eval", *map(str, arguments), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
+        assert main([str(part) for part in command]) == status
+        output = capsys.readouterr()
+        run.noted = output.err
+        return output.out
 
     return run
+
+
+@pytest.fixture
+def evaluated(prints):
+    """The figures of ``eval --json``."""
+    return lambda *arguments: json.loads(prints("eval", *arguments, "--json"))
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Sets the text, or the bytes, that come from standard input."""
+
+    def given(text):
+        data = text if isinstance(text, bytes) else text.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    return given
 
 
 # --- to be read, not to be changed ------------------------------------------------------
@@ -88,18 +112,6 @@ def gpt(made):
 
 
 @pytest.fixture(scope="session")
-def bert(made):
-    """A BERT of 20 steps."""
-    return made("bert", "--steps", "20", *tiny.BERT)
-
-
-@pytest.fixture(scope="session")
 def ngram(made):
     """A model of trigrams."""
     return made("ngram", "--order", "3")
-
-
-@pytest.fixture(scope="session")
-def word2vec(made):
-    """Word vectors of one epoch."""
-    return made("word2vec", *tiny.WORD2VEC)

@@ -229,7 +229,7 @@ def test_a_model_ends_its_text_if_it_has_seen_where_texts_end(text_file, pairs, 
     ("options", "complaint"),
     [
         (["--heads", "3"], "heads: expected a divisor of width, found 3 and 8"),
-        (["--context", "2754"], "--context: expected less than the 2,754 tokens of the training"),
+        (["--context", "2754"], "expected more than one window of 2,754 tokens, found 2,754"),
         (["--tokenizer", "nowhere"], "nowhere"),
     ],
 )

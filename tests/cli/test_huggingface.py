@@ -83,7 +83,7 @@ def bert(path, sentences=None, **heads):
 
 
 def test_bert_there_and_back(tmp_path, capsys):
-    folder = bert(tmp_path / "bert", next_sentence=True, pooler=True)
+    folder = bert(tmp_path / "bert", pooler=True)
     run, again, file = tmp_path / "run", tmp_path / "again", tmp_path / "text"
     assert main(["import", str(folder), "--out", str(run)]) == 0
     assert "weights in 2 layers" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_bert_there_and_back(tmp_path, capsys):
     file.write_text(TEXT)
     assert main(["eval", str(run), str(file), "--json"]) == 0
     assert 0 <= json.loads(capsys.readouterr().out)["masked_accuracy"] <= 1
-    assert main(["embed", str(run), str(file), "--to", str(tmp_path / "v.npy")]) == 0
+    assert main(["embed", str(run), TEXT, "--to", str(tmp_path / "v.npy")]) == 0
     assert np.load(tmp_path / "v.npy").shape == (1, 6)
     assert main(["export", str(run), str(again), "--format", "huggingface"]) == 0
     capsys.readouterr()
@@ -156,26 +156,6 @@ def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
     assert main(["export", str(run), str(again)]) == 0
     for name in (*FILES, "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
-
-
-def test_a_sentence_encoder_of_fewer_numbers(tmp_path):
-    """The first ones, of a vector that had the length 1 before, as in sentence-transformers."""
-    runs = {}
-    for dimension in (None, 4, 9):
-        sentences = Sentences("mean", True, 5, dimension)
-        folder = bert(tmp_path / f"of_{dimension}", sentences, masked_words=False)
-        run = tmp_path / f"run_{dimension}"
-        assert main(["import", str(folder), "--out", str(run)]) == 0
-        runs[dimension] = minillm.load(run)
-    vectors = {dimension: run.embed(["she sells", "shells"]) for dimension, run in runs.items()}
-    assert vectors[4].shape == (2, 4)
-    np.testing.assert_array_equal(vectors[4], vectors[None][:, :4])
-    np.testing.assert_array_equal(vectors[9], vectors[None])
-    runs[4].export(tmp_path / "again")
-    runs[None].export(tmp_path / "all")
-    file = "config_sentence_transformers.json"
-    assert json.loads((tmp_path / "again" / file).read_text()) == {"truncate_dim": 4}
-    assert not (tmp_path / "all" / file).exists()
 
 
 def test_bad_input_of_bert(tmp_path, fails):

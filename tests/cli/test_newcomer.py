@@ -75,10 +75,10 @@ def test_absurd_numbers_are_refused_in_one_line(command, options, capsys):
 # --- terminals ------------------------------------------------------------------------
 
 
-def test_vectors_are_not_written_to_a_terminal(bert, fails, monkeypatch):
+def test_vectors_are_not_written_to_a_terminal(runs, fails, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("a line\n"))
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True, raising=False)
-    assert "--to: expected the name of a file: a terminal cannot" in fails("embed", bert)
+    assert "--to: expected the name of a file: a terminal cannot" in fails("embed", runs("bert"))
 
 
 # --- help and hints ------------------------------------------------------------------------
@@ -330,28 +330,18 @@ def test_a_few_unknown_words_are_only_counted(tmp_path, capsys):
 # --- texts as arguments ----------------------------------------------------------------------
 
 
-def test_a_text_is_classified_where_it_stands(tmp_path, capsys, fails, monkeypatch):
+def test_a_text_is_classified_where_it_stands(tmp_path, capsys, fails):
     texts = ["a fine day", "rain and wind"] * 20
     run = str(tmp_path / "run")
     options = {"texts": texts, "labels": ["good", "bad"] * 20, "steps": 60, "quiet": True}
     minillm.train("classifier", run, **options)
-    file = tmp_path / "lines.txt"
-    file.write_text("rain\nfine\n")
-    monkeypatch.chdir(tmp_path)
     for arguments, expected in (
         (["a fine day"], ["good a fine day"]),
         (["fine", "rain"], ["good fine", "bad rain"]),
         (["a fine day\nwind"], ["good a fine day", "bad wind"]),
-        (["lines.txt"], ["bad rain", "good fine"]),
-        (
-            ["lines.txt", "a fine day. Or is it?"],
-            ["bad rain", "good fine", "good a fine day. Or is it?"],
-        ),
     ):
         capsys.readouterr()
         assert main(["classify", run, *arguments]) == 0
         rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
         assert [f"{label} {text}" for label, _, text in rows] == expected
-    assert "line.txt: there is no such file" in fails("classify", run, "line.txt")
-    assert "no/lines: there is no such file" in fails("classify", run, "no/lines")
     assert "lone surrogate" in fails("classify", run, "a \udcff day")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from minillm.cli.arguments import ArgumentParser, add_settings, given_settings
 from minillm.errors import InputError
 from minillm.option import make, option, option_of, types_of
+from minillm.runs import settings as declarations
 from minillm.runs.kind import kinds
-from minillm.runs.settings import config_from, names_of_sizes, size, stored_values
+from minillm.runs.settings import config_from, names_of_sizes, stored_values
 
 KINDS = sorted(name for name in kinds() if not name.startswith("toy"))
 
@@ -62,11 +63,12 @@ def test_a_default_is_that_of_the_config():
     class Config:
         width: int = 7
 
-    @dataclass(frozen=True)
-    class Settings:
-        width: int = size(Config, "width", "width of a layer", "D")
-        other: int = option(3, "something else")
-
+    Settings = declarations.settings(
+        config=Config,
+        sizes="width",
+        width={"help": "width of a layer", "metavar": "D"},
+        other=(int, option(3, "something else")),
+    )
     assert Settings().width == 7
     assert option_of(Settings, "width").least == 1
     assert config_from(Settings(width=9), Config, colour=1) == Config(9)

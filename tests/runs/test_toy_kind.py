@@ -128,7 +128,6 @@ def test_what_it_cannot_do_is_told_in_one_line(text_file, tmp_path, capsys):
         ["translate", out],
         ["classify", out],
         ["similar", out, "cat"],
-        ["look", out, "a"],
     ):
         assert main(verb) == 2
         error = capsys.readouterr().err
