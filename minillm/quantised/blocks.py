@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.quantised.codes import BLOCK, LEVELS, Coded
-from minillm.quantised.planes import to_planes
+from minillm.quantised.planes import to_plane
 
 Bytes = NDArray[np.uint8]
 Written = tuple[
@@ -133,7 +133,7 @@ def _plane(part: Part, blocks: Bytes) -> Bytes:
         return blocks[..., part.begin : part.end] ^ np.uint8(128)
     if part.n == 4 * bits:  # the order of a plane
         return blocks[..., part.begin : part.end].reshape(O, -1, part.n)
-    return to_planes(bits, _numbers(part, blocks).reshape(O, -1, BLOCK))
+    return to_plane(bits, _numbers(part, blocks).reshape(O, -1, BLOCK))
 
 
 def _numbers(part: Part, blocks: Bytes) -> Bytes:
