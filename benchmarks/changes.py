@@ -35,7 +35,7 @@ from minillm.layers.heads import causal, self_attention
 from minillm.layers.stack import stacked
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.causal import LLAMA, RATE
+from minillm.runs.kinds.language import LLAMA, RATE
 from minillm.text import build_vocabulary
 from minillm.timing.contest import threads, turns
 from minillm.training import Options, clip_global_norm, new_optimiser, train

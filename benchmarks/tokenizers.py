@@ -21,9 +21,8 @@ from typing import Any
 
 from minillm import kernels_info, use_kernels
 from minillm.text import BytePairs, WordPieces, load_tokenizer, tokenizer_files, word_pieces
-from minillm.text.bpe import PATTERN
-from minillm.text.bpe_fast import learn_merges, split_words
-from minillm.text.byte_pairs import train
+from minillm.text.bpe import PATTERN, split_words
+from minillm.text.byte_pairs import learn_merges, train
 
 ENCODED = 8_000_000  # characters
 SHORT = 200  # characters of a short text

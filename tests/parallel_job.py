@@ -35,7 +35,7 @@ from minillm.runs.folder import RunFolder
 from minillm.training import SGD, Adam, AdamW, Options, restore_checkpoint, train
 from minillm.training.language_model import LanguageModelTask, WindowTask
 from minillm.training.masked import MaskedTask
-from minillm.training.minibatches import ClassificationTask, MinibatchTask, SpanTask
+from minillm.training.minibatches import ClassificationTask, MinibatchTask
 from minillm.training.parallel import own_generator
 from minillm.training.trained import Trained
 
@@ -144,8 +144,8 @@ def reader(batch=5, longest=8):
     model = new(Reader, ReaderConfig, V, context=24, width=4, dropout=0.0)
     framed = Sequences([0, *text, 1] for text in map(list, texts(1, 3, longest)))
     asked = Sequences([*text, 1] for text in map(list, texts(2, longest=longest)))
-    columns = asked, framed, labels(4, 2) + 1, labels(5, 2) + 1
-    return SpanTask(model, *minibatches(*columns, batch=batch))
+    columns = asked, framed, np.stack([labels(4, 2), labels(5, 2)], axis=1) + 1
+    return ClassificationTask(model, *minibatches(*columns, batch=batch))
 
 
 def one_row():

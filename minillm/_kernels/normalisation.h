@@ -1,5 +1,5 @@
 /* One row of layer normalisation, and of that by the root mean square, which has neither mean nor bias:
- * ops/layer_norm.py and ops/rms_norm.py have the equations. */
+ * ops/norms.py has the equations. */
 #ifndef MINILLM_NORMALISATION_H
 #define MINILLM_NORMALISATION_H
 #include <math.h>

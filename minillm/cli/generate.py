@@ -19,7 +19,6 @@ def generate(
     stop: tuple[str, ...] = option(
         (), "end before this character, word or byte pair; may be given several times", "TEXT"
     ),
-    adapt: bool = option(False, "let a copy of the model learn the prompt first: for a long one"),
     sampling: Given = given(Sampling),
 ) -> int:
     """Generate text with a language model.
@@ -32,10 +31,9 @@ def generate(
       minillm generate runs/first --prompt "The while statement" --length 1000
       minillm generate runs/first --temperature 0       the most probable tokens: it will repeat
       minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
-      minillm generate runs/first --adapt --prompt "$(cat chapter.txt)"
     """
     run = load(run_folder)
-    for piece in run.write(prompt=prompt, length=length, stop=stop, adapt=adapt, **sampling):
+    for piece in run.write(prompt=prompt, length=length, stop=stop, **sampling):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -31,7 +31,7 @@ from minillm.layers.types import Ids, State
 from minillm.models.mamba import Mamba
 from minillm.ops.activations import logistic
 from minillm.ops.linear import matmul
-from minillm.ops.rms_norm import rms_norm_forward
+from minillm.ops.norms import rms_norm_forward
 
 PART = 256  # tokens of a prompt that are read at once
 

@@ -212,7 +212,7 @@ def _rows(rng):
     level=3,
     minutes=40,
     reference=ops.layer_norm,
-    solution="minillm/ops/layer_norm.py: layer_norm_backward",
+    solution="minillm/ops/norms.py: layer_norm_backward",
     cases=_rows,
     gradients=("dx", "dgain", "dbias"),
     hints={

@@ -17,7 +17,7 @@ def _rows(rng):
     level=2,
     minutes=25,
     reference=ops.rms_norm,
-    solution="minillm/ops/rms_norm.py: rms_norm",
+    solution="minillm/ops/norms.py: rms_norm",
     cases=_rows,
     gradients=("dx", "dgain"),
     hints={

@@ -23,7 +23,7 @@ def _pairs(rng):
     level=2,
     minutes=20,
     reference=_preferences,
-    solution="minillm/ops/preference_loss.py: preference_loss",
+    solution="minillm/ops/preferences.py: preference_loss",
     cases=_pairs,
     outputs=("loss",),
     gradients=("dchosen", "drejected"),

@@ -123,23 +123,18 @@ def read_gguf_angles(
     factor = single(file, f"{prefix}factor", older) or 1.0
     attention = single(file, f"{prefix}attn_factor", 1.0)
     original = float(file.number(f"{prefix}original_context_length", config.context))
-    has_divisors = divisors is not None and (divisors != 1).any()
     if kind != "yarn":
         file.check(f"{prefix}attn_factor", (1,), "1: scaled attention cannot be run")
+    if divisors is not None and (divisors != 1).any():
+        if kind == "yarn" or (kind == "linear" and factor != 1):
+            expected = f"one scaling of the angles, found {DIVISORS} and {kind}"
+            raise InputError(f"{file.path}: expected {expected}")
+        return _llama3_of(file, config, divisors)
     with in_file(file.path):
-        found: Scaling | None = None
         if kind == "yarn":
-            found = Yarn(
-                factor, original, attention_factor=attention * yarn_attention_factor(factor)
-            )
-        elif kind == "linear" and factor != 1:
-            found = Linear(factor)
-    if not has_divisors or divisors is None:
-        return found
-    if found:
-        expected = f"one scaling of the angles, found {DIVISORS} and {type(found).__name__}"
-        raise InputError(f"{file.path}: expected {expected}")
-    return _llama3_of(file, config, divisors)
+            attention *= yarn_attention_factor(factor)
+            return Yarn(factor, original, attention_factor=attention)
+        return Linear(factor) if kind == "linear" and factor != 1 else None
 
 
 def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
@@ -171,15 +166,15 @@ def gguf_angles(
     if isinstance(scaling, Linear):
         entries = {"type": "linear", "factor": scaling.factor}
     elif isinstance(scaling, Yarn):
-        for name in ("beta_fast", "beta_slow", "truncate"):
-            if (value := getattr(scaling, name)) != (only := getattr(Yarn, name)):
-                place = f"rope_scaling: {name}"
-                raise InputError(f"{place}: expected {only} in a GGUF file, found {value}")
+        attention, original = scaling.attention_factor, scaling.original_context
+        usual = Yarn(scaling.factor, original, attention_factor=attention)
+        if scaling != usual:
+            raise InputError(f"rope_scaling: expected {usual} in a GGUF file, found {scaling}")
         entries = {
             "type": "yarn",
             "factor": scaling.factor,
-            "attn_factor": scaling.attention_factor / yarn_attention_factor(scaling.factor),
-            "original_context_length": int(scaling.original_context),
+            "attn_factor": attention / yarn_attention_factor(scaling.factor),
+            "original_context_length": int(original),
         }
     prefix = f"{architecture}.rope.scaling."
     return {prefix + name: value for name, value in entries.items()}, {}

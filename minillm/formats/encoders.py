@@ -22,9 +22,8 @@ from typing import Any
 from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, short
 from minillm.formats.layout import Classifier, Layout, Tensors, relative
-from minillm.formats.weights import Names
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
+from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
 
 LABELS = "ForSequenceClassification"  # the end of the names of classifiers
@@ -36,7 +35,7 @@ _ENDS = {
     (False, True): "ForNextSentencePrediction",
     (True, True): "ForPreTraining",
 }
-_HEADS = {"masked_words": "mask.W", "pooler": "pooler.W", "next_sentence": "next.W"}
+_HEADS = {"masked_words": "mask", "pooler": "pooler", "next_sentence": "next"}
 
 
 def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
@@ -45,7 +44,9 @@ def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
     Sentence encoders name architectures with heads that they lack.
     """
     names = {**layout.names, **layout.heads}
-    found: dict[str, Any] = {head: names.get(W) in tensors for head, W in _HEADS.items()}
+    found: dict[str, Any] = {
+        head: f"{names.get(layer)}.weight" in tensors for head, layer in _HEADS.items()
+    }
     found["pooler"] |= found["next_sentence"]
     changes, unread = FAMILIES.get(layout.family), 0
     if "type_vocab_size" not in layout.entries.values():
@@ -81,27 +82,6 @@ def _classes(beginning: str) -> tuple[str, ...]:
     return tuple(beginning + end for end in (*_ENDS.values(), LABELS))
 
 
-def _attention(layer: str, parts: tuple[str, str, str], output: str) -> Names:
-    """The names of the four matrices of attention and their biases."""
-    return {
-        "blocks.*.attention.W_qkv": tuple(f"{layer}.{part}.weight" for part in parts),
-        "blocks.*.attention.b_qkv": tuple(f"{layer}.{part}.bias" for part in parts),
-        "blocks.*.attention.W_o": f"{layer}.{output}.weight",
-        "blocks.*.attention.b_o": f"{layer}.{output}.bias",
-    }
-
-
-def _masked_words(dense: str, norm: str, bias: str) -> dict[str, str]:
-    """The names of the head for masked words."""
-    return {
-        "mask.W": f"{dense}.weight",
-        "mask.b": f"{dense}.bias",
-        "mask.norm.gain": f"{norm}.weight",
-        "mask.norm.bias": f"{norm}.bias",
-        "mask.output_b": bias,
-    }
-
-
 _LAYER = "encoder.layer.*"
 BERT_LAYOUT = Layout(
     model_type="bert",
@@ -120,44 +100,31 @@ BERT_LAYOUT = Layout(
         "eps": "layer_norm_eps",
     },
     defaults={"hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12},
-    fixed={
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute",),
-        "is_decoder": (False,),
-        "add_cross_attention": (False,),
-    },
+    fixed={"hidden_act": ("gelu",), "is_decoder": (False,)},
     written={"attention_probs_dropout_prob": 0.0},
     more=_fields,
     more_entries=_entries,
     names={
-        "embedding.E": "embeddings.word_embeddings.weight",
-        "positions.E": "embeddings.position_embeddings.weight",
-        "segments.E": "embeddings.token_type_embeddings.weight",
-        "embedding.norm.gain": "embeddings.LayerNorm.weight",
-        "embedding.norm.bias": "embeddings.LayerNorm.bias",
-        **_attention(
-            f"{_LAYER}.attention", ("self.query", "self.key", "self.value"), "output.dense"
+        "embedding": "embeddings.word_embeddings",
+        "positions": "embeddings.position_embeddings",
+        "segments": "embeddings.token_type_embeddings",
+        "embedding.norm": "embeddings.LayerNorm",
+        "blocks.*.attention.qkv": tuple(
+            f"{_LAYER}.attention.self.{name}" for name in ("query", "key", "value")
         ),
-        "blocks.*.norm_1.gain": f"{_LAYER}.attention.output.LayerNorm.weight",
-        "blocks.*.norm_1.bias": f"{_LAYER}.attention.output.LayerNorm.bias",
-        "blocks.*.feed_forward.W_1": f"{_LAYER}.intermediate.dense.weight",
-        "blocks.*.feed_forward.b_1": f"{_LAYER}.intermediate.dense.bias",
-        "blocks.*.feed_forward.W_2": f"{_LAYER}.output.dense.weight",
-        "blocks.*.feed_forward.b_2": f"{_LAYER}.output.dense.bias",
-        "blocks.*.norm_2.gain": f"{_LAYER}.output.LayerNorm.weight",
-        "blocks.*.norm_2.bias": f"{_LAYER}.output.LayerNorm.bias",
-        "pooler.W": "pooler.dense.weight",
-        "pooler.b": "pooler.dense.bias",
+        "blocks.*.attention.o": f"{_LAYER}.attention.output.dense",
+        "blocks.*.norm_1": f"{_LAYER}.attention.output.LayerNorm",
+        "blocks.*.feed_forward.1": f"{_LAYER}.intermediate.dense",
+        "blocks.*.feed_forward.2": f"{_LAYER}.output.dense",
+        "blocks.*.norm_2": f"{_LAYER}.output.LayerNorm",
+        "pooler": "pooler.dense",
     },
     prefix="bert.",
     heads={
-        **_masked_words(
-            "cls.predictions.transform.dense",
-            "cls.predictions.transform.LayerNorm",
-            "cls.predictions.bias",
-        ),
-        "next.W": "cls.seq_relationship.weight",
-        "next.b": "cls.seq_relationship.bias",
+        "mask": "cls.predictions.transform.dense",
+        "mask.norm": "cls.predictions.transform.LayerNorm",
+        "mask.output_b": "cls.predictions.bias",
+        "next": "cls.seq_relationship",
     },
     output="cls.predictions.decoder.weight",
     ignored=r"embeddings\.(position_ids|token_type_ids)",  # 0, 1, 2, ...
@@ -170,7 +137,11 @@ _ROBERTA = replace(
     model=Encoder,
     config=EncoderConfig,
     entries={ours: name for ours, name in BERT_LAYOUT.entries.items() if ours != "segments"},
-    heads=_masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    heads={
+        "mask": "lm_head.dense",
+        "mask.norm": "lm_head.layer_norm",
+        "mask.output_b": "lm_head.bias",
+    },
     output="lm_head.decoder.weight",
     ignored=rf"{BERT_LAYOUT.ignored}|pooler\..*",
     classifier=Classifier("classifier.dense", "classifier.out_proj", "tanh"),
@@ -187,17 +158,18 @@ LAYOUTS = (
         classes=_classes("DistilBert"),
         prefix="distilbert.",
         names={
-            **_attention(f"{_DISTIL}.attention", ("q_lin", "k_lin", "v_lin"), "out_lin"),
-            "blocks.*.norm_1.gain": f"{_DISTIL}.sa_layer_norm.weight",
-            "blocks.*.norm_1.bias": f"{_DISTIL}.sa_layer_norm.bias",
-            "blocks.*.feed_forward.W_1": f"{_DISTIL}.ffn.lin1.weight",
-            "blocks.*.feed_forward.b_1": f"{_DISTIL}.ffn.lin1.bias",
-            "blocks.*.feed_forward.W_2": f"{_DISTIL}.ffn.lin2.weight",
-            "blocks.*.feed_forward.b_2": f"{_DISTIL}.ffn.lin2.bias",
-            "blocks.*.norm_2.gain": f"{_DISTIL}.output_layer_norm.weight",
-            "blocks.*.norm_2.bias": f"{_DISTIL}.output_layer_norm.bias",
+            "blocks.*.attention.qkv": tuple(f"{_DISTIL}.attention.{n}_lin" for n in "qkv"),
+            "blocks.*.attention.o": f"{_DISTIL}.attention.out_lin",
+            "blocks.*.norm_1": f"{_DISTIL}.sa_layer_norm",
+            "blocks.*.feed_forward.1": f"{_DISTIL}.ffn.lin1",
+            "blocks.*.feed_forward.2": f"{_DISTIL}.ffn.lin2",
+            "blocks.*.norm_2": f"{_DISTIL}.output_layer_norm",
         },
-        heads=_masked_words("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+        heads={
+            "mask": "vocab_transform",
+            "mask.norm": "vocab_layer_norm",
+            "mask.output_b": "vocab_projector.bias",
+        },
         output="vocab_projector.weight",
         ignored=BERT_LAYOUT.ignored,
         classifier=Classifier("pre_classifier", "classifier", "relu", "seq_classif_dropout"),
@@ -229,16 +201,12 @@ LAYOUTS = (
         classes=_classes("MPNet"),
         prefix="mpnet.",
         names={
-            **_attention("encoder.layer.*.attention.attn", ("q", "k", "v"), "o"),
-            "blocks.*.norm_1.gain": "encoder.layer.*.attention.LayerNorm.weight",
-            "blocks.*.norm_1.bias": "encoder.layer.*.attention.LayerNorm.bias",
-            "relative.E": "encoder.relative_attention_bias.weight",
+            "blocks.*.attention.qkv": tuple(f"{_LAYER}.attention.attn.{n}" for n in "qkv"),
+            "blocks.*.attention.o": f"{_LAYER}.attention.attn.o",
+            "blocks.*.norm_1": f"{_LAYER}.attention.LayerNorm",
+            "relative": "encoder.relative_attention_bias",
         },
-        fixed={
-            "hidden_act": ("gelu",),
-            "pad_token_id": (1,),
-            "relative_attention_num_buckets": (BUCKETS,),
-        },
+        fixed={"hidden_act": ("gelu",), "pad_token_id": (1,)},
         defaults=_PADDING,
     ),
     relative(
@@ -247,10 +215,7 @@ LAYOUTS = (
         classes=_classes("Electra"),
         prefix="electra.",
         entries=_SEGMENTS,
-        names={
-            "project.W": "embeddings_project.weight",
-            "project.b": "embeddings_project.bias",
-        },
+        names={"project": "embeddings_project"},
         heads={},
         ignored=rf"{BERT_LAYOUT.ignored}|discriminator_predictions\..*",
         classifier=Classifier("classifier.dense", "classifier.out_proj", "gelu"),

@@ -24,19 +24,17 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import copy_file
 from minillm.errors import InputError
-from minillm.formats.angles import DIVISORS, single
+from minillm.formats.angles import DIVISORS
 from minillm.formats.decoders import check_others_have_it
 from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
     EMBEDDING,
-    OUTPUT,
     check_for_llama_cpp,
     config_of,
     entries_of,
     row_of,
 )
 from minillm.formats.gguf_tokenizer import metadata_of, tokenizer_of
-from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -47,29 +45,21 @@ from minillm.quantised.matrix import Quantised, dense
 from minillm.quantised.panels import pack
 from minillm.text import ChatTemplate, Vocabulary
 
-_NAMES: Names = {  # ours, theirs
-    "embedding.E": EMBEDDING,
-    "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
-    "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
-    "blocks.*.attention.W_o": "blk.*.attn_output.weight",
-    "blocks.*.norm_2.gain": "blk.*.ffn_norm.weight",
-    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
-    "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
-    "norm.gain": "output_norm.weight",
-    "output.W": OUTPUT,
+_NAMES: Names = {
+    "embedding": "token_embd",
+    "blocks.*.norm_1": "blk.*.attn_norm",
+    "blocks.*.attention.qkv": ("blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v"),
+    "blocks.*.attention.o": "blk.*.attn_output",
+    "blocks.*.norm_2": "blk.*.ffn_norm",
+    "blocks.*.feed_forward.gate_up": ("blk.*.ffn_gate", "blk.*.ffn_up"),
+    "blocks.*.feed_forward.down": "blk.*.ffn_down",
+    "norm": "output_norm",
+    "output": "output",
     # of the decoders after Llama
-    "blocks.*.attention.b_qkv": tuple(f"blk.*.attn_{name}.bias" for name in "qkv"),
-    "blocks.*.attention.norm_q.gain": "blk.*.attn_q_norm.weight",
-    "blocks.*.attention.norm_k.gain": "blk.*.attn_k_norm.weight",
-    "blocks.*.attention.norm.gain": "blk.*.post_attention_norm.weight",
-    "blocks.*.feed_forward.norm.gain": "blk.*.post_ffw_norm.weight",
-}
-_SAMPLING = {  # fields of Sampling, and theirs
-    "temperature": "temp",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "repetition_penalty": "penalty_repeat",
+    "blocks.*.attention.norm_q": "blk.*.attn_q_norm",
+    "blocks.*.attention.norm_k": "blk.*.attn_k_norm",
+    "blocks.*.attention.norm": "blk.*.post_attention_norm",
+    "blocks.*.feed_forward.norm": "blk.*.post_ffw_norm",
 }
 SUFFIX = ".gguf"
 
@@ -105,18 +95,6 @@ def _their_order(rows: NDArray, heads: int) -> NDArray:
 
 
 # --- reading -------------------------------------------------------------------------------------
-
-
-def _sampling_of(entries: Entries) -> dict[str, Any]:
-    """The authors' fields of Sampling; empty if the file has none."""
-    names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
-    return sampling_of(
-        {
-            ours: entries.size(name, -1) if ours == "top_k" else single(entries, name, 0.0)
-            for ours, name in names.items()
-            if name in entries.values
-        }
-    )
 
 
 def read_weights(path: str | Path, config: LlamaConfig) -> dict[str, NDArray]:
@@ -175,42 +153,7 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray) -> None:
         )
 
 
-_OF_TOKENS = "tokenizer.ggml.tokens"
-_LISTS = {"tokenizer.ggml.token_type": 5, "tokenizer.ggml.scores": -1e3}  # of a row without a token
-
-
-def _padding(row: int) -> str:
-    """The token of a row without one: llama.cpp wants as many tokens as rows."""
-    return f"[PAD{row}]"
-
-
-def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata without the tokens that stand for the last rows."""
-    tokens: Any = metadata.get(_OF_TOKENS)
-    size = len(tokens) if isinstance(tokens, list) else 0
-    while size and tokens[size - 1] == _padding(size - 1):
-        size -= 1
-    if not isinstance(tokens, list) or size == len(tokens):
-        return metadata
-    lists: dict[str, Any] = {name: metadata.get(name) for name in (_OF_TOKENS, *_LISTS)}
-    return {**metadata, **{name: one[:size] for name, one in lists.items() if np.ndim(one)}}
-
-
 # --- writing -------------------------------------------------------------------------------------
-
-
-def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """The inverse of :func:`_without_padding`, up to a number of rows."""
-    if _OF_TOKENS not in metadata:
-        return dict(metadata)
-    tokens = metadata[_OF_TOKENS]
-    padded: dict[str, Any] = {
-        name: np.append(metadata[name], np.full(rows - len(tokens), fill, metadata[name].dtype))
-        for name, fill in _LISTS.items()
-        if name in metadata
-    }
-    padded[_OF_TOKENS] = tokens + [_padding(row) for row in range(len(tokens), rows)]
-    return {**metadata, **padded}
 
 
 def export_gguf(
@@ -226,7 +169,7 @@ def export_gguf(
     errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has
     Q5_0 in place of Q4_K, else Q8_0.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
-    has the model's template, and how its authors sample.
+    has the model's template.
 
     InputError for weights that the type cannot hold, and for a model with n-grams or sinks.
     """
@@ -246,14 +189,10 @@ def export_gguf(
         "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
         **entries,
-        **_with_padding(metadata_of(tokenizer), c.vocabulary),
+        **metadata_of(tokenizer, c.vocabulary),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
-        for ours, theirs in _SAMPLING.items():
-            if (value := chat.sampling.get(ours)) is not None:
-                value = value if ours == "top_k" else float(value)
-                metadata[f"general.sampling.{theirs}"] = value
     try:
         write_gguf(path, metadata, tensors)
     except ValueError as error:
@@ -277,7 +216,7 @@ def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
 def read(path: str | Path) -> Contents:
     """The model in a file, its tokenizer, and its chat template if there is one."""
     metadata, tensors = open_gguf(path)
-    entries = Entries(Path(path), _without_padding(metadata))
+    entries = Entries(Path(path), metadata)
     config = config_of(entries, tensors)
     tokenizer = tokenizer_of(entries)
     if len(tokenizer) > config.vocabulary:
@@ -286,7 +225,7 @@ def read(path: str | Path) -> Contents:
             f"but the tokenizer has {len(tokenizer):,} tokens"
         )
     template = entries.text("tokenizer.chat_template", "")
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries))
+    chat = ChatTemplate.of(template, tokenizer)
     params = _params_of(Path(path), config, tensors)
     model = _model(config)(config, params=params)
     return Contents(model, tokenizer, chat, weights=Path(path))

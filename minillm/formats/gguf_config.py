@@ -5,7 +5,6 @@ A row says where the files of a family differ from a Llama's.  In a GGUF file a 
 without a window.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
-from minillm.errors import InputError, InputWarning
+from minillm.errors import InputError
 from minillm.formats.angles import DIVISORS, gguf_angles, read_gguf_angles, single
 from minillm.formats.weights import Names, tensor_of
 from minillm.models.decoders import FAMILIES, DecoderConfig
@@ -34,12 +33,11 @@ _SIZES = {
 }
 _WINDOW, _PATTERN = "attention.sliding_window", "attention.sliding_window_pattern"
 _OPTIONAL = ("key_heads", "head_width")
-# Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
-_FIXED: dict[str, tuple[Any, str]] = {
-    "expert_count": (0, "0: a mixture of experts cannot be run"),
-    "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
-    "attn_logit_softcapping": (0, "0: limited scores cannot be run"),
-    "final_logit_softcapping": (0, "0: limited logits cannot be run"),
+_FIXED = {  # entries that may vary in llama.cpp's Llama, but not in ours
+    "expert_count": 0,
+    "attention.causal": True,
+    "attn_logit_softcapping": 0,
+    "final_logit_softcapping": 0,
 }
 
 
@@ -50,20 +48,17 @@ class Architecture:
     name: str  # of the architecture
     names: Names = field(default_factory=dict)
     neighbours: bool = False  # whether llama.cpp rotates x_{2i} and x_{2i + 1}
-    no_window: bool = False  # whether llama.cpp has none for the family
 
 
-_QKV, _GATE_UP = "blocks.*.attention.W_qkv", "blocks.*.feed_forward.W_gate_up"
+_QKV, _GATE_UP = "blocks.*.attention.qkv", "blocks.*.feed_forward.gate_up"
 ARCHITECTURES = {
     "llama": Architecture("llama", neighbours=True),
-    "mistral": Architecture("llama", neighbours=True, no_window=True),
+    "mistral": Architecture("llama", neighbours=True),
     "qwen2": Architecture("qwen2"),
     "qwen3": Architecture("qwen3"),
     "smollm3": Architecture("smollm3", neighbours=True),
     "gemma3": Architecture("gemma3"),
-    "phi3": Architecture(
-        "phi3", {_QKV: "blk.*.attn_qkv.weight", _GATE_UP: "blk.*.ffn_up.weight"}, no_window=True
-    ),
+    "phi3": Architecture("phi3", {_QKV: "blk.*.attn_qkv", _GATE_UP: "blk.*.ffn_up"}),
 }
 
 
@@ -86,8 +81,7 @@ def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfi
     arch = metadata.get("general.architecture")
     if not isinstance(arch, str) or arch not in families():
         raise entries.wrong("general.architecture", " or ".join(map(repr, families())))
-    for name, (only, expected) in _FIXED.items():
-        entries.check(f"{arch}.{name}", (only,), expected)
+    entries.check_all({f"{arch}.{name}": (only,) for name, only in _FIXED.items()})
     names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
     sizes: dict[str, Any] = {
         ours: entries.size(name)
@@ -106,10 +100,6 @@ def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfi
     for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
         entries.check(name, (width,), f"{width}, the width of a head")
     config = _decoder_of(entries, config)
-    if arch == "gemma3" and config.layers == 62 and width * config.heads != config.width:
-        raise entries.wrong(
-            names["layers"], "another number: llama.cpp scales the scores of 62 layers otherwise"
-        )
     divisors = None
     if DIVISORS in tensors:
         divisors = tensor_of(path, tensors, DIVISORS, (width // 2,)).read()
@@ -173,7 +163,7 @@ def _of_changes(config: DecoderConfig, arch: str) -> dict[str, Any]:
 
 
 def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
-    """InputError where llama.cpp rotates other layers; a warning of a window that it ignores."""
+    """InputError where llama.cpp rotates other layers, which no entry can say."""
     if not isinstance(config, DecoderConfig):
         return
     fixed, found = config.changes.unrotated_every, config.unrotated_every
@@ -181,6 +171,3 @@ def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
         raise InputError(
             f"{path}: unrotated_every: expected {fixed}, as in llama.cpp, found {found}"
         )
-    if config.window and row_of(config).no_window:
-        note = f"llama.cpp ignores the window of {config.window:,} tokens in a {config.family}"
-        warnings.warn(f"{path}: {note}", InputWarning, stacklevel=2)

@@ -5,7 +5,6 @@ The entries say the same as a tokenizer.json, so they become one, and are made o
 for them, which stands for expressions in the program.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
-from minillm.errors import InputError, InputWarning, short
+from minillm.errors import InputError, short
 from minillm.text import BytePairs, PublishedTokenizer, Vocabulary
 from minillm.text.bpe import PATTERN
 from minillm.text.published import BYTE_TEXT, SPACE
@@ -24,6 +23,7 @@ from minillm.text.tokenizer_json import (
     DEFINED,
     NORMAL,
     UNKNOWN_TYPE,
+    UNUSED,
     added_tokens,
     byte_pairs,
     of_ours,
@@ -35,6 +35,8 @@ from minillm.text.tokenizer_json import (
 _PREFIX = "tokenizer.ggml."
 _TAKING = "phi-3"  # in the name of a model whose special tokens take white space, except for these
 _TAKING_NONE = ("<unk>", "<s>", "<|endoftext|>")
+_PADDING = "[PAD{}]"  # of a row without a token: llama.cpp wants as many tokens as rows
+_OF_PADDING = -1e3  # its score
 
 # Endings in either case; letters, with any sign before them; others with the ends of their line.
 _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -101,8 +103,12 @@ def tokenizer_of(entries: Entries) -> PublishedTokenizer:
     kind = entries.text(f"{_PREFIX}model", "none")
     if kind not in ("gpt2", "llama"):
         raise entries.wrong(f"{_PREFIX}model", "'gpt2', byte pairs, or 'llama', SentencePiece's")
-    tokens = _texts(entries, "tokens")
-    types = _numbers(entries, "token_type", tokens, np.full(len(tokens), NORMAL)).tolist()
+    every = _texts(entries, "tokens")
+    size = len(every)
+    while size and every[size - 1] == _PADDING.format(size - 1):
+        size -= 1
+    tokens = every[:size]
+    types = _numbers(entries, "token_type", every, np.full(len(every), NORMAL))[:size].tolist()
     ends = {name: _token(entries, f"{name}_token_id", tokens) for name in ("bos", "eos")}
     name = entries.text(f"{_PREFIX}pre", "none") if kind == "gpt2" else ""
     words = next((words for words in _WORDS if name in words.names), None)
@@ -131,7 +137,7 @@ def tokenizer_of(entries: Entries) -> PublishedTokenizer:
             taking = _TAKING in entries.text("general.name", "").lower().replace("phi3", "phi-3")
             values = sentence_pieces(
                 tokens,
-                _numbers(entries, "scores", tokens).tolist(),
+                _numbers(entries, "scores", every)[:size].tolist(),
                 [CONTROL if t in ends.values() else k for t, k in zip(tokens, types, strict=True)],
                 prefix=entries.flag(f"{_PREFIX}add_space_prefix", True),
                 unknown=_token(entries, "unknown_token_id", tokens) or "<unk>",
@@ -167,21 +173,22 @@ def _numbers(
 # --- writing -------------------------------------------------------------------------------------
 
 
-def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
+def metadata_of(tokenizer: Vocabulary, rows: int) -> dict[str, Any]:
     """The metadata that describe a tokenizer of byte pairs; other units are left out.
 
-    A warning if the file cannot say exactly how a text is cut.
+    rows: of the model's table, which may have more of them than there are tokens.
+    A file has the words that are nearest to the tokenizer's, and no other steps.
     """
     if isinstance(tokenizer, BytePairs):
         tokenizer = PublishedTokenizer(of_ours(tokenizer))
     values = tokenizer.values if isinstance(tokenizer, PublishedTokenizer) else {}
     if not isinstance(tokenizer, PublishedTokenizer) or values["model"]["type"] != "BPE":
         return {f"{_PREFIX}model": "none"}
-    shown = set(tokenizer.shown)
-    types = np.full(len(tokenizer), NORMAL, np.int32)
+    shown, padding = set(tokenizer.shown), list(map(_PADDING.format, range(len(tokenizer), rows)))
+    types = np.array([NORMAL] * len(tokenizer) + [UNUSED] * len(padding), np.int32)
     for text, at in tokenizer.special.ids.items():
         types[at] = DEFINED if text in shown else CONTROL
-    metadata = {"tokens": tokenizer.texts, "token_type": types}
+    metadata: dict[str, Any] = {"tokens": tokenizer.texts, "token_type": types}
     for name in ("bos", "eos"):
         metadata[f"add_{name}_token"] = getattr(tokenizer, f"add_{name}")
         if (at := getattr(tokenizer, name)) is not None:
@@ -191,10 +198,13 @@ def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
         metadata |= {"model": "gpt2", "merges": merges, "pre": _name_of_words(values)}
     else:
         metadata |= _of_pieces(tokenizer, values, types)
+    metadata["tokens"] = metadata["tokens"] + padding
+    if "scores" in metadata:
+        scores = metadata["scores"] + [_OF_PADDING] * len(padding)
+        metadata["scores"] = np.array(scores, np.float32)
     taking = {token["content"] for token in values["added_tokens"] if token["rstrip"]}
-    phi3 = taking == {*tokenizer.special.ids} - {*_TAKING_NONE}
-    _warn_of({"tokens that take white space": taking and not phi3})
-    named = {"general.name": "Phi-3"} if taking and phi3 else {}
+    phi3 = taking and taking == {*tokenizer.special.ids} - {*_TAKING_NONE}
+    named = {"general.name": "Phi-3"} if phi3 else {}
     return named | {_PREFIX + name: value for name, value in metadata.items()}
 
 
@@ -211,22 +221,11 @@ def _of_pieces(
     ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(model["merges"])])}
     scores = [-float(ranks.get(text, len(model["merges"]))) for text in tokenizer.texts]
     metadata: dict[str, Any] = {"model": "llama", "pre": "default", "tokens": texts}
-    metadata |= {"add_space_prefix": tokenizer.opens, "scores": np.array(scores, np.float32)}
+    metadata |= {"add_space_prefix": tokenizer.opens, "scores": scores}
     if tokenizer.unknown is not None:
         types[tokenizer.unknown] = UNKNOWN_TYPE
         metadata["unknown_token_id"] = tokenizer.unknown
     return metadata
-
-
-def _warn_of(reasons: dict[str, Any]) -> None:
-    """Warn of what a file cannot say."""
-    if any(reasons.values()):
-        found = ", ".join(reason for reason, holds in reasons.items() if holds)
-        warnings.warn(
-            f"this file has no entries for {found}: a few texts will have other tokens",
-            InputWarning,
-            stacklevel=2,
-        )
 
 
 def _name_of_words(values: dict[str, Any]) -> str:
@@ -236,7 +235,4 @@ def _name_of_words(values: dict[str, Any]) -> str:
     if not fitting:
         raise InputError(f"expected words that llama.cpp has, found {short(expressions)}")
     whole = bool(values["model"].get("ignore_merges"))
-    best = min(fitting, key=lambda words: (words.whole != whole) + (words.nfc != nfc))
-    reasons = {"tokens that merges do not make": whole and not best.whole}
-    _warn_of(reasons | {"composed characters": nfc != best.nfc})
-    return best.names[0]
+    return min(fitting, key=lambda one: (one.whole != whole) + (one.nfc != nfc)).names[0]

@@ -10,7 +10,6 @@ model, where its sizes and its weights are.
 
 import json
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -202,19 +201,14 @@ def read_chat_template(folder: str | Path) -> str | None:
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:
-    """The fields of Sampling in generation_config.json; empty if it does not sample."""
-    values = entries_of(Path(folder) / GENERATION).values
-    if values.get("do_sample") is not True:
-        return {}
-    return sampling_of({name: values.get(name) for name in SAMPLING})
-
-
-def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of Sampling that are not None; empty if all are.
+    """The fields of Sampling in generation_config.json; empty if it does not sample.
 
     The temperature is 1 where only other fields are set.  A top_k of 0 or -1 means all tokens.
     """
-    found = {name: value for name, value in values.items() if value is not None}
+    values = entries_of(Path(folder) / GENERATION).values
+    if values.get("do_sample") is not True:
+        return {}
+    found = {name: values[name] for name in SAMPLING if values.get(name) is not None}
     if found.get("top_k") in (0, -1):
         del found["top_k"]
     return {"temperature": 1.0} | found if found else {}

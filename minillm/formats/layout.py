@@ -44,7 +44,7 @@ class Layout:
     # config.json
     entries: Mapping[str, str]  # fields of our config, their entries
     defaults: Mapping[str, Any] = field(default_factory=dict)  # None: ours; also says the type
-    fixed: Allowed  # entries that may vary in their model, but not in ours
+    fixed: Allowed  # entries that may vary in their model, but not in ours, and show in no tensor
     written: Mapping[str, Any] = field(default_factory=dict)  # entries of every such model
     more: Callable[["Layout", Entries, Tensors], dict[str, Any]] = lambda layout, file, tensors: {}
     more_entries: Callable[["Layout", Any], dict[str, Any]] = lambda layout, config: {}
@@ -85,7 +85,7 @@ def stored(layout: Layout, name: str, config: Any) -> str:
     outside, last = [*layout.heads.values()], layout.classifier
     if last:
         outside.append(last.output)
-        outside += [last.hidden] if f"{last.hidden}.weight" not in layout.names.values() else []
+        outside += [last.hidden] if last.hidden not in layout.names.values() else []
     roots = {one.partition(".")[0] for one in outside}
     return name if name.partition(".")[0] in roots else layout.prefix + name
 
@@ -107,12 +107,7 @@ def names_of(layout: Layout, config: Any) -> Names:
     if last is None or not isinstance(config, FineTunedConfig):
         return names
     of_encoder: Names = {f"{PREFIX}{ours}": theirs for ours, theirs in names.items()}
-    layers = {"head": last.hidden, "output": last.output}
-    ends = {"W": "weight", "b": "bias"}
-    return {
-        **of_encoder,
-        **{f"{n}.{k}": f"{layers[n]}.{ends[k]}" for n in layers for k in ends},
-    }
+    return {**of_encoder, "head": last.hidden, "output": last.output}
 
 
 def weights(layout: Layout, config: Any) -> Iterator[Weight]:
@@ -127,7 +122,7 @@ def tied(layout: Layout, config: Any) -> dict[str, tuple[str, str]]:
     may_be = config.tied if hasattr(config, "tied") else getattr(config, "masked_words", True)
     if not may_be or isinstance(config, FineTunedConfig):
         return {}
-    found = {layout.output: (str(layout.names["embedding.E"]), "embedding.E")}
+    found = {layout.output: (f"{layout.names['embedding']}.weight", "embedding.E")}
     second, first = layout.output.replace(".weight", ".bias"), layout.heads.get("mask.output_b")
     return found | ({second: (first, "mask.output_b")} if first not in (None, second) else {})
 

@@ -2,8 +2,6 @@
 
     modules.json                the steps from a text to its vector, and the folder of each
     sentence_bert_config.json   the largest number of tokens to read from a text
-    config_sentence_transformers.json
-                                how many numbers of the vector are kept (truncate_dim)
     1_Pooling/config.json       the pooling of the tokens' vectors to one
     2_Normalize                 a step without files, which scales the vector to the length 1
 
@@ -40,7 +38,6 @@ class Sentences:
     pooling: str | None = None  # "mean", "first" or "max"; None: not a sentence encoder
     normalised: bool = False  # vectors have the length 1
     longest: int | None = None  # tokens to read, including [CLS] and [SEP]; None: the context
-    dimension: int | None = None  # numbers of a vector that are kept, the first ones; None: all
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Sentences":
@@ -52,17 +49,16 @@ class Sentences:
 def read_sentences(folder: Path, width: int, context: int) -> Sentences:
     """The settings in the files of a folder, which may lack all of them.
 
-    InputError for steps and poolings that are not supported, or for a prompt before each text.
+    InputError for steps and poolings that are not supported, for a prompt before each text, and for
+    vectors that are cut.
     """
     longest = _read_longest(folder, context)
     modules = folder / "modules.json"
     if not modules.exists():
         return Sentences(longest=longest)
-    entries = entries_of(folder / _CONFIG)
-    if entries.values.get("default_prompt_name") is not None:
-        raise entries.wrong("default_prompt_name", "null: texts are read without a prompt")
-    cut = entries.values.get("truncate_dim") is not None
-    dimension = entries.size("truncate_dim") if cut else None
+    entries_of(folder / _CONFIG).check_all(
+        {"default_prompt_name": (None,), "truncate_dim": (None,)}
+    )
     places = {}
     for entry in read_json(modules, kind=list):
         match entry:
@@ -77,7 +73,7 @@ def read_sentences(folder: Path, width: int, context: int) -> Sentences:
             f"the first one in the same folder, found {short(', '.join(places))}"
         )
     pooling = _read_pooling(places["Pooling"] / "config.json", width)
-    return Sentences(pooling, "Normalize" in places, longest, dimension)
+    return Sentences(pooling, "Normalize" in places, longest)
 
 
 def _read_pooling(path: Path, width: int) -> str:
@@ -104,8 +100,6 @@ def _read_longest(folder: Path, context: int) -> int | None:
         ("tokenizer_config.json", "model_max_length"),
     ):
         entries = entries_of(folder / file)
-        if entries.values.get("do_lower_case") and file.startswith("sentence"):
-            raise entries.wrong("do_lower_case", "false: the tokenizer does that")
         if entries.values.get(name) is not None:
             longest = entries.size(name, LEAST_TOKENS)
             return longest if longest < context else None
@@ -124,9 +118,7 @@ def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, 
         if step != "Normalize" or sentences.normalised
     ]
     longest = {"max_seq_length": sentences.longest or context, "do_lower_case": False}
-    cut = {"truncate_dim": sentences.dimension}
     return {
-        **({_CONFIG: json_file(cut)} if sentences.dimension else {}),
         "modules.json": json_file(modules),
         "sentence_bert_config.json": json_file(longest),
         "1_Pooling/config.json": json_file({"word_embedding_dimension": width, **pooling}),

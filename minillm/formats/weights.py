@@ -2,6 +2,10 @@
 
 Other programs have separate matrices for query, key and value, and for gate and up.  Ours are side
 by side, along the last axis.
+
+A module of theirs has a ``weight`` and perhaps a ``bias``.  So a table of names has a row for each
+of our layers: its W, E or gain is the weight of their module, its b or bias the bias, and W_qkv and
+b_qkv of ``attention`` are the layer ``attention.qkv``.
 """
 
 import re
@@ -16,7 +20,9 @@ from numpy.typing import NDArray
 from minillm.errors import InputError, short
 
 _LAYER = re.compile(r"\.(\d+)\.")
-Names = Mapping[str, str | tuple[str, ...]]  # ours, theirs; * is the number of a layer
+# Our layer, or a parameter that is no weight or bias; their module or modules, or the tensor.
+# * is the number of a layer.
+Names = Mapping[str, str | tuple[str, ...]]
 TABLES = (".E",)
 
 
@@ -44,6 +50,19 @@ class Weight:
         return {name: view[:, None] if self.filters else view for name, view in turned.items()}
 
 
+def tensors_of(names: Names, name: str) -> tuple[str, ...]:
+    """The tensors that one of our parameters consists of.
+
+    >>> tensors_of({"norm": "ln_f", "attention.qkv": ("query", "key", "value")}, "attention.b_qkv")
+    ('query.bias', 'key.bias', 'value.bias')
+    """
+    layer, _, parameter = name.rpartition(".")
+    kind, _, part = parameter.partition("_")
+    modules = names[name if name in names else f"{layer}.{part}" if part else layer]
+    end = "" if name in names else ".bias" if kind in ("b", "bias") else ".weight"
+    return tuple(f"{one}{end}" for one in ((modules,) if isinstance(modules, str) else modules))
+
+
 def weights_of(
     shapes: Mapping[str, tuple[int, ...]],
     names: Names,
@@ -60,8 +79,7 @@ def weights_of(
     keys = getattr(config, "key_heads", 0)
     for name, shape in shapes.items():
         layer = _LAYER.search(name)
-        theirs = names[_LAYER.sub(".*.", name)]
-        theirs = (theirs,) if isinstance(theirs, str) else theirs
+        theirs = tensors_of(names, _LAYER.sub(".*.", name))
         shares = (config.heads, keys, keys) if keys and len(theirs) == 3 else (1,) * len(theirs)
         ends = [shape[-1] // sum(shares) * n for n in accumulate(shares, initial=0)]
         tensors = [tensor.replace("*", layer[1] if layer else "") for tensor in theirs]

@@ -116,24 +116,23 @@ def _read_text(
 def _read_binary(
     path: str | Path, file: BinaryIO, V: int, D: int
 ) -> tuple[list[str], NDArray[np.float32]]:
-    words, numbers, data, at = [], bytearray(), b"", 0
+    words, numbers = [], bytearray()
     for k in range(V):
-        while (space := data.find(b" ", at)) < 0 or len(data) < space + 1 + 4 * D:
-            more = file.read(1 << 20)
-            if not more or (space < 0 and len(data) - at > LONGEST_WORD):
-                raise InputError(
-                    f"{path}, word {k + 1} of {V}: expected a word, a space and {D} numbers of 4 "
-                    "bytes, found another end"
-                )
-            data, at = data[at:] + more, 0
-        word = data[at:space].lstrip(b"\n")
+        word = bytearray()
+        while (byte := file.read(1)) not in (b"", b" ") and len(word) < LONGEST_WORD:
+            word += byte
+        row = file.read(4 * D)
+        if byte != b" " or len(row) < 4 * D:
+            raise InputError(
+                f"{path}, word {k + 1} of {V}: expected a word, a space and {D} numbers of 4 "
+                "bytes, found another end"
+            )
         try:
-            words.append(word.decode())
+            words.append(word.lstrip(b"\n").decode())
         except UnicodeDecodeError:
             raise InputError(f"{path}, word {k + 1}: expected UTF-8, found {short(word)}") from None
-        at = space + 1 + 4 * D
-        numbers += data[space + 1 : at]
-    if data[at:].strip(b"\n") or file.read(1 << 20).strip(b"\n"):
+        numbers += row
+    if file.read(1 << 20).strip(b"\n"):
         raise InputError(f"{path}: expected the end after {V} words, found more")
     return words, np.frombuffer(numbers, "<f4").astype(np.float32, copy=False).reshape(V, D)
 

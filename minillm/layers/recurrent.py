@@ -56,11 +56,8 @@ def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> S
     forward = f"{prefix}.0.forward.W_x"
     W_x = params[forward if forward in params else f"{prefix}.0.W_x"]
     M = W_x.shape[1] // CELLS[cell].gates * (2 if forward in params else 1)
-    return {
-        f"{prefix}.{number}.{name}": np.zeros((B, M), W_x.dtype)
-        for number in range(layers)
-        for name in CELLS[cell].state
-    }
+    entries, _ = state_and_weights(prefix, cell, layers)
+    return {name: np.zeros((B, M), W_x.dtype) for name in entries}
 
 
 def layer(

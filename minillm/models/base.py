@@ -131,8 +131,8 @@ class CausalModel(StackModel[Config]):
 class LabelModel(Model[Config]):
     """A classifier.
 
-    A model of this kind defines ``forward(*inputs, rng)`` -> logits (B, classes), backward;
-    ``backward(dlogits)`` -> gradients keyed as ``params``.
+    A model of this kind defines ``forward(*inputs, rng)`` -> logits (B, classes), backward, or
+    (B, N, classes) for N labels; ``backward(dlogits)`` -> gradients keyed as ``params``.
     """
 
     forward: Callable[..., Any]
@@ -140,7 +140,7 @@ class LabelModel(Model[Config]):
     def loss(
         self, batch: tuple[NDArray, ...], rng: Rng = None, class_weights: NDArray | None = None
     ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of (inputs and labels (B,)) in nats, each weighted by its class.
+        """The mean cross-entropy of (*inputs, labels) in nats, each weighted by its class.
 
         With rng it is the loss to train on, with dropout, and with label smoothing if the
         configuration has a rate of it.

@@ -12,12 +12,12 @@ has changed since GPT-2 (2019), line by line:
 - x_t = E[id_t]: no vector P[t] is added.  Each attention rotates its queries and keys by angles
   that grow with their positions (:mod:`minillm.ops.rotary`), so that a score depends on the
   distance of two tokens rather than on their positions.  No table ends at C (Su et al. 2021).
-- norm(x) is an RMS norm (:mod:`minillm.ops.rms_norm`): the row is divided by the root of its mean
+- norm(x) is an RMS norm (:mod:`minillm.ops.norms`): the row is divided by the root of its mean
   square, and its mean stays.  This is less work, and no worse (Zhang and Sennrich 2019).
 - attention: N heads of queries share M heads of keys and values, so that the cache, and what is
   read from it for each token, is N / M times smaller.  GPT-2 has M = N.  With M = 1 (Shazeer
   2019) the model gets worse; a few heads are almost as good as N (Ainslie et al. 2023).
-- feed_forward(x) = (silu(x W_gate) * x W_up) W_down (:mod:`minillm.ops.swiglu`): one half of the
+- feed_forward(x) = (silu(x W_gate) * x W_up) W_down (:func:`minillm.ops.swiglu`): one half of the
   hidden numbers gates the other.  With three matrices in place of two, F is about 8/3 D in place
   of 4 D, for as many weights.  At equal size the loss is lower; why is not understood (Shazeer
   2020).

@@ -56,9 +56,6 @@ from minillm.ops.padding import length_mask
 
 ENCODERS = ("recurrent", "bert")
 
-# question (B, J), its lengths (B,), context (B, T), its lengths (B,), first and last place (B,)
-Batch = tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]
-
 
 @dataclass(frozen=True)
 class ReaderConfig:
@@ -98,8 +95,8 @@ class ReaderConfig:
         )
 
 
-class Reader(base.Model[ReaderConfig]):
-    """Embeddings, an encoder, two logits for each place.
+class Reader(base.LabelModel[ReaderConfig]):
+    """Embeddings, an encoder, two logits for each place.  Its labels are two places, (B, 2).
 
     ``params`` of the recurrent reader: ``embedding.E`` (V, D), ``match.E`` (2, D);
     ``encoder.0.forward.W_x`` and so on, ``reading.0...``, ``ending.0...``; ``flow.w_h``,
@@ -155,13 +152,6 @@ class Reader(base.Model[ReaderConfig]):
             return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1))
 
         return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
-
-    def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the beginnings and ends of the answers, in nats."""
-        question, question_lengths, context, lengths, first, last = batch
-        logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
-        loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
-        return loss, lambda: logits_backward(loss_backward())
 
     # --- the recurrent reader ---------------------------------------------------
 

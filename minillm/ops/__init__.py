@@ -24,7 +24,6 @@ from minillm.ops.embedding import embedding as embedding
 from minillm.ops.gated_delta_rule import gated_delta_rule as gated_delta_rule
 from minillm.ops.gru import gru as gru
 from minillm.ops.gru import gru_step as gru_step
-from minillm.ops.layer_norm import layer_norm as layer_norm
 from minillm.ops.linear import linear as linear
 from minillm.ops.linear_recurrence import linear_recurrence as linear_recurrence
 from minillm.ops.lstm import lstm as lstm
@@ -34,15 +33,16 @@ from minillm.ops.minimal import min_gru as min_gru
 from minillm.ops.minimal import min_gru_step as min_gru_step
 from minillm.ops.minimal import min_lstm as min_lstm
 from minillm.ops.minimal import min_lstm_step as min_lstm_step
+from minillm.ops.norms import layer_norm as layer_norm
+from minillm.ops.norms import rms_norm as rms_norm
 from minillm.ops.padding import max_pool as max_pool
 from minillm.ops.padding import mean_pool as mean_pool
 from minillm.ops.pointer import copied_probability as copied_probability
 from minillm.ops.pointer import coverage as coverage
 from minillm.ops.pointer import pointer_cross_entropy as pointer_cross_entropy
-from minillm.ops.policy_loss import policy_loss as policy_loss
-from minillm.ops.preference_loss import preference_loss as preference_loss
+from minillm.ops.preferences import policy_loss as policy_loss
+from minillm.ops.preferences import preference_loss as preference_loss
 from minillm.ops.recurrence import reverse as reverse
-from minillm.ops.rms_norm import rms_norm as rms_norm
 from minillm.ops.rnn import rnn as rnn
 from minillm.ops.rnn import rnn_step as rnn_step
 from minillm.ops.rotary import rotary as rotary

@@ -21,7 +21,8 @@ and a few numbers that they share.  All types have the form of :mod:`minillm.qua
 
 Blocks of 256 have float16 d and e: 16 or 32 weights share the scale d s and the offset -e m.
 
-Two numbers of four bits share a byte; the low halves contain the first half of the weights.
+Two numbers of four bits share a byte; the low halves contain the first half of the weights.  The
+rows of ``TYPES`` say where a block has the bits of its codes, and how its scales are read.
 
 All types are read.  Those that fit weights better than others of their size, or that people ask
 for by name, are written, too: floats, Q8_0, Q5_0, Q4_1, Q4_0, Q6_K, Q5_K and Q4_K.  BF16 and the
@@ -34,9 +35,10 @@ Legend: O rows of a matrix (outputs), I numbers of a row (inputs).
 Source: ggml's ``ggml-quants.c`` (Gerganov et al., from 2023 on).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,22 +47,45 @@ from minillm.quantised.codes import BLOCK, LEVELS, Coded
 from minillm.quantised.planes import to_planes
 
 Bytes = NDArray[np.uint8]
-
+Written = tuple[
+    NDArray, Mapping[int, Bytes]
+]  # the codes of blocks, and their bytes at other places
 
 FLOATS = ("F32", "F16", "BF16")
 
 
+class Part(NamedTuple):
+    """Some bits of numbers: n bytes contain those of n numbers in their lowest bits, then n above.
+
+    So do the next n bytes, from ``begin`` to ``end`` in a block.
+    """
+
+    begin: int
+    end: int
+    n: int
+    bits: int  # 1, 2, 4 or 8
+
+
 @dataclass(frozen=True)
 class Type:
-    """A type of numbers: its numbers in a file, and how many weights are how many bytes."""
+    """A type of numbers: its numbers in a file, how many weights are how many bytes, and where.
+
+    A block has float16 at ``d`` and perhaps ``e``: the scale and the offset, or of 256 weights the
+    factors of ``scales``.
+    """
 
     name: str
     number: int  # of a tensor of this type
     file: int  # of a file with mostly such tensors
     weights: int  # of one block
     bytes: int
-    decode: Callable[[Bytes], Coded] | None  # (O, blocks, bytes) -> codes; None: floats
-    encode: Callable[[NDArray], Bytes] | None = None  # the inverse; None: the type is only read
+    encode: Callable[[NDArray], Written] | None = None  # None: the type is only read
+    codes: tuple[Part, ...] = ()  # the lowest bits of the codes first; none: floats
+    zero: int = 0
+    d: int = 0
+    e: int | None = None
+    scales: Callable[[Bytes], tuple[NDArray, Any]] | None = None  # scales and offsets, if any
+    levels: NDArray[np.uint8] | None = None
 
     @property
     def bits(self) -> float:
@@ -88,110 +113,38 @@ def decode(rows: Bytes, block_type: str) -> NDArray[np.float32]:
 
 def coded(rows: Bytes, block_type: str) -> Coded:
     """The codes and scales of rows of blocks: rows (O, bytes of a row)."""
-    known = TYPES[block_type]
-    if known.decode is None:
+    O, known = len(rows), TYPES[block_type]
+    if not known.codes:
         raise ValueError(f"expected a type of blocks, found {block_type}")
-    return known.decode(rows.reshape(len(rows), -1, known.bytes))
+    blocks = rows.reshape(O, -1, known.bytes)
+    stored = _joined(*(_plane(part, blocks) for part in known.codes))
+    d, e = _half(blocks, known.d), None if known.e is None else _half(blocks, known.e)
+    if known.scales is None:
+        return Coded(stored, d, e, known.zero, levels=known.levels)
+    s, m = (None if one is None else one.view(np.int8).reshape(O, -1)
+            for one in known.scales(blocks))  # fmt: skip
+    return Coded(stored, s, m, known.zero, d, None if e is None else -e, known.levels)
 
 
-def _decode_q8_0(blocks: Bytes) -> Coded:
-    q = blocks[..., 2:] ^ np.uint8(128)  # from -128 .. 127 to 0 .. 255
-    return Coded(q, _half(blocks, 0), None, 128)
+def _plane(part: Part, blocks: Bytes) -> Bytes:
+    """Some bits of all codes in the order of a plane: (O, I / 32, 4 bits)."""
+    O, bits = len(blocks), part.bits
+    if bits == 8:  # signed, from -128 .. 127 to 0 .. 255
+        return blocks[..., part.begin : part.end] ^ np.uint8(128)
+    if part.n == 4 * bits:  # the order of a plane
+        return blocks[..., part.begin : part.end].reshape(O, -1, part.n)
+    return to_planes(bits, _numbers(part, blocks).reshape(O, -1, BLOCK))
 
 
-def _decode_q5_0(blocks: Bytes) -> Coded:
-    return Coded(_five(blocks[..., 6:], blocks[..., 2:6]), _half(blocks, 0), None, 16)
-
-
-def _decode_q5_1(blocks: Bytes) -> Coded:
-    stored = _five(blocks[..., 8:], blocks[..., 4:8])
-    return Coded(stored, _half(blocks, 0), _half(blocks, 2), 0)
-
-
-def _five(low: Bytes, fifth: Bytes) -> Bytes:
-    """The planes of codes, whose fifth bits (..., 4) are in the order of the weights."""
-    return _joined(low, to_planes(1, np.unpackbits(fifth, axis=-1, bitorder="little")))
-
-
-def _decode_q4_0(blocks: Bytes) -> Coded:
-    return Coded(blocks[..., 2:], _half(blocks, 0), None, 8)
-
-
-def _decode_q4_1(blocks: Bytes) -> Coded:
-    return Coded(blocks[..., 4:], _half(blocks, 0), _half(blocks, 2), 0)
-
-
-def _decode_iq4_nl(blocks: Bytes) -> Coded:
-    return Coded(blocks[..., 2:], _half(blocks, 0), None, 128, levels=LEVELS)
-
-
-def _decode_q6_k(blocks: Bytes) -> Coded:
-    low, high = _parts(blocks[..., :128], 64, 4), _parts(blocks[..., 128:192], 32, 2)
-    return _of_256(_lines(6, low, high), blocks, blocks[..., 192:208], 208, zero=32)
-
-
-def _decode_q5_k(blocks: Bytes) -> Coded:
-    low, high = _parts(blocks[..., 48:], 32, 4), _parts(blocks[..., 16:48], 32, 1)
-    s, m = _six_bits(blocks[..., 4:16])
-    return _of_256(_lines(5, low, high), blocks, s, 0, m, 2)
-
-
-def _decode_q4_k(blocks: Bytes) -> Coded:
-    s, m = _six_bits(blocks[..., 4:16])
-    return _of_256(_lines(4, _parts(blocks[..., 16:], 32, 4)), blocks, s, 0, m, 2)
-
-
-def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
-    """Eight scales s and offsets m of Q4_K and Q5_K: (..., 12) -> (..., 8) each."""
-    low_s, low_m, high = (packed[..., at : at + 4] for at in (0, 4, 8))
-    # The first four pairs are whole in the low six bits; the others are in three places.
-    s = _joined(low_s & 63, high & 15 | low_s >> 6 << 4)
-    m = _joined(low_m & 63, high >> 4 | low_m >> 6 << 4)
-    return s, m
-
-
-def _decode_iq4_xs(blocks: Bytes) -> Coded:
-    low, high = _parts(blocks[..., 4:8], 1, 4), _parts(blocks[..., 2:4], 1, 2)
-    s = low.reshape(high.shape) | high << 4
-    s = s.reshape(*blocks.shape[:-1], 8) - np.uint8(32)
-    stored = blocks[..., 8:].reshape(len(blocks), -1, 16)
-    return _of_256(stored, blocks, s, 0, zero=128)._replace(levels=LEVELS)
-
-
-def _decode_q3_k(blocks: Bytes) -> Coded:
-    low, high = _parts(blocks[..., 96:104], 8, 4), _parts(blocks[..., 104:108], 4, 2)
-    s = low.reshape(high.shape) | high << 4
-    s = s.reshape(*blocks.shape[:-1], 16) - np.uint8(32)
-    low, high = _parts(blocks[..., 32:96], 32, 2), _parts(blocks[..., :32], 32, 1)
-    return _of_256(_lines(3, low, high), blocks, s, 108, zero=4)
-
-
-def _decode_q2_k(blocks: Bytes) -> Coded:
-    q, s, m = _parts(blocks[..., 16:80], 32, 2), blocks[..., :16] & 15, blocks[..., :16] >> 4
-    return _of_256(_lines(2, q), blocks, s, 80, m, 82)
-
-
-def _lines(bits: int, *parts: Bytes) -> Bytes:
-    """The planes of parts of codes in the order of the weights, the lowest bits first."""
-    return to_planes(bits, *(part.reshape(len(part), -1, BLOCK) for part in parts))
-
-
-def _of_256(
-    stored: Bytes,
-    blocks: Bytes,
-    s: NDArray,
-    d: int,
-    m: NDArray | None = None,
-    e: int = 0,
-    zero: int = 0,
-) -> Coded:
-    """Codes with scales s, offsets m, and the places of d and e in a block."""
-    O = len(blocks)
-    scale = s.view(np.int8).reshape(O, -1)
-    if m is None:
-        return Coded(stored, scale, None, zero, _half(blocks, d))
-    offset = m.view(np.int8).reshape(O, -1)
-    return Coded(stored, scale, offset, zero, _half(blocks, d), -_half(blocks, e))
+def _numbers(part: Part, blocks: Bytes) -> Bytes:
+    """The numbers of a part of each block, (O, blocks, numbers)."""
+    begin, end, n, bits = part
+    several = np.dtype(np.uint32 if n % 4 == 0 else np.uint8)  # bytes at once
+    words: NDArray = np.ascontiguousarray(blocks[..., begin:end]).view(several)
+    words = words.reshape(*words.shape[:-1], -1, 1, n // words.itemsize)
+    mask = np.full(words.itemsize, (1 << bits) - 1, np.uint8).view(several)
+    numbers = words >> np.arange(0, 8, bits, dtype=several)[:, None] & mask
+    return numbers.view(np.uint8).reshape(*blocks.shape[:-1], -1)
 
 
 def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
@@ -199,16 +152,18 @@ def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
     return blocks[..., at : at + 2].view("<f2")[..., 0]
 
 
-def _parts(packed: Bytes, n: int, bits: int) -> Bytes:
-    """Numbers of 1, 2 or 4 bits: n bytes contain n numbers in their lowest bits, then n above.
+def _pairs_of_six_bits(blocks: Bytes) -> tuple[Bytes, Bytes]:
+    """Eight scales s and offsets m of Q4_K and Q5_K: (O, blocks, 8) each."""
+    low_s, low_m, high = (blocks[..., at : at + 4] for at in (4, 8, 12))
+    # The first four pairs are whole in the low six bits; the others are in three places.
+    s = _joined(low_s & 63, high & 15 | low_s >> 6 << 4)
+    m = _joined(low_m & 63, high >> 4 | low_m >> 6 << 4)
+    return s, m
 
-    (..., bytes) -> (..., bytes / n, 8 / bits, n).
-    """
-    several = np.dtype(np.uint32 if n % 4 == 0 else np.uint8)  # bytes at once
-    words: NDArray = np.ascontiguousarray(packed).view(several)
-    words = words.reshape(*words.shape[:-1], -1, 1, n // words.itemsize)
-    mask = np.full(words.itemsize, (1 << bits) - 1, np.uint8).view(several)
-    return (words >> np.arange(0, 8, bits, dtype=several)[:, None] & mask).view(np.uint8)
+
+def _six_bits(low: Part, high: Part, blocks: Bytes) -> tuple[Bytes, None]:
+    """Scales s of six bits, less 32."""
+    return (_numbers(low, blocks) | _numbers(high, blocks) << 4) - np.uint8(32), None
 
 
 # --- from numbers to blocks ----------------------------------------------------------------------
@@ -226,50 +181,52 @@ def encode(array: NDArray, block_type: str) -> Bytes:
     if I % known.weights:
         raise ValueError(f"expected rows of a multiple of {known.weights}, found {I}")
     x = array.astype(np.float32, copy=False)
+    blocks = np.empty((O, I // known.weights, known.bytes), np.uint8)
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = known.encode(x.reshape(O, -1, known.weights)).reshape(O, -1)
+        q, others = known.encode(x.reshape(O, -1, known.weights))
+        for at, piece in others.items():
+            blocks[..., at : at + piece.shape[-1]] = piece
+        for begin, end, n, bits in known.codes:
+            parts = (q & (1 << bits) - 1).reshape(*q.shape[:-1], -1, 8 // bits, n)
+            shifted = parts << np.arange(0, 8, bits, dtype=np.uint8)[:, None]
+            packed = np.bitwise_or.reduce(shifted, axis=-2)
+            blocks[..., begin:end] = packed.reshape(*q.shape[:-1], -1)
+            q = q >> bits
+        rows = blocks.reshape(O, -1)
         if not (np.isfinite(x).all() and np.isfinite(decode(rows, block_type)).all()):
             raise ValueError(f"expected finite numbers that {block_type} can hold, found others")
     return rows
 
 
-def _encode_bf16(x: NDArray) -> Bytes:
+def _floats(x: NDArray, dtype: str) -> Written:
+    return x, {0: _bytes(x, dtype)}
+
+
+def _bfloat16(x: NDArray) -> Written:
     """Round to the nearest number whose lower half is zero, and a tie to the even one."""
     bits = x.view(np.uint32).astype(np.uint64)
-    return _bytes((bits + 0x7FFF + (bits >> 16 & 1)) >> 16, "<u2")
+    return x, {0: _bytes((bits + 0x7FFF + (bits >> 16 & 1)) >> 16, "<u2")}
 
 
-def _encode_q8_0(x: NDArray) -> Bytes:
+def _signed(x: NDArray) -> Written:
+    """The weight of the largest size becomes 127, or -127."""
     d = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
-    return _joined(_bytes(d, "<f2"), _rounded(x * _inverse(d)).astype(np.int8).view(np.uint8))
+    return _rounded(x * _inverse(d)).astype(np.int8).view(np.uint8), {0: _bytes(d, "<f2")}
 
 
-def _encode_q5_0(x: NDArray) -> Bytes:
-    q, d = _around_zero(x, 16)
-    fifth = np.packbits(q >> 4, axis=-1, bitorder="little")  # of all 32 codes
-    return _joined(_bytes(d, "<f2"), fifth, _packed(q & 15, 16, 4))
-
-
-def _encode_q4_1(x: NDArray) -> Bytes:
+def _between(x: NDArray) -> Written:
     """Codes of 15 steps from the least weight up to the largest."""
     low = x.min(axis=-1, keepdims=True)
     d = (x.max(axis=-1, keepdims=True) - low) / np.float32(15)
     q = _clipped((x - low) * _inverse(d) + np.float32(0.5), 15)
-    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), _packed(q, 16, 4))
+    return q, {0: _bytes(d, "<f2"), 2: _bytes(low, "<f2")}
 
 
-def _encode_q4_0(x: NDArray) -> Bytes:
-    q, d = _around_zero(x, 8)
-    return _joined(_bytes(d, "<f2"), _packed(q, 16, 4))
-
-
-def _around_zero(x: NDArray, zero: int) -> tuple[Bytes, NDArray]:
-    """Codes, and the size of a step.
-
-    The weight of the largest size becomes -zero: so one more step is used than with 1 - zero.
-    """
+def _around_zero(x: NDArray, zero: int) -> Written:
+    """The weight of the largest size becomes -zero: so one more step is used than with 1 - zero."""
     d = _largest(x, zero)
-    return _clipped(x * _inverse(d) + np.float32(zero + 0.5), 2 * zero - 1), d
+    q = _clipped(x * _inverse(d) + np.float32(zero + 0.5), 2 * zero - 1)
+    return q, {0: _bytes(d, "<f2")}
 
 
 def _largest(x: NDArray, steps: int) -> NDArray:
@@ -278,41 +235,26 @@ def _largest(x: NDArray, steps: int) -> NDArray:
     return np.take_along_axis(x, at, axis=-1) / np.float32(-steps)
 
 
-def _encode_q6_k(x: NDArray) -> Bytes:
+def _of_16(x: NDArray) -> Written:
     """The weight of the largest size of 16 becomes -32, the code of the largest size."""
     parts = x.reshape(*x.shape[:-1], 16, 16)
     s, d = _with_factor(_largest(parts, 32)[..., 0], 127)
     q = _clipped(_rounded(parts * _inverse(d * s)[..., None]) + np.float32(32), 63)
-    q = q.reshape(x.shape)
-    low, high = _packed(q & 15, 64, 4), _packed(q >> 4, 32, 2)
-    return _joined(low, high, s.astype(np.int8).view(np.uint8), _bytes(d, "<f2"))
+    return q.reshape(x.shape), {192: s.astype(np.int8).view(np.uint8), 208: _bytes(d, "<f2")}
 
 
-def _encode_q5_k(x: NDArray) -> Bytes:
-    q, scales = _with_offset(x, 31)
-    return _joined(scales, _packed(q >> 4, 32, 1), _packed(q & 15, 32, 4))
-
-
-def _encode_q4_k(x: NDArray) -> Bytes:
-    q, scales = _with_offset(x, 15)
-    return _joined(scales, _packed(q, 32, 4))
-
-
-def _with_offset(x: NDArray, steps: int) -> tuple[Bytes, Bytes]:
-    """Codes in the order of the weights, and the bytes of d, e, eight scales and eight offsets.
-
-    The codes of 32 weights span their range, which always includes 0.
-    """
+def _of_32(x: NDArray, steps: int) -> Written:
+    """The codes of 32 weights span their range, which always includes 0."""
     parts = x.reshape(*x.shape[:-1], 8, 32)
     below = -np.minimum(parts.min(axis=-1), 0)  # (O, blocks, 8)
     scale = (np.maximum(parts.max(axis=-1), 0) + below) / np.float32(steps)
     (s, d), (m, e) = _with_factor(scale, 63), _with_factor(below, 63)
     q = _clipped(_rounded((parts + (e * m)[..., None]) * _inverse(d * s)[..., None]), steps)
     s, m = s.astype(np.uint8), m.astype(np.uint8)
-    # As _six_bits reads them.
+    # As _pairs_of_six_bits reads them.
     low_s, low_m, high = s[..., :4], m[..., :4], s[..., 4:] & 15 | m[..., 4:] << 4
-    packed = low_s | s[..., 4:] >> 4 << 6, low_m | m[..., 4:] >> 4 << 6, high
-    return q.reshape(x.shape), _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), *packed)
+    packed = _joined(low_s | s[..., 4:] >> 4 << 6, low_m | m[..., 4:] >> 4 << 6, high)
+    return q.reshape(x.shape), {0: _bytes(d, "<f2"), 2: _bytes(e, "<f2"), 4: packed}
 
 
 def _with_factor(scale: NDArray, most: int) -> tuple[NDArray, NDArray]:
@@ -341,40 +283,40 @@ def _clipped(q: NDArray, most: int) -> Bytes:
     return np.clip(q, 0, most).astype(np.uint8)
 
 
-def _packed(q: NDArray, n: int, bits: int) -> Bytes:
-    """The inverse of :func:`_parts`: (..., numbers) -> (..., bytes)."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
-    parts = q.reshape(*q.shape[:-1], -1, 8 // bits, n)
-    return np.bitwise_or.reduce(parts << shifts, axis=-2).reshape(*q.shape[:-1], -1)
-
-
 def _bytes(x: NDArray, dtype: str) -> Bytes:
     """The bytes of numbers in another dtype."""
     return np.ascontiguousarray(x.astype(dtype)).view(np.uint8)
 
 
 def _joined(*parts: NDArray) -> Bytes:
-    return np.concatenate(parts, axis=-1)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 TYPES = {
     known.name: known
     for known in (
-        Type("F32", 0, 0, 1, 4, None, partial(_bytes, dtype="<f4")),
-        Type("F16", 1, 1, 1, 2, None, partial(_bytes, dtype="<f2")),
-        Type("Q4_0", 2, 2, 32, 18, _decode_q4_0, _encode_q4_0),
-        Type("Q4_1", 3, 3, 32, 20, _decode_q4_1, _encode_q4_1),
-        Type("Q5_0", 6, 8, 32, 22, _decode_q5_0, _encode_q5_0),
-        Type("Q5_1", 7, 9, 32, 24, _decode_q5_1),
-        Type("Q8_0", 8, 7, 32, 34, _decode_q8_0, _encode_q8_0),
-        Type("Q2_K", 10, 10, 256, 84, _decode_q2_k),
-        Type("Q3_K", 11, 11, 256, 110, _decode_q3_k),
-        Type("Q4_K", 12, 14, 256, 144, _decode_q4_k, _encode_q4_k),
-        Type("Q5_K", 13, 16, 256, 176, _decode_q5_k, _encode_q5_k),
-        Type("Q6_K", 14, 18, 256, 210, _decode_q6_k, _encode_q6_k),
-        Type("IQ4_NL", 20, 25, 32, 18, _decode_iq4_nl),
-        Type("IQ4_XS", 23, 30, 256, 136, _decode_iq4_xs),
-        Type("BF16", 30, 32, 1, 2, None, _encode_bf16),
+        Type("F32", 0, 0, 1, 4, partial(_floats, dtype="<f4")),
+        Type("F16", 1, 1, 1, 2, partial(_floats, dtype="<f2")),
+        Type("Q4_0", 2, 2, 32, 18, partial(_around_zero, zero=8), (Part(2, 18, 16, 4),), 8),
+        Type("Q4_1", 3, 3, 32, 20, _between, (Part(4, 20, 16, 4),), e=2),
+        Type("Q5_0", 6, 8, 32, 22, partial(_around_zero, zero=16),
+             (Part(6, 22, 16, 4), Part(2, 6, 1, 1)), 16),
+        Type("Q5_1", 7, 9, 32, 24, None, (Part(8, 24, 16, 4), Part(4, 8, 1, 1)), e=2),
+        Type("Q8_0", 8, 7, 32, 34, _signed, (Part(2, 34, 32, 8),), 128),
+        Type("Q2_K", 10, 10, 256, 84, None, (Part(16, 80, 32, 2),), d=80, e=82,
+             scales=lambda blocks: (blocks[..., :16] & 15, blocks[..., :16] >> 4)),
+        Type("Q3_K", 11, 11, 256, 110, None, (Part(32, 96, 32, 2), Part(0, 32, 32, 1)), 4, 108,
+             scales=partial(_six_bits, Part(96, 104, 8, 4), Part(104, 108, 4, 2))),
+        Type("Q4_K", 12, 14, 256, 144, partial(_of_32, steps=15), (Part(16, 144, 32, 4),), e=2,
+             scales=_pairs_of_six_bits),
+        Type("Q5_K", 13, 16, 256, 176, partial(_of_32, steps=31),
+             (Part(48, 176, 32, 4), Part(16, 48, 32, 1)), e=2, scales=_pairs_of_six_bits),
+        Type("Q6_K", 14, 18, 256, 210, _of_16, (Part(0, 128, 64, 4), Part(128, 192, 32, 2)), 32,
+             208, scales=lambda blocks: (blocks[..., 192:208], None)),
+        Type("IQ4_NL", 20, 25, 32, 18, None, (Part(2, 18, 16, 4),), 128, levels=LEVELS),
+        Type("IQ4_XS", 23, 30, 256, 136, None, (Part(8, 136, 16, 4),), 128, levels=LEVELS,
+             scales=partial(_six_bits, Part(4, 8, 1, 4), Part(2, 4, 1, 2))),
+        Type("BF16", 30, 32, 1, 2, _bfloat16),
     )
-}
+}  # fmt: skip
 WRITTEN = tuple(name for name, known in TYPES.items() if known.encode)

@@ -12,6 +12,7 @@ line of the cache, and a shift and a mask take 4 inputs of 16 outputs out of it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -20,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.quantised.codes import Coded
-from minillm.quantised.large_pages import WEIGHTS
 
 PANEL = 16  # outputs whose codes lie side by side
+PIECE = 1 << 25  # bytes of memory, for the panels of several matrices
+LINE = 64  # bytes of a line of the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,30 @@ def _in_panels(rows: NDArray) -> NDArray:
     return rows.reshape(-1, PANEL, rows.shape[1]).swapaxes(1, 2)
 
 
+class _LargePages:
+    """Memory for the weights that every token reads, side by side in large pieces.
+
+    For a piece of a few MB, NumPy asks the system for pages of 2 MB; the processor keeps all their
+    addresses at hand.  With the usual pages of 4 kB, it looks up thousands of them per token.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._free = threading.Lock(), np.empty(0, np.uint8)
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """Memory of ``size`` bytes, which begins on a line of the cache."""
+        with self._lock:
+            if size > len(self._free):
+                piece = np.empty(max(size, PIECE) + LINE, np.uint8)
+                self._free = piece[-piece.ctypes.data % LINE :]
+            taken, self._free = self._free[:size], self._free[-(-size // LINE) * LINE :]
+        return taken
+
+
+_PAGES = _LargePages()
+
+
 def _room_for(O: int, rows: NDArray) -> NDArray:
     """Memory for the panels of O outputs such as these rows."""
     shape = -(-O // PANEL), rows.shape[1], PANEL
-    return WEIGHTS.take(prod(shape) * rows.itemsize).view(rows.dtype).reshape(shape)
+    return _PAGES.take(prod(shape) * rows.itemsize).view(rows.dtype).reshape(shape)

@@ -45,7 +45,7 @@ def _save_with(run: Run, weights: ToSave, out: str | Path, overwrite: bool) -> N
     """Save a run with other weights, which are all that it needs."""
     folder, stored = RunFolder(out), run.stored
     if hasattr(stored.settings, "lora_rank"):
-        settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
+        settings = replace(stored.settings, lora_rank=None, lora_alpha=None)
         stored = replace(stored, settings=settings)
     data = {name: value for name, value in stored.data.items() if name != "init_sha256"}
     with folder.held():
@@ -91,9 +91,7 @@ def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder)
     # InputError for those that take no additions.
     weights_from(base, base.kind, base.data, shapes, constant=True)
     updates = reader.read(file, base.model)
-    settings = replace(
-        base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha, lora_targets="all"
-    )
+    settings = replace(base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha)
     data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
     data["init_sha256"] = base.fingerprint()
     stored = RunConfig(base.kind, base.model.config, settings, data)

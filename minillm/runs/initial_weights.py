@@ -18,15 +18,14 @@ from minillm.runs.kind import Kind, Training
 from minillm.runs.load import weights_from
 from minillm.runs.lora import has_lora, scale_of
 from minillm.runs.run import Run
-from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
+from minillm.runs.settings import LENGTHS, TrainingSettings
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.muon import is_hidden
 from minillm.training.optimisers import Optimiser, new_optimiser
 from minillm.training.trained import Trained, depths
 
-ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets")
-ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
+ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha")
 TOKENIZER_OPTIONS = ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
 
@@ -43,7 +42,7 @@ def with_init_defaults(
         _check_without(given, ONLY_WITH_INIT, "init")
         return given
     if not given.get("lora_rank"):
-        _check_without(given, ONLY_WITH_LORA, "lora_rank")
+        _check_without(given, ["lora_alpha"], "lora_rank")
     defaults = kind.begin(kind, initial, given)
     _check_tokenizer(initial, given)
     return {**defaults, **given}
@@ -68,15 +67,12 @@ def _check_without(given: Mapping[str, object], names: Iterable[str], needed: st
 def _check_tokenizer(initial: Run, given: Mapping[str, object]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
     tokenizer = getattr(initial, "tokenizer", None)
-    comes = "its tokenizers are taken"
-    if tokenizer is not None:
-        comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
     for name in TOKENIZER_OPTIONS:
         value, known = given.get(name), getattr(initial.settings, name, None)
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
         if value not in (None, False, known):
-            raise InputError(f"expected the one of init, because {comes}; found {value}", name)
+            raise InputError(f"expected the one of init, because it is taken; found {value}", name)
 
 
 def take_weights(training: Training, constant: bool) -> set[str]:
@@ -143,7 +139,7 @@ def choose_trained(training: Training) -> tuple[Trained | None, Arrays, Optimise
     if not adds:
         trained, stored, optimiser = Trained(chosen), params, optimiser_of(chosen)
     else:
-        targets = lora_targets(model, chosen, settings, new)
+        targets = lora_targets(model, chosen, settings.lora_rank, new)
         additions = new_additions(params, targets, settings.lora_rank, training.rng)
         lora = LoRA(model, additions, scale_of(settings))
         stored = additions | {name: params[name] for name in sorted(new)}
@@ -177,29 +173,20 @@ def unfrozen(model: Model, freeze: str | None) -> list[str]:
     return [name for name in names if depth[name] >= int(freeze)]
 
 
-def lora_targets(
-    model: Model, weights: Arrays, settings: LoRASettings, new: Iterable[str]
-) -> list[str]:
-    """The names of the matrices that get an update: of all layers, or of attention.
+def lora_targets(model: Model, weights: Arrays, rank: int, new: set[str]) -> list[str]:
+    """The names of the matrices that get an update: of all layers, but no new ones.
 
-    InputError where there are none, or the rank is larger than a side of one.
+    InputError where the rank is larger than a side of one.
     """
     depth = depths(model)
     top = max(depth.values())
     targets = [
         name
         for name, W in weights.items()
-        if is_hidden(name, W.shape) and name not in set(new) and 0 < depth[name] < top
+        if is_hidden(name, W.shape) and name not in new and 0 < depth[name] < top
     ]
-    if settings.lora_targets == "attention":
-        targets = [name for name in targets if "attention" in name]
-        if not targets:
-            raise InputError("expected all: this model has no attention", "lora_targets")
     for name in targets:
-        if settings.lora_rank > min(weights[name].shape):
-            raise InputError(
-                f"expected at most {min(weights[name].shape)}, the smaller side of "
-                f"{name}, found {settings.lora_rank}",
-                "lora_rank",
-            )
+        if rank > (side := min(weights[name].shape)):
+            expected = f"at most {side}, the smaller side of {name}"
+            raise InputError(f"expected {expected}, found {rank}", "lora_rank")
     return targets

@@ -67,13 +67,11 @@ TITLES = {
 
 # The modules in ``kinds/`` that have several kinds; any other has the name of its kind.
 MODULES = {
-    "language": ("neural-ngram", "lm", "mamba"),
-    "causal": ("gpt", "llama", "decoder"),
+    "language": ("neural-ngram", "lm", "mamba", "gpt", "llama", "decoder"),
     "masked": ("bert", "encoder"),
     "pairs": ("seq2seq", "transformer", "summariser"),
-    "labels": ("classifier", "recurrent-classifier", "finetuned"),
+    "labels": ("image-classifier", "classifier", "recurrent-classifier", "finetuned"),
     "chat": ("chat", "preferences"),
-    "images": ("image-classifier",),
 }
 
 _kinds: dict[str, "Kind"] = {}

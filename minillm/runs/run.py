@@ -5,7 +5,7 @@ on.  All have what is here.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minillm.data.files import copy_file, file_digest
+from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, LoraWeights, formats
 from minillm.look.page import Page
@@ -23,7 +24,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import EvalData, Results, RunConfig, Vocabularies, kinds
 from minillm.runs.lora import lora_weights_of
 from minillm.runs.python_data import named_as, python_data
-from minillm.runs.settings import EvalOptions
+from minillm.runs.settings import EvalOptions, SummarySearch
 from minillm.text import ChatTemplate
 
 
@@ -260,7 +261,29 @@ def kinds_with(name: str) -> list[str]:
 
 
 class Summarises(Run):
-    """A run that writes summaries: its class has ``summaries``."""
+    """A run that writes summaries, in ``summaries_within``."""
+
+    def summaries(
+        self,
+        texts: Sequence[str],
+        sentences: int | None = None,
+        words: int | None = None,
+        places: Sequence[str] | None = None,
+        report: Callable[[str], None] = warnings.warn,
+        **search: object,
+    ) -> Iterator[str | InputError]:
+        """The summaries of texts, in order, as they are written.
+
+        An InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
+        limit each summary.  ``report`` is called with a line about texts of which the beginning is
+        read, because they are long.  ``places`` name the texts in such lines.  The other options
+        are those of :class:`minillm.runs.settings.SummarySearch`, of a run that was trained on
+        pairs.
+        """
+        length = make(Length, {"sentences": sentences, "words": words})
+        make(SummarySearch, search)
+        places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
+        return self.summaries_within(length, texts, places, report, search)
 
     def summarise(
         self,

@@ -210,12 +210,6 @@ class LoRASettings:
     lora_alpha: float | None = of_init(
         None, "multiply the updates by A / R", "A", above=0, most=1e6, default_help="2 R", rare=True
     )
-    lora_targets: str = of_init(
-        "all",
-        "the matrices to update: all of the layers, or only the attention's",
-        choices=("all", "attention"),
-        rare=True,
-    )
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ multitask learners" (GPT-2).  They leave two details open.  Here, equally freque
 by the bytes of their left tokens, then of their right ones.  And a pair is not merged if its bytes
 are a token already ("a bc" after "ab c"), so each merge makes one new token.
 
-This page is the definition.  :mod:`minillm.text.bpe_fast` has the same functions for large texts,
-and :mod:`minillm.text.byte_pairs` the vocabulary and its files.
+This page is the definition.  :mod:`minillm.text.byte_pairs` has the same functions for large texts,
+and the vocabulary.
 """
 
 from collections import Counter

@@ -1,7 +1,6 @@
 """Characters: the smallest vocabulary, without an unknown token."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,15 +78,6 @@ class Characters(Vocabulary):
     def split(self, text: str) -> list[str]:
         """The characters of ``text``."""
         return list(text)
-
-    def to_dict(self) -> dict:
-        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
-        return {"unit": self.unit, "tokens": self.tokens}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Characters":
-        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
-        return cls(check_texts(values.get("tokens"), "tokens"))
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

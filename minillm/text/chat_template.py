@@ -208,7 +208,7 @@ class ChatTemplate:
 
     @classmethod
     def of(
-        cls, source: str | None, tokenizer: Vocabulary, sampling: Mapping[str, Any]
+        cls, source: str | None, tokenizer: Vocabulary, sampling: Mapping[str, Any] | None = None
     ) -> "ChatTemplate | None":
         """The template of a model with this tokenizer; None if there is no source."""
         if not source:
@@ -217,7 +217,7 @@ class ChatTemplate:
             "" if number is None else tokenizer.tokens[number].decode()
             for number in (tokenizer.bos, tokenizer.eos)
         )
-        return cls(source, bos, eos, sampling)
+        return cls(source, bos, eos, sampling or {})
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

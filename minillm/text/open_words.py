@@ -16,8 +16,7 @@ networks", section 2.2, for the extended vocabulary.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class OpenWords(Vocabulary):
     'call Eve:'
     """
 
-    unit = "open word"
+    unit, stored = "open word", {"tokens": list, "forms": list}
     unknown: int | None = 0
 
     def __init__(self, tokens: Sequence[str], forms: Sequence[str]):
@@ -146,13 +145,3 @@ class OpenWords(Vocabulary):
     def show(self, number: int) -> str:
         """A token as a label of a plot; a word that a source has added is ``<unk>``."""
         return super().show(number if number < len(self) else 0)
-
-    def to_dict(self) -> dict:
-        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
-        return {"unit": self.unit, "tokens": self.tokens, "forms": self.forms}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "OpenWords":
-        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
-        tokens = check_texts(values.get("tokens"), "tokens")
-        return cls(tokens, check_texts(values.get("forms"), "forms"))

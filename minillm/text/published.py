@@ -44,7 +44,6 @@ _ROLES = {
     "eos": ("<|endoftext|>", "[SEP]", "</s>"),
     "mask": ("[MASK]", MASK),
 }
-_TAKEN = "\ufdd0"  # no character of Unicode
 _NOTHING = {"type": "BPE", "vocab": {}, "merges": []}
 PUBLISHED = "published"
 
@@ -223,24 +222,20 @@ class PublishedTokenizer(ByteTokens):
     def encode_ordinary(self, text: str, first: bool = True) -> NDArray[np.int32]:
         """Like :meth:`encode_known`, but the text of a special token is split like any other."""
         check_encodable(text, "text")
-        return _ids(self._ordinary[first], [text.replace(_TAKEN, "\ufffd")])[0]
+        return _ids(self._ordinary[first], [text])[0]
 
     @cached_property
     def _ordinary(self) -> tuple[Any, Any]:
         """The tokenizer without special tokens, for a text after others and for a first one.
 
-        Some put a space before a first text only.  A unigram model, which would still find special
-        tokens, has them under names that no text contains.
+        Some put a space before a first text only.  Only a unigram model, which chats do not have,
+        still finds special tokens.
         """
-        values, model, special = self.values, self._library.model, self.special.ids
-        if (stored := values["model"])["type"] == "Unigram":
-            vocab = [(_TAKEN * (text in special) + text, p) for text, p in stored["vocab"]]
-            model = type(model)(vocab, stored["unk_id"], stored["byte_fallback"])
-        first = json.dumps(values | {"added_tokens": [], "model": _NOTHING})
+        first = json.dumps(self.values | {"added_tokens": [], "model": _NOTHING})
         later = first.replace('"prepend_scheme": "first"', '"prepend_scheme": "never"')
         libraries = in_library(later), in_library(first)
         for library in libraries:
-            library.model = model
+            library.model = self._library.model
         return libraries
 
     def encode_with_offsets(

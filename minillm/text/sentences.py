@@ -11,13 +11,11 @@ brackets that close after the mark belong to the sentence.  There are exceptions
   *The*, *We* or *Please*, because these words are rarely part of a name.
 - The word is the number of an item (``2. Rent a trailer``).
 
-The full stops of Chinese, Japanese, Hindi and Urdu, and the question mark of Arabic, need no space
-after them.
-
 These rules miss an end if a name follows an abbreviation (``of Acme Inc. Ada wrote``), if a
 sentence begins in lower case after an abbreviation or an ellipsis, or if a space is missing (``the
 end.The next``).  They find a wrong end after an abbreviation that the list lacks, for example
-of another language.  The lines of a signature, an address or a table become one sentence.
+of another language.  The marks of other scripts, such as Chinese, end no sentence.  The lines of a
+signature, an address or a table become one sentence.
 
 Sources: Grefenstette and Tapanainen (1994), "What is a word, what is a sentence? Problems of
 tokenization", for lists of abbreviations; Kiss and Strunk (2006), "Unsupervised multilingual
@@ -55,11 +53,6 @@ _CLOSING = _QUOTES + "*_"  # with the marks of Markdown
 _FOOTNOTES = re.compile(r"(\[\d{1,4}\]){1,4}$")
 _DOTTED = re.compile(r"(?:[^\W\d_]+\.)+[^\W\d_]|[A-Z]")  # U.S, Ph.D, J
 _ITEM_NUMBER = re.compile(r"\d{1,2}")
-# The full stops and question marks of other scripts.  Where a quotation or a bracket closes after
-# them, they end a sentence only before a space or another quotation.
-_NO_SPACE = re.compile(
-    r"""[。！？｡।॥؟۔]+(?![。！？｡।॥؟۔」』）”’"'])|[。！？｡]+[」』）”"]+(?=[\s「『（“])"""
-)
 _HEADING = re.compile(r"#{1,6}\s")
 _ITEM = re.compile(r"[-*+•–]\s|\(?(?:\d{1,3}|[a-zA-Z])\)\s|\d{1,3}\.\s")
 _TEXT = re.compile(r"[^\W_]")  # a letter or a digit
@@ -74,8 +67,6 @@ def sentences(text: str) -> list[str]:
     ['"Why?" he asked.', '(They knew.)', 'Hi... anything new?', 'i will call.', 'thanks']
     >>> sentences("# A title\\nA line that\\ngoes on\\n\\n1. Buy milk.\\n2. Sell tea")
     ['# A title', 'A line that goes on', '1. Buy milk.', '2. Sell tea']
-    >>> sentences("今日は雨です。「行くの？」と彼は言った。 Yes!")
-    ['今日は雨です。', '「行くの？」と彼は言った。', 'Yes!']
     """
     found = (sentence for block in _blocks(text) for sentence in _split(block.split()))
     return [sentence for sentence in found if _TEXT.search(sentence)]
@@ -84,7 +75,7 @@ def sentences(text: str) -> list[str]:
 def _blocks(text: str) -> Iterator[str]:
     """The parts of a text between ends that no mark shows."""
     block: list[str] = []
-    for line in _NO_SPACE.sub(r"\g<0>\n\n", text).splitlines():
+    for line in text.splitlines():
         line = line.strip()
         heading = _HEADING.match(line)
         if block and (heading or not _TEXT.search(line) or _ITEM.match(line)):

@@ -4,7 +4,7 @@ import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ class Vocabulary(ABC):
 
     unit: str  # of its tokens: "character", "word", "bpe" and so on
     tokens: Sequence[Any]  # by id; bytes of byte pairs and published tokens, otherwise strings
+    stored: ClassVar[Mapping[str, type]] = {"tokens": list}  # arguments: a list of texts, or a bool
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
     add_bos: bool = False  # whether ``encode`` puts BOS before a text
@@ -102,14 +103,18 @@ class Vocabulary(ABC):
         """A token as a label of a plot: on one line, and visible."""
         return visible(self.token(number))
 
-    @abstractmethod
     def to_dict(self) -> dict:
         """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        return {"unit": self.unit, **{name: getattr(self, name) for name in self.stored}}
 
     @classmethod
-    @abstractmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Vocabulary":
         """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
+        found = {
+            name: flag(values, name) if kind is bool else check_texts(values.get(name), name)
+            for name, kind in cls.stored.items()
+        }
+        return cls(**found)
 
 
 class SpecialTokens:

@@ -1,4 +1,14 @@
-"""Pieces of words as a vocabulary: learned from texts, encoded with offsets, and its JSON."""
+"""Pieces of words as a vocabulary: learned from large texts, encoded with offsets, and its JSON.
+
+Training has the results of :mod:`minillm.text.wordpiece` with less work.  Each merge updates only a
+few words: an index lists the words of each pair.  Unlike the count of a pair, its gain may rise
+when other pairs are merged.  So all gains are computed again, as arrays.
+
+>>> from minillm.text import wordpiece
+>>> words = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
+>>> learn_pieces(words, 5) == wordpiece.learn_pieces(words, 5)
+True
+"""
 
 import re
 from collections import Counter
@@ -10,9 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, flag
-from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN, CharacterTable, basic_tokens, spell
-from minillm.text.wordpiece_fast import learn_pieces
+from minillm.text.bpe import join
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts
+from minillm.text.wordpiece import (
+    LEAST,
+    LONGEST,
+    PREFIX,
+    UNKNOWN,
+    CharacterTable,
+    basic_tokens,
+    gain,
+    glue,
+    neighbours,
+    spell,
+    split_word,
+)
 from minillm.text.words import blocks
 from minillm.unicode import check_encodable
 
@@ -84,6 +106,94 @@ def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPiec
     return WordPieces([*SPECIALS, *characters, *learned], lower_case)
 
 
+def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
+    """See :func:`minillm.text.wordpiece.learn_pieces`."""
+    table = PairTable(words)
+    learned: list[str] = []
+    while len(learned) < number:
+        row = table.best()
+        if row is None:
+            break
+        if (piece := table.merge(row)) is not None:
+            learned.append(piece)
+    return learned
+
+
+class PairTable:
+    """The pieces of words, as numbers, and the words that contain each pair of them.
+
+    left, right, count (P,): of each pair, in the order of first occurrence.  pieces (N,): the
+    count of each piece in the words.
+    """
+
+    def __init__(self, words: Mapping[str, int]):
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._texts = [[self._number(piece) for piece in spell(word)] for word in words]
+        self._weights = list(words.values())
+        self._rows: dict[tuple[int, int], int] = {}
+        self._where: list[set[int]] = []  # the words that contain a pair, or once did
+        self.left, self.right = np.zeros(1024, np.int32), np.zeros(1024, np.int32)
+        self.count, self.pieces = np.zeros(1024), np.zeros(len(self.names))
+        for at, text in enumerate(self._texts):
+            for piece in text:
+                self.pieces[piece] += self._weights[at]
+            self._add(at, self._weights[at])
+
+    def _number(self, piece: str) -> int:
+        if piece not in self._numbers:
+            self._numbers[piece] = len(self.names)
+            self.names.append(piece)
+        return self._numbers[piece]
+
+    def _row(self, pair: tuple[int, int]) -> int:
+        """The row of a pair; a new one gets the next."""
+        row = self._rows.setdefault(pair, len(self._rows))
+        if row == len(self._where):
+            self._where.append(set())
+            if row == len(self.count):
+                self.left, self.right = np.tile(self.left, 2), np.tile(self.right, 2)
+                self.count = np.append(self.count, np.zeros(row))
+            self.left[row], self.right[row] = pair
+        return row
+
+    def _add(self, at: int, weight: int) -> None:
+        """Add a weight, which may be negative, to the counts of the pairs of a word."""
+        for pair in neighbours(self._texts[at]):
+            row = self._row(pair)
+            self.count[row] += weight
+            self._where[row].add(at)
+
+    def best(self) -> int | None:
+        """The row of the pair that gains the most; None if none gains anything."""
+        rows = np.flatnonzero(self.count >= LEAST)
+        left, right = self.left[rows], self.right[rows]
+        left_count, right_count, total = self.pieces[left], self.pieces[right], self.pieces.sum()
+        gains = gain(self.count[rows], left_count, right_count, total, left == right)
+        if not len(rows) or gains.max() <= 0:
+            return None
+        names, ties = self.names, rows[gains == gains.max()].tolist()
+        return min(ties, key=lambda row: (names[self.left[row]], names[self.right[row]]))
+
+    def merge(self, row: int) -> str | None:
+        """Make one piece of a pair wherever it occurs; None if the piece exists already."""
+        pair = int(self.left[row]), int(self.right[row])
+        piece = glue(self.names[pair[0]], self.names[pair[1]])
+        if piece in self._numbers:
+            self.count[row] = -np.inf
+            return None
+        new = self._number(piece)
+        self.pieces = np.append(self.pieces, 0)
+        for at in self._where[row].copy():
+            self._add(at, -self._weights[at])
+            self._texts[at] = join(self._texts[at], pair, new)
+            self._add(at, self._weights[at])
+            made = self._texts[at].count(new) * self._weights[at]
+            for number, more in ((pair[0], -made), (pair[1], -made), (new, made)):
+                self.pieces[number] += more
+        return piece
+
+
 # --- encoding ------------------------------------------------------------------------------------
 
 
@@ -102,7 +212,7 @@ class WordPieces(Vocabulary):
     ``encode`` adds neither.  White space is not kept, so there is no token for a line's end.
     """
 
-    unit = "wordpiece"
+    unit, stored = "wordpiece", {"tokens": list, "lower_case": bool}
     unknown: int
 
     def __init__(self, tokens: Sequence[str], lower_case: bool = True):
@@ -120,8 +230,7 @@ class WordPieces(Vocabulary):
             )
         special = {token: self._ids[token] for token in SPECIALS if token in self._ids}
         self.specials, self._special = list(special), SpecialTokens(special)
-        self._pieces = {t: number for t, number in self._ids.items() if t not in special}
-        self._longest = max(map(len, self._pieces), default=0)
+        self._pieces = self._ids.keys() - special.keys()
         self.table = CharacterTable(lower_case)
         self._remembered = lru_cache(_REMEMBERED)(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
@@ -178,27 +287,12 @@ class WordPieces(Vocabulary):
         spans = []
         for word in _WORD.finditer("".join(changed)):
             start = word.start()
-            for number, length in self._match(word[0]):
-                spans.append((number, origin[start], origin[start + length - 1] + 1))
-                start += length
+            for piece in split_word(word[0], self._pieces):
+                known = piece in self._pieces
+                end = start + len(piece.removeprefix(PREFIX)) if known else word.end()
+                spans.append((self._ids[piece], origin[start], origin[end - 1] + 1))
+                start = end
         return np.array(spans, np.int64).reshape(-1, 3)
-
-    def _match(self, word: str) -> list[tuple[int, int]]:
-        """The ids of a word's pieces, and the number of characters that each of them takes."""
-        whole = self._pieces.get(word)
-        if whole is not None and len(word) <= LONGEST:
-            return [(whole, len(word))]
-        matches, start, prefix = [], 0, ""
-        while start < len(word) <= LONGEST:
-            for end in range(min(len(word), start + self._longest), start, -1):
-                number = self._pieces.get(prefix + word[start:end])
-                if number is not None:
-                    break
-            else:
-                break
-            matches.append((number, end - start))
-            start, prefix = end, PREFIX
-        return matches if start == len(word) else [(self.unknown, len(word))]
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
@@ -232,15 +326,6 @@ class WordPieces(Vocabulary):
             text[start:end] if number == self.unknown else self.token(number)
             for number, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
         ]
-
-    def to_dict(self) -> dict:
-        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
-        return {"unit": self.unit, "tokens": self.tokens, "lower_case": self.lower_case}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
-        """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
-        return cls(check_texts(values.get("tokens"), "tokens"), flag(values, "lower_case"))
 
 
 def check_known(tokenizer: Any, ids: NDArray[np.int32], text: str, name: str) -> None:

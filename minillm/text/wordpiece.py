@@ -67,8 +67,8 @@ Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", secti
 increases the likelihood the most, until there are enough pieces, or the increase is below a
 threshold, here 0; Devlin et al. (2018), "BERT", and its tokenizer.
 
-This page is the definition.  :mod:`minillm.text.wordpiece_fast` learns from large texts, and
-:mod:`minillm.text.word_pieces` has the vocabulary.
+This page is the definition.  :mod:`minillm.text.word_pieces` learns from large texts, and has the
+vocabulary.
 """
 
 import unicodedata
@@ -243,9 +243,9 @@ def split_word(word: str, pieces: Collection[str]) -> list[str]:
     rest = word if len(word) <= LONGEST else ""
     while rest:
         prefix = PREFIX if found else ""
-        ends = [end for end in range(1, len(rest) + 1) if prefix + rest[:end] in pieces]
-        if not ends:
+        end = next((n for n in range(len(rest), 0, -1) if prefix + rest[:n] in pieces), 0)
+        if not end:
             return [UNKNOWN]
-        found.append(prefix + rest[: max(ends)])
-        rest = rest[max(ends) :]
+        found.append(prefix + rest[:end])
+        rest = rest[end:]
     return found or [UNKNOWN]

@@ -3,13 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import Vocabulary, check_texts, flag
+from minillm.text.vocabulary import Vocabulary, check_texts
 
 UNKNOWN = "<unk>"
 _UNKNOWN_ID = 0
@@ -73,7 +72,7 @@ class Words(Vocabulary):
     'to <unk>'
     """
 
-    unit = "word"
+    unit, stored = "word", {"tokens": list, "pretokenised": bool}
     unknown: int | None = _UNKNOWN_ID
 
     def __init__(self, tokens: Sequence[str], pretokenised: bool = False):
@@ -168,13 +167,3 @@ class Words(Vocabulary):
     def split(self, text: str) -> list[str]:
         """The words of ``text`` in their original form, known or not."""
         return split_words(text, self.pretokenised)
-
-    def to_dict(self) -> dict:
-        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
-        return {"unit": self.unit, "tokens": self.tokens, "pretokenised": self.pretokenised}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Words":
-        """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
-        tokens = check_texts(values.get("tokens"), "tokens")
-        return cls(tokens, flag(values, "pretokenised", False))

@@ -1,7 +1,7 @@
 """The tasks of models that are trained on random minibatches: encoder-decoders, classifiers."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,12 @@ class MinibatchTask(Task):
 
 
 class ClassificationTask(MinibatchTask):
-    """A classifier and its minibatches; the last entry of a batch is the classes (B,).
+    """A classifier and its minibatches; the last entry of a batch is the classes, (B,) or (B, N).
 
-    ``measures`` has the share of rows that the model predicts right, after each validation.  With
-    ``class_weights`` (classes,), the loss of a text is multiplied by the weight of its class.
+    ``measures`` has the share of rows whose classes the model all predicts right, after each
+    validation, under the name ``measure``.  With ``class_weights`` (classes,), the loss of a text
+    is multiplied by the weight of its class.
     """
-
-    measure = "accuracy"  # its name
 
     def __init__(
         self,
@@ -66,9 +65,10 @@ class ClassificationTask(MinibatchTask):
         training: Minibatches,
         validation: Minibatches,
         class_weights: NDArray | None = None,
+        measure: str = "accuracy",
     ):
         super().__init__(model, training, validation, count=lambda batch: len(batch[0]))
-        self.class_weights = class_weights
+        self.class_weights, self.measure = class_weights, measure
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
@@ -77,36 +77,17 @@ class ClassificationTask(MinibatchTask):
         weights = () if self.class_weights is None else (self.class_weights,)
         return self.model.loss(batch, rng, *weights)
 
-    def inputs_and_targets(self, batch: tuple[Any, ...]) -> tuple[Sequence[Any], NDArray]:
-        """The arguments of the model's ``forward``, and the indices of the best logits."""
-        *inputs, classes = batch
-        return inputs, classes
-
     def validation_loss(self) -> float:
         """The mean loss over all of the held-out rows, and keep the share that is right."""
         losses, right = [], []
         for batch in self.validation.once():
-            inputs, targets = self.inputs_and_targets(batch)  # (B,) or (B, N)
+            *inputs, targets = batch
             logits, _ = self.model.forward(*inputs)
             loss, _ = ops.cross_entropy(logits, targets, class_weights=self.class_weights)
             losses.append((loss, len(targets)))
             right += (logits.argmax(axis=-1) == targets).reshape(len(targets), -1).all(1).tolist()
         self.measures = {self.measure: float(np.mean(right))}
         return weighted_mean(losses)[0]
-
-
-class SpanTask(ClassificationTask):
-    """A reader and its minibatches: questions, contexts, first and last places (B,) of the answers.
-
-    A row is right if both places are.
-    """
-
-    measure = "exact_spans"
-
-    def inputs_and_targets(self, batch: tuple[Any, ...]) -> tuple[Sequence[Any], NDArray]:
-        """Questions and contexts with their lengths, and the places (B, 2)."""
-        *texts, first, last = batch
-        return texts, np.stack([first, last], axis=1)
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """n-gram models from text: words become ids, block by block; the ids are counted in memory."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from minillm.data.corpora import TextStream, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import Ids, NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.text import Vocabulary, build_vocabulary, unit_name
+from minillm.text import Vocabulary, build_vocabulary
 
 BYTES_PER_TOKEN = 256  # of counting and smoothing, at order 5
 MOST_TOKENS = 2**31 - 1  # n-grams are numbered with 32 bits
@@ -19,7 +19,6 @@ def train_ngram(
     text: TextStream,
     stop: int,
     settings: Any,
-    report: Callable[[str], None] = lambda line: None,
     vocabulary: Vocabulary | None = None,
 ) -> tuple[NGram, Vocabulary, int]:
     """Count and smooth the text up to character ``stop``: the model, vocabulary and tokens counted.
@@ -55,8 +54,6 @@ def train_ngram(
     if tokens == 0:
         raise InputError(f"{name}: expected text, found no token to count")
     check_memory(tokens, name)
-    report(f"{len(vocabulary):,} {unit_name(vocabulary)}s in the vocabulary")
-    report(f"counting the n-grams of {tokens:,} tokens")
     return estimate(count_ngrams(ids, config.order, config.start), config), vocabulary, tokens
 
 

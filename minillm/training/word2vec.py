@@ -3,7 +3,7 @@
 A text of any size is read as a stream.  Its ids go to a temporary file, which the system caches in
 free memory.
 
-The learning rate falls linearly with the words that were read, to ``final_rate`` at the end.  A
+The learning rate falls linearly with the words that were read, to ``FINAL_RATE`` at the end.  A
 part of the corpus is learned from at once; the training logs, saves and stops only between parts.
 So a run that is resumed gives the same bits.
 """
@@ -32,6 +32,7 @@ from minillm.training.progress import ProgressDisplay
 
 LONGEST = 1000  # words in a sentence; a longer line becomes several sentences
 PART_WORDS = 100_000  # between two checks of the clock
+FINAL_RATE = 1e-4  # of a run, at its end
 LINES = 10  # the lines that report the loss, evenly over a run
 
 
@@ -204,7 +205,7 @@ def train_word2vec(
 ) -> bool:
     """Train to the end and return True; or False if Ctrl-C or SIGTERM stopped it.
 
-    The store gets metrics and checkpoints.  settings has epochs, learning_rate and final_rate,
+    The store gets metrics and checkpoints.  settings has epochs, learning_rate,
     seed, threads, checkpoint_seconds.  DivergedError if the loss is not finite.
     """
     total = settings.epochs * corpus.words
@@ -215,7 +216,7 @@ def train_word2vec(
     with interrupts() as interrupted, display:
         for ids, starts in corpus.parts(progress.sentences, settings.epochs):
             rates = learning_rates(
-                progress.words, starts, total, settings.learning_rate, settings.final_rate
+                progress.words, starts, total, settings.learning_rate, FINAL_RATE
             )
             loss, predictions = model.learn(
                 ids, starts, rates, settings.seed, progress.sentences, settings.threads

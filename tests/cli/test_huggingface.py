@@ -158,26 +158,6 @@ def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_a_sentence_encoder_of_fewer_numbers(tmp_path):
-    """The first ones, of a vector that had the length 1 before, as in sentence-transformers."""
-    runs = {}
-    for dimension in (None, 4, 9):
-        sentences = Sentences("mean", True, 5, dimension)
-        folder = bert(tmp_path / f"of_{dimension}", sentences, masked_words=False)
-        run = tmp_path / f"run_{dimension}"
-        assert main(["import", str(folder), "--out", str(run)]) == 0
-        runs[dimension] = minillm.load(run)
-    vectors = {dimension: run.embed(["she sells", "shells"]) for dimension, run in runs.items()}
-    assert vectors[4].shape == (2, 4)
-    np.testing.assert_array_equal(vectors[4], vectors[None][:, :4])
-    np.testing.assert_array_equal(vectors[9], vectors[None])
-    runs[4].export(tmp_path / "again")
-    runs[None].export(tmp_path / "all")
-    file = "config_sentence_transformers.json"
-    assert json.loads((tmp_path / "again" / file).read_text()) == {"truncate_dim": 4}
-    assert not (tmp_path / "all" / file).exists()
-
-
 def test_bad_input_of_bert(tmp_path, fails):
     folder, run = bert(tmp_path / "bert", masked_words=False), tmp_path / "run"
     assert main(["import", str(folder), "--out", str(run)]) == 0

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from kind_rows import ROWS
-from tiny import GPT, LM, TEXT, metrics
+from tiny import LM, TEXT, metrics
 
 import minillm
 from minillm.cli import main
@@ -27,18 +27,21 @@ from minillm.cli import main
         ("bert", r" masked tokens, 0:0(?s:.*)nats per masked token", "masked_accuracy 0"),
         ("qa", r"^22 training questions\n(?s:.*)sample:\n\n.*\?\n    ", "step 6: "),
         ("seq2seq", r"14 training pairs\n1 validation pairs", "step 6: "),
+        ("preferences", "sample:", r"preferred 0\."),
         ("classifier", r"% of 4 validation texts", r"epoch 0.7: training .*accuracy 0"),
     ],
 )
 def test_the_end_of_training_tells_what_came_of_it(name, printed, told, runs, tmp_path, prints):
     row, out = ROWS[name], tmp_path / "deep" / "run"
-    options = [
-        word
-        for option, value in row.settings.items()
-        for word in (f"--{option.replace('_', '-')}", value)
-    ]
-    (tmp_path / "data").write_text(row.data)
-    output = prints("train", row.kind, tmp_path / "data", "--out", out, *options)
+    data = tmp_path / ("data.jsonl" if row.kind == "preferences" else "data")
+    data.write_text(row.data)
+    verb, options = ["train", row.kind], []
+    for option, value in row.settings.items():
+        if option == "init":
+            verb = ["finetune", runs(value)]
+        else:
+            options += [f"--{option.replace('_', '-')}", value]
+    output = prints(*verb, data, "--out", out, *options)
     assert re.search(printed, output)
     assert f"loss curve: {out / 'loss.png'}\n" in output
     assert re.search(told, prints.noted)
@@ -80,46 +83,6 @@ def test_a_picture_that_cannot_be_drawn_does_not_fail_a_training(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     printed = prints("train", "lm", text_file, "--out", tmp_path / "run", "--steps", "1", *LM)
     assert "loss curve: not drawn: a picture needs the package matplotlib" in printed
-
-
-# --- gained and forgotten -------------------------------------------------------------------------
-
-DOMAIN = "ah, to go on to a log. no dog has got a hat on the log at home.\n" * 60
-LINE = re.compile(r"(gained|(?:not )?forgotten): perplexity on (.*): (\S+) before, (\S+) after")
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("name", ["bert", "gpt", "lm"])
-def test_what_is_gained_and_forgotten_is_what_eval_says(name, runs, tmp_path, prints):
-    (tmp_path / "domain.txt").write_text(DOMAIN.replace(",", ""))
-    command = ["train", ROWS[name].kind, tmp_path / "domain.txt", "--init", runs(name)]
-    options = ["--steps", "60", "--batch", "8", "--learning-rate", "0.02"]
-    found = LINE.findall(prints(*command, "--out", tmp_path / "adapted", *options))
-    (_, text, before, after), (_, general, general_before, _) = found
-    assert text.endswith("domain.txt")
-    assert float(after) < float(before)
-    measured = minillm.load(tmp_path / "adapted").evaluate()["perplexity"]
-    assert float(after) == pytest.approx(measured, rel=1e-3)
-    base = minillm.load(runs(name))
-    assert general.endswith(base.data["files"][0])
-    assert float(general_before) == pytest.approx(base.evaluate()["perplexity"], rel=1e-3)
-
-
-def test_more_of_the_same_text_is_nothing_forgotten(gpt, text_file, tmp_path, prints):
-    command = ["train", "gpt", text_file, "--init", gpt, "--steps", "60"]
-    found = LINE.findall(prints(*command, "--out", tmp_path / "more"))
-    assert [word for word, *_ in found] == ["gained", "not forgotten"]
-    assert float(found[1][3]) < float(found[1][2])
-
-
-def test_a_general_text_that_is_gone(text_file, tmp_path, prints):
-    text = shutil.copy(text_file, tmp_path / "gone.txt")
-    prints("train", "gpt", text, "--out", tmp_path / "base", *GPT, "--steps", "2")
-    text.unlink()
-    command = ["train", "gpt", text_file, "--init", tmp_path / "base", "--steps", "2"]
-    printed = prints(*command, "--out", tmp_path / "adapted")
-    assert "gained: perplexity on" in printed
-    assert f"forgotten: not measured: {text}: " in printed
 
 
 # --- its data -------------------------------------------------------------------------------------

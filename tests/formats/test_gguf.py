@@ -1,18 +1,13 @@
 """Llamas in GGUF files: there and back, the order of rows, and what is refused by name."""
 
-from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from other_programs import import_gguf
 from published import WORDS, of_pairs, of_pieces
 
-from minillm.errors import InputError, InputWarning
+from minillm.errors import InputError
 from minillm.formats.gguf import export_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -195,12 +190,12 @@ def refused(path, metadata=None, arrays=None, without=()):
     ("metadata", "complaint"),
     [
         ({"general.architecture": "qwen9"}, "architecture: expected 'llama' or 'qwen2' or"),
-        ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
+        ({"llama.expert_count": 8}, "llama.expert_count: expected 0, found 8"),
         ({"llama.rope.scaling.type": "x"}, "llama.rope.scaling.type: expected 'linear' or 'none'"),
         ({"llama.rope.scaling.factor": -2.0}, "factor: expected a number from 1e-9 to 1e9, fo"),
         ({"llama.rope.scaling.yarn_beta_slow": 2.0}, "scaling.yarn_beta_slow: expected none"),
         ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
-        ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
+        ({"llama.attention.causal": False}, "llama.attention.causal: expected True, found False"),
         ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the width"),
         ({"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
         ({"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, found 0"),
@@ -263,10 +258,10 @@ def test_one_scaling_only(path):
     export_gguf(new(rope_scaling=Linear(2.0)), TOKENIZER, path)
     with pytest.raises(InputError, match="attn_factor: expected 1: scaled attention cannot be"):
         changed(path, **{"llama.rope.scaling.attn_factor": 1.5})
-    with pytest.raises(InputError, match="truncate: expected True in a GGUF file, found False"):
+    with pytest.raises(
+        InputError, match=r"expected Yarn\(.* in a GGUF file, found .*truncate=Fals"
+    ):
         export_gguf(new(rope_scaling=Yarn(2.0, 9, truncate=False)), TOKENIZER, path)
-    with pytest.raises(InputError, match=r"beta_fast: expected 32.0 in a GGUF file, found 16.0"):
-        export_gguf(new(rope_scaling=Yarn(2.0, 9, 16.0)), TOKENIZER, path)
 
 
 def test_entries_that_are_unknown_are_ignored(path):
@@ -337,38 +332,6 @@ def test_llama_3_has_whole_words_and_bos(path, add_bos):
         changed(path, **{"tokenizer.ggml.add_bos_token": 3})
 
 
-def test_how_the_authors_sample_is_read(path):
-    export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}"))
-    assert import_gguf(path)[2].sampling == {}
-    prefix = "general.sampling."
-    chat = changed(path, **{f"{prefix}top_p": 0.9, f"{prefix}top_k": 0})[2]
-    assert chat.sampling == {"temperature": 1.0, "top_p": 0.9}
-    chat = changed(path, **{f"{prefix}temp": 0.2, f"{prefix}penalty_repeat": 1.1})[2]
-    assert chat.sampling == {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
-    with pytest.raises(InputError, match=r"top_k: expected a whole number from -1 up, found nan"):
-        changed(path, **{f"{prefix}top_k": float("nan")})
-    changed(path, **{f"{prefix}top_k": -1})
-    with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
-        changed(path, **{f"{prefix}min_p": "x"})
-
-
-@given(st.fixed_dictionaries({}, optional={
-    "temperature": st.integers(0, 200).map(lambda n: n / 100), "top_k": st.integers(1, 10**6),
-    "top_p": st.sampled_from([0.1, 0.95, 1]), "min_p": st.sampled_from([0, 0.05]),
-    "repetition_penalty": st.sampled_from([1, 1.1]),
-}))  # fmt: skip
-def test_how_the_authors_sample_is_written(sampling):
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.gguf"
-        export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}", sampling=sampling))
-        found, written = import_gguf(path)[2].sampling, open_gguf(path)[0]
-    for name, value in written.items():
-        if name.startswith("general.sampling.") and not name.endswith("top_k"):
-            assert type(value) is float
-    assert found == ({"temperature": 1.0} | sampling if sampling else {})
-    assert {type(value) for name, value in found.items() if name != "top_k"} <= {float}
-
-
 @pytest.mark.parametrize("type", ["F32", "Q8_0"])
 def test_transformers_has_the_same_logits(path, type):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
@@ -396,8 +359,7 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, 
     lost += ["merges do not make"] * (
         "whole" in options and words not in ("llama-bpe", "smaug-bpe")
     )
-    with pytest.warns(InputWarning, match=lost[0]) if lost else nullcontext():
-        export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     again, pre = import_gguf(path)[1], open_gguf(path)[0]["tokenizer.ggml.pre"]
     assert pre in WORDS
     assert (again.tokens, again.special.ids, again.shown) == (
@@ -408,19 +370,6 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, 
     assert found["pre_tokenizer"] == expected["pre_tokenizer"]
     if not lost:
         assert found == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"whole": True}, "tokens that merges do not make"),
-        ({"rstrip": ["<x>"]}, "tokens that take white space"),
-    ],
-)
-def test_byte_pairs_that_a_file_cannot_describe(path, options, reason):
-    tokenizer = of_pairs([], ["<x>", "<y>"], **options)
-    with pytest.warns(InputWarning, match=f"no entries for {reason}: a few texts"):
-        export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
 
 
 SCORES = {"▁": -6.0, "a": -7.0, "b": -8.0, "▁a": -1.0, "ab": -2.0, "▁ab": -3.0}
@@ -452,10 +401,8 @@ def test_sentencepieces_tokens_are_written_and_read_back(path, options):
 
 
 def test_a_tokenizer_that_a_file_cannot_describe(path):
-    tokenizer = pieces(flags={"<|end|>": {"rstrip": True}})
-    with pytest.warns(InputWarning, match="no entries for tokens that take white space: a few tex"):
-        export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
-    export_gguf(new(vocabulary=len(tokenizer)), pieces(unigram=True), path)
+    tokenizer = pieces(unigram=True)
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     assert open_gguf(path)[0]["tokenizer.ggml.model"] == "none"
 
 

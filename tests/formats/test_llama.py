@@ -92,7 +92,7 @@ def test_the_defaults_of_an_older_config(tmp_path):
     values = json.loads((path / "config.json").read_text())
     for name in ("num_key_value_heads", "head_dim", "rope_theta", "rope_scaling", "rms_norm_eps"):
         del values[name]
-    del values["tie_word_embeddings"], values["hidden_act"], values["attention_bias"]
+    del values["tie_word_embeddings"], values["hidden_act"]
     (path / "config.json").write_text(json.dumps(values))
     assert_equal(import_folder(path)[0], wide)
 
@@ -164,8 +164,6 @@ def test_a_tied_output_that_is_stored_too(tmp_path):
     [
         ({"model_type": "mistral"}, "architectures: expected MistralForCausalLM or"),
         ({"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
-        ({"attention_bias": True}, "attention_bias: expected False, found True"),
-        ({"mlp_bias": True}, "mlp_bias: expected False, found True"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, found 1"),
         ({"rope_scaling": {"type": "ntk"}}, "rope_type: expected 'default' or 'dynamic' or 'line"),
         (

@@ -98,8 +98,6 @@ def test_the_config_that_is_written(tmp_path):
         "conv_kernel": 3,
         "time_step_rank": 2,
         "hidden_act": "silu",
-        "use_bias": False,
-        "use_conv_bias": True,
         "layer_norm_epsilon": 1e-5,
         "residual_in_fp32": True,
         "tie_word_embeddings": True,
@@ -155,8 +153,6 @@ def refusal(folder):
     ("changes", "message"),
     [
         ({"model_type": "mamba2"}, "model_type: expected 'gpt2' or 'llama'"),
-        ({"use_bias": True}, "use_bias: expected False, found True"),
-        ({"use_conv_bias": False}, "use_conv_bias: expected True, found False"),
         ({"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
         ({"state_size": 4}, "x_proj.weight: expected shape (10, 10), found (8, 10)"),
         ({"conv_kernel": 4}, "conv1d.weight: expected shape (10, 1, 4), found (10, 1, 3)"),

@@ -30,14 +30,14 @@ def batch_of(rng, B=3, J=4, T=6, V=9):
     context[:, 0], context[np.arange(B), lengths - 1] = CLS, SEP
     first = rng.integers(0, lengths - 1)
     last = rng.integers(first, lengths - 1)
-    return question, question_lengths, context, lengths, first, last
+    return question, question_lengths, context, lengths, np.stack([first, last], axis=1)
 
 
 @originals_deep
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_gradients_of_the_logits(encoder):
     model = reader(encoder, dropout=0.3)
-    *texts, _, _ = batch_of(np.random.default_rng(0))
+    *texts, _ = batch_of(np.random.default_rng(0))
     dlogits = np.random.default_rng(1).standard_normal((3, 2, 6))
 
     class OfLogits:
@@ -53,15 +53,15 @@ def test_gradients_of_the_logits(encoder):
 
 def test_the_loss_is_the_mean_of_two_cross_entropies():
     model = reader("bert")
-    *texts, first, last = batch_of(np.random.default_rng(0))
+    *texts, places = batch_of(np.random.default_rng(0))
     logits, backward = model.forward(*texts)
     nats, dlogits = 0.0, np.zeros_like(logits)
     for row in range(3):
-        for side, place in enumerate((first[row], last[row])):
+        for side, place in enumerate(places[row]):
             p = np.exp(logits[row, side]) / np.exp(logits[row, side]).sum()
             nats -= np.log(p[place]) / 6
             dlogits[row, side] = (p - (np.arange(6) == place)) / 6
-    loss, loss_backward = model.loss((*texts, first, last))
+    loss, loss_backward = model.loss((*texts, places))
     assert loss == pytest.approx(nats)
     expected = backward(dlogits)
     for name, gradient in loss_backward().items():
@@ -72,7 +72,7 @@ def test_the_loss_is_the_mean_of_two_cross_entropies():
 @given(rng=strategies.generators(), more=st.integers(1, 4))
 def test_padding_and_neighbours_change_nothing(encoder, rng, more):
     model = reader(encoder)
-    *texts, _, _ = batch_of(rng)
+    *texts, _ = batch_of(rng)
     together, _ = model.forward(*texts)
     question, question_lengths, context, lengths = texts
     for b in range(len(context)):
@@ -97,7 +97,8 @@ def lookup(rng, B, T=8):
     question = np.stack([context[np.arange(B), place], np.full(B, SEP)], axis=1)
     context[:, 0], context[:, -1] = CLS, SEP
     lengths = np.full(B, 2), np.full(B, T)
-    return question, lengths[0], context, lengths[1], place + 1, np.minimum(place + 2, T - 2)
+    places = np.stack([place + 1, np.minimum(place + 2, T - 2)], axis=1)
+    return question, lengths[0], context, lengths[1], places
 
 
 @usual_kernels
@@ -110,9 +111,9 @@ def test_a_recurrent_reader_learns_to_look_up():
     for _ in range(120):
         _, backward = model.loss(lookup(rng, 32))
         optimiser.step(backward(), 0.01)
-    *texts, first, last = lookup(rng, 100)
+    *texts, places = lookup(rng, 100)
     logits, _ = model.forward(*texts)
-    right = (logits.argmax(axis=2) == np.stack([first, last], axis=1)).all(axis=1)
+    right = (logits.argmax(axis=2) == places).all(axis=1)
     assert right.mean() > 0.95
 
 

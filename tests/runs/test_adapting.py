@@ -9,7 +9,7 @@ from tiny import contents
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.kinds.beside import MixtureReader
+from minillm.runs.kinds.ngram import MixtureReader
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]
@@ -67,10 +67,8 @@ def test_the_network_of_a_mixture_is_the_adapted_one(runs, kind):
     results = run.evaluate(OTHER, adapt=True, mix=True)
     assert results["mixture_nats_per_token"] < results["adapted_nats_per_token"]
     assert results["mixture_nats_per_token"] != mixed
-    ids, losses_on = run.tokenizer.encode(OTHER), lambda text: run.adapted(text).losses
-    reader = MixtureReader(run)
-    reader.start(losses_on)
-    expected = reader.results(ids, losses_on(ids))
+    ids = run.tokenizer.encode(OTHER)
+    expected = MixtureReader(run).results(ids, run.adapted(ids).losses)
     assert {name: results[name] for name in expected} == expected
 
 
@@ -98,26 +96,10 @@ def test_the_command(runs, capsys, tmp_path):
     assert f"{expected['adapted_nats_per_token']:.4f}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_writing_after_a_prompt_that_was_learned(runs, kind, capsys):
-    run = runs[kind]
-    before = contents(run.path)
-    plain, adapted = (run.generate(OTHER, length=30, seed=1, adapt=a) for a in (False, True))
-    assert plain != adapted
-    assert adapted.startswith(OTHER)
-    assert run.generate(OTHER, length=30, seed=1) == plain
-    assert contents(run.path) == before
-    command = ["generate", run.path, "--prompt", OTHER, "--length", 30, "--seed", 1, "--adapt"]
-    assert main(list(map(str, command))) == 0
-    assert capsys.readouterr().out == adapted + "\n"
-
-
 def test_what_cannot_adapt_says_so(tmp_path):
     ngram = minillm.train("ngram", tmp_path / "ngram", text=TEXT, unit="character", quiet=True)
     with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found 'ngram'"):
         ngram.evaluate(OTHER, adapt=True)
-    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found 'ngram'"):
-        ngram.generate("the", adapt=True)
     wide = {"layers": 1, "heads": 2, "width": 32, "feed_forward": 64, "context": 12}
     shape = {"batch": 2} | wide
     minillm.train("llama", tmp_path / "llama", text=TEXT, steps=1, quiet=True, **shape)
@@ -126,14 +108,6 @@ def test_what_cannot_adapt_says_so(tmp_path):
     quantised = minillm.load(tmp_path / "small")
     with pytest.raises(InputError, match=r"^adapt: expected weights in floats.*found quantised"):
         quantised.evaluate(OTHER, adapt=True)
-    with pytest.raises(InputError, match=r"^adapt: expected weights in floats.*found quantised"):
-        quantised.generate(OTHER, adapt=True)
-
-
-@pytest.mark.parametrize("prompt", ["", "t"])
-def test_a_prompt_that_teaches_nothing_is_refused(runs, prompt):
-    with pytest.raises(InputError, match=r"^adapt: expected a prompt of 2 tokens or more"):
-        runs["lm"].generate(prompt, adapt=True)
 
 
 def test_conversations_are_no_text(runs, tmp_path):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from minillm.runs.kinds import answering
+from minillm.runs.kinds import language
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from minillm.runs.kinds import answering
     ],
 )
 def test_the_last_match(pattern, text, found):
-    assert answering._last(re.compile(pattern), text) == found
+    assert language.last_match(re.compile(pattern), text) == found

@@ -11,8 +11,8 @@ import minillm
 from minillm.cli import main
 from minillm.data import split_text
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
-from minillm.runs.kinds import beside as page
-from minillm.runs.kinds.beside import best_ngram
+from minillm.runs.kinds import ngram as page
+from minillm.runs.kinds.ngram import best_ngram
 from minillm.text import Characters, build_vocabulary
 from minillm.training.language_model import LanguageModelTask
 

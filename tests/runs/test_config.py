@@ -9,7 +9,7 @@ from minillm.errors import InputError
 from minillm.models.llama import LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.runs.config import config_of
-from minillm.runs.kinds.causal import LLAMA
+from minillm.runs.kinds.language import LLAMA
 
 CONFIG = LlamaConfig(20, 16, 2, heads=4, width=12, head_width=6)
 

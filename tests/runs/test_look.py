@@ -19,7 +19,7 @@ from minillm.layers.heads import CAUSAL, causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.teacher_forcing import teacher_forcing
-from minillm.runs.kinds.beside import best_ngram
+from minillm.runs.kinds.ngram import best_ngram
 from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60

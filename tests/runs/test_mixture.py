@@ -10,8 +10,7 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
-from minillm.runs.kinds import beside as page
-from minillm.runs.kinds.beside import MixtureReader, best_ngram, ngram_of
+from minillm.runs.kinds.ngram import MixtureReader, best_ngram, ngram_of
 from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 rng = np.random.default_rng(0)
@@ -123,28 +122,6 @@ def test_a_mixture_of_the_network_alone_is_the_network(runs, monkeypatch):
     reader.mixture.read = lambda p, classes: only(p[:1])
     losses = run.losses_on(held_out_ids(run))
     assert np.array_equal(reader.read(held_out_ids(run), losses).p, np.exp(-losses))
-
-
-def test_weights_for_another_text_start_from_the_held_out_text(runs, monkeypatch):
-    run = runs["lm"]
-    started = []
-    original = MixtureReader.start
-
-    def start(self, losses_on):
-        original(self, losses_on)
-        started.append(self.mixture.weights.copy())
-
-    monkeypatch.setattr(MixtureReader, "start", start)
-    run.evaluate(mix=True)
-    assert not started
-    monkeypatch.setattr(page, "STARTED_ON", 300)
-    results = run.evaluate(OTHER, mix=True)
-    assert len(started) == 1
-    expected = MixtureReader(run)
-    ids = held_out_ids(run)[:300]
-    expected.read(ids, run.losses_on(ids))
-    assert np.array_equal(started[0], expected.mixture.weights)
-    assert results["mixture_nats_per_token"] < results["nats_per_token"]
 
 
 def test_without_the_training_text_the_cache_is_left(tmp_path):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from minillm.text.sentences import sentences
 
 WORDS = st.sampled_from(
-    """Hi a The etc. U.S. Mr. end. why? "Go!" (no.) ... . 3.5 2. J. i.e. * - [1] # " x No. 終。
-    「か？」 。""".split()
+    """Hi a The etc. U.S. Mr. end. why? "Go!" (no.) ... . 3.5 2. J. i.e. * - [1] # " x
+    No.""".split()
 )
 TEXTS = st.lists(st.one_of(WORDS, st.sampled_from([" ", "\n", "\n\n"]))).map(" ".join)
 
@@ -64,16 +64,9 @@ def test_ends_in_a_line(text):
             "buy:\n- milk\n  and tea\n- ink\n(a) b\n12. c",
             ["buy:", "- milk and tea", "- ink", "(a) b", "12. c"],
         ),
-        ("好的。我知道！真的？是", ["好的。", "我知道！", "真的？", "是"]),
-        (
-            "「行くの？」と彼は言った。「はい。」「いいえ。」",
-            ["「行くの？」と彼は言った。", "「はい。」", "「いいえ。」"],
-        ),
-        ("यह है। वह था।", ["यह है।", "वह था।"]),
-        ("هل هذا؟ نعم", ["هل هذا؟", "نعم"]),
     ],
 )
-def test_lines_and_other_scripts(text, expected):
+def test_lines(text, expected):
     assert sentences(text) == expected
 
 

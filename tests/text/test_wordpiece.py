@@ -20,7 +20,7 @@ from minillm.text import (
 )
 from minillm.text.bpe import join
 from minillm.text.tokenizer_json import of_ours
-from minillm.text.word_pieces import _RUN, SPECIALS, alphabet, train
+from minillm.text.word_pieces import _RUN, SPECIALS, alphabet, learn_pieces, train
 from minillm.text.wordpiece import (
     CharacterTable,
     basic_tokens,
@@ -28,7 +28,6 @@ from minillm.text.wordpiece import (
     is_punctuation,
     split_word,
 )
-from minillm.text.wordpiece_fast import learn_pieces
 
 SEA = "She sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure.\n"
 HARD = "abAB'#[]s.éÉe\u0301 \n\t\x0b\x00\xa0\u200b\u3000\u2028漢\uf900ガ가각İß!$€😀\ufffd"

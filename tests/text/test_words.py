@@ -52,8 +52,9 @@ def test_an_unknown_word_in_a_prompt_is_named():
         ({"unit": "word"}, "tokens"),
         ({}, "unit"),
         ({"unit": "word", "tokens": ["<unk>", 3]}, "tokens"),
-        ({"unit": "word", "tokens": ["a"]}, "<unk>"),
-        ({"unit": "word", "tokens": ["<unk>", "a", "a"]}, "distinct"),
+        ({"unit": "word", "tokens": ["<unk>"]}, "pretokenised: expected true or false"),
+        ({"unit": "word", "tokens": ["a"], "pretokenised": False}, "<unk>"),
+        ({"unit": "word", "tokens": ["<unk>", "a", "a"], "pretokenised": False}, "distinct"),
         ({"unit": "syllable", "tokens": ["a"]}, "unit"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.data import Minibatches, Sequences
-from minillm.training.minibatches import SpanTask
+from minillm.training.minibatches import ClassificationTask
 
 
 def test_a_span_is_right_if_both_of_its_places_are():
@@ -17,9 +17,9 @@ def test_a_span_is_right_if_both_of_its_places_are():
             return logits, None
 
     questions, contexts = Sequences([[5, 3]] * 4), Sequences([[2, 6, 7, 3]] * 4)
-    first, last = np.array([1, 1, 2, 2]), np.array([1, 2, 1, 2])
-    batches = Minibatches((questions, contexts, first, last), 3, 0)
-    task = SpanTask(Fixed(), batches, batches)
+    places = np.array([[1, 1], [1, 2], [2, 1], [2, 2]])
+    batches = Minibatches((questions, contexts, places), 3, 0)
+    task = ClassificationTask(Fixed(), batches, batches, measure="exact_spans")
     # the places 1 have the probability 2/3, the places 2 1/3
     assert task.validation_loss() == pytest.approx(-(np.log(2 / 3) + np.log(1 / 3)) / 2)
     assert task.measures == {"exact_spans": 0.25}

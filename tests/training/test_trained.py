@@ -19,7 +19,7 @@ SIZES = {"layers": 3, "heads": 2, "width": 4}
 IDS = np.random.default_rng(0).integers(3, 9, (3, 6))
 LENGTHS = np.array([6, 4, 5])
 PAIRS = (IDS, LENGTHS, np.where(np.arange(6) == LENGTHS[:, None] - 1, 9, IDS), LENGTHS)
-SPANS = (IDS[:, :3], np.array([3, 2, 3]), IDS, LENGTHS, np.array([1, 0, 2]), np.array([2, 0, 3]))
+SPANS = (IDS[:, :3], np.array([3, 2, 3]), IDS, LENGTHS, np.array([[1, 2], [0, 0], [2, 3]]))
 
 MODELS = {
     "gpt": (GPT, GPTConfig(9, context=6, **SIZES), (IDS, IDS)),

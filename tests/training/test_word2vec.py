@@ -18,7 +18,7 @@ from minillm.training.word2vec import Corpus, Progress, WordCounts, train_word2v
 V, SEED = 20, 3
 WORDS = WordCounts([str(word) for word in range(V)], np.arange(V, 0, -1), True)
 SETTINGS = SimpleNamespace(
-    epochs=3, learning_rate=0.1, final_rate=1e-3, seed=SEED, threads=1, checkpoint_seconds=1e9
+    epochs=3, learning_rate=0.1, seed=SEED, threads=1, checkpoint_seconds=1e9
 )
 
 

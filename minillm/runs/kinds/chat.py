@@ -4,7 +4,7 @@ The model is a Llama or a decoder after it.  Only small updates to its matrices 
 default, and these matrices may be quantised.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -24,9 +24,7 @@ from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training
-from minillm.runs.kinds.answering import on_answers, require_text, results_of
-from minillm.runs.kinds.causal import CausalRun
-from minillm.runs.kinds.language import TEXT_OPTIONS
+from minillm.runs.kinds.language import TEXT_OPTIONS, CausalRun, require_text
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -53,14 +51,13 @@ class ChatRun(CausalRun):
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of the held-out answers, or what a llama has on a file."""
         if data.title or options.pattern is not None:
-            return results_of(self, data, options) or super().measure(data, options)
+            return super().measure(data, options)
         require_text(options, "a FILE of text with it, found none")
         own = partial(read_parts, self.data)
         name, items = data.items(read_conversations, options.part, own)
-        chats = [item for item in items if item.rejected is None]
-        if not chats:
+        if all(item.rejected is not None for item in items):
             raise InputError(f"{self.path}: expected a FILE: its own data are preferences")
-        return {"data": name} | on_answers(self, chats)
+        return {"data": name} | self.on_conversations(items)
 
     def sample(self) -> Iterator[str]:
         """Yield answers to questions that were held out."""
@@ -95,18 +92,20 @@ def begin(
 # --- training --------------------------------------------------------------------------------
 
 
-def prepare(training: Training, task_of: Callable[..., Any], unit: str) -> None:
+def prepare(training: Training, task: type[Any], unit: str) -> None:
     """Encode the conversations; a tenth of them is held out."""
     data, initial = training.data, training.initial
     assert initial is not None
     length = min(training.settings.max_length, initial.config.context)
     settings = training.settings = replace(training.settings, max_length=length)
-    most, parts = settings.max_length, read_parts(data)
+    most, parts = length, read_parts(data)
     first = parts["training"][0]
-    if (first.rejected is not None) != (unit == "pair"):
-        kind, form = training.kind.name, "preferences" if unit == "pair" else "conversations"
+    pairs = unit == "pair"
+    if (first.rejected is not None) != pairs:
+        kind, form = training.kind.name, "preferences" if pairs else "conversations"
         raise InputError(f"{first.place}: {kind}: expected {form}, found a {first.form}")
-    columns, cut, missing = [], 0, 0
+    columns: list[Sequence[Any]] = []
+    ids, cut, missing = [], 0, 0
     for part in ("training", "validation"):
         encoded, *counts = encoded_items(initial, parts[part], most)
         if not encoded:
@@ -114,9 +113,9 @@ def prepare(training: Training, task_of: Callable[..., Any], unit: str) -> None:
                 f"{name_of(data)}: expected a conversation of at most {most} tokens among "
                 f"those for {part}, found none: see max_length"
             )
-        columns.append(encoded)
+        ids += [one.ids for item in encoded for one in item]
+        columns.append(encoded if pairs else [one for [one] in encoded])
         cut, missing = cut + counts[0], missing + counts[1]
-    ids = [one.ids for column in columns for item in column for one in item]
     training.record(fingerprint((np.concatenate(ids),)), name_of(data), "the data have")
     training.notes.append(f"{len(columns[0]):,} for training, {len(columns[1]):,} held out")
     if cut:
@@ -126,26 +125,8 @@ def prepare(training: Training, task_of: Callable[..., Any], unit: str) -> None:
     model = type(initial.model)(initial.config, params=dict(initial.model.params))
     training.model, training.unit = model, unit
     training.vocabularies = {"tokenizer": initial.tokenizer}
-    training.task = task_of(model, *columns, settings)
-
-
-def answers_task(model: Any, training: Column, validation: Column, settings: Any) -> ChatTask:
-    """Supervised fine-tuning: the loss counts the tokens of the answers."""
-    tokens = settings.batch * settings.max_length
-    answers, unseen = ([one for [one] in some] for some in (training, validation))
-    return ChatTask(model, answers, unseen, tokens, settings.seed, recompute=settings.recompute)
-
-
-def preferences_task(
-    model: Any, training: Column, validation: Column, settings: Any
-) -> PreferenceTask:
-    """Direct preference optimisation, of chosen and rejected answers."""
-    tokens = settings.batch * settings.max_length
-    chosen, held_out = ([(a, b) for a, b in some] for some in (training, validation))
-    beta, recompute = settings.beta, settings.recompute
-    return PreferenceTask(
-        model, chosen, held_out, tokens, settings.seed, beta=beta, recompute=recompute
-    )
+    options = {"recompute": settings.recompute} | ({"beta": settings.beta} if pairs else {})
+    training.task = task(model, *columns, settings.batch * most, settings.seed, **options)
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -264,10 +245,9 @@ chat_settings = partial(
 CHAT = chat_kind(
     name="chat",
     description="""\
-Fine-tune a chat model. RUN is a chat, or a llama or decoder with a chat template, such as an
-imported one.
-Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
-loss counts the tokens of the answers. A tenth is held out.
+Fine-tune a chat model: RUN, a chat, or a llama or decoder with a chat template.  Each line
+of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the loss
+counts the tokens of the answers. A tenth is held out.
 Only small updates to the matrices are trained, which may be quantised.""",
     examples="""\
   minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
@@ -279,7 +259,7 @@ Only small updates to the matrices are trained, which may be quantised.""",
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf""",
     begin=partial(begin, rate=0.03, lora_rate=0.4),
-    prepare=partial(prepare, task_of=answers_task, unit="token"),
+    prepare=partial(prepare, task=ChatTask, unit="token"),
     settings=chat_settings(
         files={"help": "conversations as JSON lines (default: the built-in set docstring-chats)"},
         learning_rate=by_default("0.4 / width, without LoRA 0.03 / width"),
@@ -298,7 +278,7 @@ less (DPO). A tenth is held out.""",
 
 then: minillm chat DIR, minillm merge DIR, minillm export DIR --format gguf""",
     begin=partial(begin, rate=0.003, lora_rate=0.04),
-    prepare=partial(prepare, task_of=preferences_task, unit="pair"),
+    prepare=partial(prepare, task=PreferenceTask, unit="pair"),
     settings=chat_settings(
         files={"help": "preferences as JSON lines"},
         learning_rate=by_default("0.04 / width, without LoRA 0.003 / width"),

@@ -1,4 +1,4 @@
-"""Classifiers of texts: a bag of n-grams, a recurrent network, and a fine-tuned model."""
+"""Classifiers: of texts (a bag of n-grams, a recurrent network, a fine-tuned model), of images."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import metrics, ops
-from minillm.data import Minibatches, Sequences
+from minillm.data import Minibatches, Sequences, registry
 from minillm.data.labelled import Labelled, labels_of, read_labelled
 from minillm.data.sequences import batches_in_order
 from minillm.data.splits import Split
@@ -25,8 +25,9 @@ from minillm.models.fine_tuned import (
     FineTuned,
     FineTunedConfig,
 )
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.vectors import Vectors
-from minillm.option import with_default
+from minillm.option import option, with_default
 from minillm.runs.kind import Data, EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.texts import recorded, vocabulary_for
 from minillm.runs.load import load, run_of
@@ -124,10 +125,6 @@ class LabelRun(Run):
             "labels": list(labels),
             "confusion": matrix.tolist(),
         }
-
-    def described(self) -> str:
-        """A line about its size."""
-        return f"{super().described()}, {self.model.config.classes} labels"
 
 
 # --- labelled texts ------------------------------------------------------------------------------
@@ -300,9 +297,8 @@ CLASSIFIER = label_kind(
     name="classifier",
     description="""\
 Train a classifier to label texts: a file of lines label<TAB>text, or a folder with a subfolder of
-text files for each label. Every tenth text of each label is held out. The classifier reads n-grams
-of words and of characters, trains in seconds, and is hard to beat. To begin with a pre-trained
-model, see minillm finetune; for a recurrent network, minillm train recurrent-classifier.""",
+text files for each label. Every tenth text of each label is held out. It reads n-grams of words and
+of characters, trains in seconds, and is hard to beat.""",
     examples="""\
   minillm train classifier reviews.tsv --out runs/reviews
   minillm train classifier topics/ --out runs/topics --class-weights balanced
@@ -331,14 +327,7 @@ def with_width_of_vectors(training: Training, given: Given) -> Any:
     settings = with_enough_epochs(training, given)
     if not settings.vectors:
         return settings
-    width = open_vectors(settings.vectors).vectors.shape[1]
-    if given.get("embedding") not in (None, width):
-        raise InputError(
-            f"the vectors of {settings.vectors} have {width} numbers each, "
-            f"found {settings.embedding}",
-            "embedding",
-        )
-    return replace(settings, embedding=width)
+    return replace(settings, embedding=open_vectors(settings.vectors).vectors.shape[1])
 
 
 def prepare_recurrent(training: Training) -> None:
@@ -381,13 +370,12 @@ def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> s
 RECURRENT_CLASSIFIER = label_kind(
     name="recurrent-classifier",
     description="""\
-Train a recurrent network to label texts: a file of lines label<TAB>text, or a folder with a
-subfolder of text files for each label. Every tenth text of each label is held out. If the order of
-many words or characters matters, it may be better than minillm train classifier.""",
+Train a recurrent network to label texts, from the data of `train classifier`. It may be better
+where the order of many words or characters matters.""",
     examples="""\
   minillm train recurrent-classifier names.tsv --out runs/names --unit character --hidden 64
   minillm train recurrent-classifier reviews.tsv --out runs/reviews --vectors vectors.bin
-  minillm train recurrent-classifier topics/ --out runs/topics --pooling attention --patience 10
+  minillm train recurrent-classifier topics/ --out runs/topics --pooling attention
 
 then: minillm classify DIR, minillm eval DIR""",
     model=Classifier,
@@ -493,12 +481,11 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
 FINETUNED = label_kind(
     name="finetuned",
     description="""\
-Fine-tune a model to label texts. RUN is a bert, an encoder, a gpt, a llama or an lm, which was
-trained on texts without labels, or a classifier made from one. DATA is a file of lines
-label<TAB>text, or a folder with a subfolder of text files for each label; every tenth text of each
-label is held out. All weights are trained, or with --freeze only the upper layers, or with
---lora-rank only small updates to the matrices; then only these are saved. `minillm train chat` has
-the options for conversations, `minillm train preferences` those for pairs of answers.""",
+Fine-tune a model to label texts. RUN is a bert, an encoder, a gpt, a llama or an lm, or a
+classifier made from one. DATA is a file of lines label<TAB>text, or a folder with a subfolder of
+text files for each label; every tenth text of each label is held out. All weights are trained, or
+with --freeze only the upper layers, or with --lora-rank only small updates to the matrices.
+`minillm train chat` and `minillm train preferences` have the options for conversations.""",
     examples="""\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8
@@ -535,4 +522,85 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     begin=begin_with_encoder,
     names_from=names_in_encoder,
     imported=imported,
+)
+
+
+# --- images ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImageSettings(LabelledSettings):
+    """The settings of a classifier of images."""
+
+    data: str = option(
+        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
+    )
+
+
+class ImageRun(LabelRun):
+    """A run that labels images."""
+
+    item = "image"
+
+    def inputs(self, items: Sequence[Any], places: Sequence[str]) -> NDArray:
+        """The images (N, pixels): each is numbers, or a line of them."""
+        pixels = self.config.pixels
+        images = [
+            read_image(item, place, pixels) for item, place in zip(items, places, strict=True)
+        ]
+        return np.array(images, self.model.dtype).reshape(-1, pixels)
+
+    def probabilities(self, inputs: NDArray) -> NDArray:
+        """P(label | image) of each image, (N, classes)."""
+        return ops.softmax(self.model.forward(inputs)[0])[0]
+
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """Accuracy, macro-F1 and the confusion matrix."""
+        if data.title:
+            raise InputError("FILE: images are measured on the built-in set only (part)")
+        part, name = options.part or "validation", self.data["data"]
+        images, classes = registry.open_data("images", name).part(part)
+        return self.results(f"{name}, {part}", images, classes)
+
+
+def read_image(item: Any, place: str, pixels: int) -> list[float]:
+    """The pixels of an image: numbers, or a line of them.
+
+    InputError, with its place, for anything else.
+    """
+    try:
+        image = [float(number) for number in (item.split() if isinstance(item, str) else item)]
+    except (TypeError, ValueError):
+        image = []
+    if len(image) != pixels or not all(0 <= pixel <= 1 for pixel in image):
+        raise InputError(f"{place}: expected an image: {pixels} numbers from 0 to 1")
+    return image
+
+
+def prepare_images(training: Training) -> None:
+    """The images for training and validation, in minibatches."""
+    digits = registry.open_data("images", training.data["data"])
+    sizes = {"pixels": digits.images.shape[1], "classes": len(digits.labels)}
+    config = config_from(training.settings, ImageClassifierConfig, **sizes)
+    training.model = ImageClassifier(config, training.rng)
+    training.info["labels"] = tuple(digits.labels)
+    set_task(training, digits.part("training"), digits.part("validation"), "image")
+
+
+IMAGE_CLASSIFIER = Kind(
+    name="image-classifier",
+    description="""\
+Train a feed-forward network to recognise handwritten digits of 8 by 8 pixels, from
+scikit-learn's bundled set (it needs the package scikit-learn).""",
+    examples="""\
+  minillm train image-classifier digits --out runs/digits
+  minillm eval runs/digits --part test""",
+    model=ImageClassifier,
+    config=ImageClassifierConfig,
+    settings=settings(ImageSettings, config=ImageClassifierConfig, sizes="hidden dropout"),
+    run=ImageRun,
+    prepare=prepare_images,
+    vocabularies={},
+    info=("labels",),
+    eval_options=("part",),
 )

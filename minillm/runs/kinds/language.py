@@ -1,31 +1,37 @@
-"""Models of running text that read on: training, adapting, writing and measuring.
+"""Networks that predict the next token of a text: training, adapting, writing and measuring.
 
-After training on general text and then, with ``--init``, on the text of a domain, a model predicts
-the domain better and the general text worse: the report has the perplexity on the held-out parts of
-both texts, before and after.
+Some read on from a state (recurrent ones, Mamba, and by windows the neural n-gram); Transformers
+(GPT, Llama and the decoders after it) read a context, and may answer and summarise.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data import RandomWindows
+from minillm.data.conversations import Conversation, form_of, read_conversations
 from minillm.data.windows import Ids
-from minillm.decoding import Continuation, Reader, Sampling, write
-from minillm.decoding.recurrent import one_hot
+from minillm.decoding import Chat, Sampling
+from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.measurements import read_on, read_recurrent
-from minillm.look.trace import Trace
+from minillm.look.measurements import read_gpt, read_on, read_recurrent
+from minillm.look.trace import MOST, Trace
 from minillm.metrics import frequency_loss, perplexity
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
-from minillm.option import check_names, make, types_of
+from minillm.option import check_names, types_of
 from minillm.runs.kind import (
     FINE_TUNING_RATE_FACTOR,
     EvalData,
@@ -35,92 +41,50 @@ from minillm.runs.kind import (
     Training,
     begin_with_same,
 )
-from minillm.runs.kinds.beside import (
+from minillm.runs.kinds.ngram import (
     MixtureReader,
+    WritingRun,
     best_ngram,
     results_beside,
     trace_beside,
 )
-from minillm.runs.kinds.looking import inside_by
 from minillm.runs.kinds.texts import (
     TextOfRun,
     evaluation_ids,
     figures_of,
+    inside_by,
     open_text,
     results_on,
+    text_ids,
+    trace_of,
 )
-from minillm.runs.load import load, run_of
-from minillm.runs.run import Run, kinds_with
+from minillm.runs.load import run_of
+from minillm.runs.run import Run, Summarises
 from minillm.runs.settings import (
     MUON,
     EvalOptions,
     LoRASettings,
+    ShardSettings,
+    TextSettings,
     TrainingSettings,
     WindowSettings,
     by_default,
     config_from,
     settings,
 )
-from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
+from minillm.text import ChatTemplate, unit_name
+from minillm.text.byte_tokens import ByteTokens
+from minillm.text.chat_template import KNOWN, Message
 from minillm.training import Summary
+from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.dynamic_evaluation import Adapted, adapt
-from minillm.training.language_model import LanguageModelTask, stretches, token_losses
+from minillm.training.language_model import LanguageModelTask, WindowTask, token_losses
+from minillm.training.packed import Packed
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
-MEASURED = 50_000  # the most tokens of each held-out part
-# Tokens of a sample.
-SHOWN = {"character": 240, "word": 60}  # by unit; otherwise 100
-
-
-class WritingRun(Run):
-    """A run of a model that writes a text on."""
-
-    tokenizer: Vocabulary
-
-    @cached_property
-    def reader(self) -> Any:
-        """The reader of the model: see :class:`minillm.decoding.Reader`."""
-        return Reader(self.model)
-
-    def write(
-        self,
-        prompt: str = "",
-        length: int = 500,
-        stop: Sequence[str] = (),
-        adapt: bool = False,
-        **sampling: object,
-    ) -> Iterator[str]:
-        """The prompt and its continuation, piece by piece as it is drawn.
-
-        ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  With ``adapt``, a copy of the model learns the prompt
-        first: see :mod:`minillm.training.dynamic_evaluation`.  The other arguments, such as
-        ``temperature`` and ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
-
-        >>> run = minillm.load("runs/first")  # doctest: +SKIP
-        >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
-        """
-        check_names(sampling, [*types_of(Sampling), "length", "stop", "adapt"])
-        options = make(Sampling, sampling)
-        model = self._adapted_to(prompt) if adapt else self.model
-        documents = bool(self.data.get("documents"))
-        return written(model, self.tokenizer, prompt, length, options, stop, documents)
-
-    def generate(self, prompt: str = "", **options: Any) -> str:
-        """The prompt and its continuation as one text; it has the options of ``write``.
-
-        >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
-        """
-        return "".join(self.write(prompt, **options))
-
-    def _adapted_to(self, prompt: str) -> Any:
-        """A model that has learned a prompt."""
-        if not self.has("adapted"):
-            raise self.lacks(kinds_with("adapted"), "adapt")
-        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
-        if len(ids) < 2:
-            raise InputError(f"expected a prompt of 2 tokens or more, found {len(ids)}", "adapt")
-        return self.adapted(ids).model
+TOKENS = 2048  # of conversations that are read at a time
+LENGTH = 256  # tokens of an answer that is to match
+SHOWN = {"character": 240, "word": 60}  # tokens of a sample by unit; otherwise 100
 
 
 class TextRun(WritingRun):
@@ -139,30 +103,19 @@ class TextRun(WritingRun):
         window = self.settings.window if hasattr(self.model, "zero_state") else None
         return token_losses(self.model, ids, self.settings.batch, window)
 
-    def loss_on(self, ids: Ids) -> float:
-        """The mean loss on a text, in nats."""
-        return float(self.losses_on(ids).mean())
-
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(self, data)
-        losses_on, losses = self.losses_on, self.losses_on(ids)
+        losses = self.losses_on(ids)
         results = results_on(name, self.tokenizer, ids, float(losses.mean()), len(losses))
         if options.beside:
             results |= results_beside(self, ids)
         if options.adapt:
-
-            def losses_on(ids: Ids) -> NDArray[np.float64]:
-                return self.adapted(ids).losses
-
-            losses = losses_on(ids)
+            losses = self.adapted(ids).losses
             nats, tokens = float(losses.mean()), len(losses)
             results |= figures_of("adapted", self.tokenizer, ids, nats, tokens)
         if options.mix:
-            reader = MixtureReader(self)
-            if data.title:
-                reader.start(losses_on)
-            results |= reader.results(ids, losses)
+            results |= MixtureReader(self).results(ids, losses)
         return results
 
     def trace(self, text: str) -> Trace:
@@ -180,38 +133,146 @@ class TextRun(WritingRun):
         return chain(["sample:\n\n"], self.write(length=length, seed=self.settings.seed), ["\n"])
 
 
-def written(
-    model: Any,
-    tokenizer: Vocabulary,
-    prompt: str,
-    length: int,
-    sampling: Sampling,
-    stop: Sequence[str] = (),
-    documents: bool = False,
-) -> Iterator[str]:
-    """The prompt and its continuation of ``length`` tokens, piece by piece.
+class CausalRun(TextRun, Summarises):
+    """A run of a Transformer that predicts the next token."""
 
-    Without a prompt, the model starts a new line, if its vocabulary has line ends.  A model that
-    was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
-    if the vocabulary says so, and is not written.  Nor is the unknown word.
-    """
-    ids = tokenizer.encode_known(prompt, "prompt")
-    if prompt and not len(ids):
-        raise InputError(f"expected one token or more, found none in {prompt!r}", "prompt")
-    ends = [] if tokenizer.eos is None else [tokenizer.eos]
-    for text in stop:
-        token = tokenizer.encode_known(text, "stop")
-        if len(token) != 1:
-            raise InputError(f"expected a single {unit_name(tokenizer)}, found {text!r}", "stop")
-        ends.append(int(token[0]))
-    banned = banned_ids(tokenizer, documents, model.config.vocabulary)
-    opening = np.array([opening_id(tokenizer, documents)])
-    read = (tokenizer.opened(ids) if len(ids) else opening).tolist()
-    if isinstance(model, LanguageModel) and len(tokenizer) < length:
-        model = one_hot(model)  # E W_x has fewer rows than there are steps
-    return tokenizer.stream(
-        chain(ids, write(model, Continuation(read, length, sampling, frozenset(ends), banned)))
-    )
+    def trace(self, text: str) -> Trace:
+        """The arrays that ``look`` shows of a text: with the attention of all heads."""
+        _, ids, notes = text_ids(self.tokenizer, text, min(self.config.context, MOST))
+        return trace_of(self, self.tokenizer, ids, notes=notes, **read_gpt(self.model, ids))
+
+    # --- chats ---
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        length: int | None = None,
+        report: Callable[[str], None] = warnings.warn,
+        schema: object = None,
+        **sampling: object,
+    ) -> Iterator[str]:
+        """The answer to a conversation, piece by piece as it is drawn.
+
+        Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
+        counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
+        fit it, and ``report`` is called with a line about it.  With a ``schema``, the answer is
+        JSON that satisfies it: see :mod:`minillm.decoding.grammar`.  The other arguments are
+        the fields of :class:`minillm.decoding.Sampling`; the defaults come from the model's files,
+        or from :class:`minillm.decoding.ChatSampling`.
+
+        >>> run = minillm.load("runs/smol")  # doctest: +SKIP
+        >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
+        """
+        chat = self.answering
+        check_names(sampling, [*types_of(Sampling), "length", "schema"])
+        grammar = None if schema is None else chat.grammar(schema)
+        return chat.answer(messages, length, chat.sampling_with(**sampling), report, grammar)
+
+    @cached_property
+    def answering(self) -> Chat:
+        """The model with its tokenizer and its chat template, and the cache of a conversation."""
+        return self.answering_in(None)
+
+    def answering_in(self, template: str | None) -> Chat:
+        """Like ``answering``, with one of the known templates in the place of the run's own.
+
+        InputError for a run without a template.
+        """
+        stored = self.chat_template
+        if template is not None:
+            stored = replace(stored, source=template) if stored else ChatTemplate(template)
+        if stored is None:
+            raise InputError(
+                f"{self.place()}the run has no chat template: expected one of "
+                f"{', '.join(KNOWN)} as the template"
+            )
+        return Chat(self.reader, self.tokenizer, stored)  # type: ignore[arg-type]
+
+    def summaries_within(
+        self,
+        length: Length,
+        texts: Sequence[str],
+        places: Sequence[str],
+        report: Callable[[str], None],
+        search: Mapping[str, object],
+    ) -> Iterator[str | InputError]:
+        """The answers of the model when it is asked for summaries."""
+        for name in search:
+            raise InputError(
+                f"expected a run that was trained on pairs, found one of {self.kind.name}", name
+            )
+        if self.chat_template is None:
+            raise InputError(f"{self.path}: expected a run with a chat template, found none")
+        return summaries(self.answering, texts, places, length, report)
+
+    # --- conversations ---
+
+    def measure(self, data: EvalData, options: EvalOptions) -> Results:
+        """Figures on a text or on conversations, as the file has it."""
+        pattern = compiled(options.pattern)
+        if data.files and all(map(form_of, data.files)):
+            require_text(options, f"a text, found {data.title}: conversations")
+            items = [*read_conversations(*data.files)]
+            return {"data": data.title} | self.on_conversations(items, pattern)
+        if pattern is not None:
+            raise InputError("expected a FILE of conversations with it", "pattern")
+        return super().measure(data, options)
+
+    def on_conversations(
+        self, items: Sequence[Conversation], pattern: re.Pattern[str] | None = None
+    ) -> Results:
+        """The mean loss over the tokens of known answers, in nats; and answers that match.
+
+        With a pattern, the model writes its most probable answer, and its last match of the pattern
+        is compared with the known one: of arithmetic, for example, the last number.
+        """
+        chats = [item for item in items if item.rejected is None]
+        template, context = self.answering.template, self.model.config.context
+        messages, places = [chat.messages for chat in chats], [chat.place for chat in chats]
+        tokenizer = cast(ByteTokens, self.tokenizer)
+        encoded = template.encode_answers(tokenizer, messages, context, places)
+        fitting = [Encoded(ids, counted) for ids, counted, _ in encoded if len(ids)]
+        if not fitting:
+            raise InputError(f"expected a conversation of at most {context} tokens, found none")
+        nats, tokens = mean_loss(Packed(self.model), in_batches(fitting, TOKENS))
+        results: Results = {
+            "conversations": len(fitting),
+            "tokens": tokens,
+            "nats_per_token": nats,
+            "perplexity": perplexity(nats),
+        }
+        if pattern is None:
+            return results
+        hits = []
+        for chat in chats:
+            question, known = chat.last_answer
+            if not question:
+                raise InputError(
+                    f"{chat.place}: expected a question before the last answer, found none"
+                )
+            written = "".join(self.answering.answer(question, LENGTH, Sampling(temperature=0)))
+            hits.append(last_match(pattern, written) == last_match(pattern, known))
+        return results | {"exact_match": float(np.mean(hits))}
+
+
+def require_text(options: EvalOptions, expected: str) -> None:
+    """InputError if there is an option for texts alone; ``expected`` ends its message."""
+    for name in ("adapt", "mix"):
+        if getattr(options, name):
+            raise InputError(f"expected {expected}", name)
+
+
+def compiled(pattern: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"expected a regular expression: {error}", "pattern") from None
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> str | None:
+    """The last match of a pattern, or of its first group; None if there is none."""
+    found = [match[1] if pattern.groups else match[0] for match in pattern.finditer(text)]
+    return found[-1].strip() if found else None
 
 
 # --- training --------------------------------------------------------------------------------
@@ -242,8 +303,16 @@ def reads_on(training: Training, text: TextOfRun) -> LanguageModelTask:
     return LanguageModelTask(training.model, *parts, settings.batch, settings.window)
 
 
+def reads_context(training: Training, text: TextOfRun) -> WindowTask:
+    """The training on passages of the length of the context, which do not read on."""
+    settings, model = training.settings, training.model
+    batch, most = settings.batch, settings.validation_tokens
+    windows = RandomWindows(text.training, batch, settings.context, settings.seed)
+    return WindowTask(model, windows, text.validation, batch, most)
+
+
 def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
+    """Yield the loss of the best n-gram of the training text."""
     if not summary.interrupted:
         task, tokenizer = training.task, training.vocabularies["tokenizer"]
         _, best = best_ngram(task.batches.ids, task.validation_ids, tokenizer)
@@ -251,24 +320,6 @@ def closing(training: Training, summary: Summary) -> Iterator[str]:
             {"step": summary.step, "ngram_loss": best.nats, "ngram_order": best.order}
         )
         yield best.describe(training.unit)
-    if training.data.get("init"):
-        yield from gained_and_forgotten(training)
-
-
-def gained_and_forgotten(training: Training) -> Iterator[str]:
-    """Yield a line for each of the two texts: the perplexity before and after."""
-    before, after = load(training.data["init"]), load(training.folder.path)
-    for word, owner in (("gained", after), ("forgotten", before)):
-        try:
-            name, ids = evaluation_ids(owner)
-        except InputError as error:
-            yield f"{word}: not measured: {error}"
-            continue
-        some = stretches(ids, MEASURED)
-        was, now = (perplexity(run.loss_on(some)) for run in (before, after))
-        if word == "forgotten" and now < was:
-            word = "not forgotten"
-        yield f"{word}: perplexity on {name}: {was:.4g} before, {now:.4g} after"
 
 
 def with_rate(training: Training, rate: float) -> Any:
@@ -300,8 +351,7 @@ def imported(kind: Kind, contents: Contents, file: str) -> Run:
     return run_of(kind, contents, file, kind.settings(unit=tokenizer.unit), info)
 
 
-# --- the kinds -------------------------------------------------------------------------------
-
+# --- models that read on --------------------------------------------------------------------
 
 TEXT_OPTIONS = ("beside", "adapt", "mix")  # of eval
 text_kind = partial(
@@ -312,19 +362,22 @@ text_kind = partial(
     takes=("text",),
     eval_options=TEXT_OPTIONS,
 )
+HELD_OUT = "The last tenth of the text is held out, to measure the model on it."
+ADAPT = """
+  minillm train {0} my_text.txt --init runs/{0} --out runs/adapted
+        from one text to another, with the tokenizer of the first"""
+THEN = """
 
+then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text\""""
 
 NEURAL_NGRAM = text_kind(
     name="neural-ngram",
-    description="""\
+    description=f"""\
 Train the neural n-gram model of Bengio et al. (2003): it sees as many tokens as an n-gram model,
-but learns their similarities. The last tenth of the text is held out.""",
-    examples="""\
+but learns their similarities. {HELD_OUT}""",
+    examples=f"""\
   minillm train neural-ngram --out runs/bengio --minutes 2
-        on the Python language reference, which ships with every CPython
-  minillm train neural-ngram text.txt --out runs/words --unit word --order 5 --embedding 60
-
-then: minillm generate DIR, minillm eval DIR""",
+  minillm train neural-ngram text.txt --out runs/words --unit word --order 5 --hidden 60{THEN}""",
     model=NeuralNGram,
     config=NeuralNGramConfig,
     settings=settings(
@@ -335,7 +388,6 @@ then: minillm generate DIR, minillm eval DIR""",
         order={"help": "tokens of an n-gram: the model sees N - 1", "least": 2, "most": 1000},
     ),
 )
-
 
 LM_RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 
@@ -353,20 +405,16 @@ def complete_recurrent(training: Training, given: Given) -> Any:
 
 LM = text_kind(
     name="lm",
-    description="""\
+    description=f"""\
 Train a recurrent language model: it reads a text and learns to predict what comes next.
-The last tenth of the text is held out, to measure the model on text that it has not seen.""",
-    examples="""\
-  minillm train lm --out runs/first --minutes 2
+{HELD_OUT}""",
+    examples=f"""\
+  minillm train lm --out runs/lm --minutes 2
         on the Python language reference, which ships with every CPython
-  minillm train lm shakespeare.txt --out runs/shakespeare
-        on a text of your own, with the defaults: an LSTM of 512 over characters, 5 minutes
   minillm train lm a.txt b.txt --out runs/words --unit word --hidden 256 --dropout 0.3
         words instead of characters, those seen only once as one unknown word
-  minillm train lm --out runs/shakespeare --resume --minutes 10
-        continue to 10 minutes in all
-
-Ctrl-C saves and stops; --resume continues.""",
+  minillm train lm --out runs/lm --resume --minutes 10
+        continue to 10 minutes in all, also after Ctrl-C{ADAPT.format("lm")}{THEN}""",
     model=LanguageModel,
     config=LanguageModelConfig,
     complete=complete_recurrent,
@@ -386,25 +434,18 @@ Ctrl-C saves and stops; --resume continues.""",
     ),
 )
 
-
 MAMBA_RATE = 1.3  # the learning rate of a model of width 1, with Muon
-
 
 MAMBA = text_kind(
     name="mamba",
-    description="""\
+    description=f"""\
 Train a Mamba: a recurrent language model whose gates do not read its state, so that the products
-of a whole window are computed at once. Writing takes no more time or memory at the end of a long
-text than at its beginning. The last tenth of the text is held out, to measure the model on it.""",
-    examples="""\
+of a whole window are computed at once. {HELD_OUT}""",
+    examples=f"""\
   minillm train mamba --out runs/mamba --minutes 5
         on the Python language reference, which ships with every CPython
   minillm train mamba shakespeare.txt --out runs/shakespeare --layers 6 --width 192
-        on a text of your own, over characters, with a larger model
-  minillm train mamba my_text.txt --init runs/mamba --out runs/adapted
-        from one text to another, with the tokenizer of the first
-
-then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm export DIR""",
+{ADAPT.format("mamba")[1:]}{THEN}""",
     model=Mamba,
     config=MambaConfig,
     complete=rate_by_width(MAMBA_RATE),
@@ -422,5 +463,110 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
         optimiser=MUON,
         learning_rate=by_default(f"{MAMBA_RATE} / width; with --init 0.3 of it"),
         batch=16,
+    ),
+)
+
+# --- Transformers ----------------------------------------------------------------------------
+
+RATE = 0.4  # the learning rate of a model of width 1
+
+causal_kind = partial(
+    text_kind,
+    run=CausalRun,
+    prepare=partial(prepare, task_of=reads_context),
+    complete=rate_by_width(RATE),
+    imported=imported,
+    padded=True,
+    eval_options=(*TEXT_OPTIONS, "pattern"),
+)
+causal_settings = partial(
+    settings,
+    ShardSettings,
+    TextSettings,
+    TrainingSettings,
+    LoRASettings,
+    learning_rate=by_default("0.4 / width; with --init 0.3 of it"),
+    batch=16,
+    beta2=0.99,
+    weight_decay=0.1,
+)
+
+GPT_KIND = causal_kind(
+    name="gpt",
+    description=f"""\
+Train a GPT: it reads a text, attends to all tokens before each, and learns to predict the next.
+{HELD_OUT}""",
+    examples=f"""\
+  minillm train gpt --out runs/gpt --minutes 5
+        on the Python language reference, which ships with every CPython
+  minillm train gpt shakespeare.txt --out runs/shakespeare --layers 6 --width 192 --heads 6
+  minillm tokenize big.txt --out corpus --tokenizer runs/tokenizer
+  minillm train gpt corpus --out runs/big --minutes 600
+        on a text larger than memory{ADAPT.format("gpt")}{THEN}""",
+    model=GPT,
+    config=GPTConfig,
+    settings=causal_settings(
+        config=GPTConfig,
+        sizes="layers heads width context dropout",
+    ),
+)
+
+llama_kind = partial(causal_kind, begin=begin_with_adamw)
+LLAMA_SIZES = "layers heads key_heads width feed_forward context"
+llama_settings = partial(
+    causal_settings,
+    key_heads={"default_help": "N"},
+    feed_forward={"default_help": "8/3 D", "rare": True},
+    optimiser=MUON,
+)
+
+LLAMA = llama_kind(
+    name="llama",
+    description="""\
+Train a Llama, the GPT of today: RMS norms, rotary positions, gated feed-forward layers, queries
+that may share keys, and no biases. It learns from the same texts as a GPT, as `train gpt` does.""",
+    examples=f"""\
+  minillm train llama --out runs/llama --minutes 5
+        on the Python language reference, which ships with every CPython
+  minillm train llama shakespeare.txt --out runs/shakespeare --heads 8 --key-heads 2
+        with a cache of a quarter of the size{ADAPT.format("llama")}{THEN}""",
+    model=Llama,
+    config=LlamaConfig,
+    settings=llama_settings(config=LlamaConfig, sizes=LLAMA_SIZES),
+)
+
+NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short texts overfit with 6
+
+
+def complete_decoder(training: Training, given: Given) -> Any:
+    """The settings with a learning rate, and with n-grams for a fresh model of characters."""
+    settings = rate_by_width(RATE)(training, given)
+    is_fresh = training.initial is None
+    if settings.ngrams is None and settings.unit == "character" and is_fresh:
+        return replace(settings, ngrams=NGRAMS)
+    return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
+
+
+DECODER = llama_kind(
+    name="decoder",
+    description="""\
+Train a decoder after Llama: Mistral, Qwen, SmolLM, Gemma or Phi. A family changes two or three
+things, such as biases, norms of queries and keys, or windows. Most such models are imported, and
+fine-tuned. It learns from the same texts as a GPT, as `train gpt` does.""",
+    examples=f"""\
+  minillm import Qwen3-0.6B-Q4_K_M.gguf --out runs/qwen
+        then: minillm chat runs/qwen, minillm finetune runs/qwen chats.jsonl --out runs/mine
+  minillm train decoder --family qwen3 --out runs/small --minutes 5
+  minillm train decoder shakespeare.txt --family gemma3 --window 64 --out runs/shakespeare
+        five of six layers see the last 64 tokens{THEN}""",
+    model=Decoder,
+    config=DecoderConfig,
+    complete=complete_decoder,
+    settings=llama_settings(
+        config=DecoderConfig,
+        sizes=f"{LLAMA_SIZES} family window sinks ngrams",
+        family={"help": "the family whose changes it has", "choices": tuple(FAMILIES)},
+        window={"default_help": "all before it"},
+        ngrams={"default_help": f"{NGRAMS} of characters, otherwise 1"},
     ),
 )

@@ -1,6 +1,6 @@
 """The shared parts of Transformers that fill gaps: masked tokens, and vectors of texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -22,16 +22,12 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.option import with_default
 from minillm.runs.kind import EvalData, Kind, Results, Training
-from minillm.runs.kinds.language import gained_and_forgotten, rate_by_width
-from minillm.runs.kinds.looking import text_ids, trace_of
+from minillm.runs.kinds.language import rate_by_width
 from minillm.runs.kinds.texts import (
-    check_longer,
     evaluation_ids,
-    frame_of,
-    framing_vocabulary,
-    held_out_ids,
     open_text,
-    with_frame,
+    text_ids,
+    trace_of,
 )
 from minillm.runs.load import run_of
 from minillm.runs.run import Run
@@ -47,8 +43,7 @@ from minillm.runs.settings import (
     config_from,
     settings,
 )
-from minillm.text import Vocabulary
-from minillm.training import Summary
+from minillm.text import PublishedTokenizer, Vocabulary, WordPieces, vocabulary_from_dict
 from minillm.training.language_model import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling
 
@@ -85,33 +80,6 @@ class MaskedRun(Run):
 
     tokenizer: Vocabulary
 
-    def sample(self) -> Iterator[str]:
-        """The tokens that the model with the best weights fills in, if the text can be read."""
-        try:
-            ids = held_out_ids(self)
-        except InputError:
-            return
-        yield "sample, in brackets what the model fills in and what stood there:\n\n"
-        yield self.shown_filled(next(self.hidden(ids[: self.config.context]))) + "\n"
-
-    def shown_filled(self, batch: MaskedBatch) -> str:
-        """The first passage, with the predictions and the original tokens."""
-        tokenizer = self.tokenizer
-        names = ("ids", "lengths", "segments", "places")
-        first = batch._replace(**{name: getattr(batch, name)[:1] for name in names})
-        filled = iter(self.model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
-        targets = iter(batch.targets.tolist())
-        shown: list[str] = []
-        for token, hidden in zip(first.ids[0, 1:-1].tolist(), first.places[0, 1:-1], strict=True):
-            piece = tokenizer.show(token)
-            if hidden:
-                shown.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
-            elif piece.startswith("##") and shown and not shown[-1].endswith("]"):
-                shown[-1] += piece[2:]
-            elif token not in (tokenizer.bos, tokenizer.eos):
-                shown.append(piece)
-        return " ".join(shown)
-
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The accuracy and the nats of the hidden tokens."""
         check_head(self)
@@ -131,10 +99,6 @@ class MaskedRun(Run):
     def hidden(self, ids: Ids) -> Iterator[MaskedBatch]:
         """A text in passages of the context, some of whose tokens are hidden."""
         return hidden_passages(ids, self.config.context, self.tokenizer)
-
-    def loss_on(self, ids: Ids) -> float:
-        """The mean loss on a text, in nats per hidden token."""
-        return evaluate_filling(self.model, self.hidden(ids))[0]
 
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
         """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
@@ -228,7 +192,7 @@ class MaskedRun(Run):
                 vectors[chosen] = pool(x, batch.lengths)[0]
         if stated.normalised:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-        return vectors[:, : stated.dimension]
+        return vectors
 
 
 def masking_of(tokenizer: Vocabulary) -> Masking:
@@ -252,6 +216,34 @@ def check_head(run: Run) -> None:
         raise InputError(f"{run.path}: this model was imported without its head for masked words")
 
 
+# --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------
+
+
+def framing_vocabulary(values: Mapping[str, object]) -> Vocabulary:
+    """A vocabulary with the special tokens; ValueError for any other."""
+    tokenizer = vocabulary_from_dict(values)
+    with_frame(tokenizer, "vocabulary.json", ValueError)
+    return tokenizer
+
+
+def with_frame(
+    tokenizer: Vocabulary, source: str, error: type[Exception] = InputError
+) -> Vocabulary:
+    """The vocabulary.  An error, with its ``source``, if it lacks the special tokens."""
+    tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
+    if not isinstance(tokenizer, WordPieces | PublishedTokenizer) or None in tokens:
+        raise error(
+            f"{source}: expected a vocabulary with [CLS], [SEP] and [MASK], "
+            f"found one of unit {tokenizer.unit}"
+        )
+    return tokenizer
+
+
+def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
+    """The ids of [CLS], which opens a text, [SEP], which closes it, and [MASK]."""
+    return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
+
+
 # --- training --------------------------------------------------------------------------------
 
 
@@ -265,7 +257,9 @@ def prepare(training: Training) -> None:
     cls, sep, _ = frame_of(
         with_frame(tokenizer, data.get("init") or data.get("tokenizer") or "its text")
     )
-    check_longer(ids, settings.context)
+    if len(ids) <= settings.context:
+        expected = f"less than the {len(ids):,} tokens of the training text"
+        raise InputError(f"expected {expected}, found {settings.context}", "context")
     rows = len(tokenizer) if initial is None else initial.vocabulary
     config = config_from(settings, kind.config, initial, vocabulary=rows, **head)
     model, batch, context = kind.model(config, training.rng), settings.batch, settings.context
@@ -280,12 +274,6 @@ def prepare(training: Training) -> None:
     training.baseline = frequency_loss(ids[:COUNTED], targets)
 
 
-def closing(training: Training, summary: Summary) -> Iterator[str]:
-    """Yield what a model that was adapted has gained and forgotten."""
-    if training.data.get("init"):
-        yield from gained_and_forgotten(training)
-
-
 # --- the kinds -------------------------------------------------------------------------------
 
 
@@ -294,7 +282,6 @@ masked_kind = partial(
     run=MaskedRun,
     prepare=prepare,
     complete=rate_by_width(0.15),
-    closing=closing,
     takes=("text",),
     padded=True,
     open_vocabulary=framing_vocabulary,
@@ -318,14 +305,11 @@ BERT_KIND = masked_kind(
     description="""\
 Train a BERT: some tokens of each passage are hidden, and it learns to predict them from all others.
 Its vectors can then be used to compare or classify texts.  Tokens are pieces of words.  The last
-tenth of the text is held out, to measure the model on text that it has not seen.""",
+tenth of the text is held out, to measure the model on it.""",
     examples="""\
   minillm train bert --out runs/bert --minutes 5
         on the Python language reference, which ships with every CPython
   minillm train bert my_text.txt --out runs/mine --vocabulary 8000 --width 256
-        on a text of your own
-  minillm train bert python-source --out runs/source --minutes 20
-        on the source of Python's standard library
   minillm train bert my_text.txt --init runs/bert --out runs/adapted
         from one text to another, with the tokenizer of the first
 
@@ -342,19 +326,15 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 ENCODER = masked_kind(
     name="encoder",
     description="""\
-Train an encoder in the form of DistilBERT, RoBERTa or MPNet. A family changes a BERT's embeddings
-or its attention: no segments, other positions, a bias for each distance. Most such models are
-imported, ELECTRA too; then they embed texts, or are fine-tuned. It learns from the same texts as a
-BERT, as `train bert` does.""",
+Train an encoder in the form of DistilBERT, RoBERTa or MPNet, which change a BERT's embeddings or
+its attention. Most such models are imported, ELECTRA too; then they embed texts, or are fine-tuned.
+It learns from the same texts as a BERT, as `train bert` does.""",
     examples="""\
   minillm import distilroberta-base --out runs/roberta
   minillm train encoder my_text.txt --init runs/roberta --out runs/adapted
-        from one text to another, with the tokenizer of the first
   minillm train encoder --family mpnet --out runs/small --minutes 5
-        on the Python language reference, which ships with every CPython
 
-then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, minillm eval DIR,
-      minillm export DIR""",
+then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, minillm eval DIR""",
     model=Encoder,
     config=EncoderConfig,
     settings=masked_settings(

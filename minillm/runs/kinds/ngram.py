@@ -1,78 +1,165 @@
-"""An n-gram model: counted, not trained (1980)."""
+"""n-gram models: counted, not trained (1980); and the best one of a text, next to a network.
+
+Counting takes a second.  So a network is worth its training only if it predicts better than the
+counts of its own training text.  The n-grams of that text are counted in the tokens of the network,
+and smoothed by the default method.  Each order is measured on the text that the network is measured
+on, and the best one is reported.  Like the network, these n-grams read on over the ends of lines,
+whereas `minillm train ngram` begins each line of words anew.
+"""
 
 import math
-import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple
 
-from minillm.data.corpora import TextStream
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.corpora import TextStream, sentence_starts
+from minillm.data.windows import Ids
+from minillm.decoding import Continuation, Reader, Sampling, write
+from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.look.measurements import read_counted
 from minillm.look.trace import Trace
 from minillm.metrics import perplexity
-from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
+from minillm.models import ngram_cache
+from minillm.models.language_model import LanguageModel
+from minillm.models.mixture import LENGTHS, Mixed, Mixture, class_of
+from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig, Score, count_ngrams, estimate
+from minillm.option import check_names, make, types_of
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Vocabularies, Weights
-from minillm.runs.kinds.language import WritingRun
-from minillm.runs.kinds.looking import inside_by
 from minillm.runs.kinds.texts import (
-    Counted,
     check_size,
     evaluation_blocks,
+    figures_of,
     given_vocabulary,
+    held_out_ids,
+    inside_by,
     language_results,
     per_byte_and_character,
+    training_ids,
 )
 from minillm.runs.load import run_of
+from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
     FilesSettings,
-    TokenizerSettings,
+    VocabularySettings,
     of_text,
     settings,
 )
-from minillm.text import Vocabulary
+from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
+from minillm.training.language_model import stretches
 from minillm.training.ngram import score_text, train_ngram
 
+COUNTED = 2_000_000  # tokens of a network's training text at most: some seconds, and 300 MB
+COMPARED = 200_000  # tokens that orders are compared on
+BLOCK = 1 << 20  # tokens that are scored at a time
+CHARACTERS, TOKENS = 10, 5  # the highest order of characters, and of longer tokens
+ORDER = 20  # of the cache
 
-@dataclass(frozen=True)
-class NGramSettings(FilesSettings, TokenizerSettings):
-    """The settings of an n-gram model."""
+Losses = NDArray[np.float64]
 
-    unit: str = of_text("word", "the tokens of the n-grams", choices=("character", "word", "bpe"))
-    minimum_count: int = of_text(
-        2, "words seen less often become the unknown word", "N", least=1, most=10**12
+
+class WritingRun(Run):
+    """A run of a model that writes a text on."""
+
+    tokenizer: Vocabulary
+
+    @cached_property
+    def reader(self) -> Any:
+        """The reader of the model: see :class:`minillm.decoding.Reader`."""
+        return Reader(self.model)
+
+    def write(
+        self,
+        prompt: str = "",
+        length: int = 500,
+        stop: Sequence[str] = (),
+        **sampling: object,
+    ) -> Iterator[str]:
+        """The prompt and its continuation, piece by piece as it is drawn.
+
+        ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
+        trained on documents may also end it.  The other arguments, such as ``temperature`` and
+        ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
+
+        >>> run = minillm.load("runs/first")  # doctest: +SKIP
+        >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
+        """
+        check_names(sampling, [*types_of(Sampling), "length", "stop"])
+        options = make(Sampling, sampling)
+        documents = bool(self.data.get("documents"))
+        return written(self.model, self.tokenizer, prompt, length, options, stop, documents)
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """The prompt and its continuation as one text; it has the options of ``write``.
+
+        >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
+        """
+        return "".join(self.write(prompt, **options))
+
+
+def written(
+    model: Any,
+    tokenizer: Vocabulary,
+    prompt: str,
+    length: int,
+    sampling: Sampling,
+    stop: Sequence[str] = (),
+    documents: bool = False,
+) -> Iterator[str]:
+    """The prompt and its continuation of ``length`` tokens, piece by piece.
+
+    Without a prompt, the model starts a new line, if its vocabulary has line ends.  A model that
+    was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
+    if the vocabulary says so, and is not written.  Nor is the unknown word.
+    """
+    ids = tokenizer.encode_known(prompt, "prompt")
+    if prompt and not len(ids):
+        raise InputError(f"expected one token or more, found none in {prompt!r}", "prompt")
+    ends = [] if tokenizer.eos is None else [tokenizer.eos]
+    for text in stop:
+        token = tokenizer.encode_known(text, "stop")
+        if len(token) != 1:
+            raise InputError(f"expected a single {unit_name(tokenizer)}, found {text!r}", "stop")
+        ends.append(int(token[0]))
+    banned = banned_ids(tokenizer, documents, model.config.vocabulary)
+    opening = np.array([opening_id(tokenizer, documents)])
+    read = (tokenizer.opened(ids) if len(ids) else opening).tolist()
+    if isinstance(model, LanguageModel) and len(tokenizer) < length:
+        model = one_hot(model)  # E W_x has fewer rows than there are steps
+    return tokenizer.stream(
+        chain(ids, write(model, Continuation(read, length, sampling, frozenset(ends), banned)))
     )
-    vocabulary: int | None = of_text(
-        None,
-        "keep at most the N most frequent words; or learn N byte pairs",
-        "N",
-        least=2,
-        most=100_000_000,
-        default_help="all words; 8000 byte pairs",
-    )
 
 
-SETTINGS = settings(
-    NGramSettings,
+# --- the kind -------------------------------------------------------------------------------------
+
+
+NGramSettings = settings(
+    FilesSettings,
+    VocabularySettings,
     config=NGramConfig,
     sizes="order smoothing k prune",
     order={"help": "length of the longest n-grams", "metavar": "N", "most": 20},
-    smoothing={
-        "help": "how unseen n-grams get a probability (kneser-ney is modified Kneser-Ney)",
-        "choices": tuple(SMOOTHINGS),
-    },
+    smoothing={"help": "how unseen n-grams get a probability", "choices": tuple(SMOOTHINGS)},
     k={"help": "add-k adds K to each count", "metavar": "K", "above": 0, "rare": True},
     prune={
-        "help": "leave out n-grams seen at most C times: a number for 2-grams, one for 3-grams and "
-        "so on; the last is for all longer ones, too",
+        "help": "leave out n-grams seen at most C times: 2-grams, 3-grams and so on, and longer",
         "metavar": "C",
         "least": 0,
         "most": 10**12,
         "default_help": "0: none",
     },
+    unit=(str, of_text("word", "the tokens of the n-grams", choices=("character", "word", "bpe"))),
+    minimum_count={"rare": False},
+    vocabulary={"default": None, "most": 10**8, "default_help": "all words; 8000 byte pairs"},
 )
 
 
@@ -88,10 +175,6 @@ class NGramRun(WritingRun):
         """The arrays that ``look`` shows of a text."""
         return inside_by(read_counted, self, text)
 
-    def described(self) -> str:
-        """A line about its size."""
-        return _sizes(self.config)
-
 
 def train(training: Training) -> bool:
     """Count, smooth, save, and measure on the held-out text."""
@@ -99,19 +182,18 @@ def train(training: Training) -> bool:
     if list(settings.prune) != sorted(settings.prune):
         raise InputError(f"expected counts that do not fall, found {list(settings.prune)}", "prune")
     start = time.perf_counter()
-    report = partial(print, file=sys.stderr) if not training.quiet else lambda _: None
     text = TextStream(training.data["files"])
     cut = text.characters * 9 // 10
     # By default, the vocabulary is counted in the text.
     check_size(settings.unit, settings.vocabulary)
     vocabulary = given_vocabulary(training)
-    training.model, tokenizer, tokens = train_ngram(text, cut, settings, report, vocabulary)
+    training.model, tokenizer, tokens = train_ngram(text, cut, settings, vocabulary)
     seconds = time.perf_counter() - start
-    report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
-    report(f"saving, then measuring on {text.characters - cut:,} characters")
+    training.report(f"{tokens:,} tokens in {seconds:.1f} s")
     training.record(text.sha256, "the text")
     save_run(folder, training.config(), training.model.params, {"tokenizer": tokenizer})
-    training.report(_sizes(training.model.config))
+    counts = enumerate(training.model.config.sizes, start=1)
+    training.report(", ".join(f"{count:,} {n}-grams" for n, count in counts))
     held_out = text.blocks(start=cut)
     results = text_results(training.model, tokenizer, held_out, "the held-out last tenth")
     for key in ("bits_per_token", "perplexity"):
@@ -128,38 +210,29 @@ def build(config: NGramConfig, vocabularies: Vocabularies, weights: Weights, _: 
     return NGram(config, dict(weights))
 
 
-def _sizes(config: NGramConfig) -> str:
-    return ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(config.sizes, start=1))
-
-
 def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The figures of an n-gram model on a text, with and without its unknown words."""
-    text = Counted(blocks)
-    score = score_text(model, tokenizer, iter(text), name)
+    blocks = list(blocks)
+    score = score_text(model, tokenizer, blocks, name)
     tokens = score.tokens + score.unknown
     nats = -(score.log10 + score.unknown_log10) * math.log(10) / tokens
     results = language_results(name, tokenizer, nats, tokens)
-    if tokenizer.unknown is not None:
-        known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
-        results["unknown_share"] = score.unknown / tokens
-        results["perplexity_of_known"] = perplexity(known_nats)
-        return results
-    return results | per_byte_and_character(nats * tokens, text)
+    if tokenizer.unknown is None:
+        return results | per_byte_and_character(nats * tokens, blocks)
+    known_nats = -score.log10 * math.log(10) / max(1, score.tokens)
+    results["unknown_share"] = score.unknown / tokens
+    return results | {"perplexity_of_known": perplexity(known_nats)}
 
 
 NGRAM = Kind(
     name="ngram",
     description="""\
-Count the n-grams of a text, and smooth the counts into probabilities.  This was the usual language
-model before recurrent networks.  The last tenth of the text is held out, to measure the model on
-text that it has not seen.  In a model of words, each line is a sentence.""",
+Count the n-grams of a text, and smooth the counts into probabilities.  The last tenth of the text
+is held out, to measure the model on it.  In a model of words, each line is a sentence.""",
     examples="""\
-  minillm train ngram --out runs/words
-        5-grams of words, on the Python language reference that ships with every CPython
+  minillm train ngram shakespeare.txt --out runs/words
   minillm train ngram shakespeare.txt --unit character --order 7 --out runs/characters
   minillm train ngram shakespeare.txt --order 3 --smoothing witten-bell --out runs/wb
-  minillm train ngram large.txt --prune 0 0 1 --out runs/large
-        without the 3-grams, 4-grams and 5-grams seen only once
 
 then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa""",
     run=NGramRun,
@@ -170,5 +243,132 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa""",
     imported=run_of,
     takes=("text",),
     resumable=False,
-    settings=SETTINGS,
+    settings=NGramSettings,
 )
+
+
+# --- the best n-gram of a network's text ---------------------------------------------------
+
+
+class BestNGram(NamedTuple):
+    """The best order of ``orders``, its loss in nats per token, and the tokens counted, of all."""
+
+    order: int
+    orders: int
+    nats: float
+    counted: int
+    tokens: int
+
+    def describe(self, unit: str) -> str:
+        """A line about it."""
+        what = "the training text"
+        if self.counted < self.tokens:
+            what = f"the first {self.counted:,} of {self.tokens:,} training {unit}s"
+        return (
+            f"best n-gram of {what}: {self.nats:.4f} nats per {unit} "
+            f"(order {self.order}, of 1 to {self.orders})"
+        )
+
+
+def best_ngram(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> tuple[NGram, BestNGram]:
+    """Count the n-grams of a text, and return the model that predicts the held-out text best.
+
+    Time and memory are bounded: the first ``COUNTED`` tokens are counted, and orders are compared
+    on ``COMPARED`` tokens spread over the held-out text.  The loss is measured on the whole.
+    """
+    V, orders = len(tokenizer), CHARACTERS if tokenizer.unit == "character" else TOKENS
+    text = np.asarray(training[:COUNTED])
+    levels = count_ngrams(np.concatenate(list(_blocks(text, V))), orders, V)
+    some = stretches(held_out, COMPARED)
+    best, loss = None, math.inf
+    for order in range(1, orders + 1):
+        model = estimate(levels[:order], NGramConfig(vocabulary=V, order=order))
+        nats = _nats(model, some)
+        if best is None or nats < loss:
+            best, loss = model, nats
+    assert best is not None
+    if len(some) < len(held_out):
+        loss = _nats(best, held_out)
+    return best, BestNGram(best.config.order, orders, loss, len(text), len(training))
+
+
+def ngram_of(training: Ids, tokenizer: Vocabulary) -> NGram:
+    """The n-grams of a text; the order is the best one for its last tenth, after the rest."""
+    V, text = len(tokenizer), np.asarray(training[:COUNTED])
+    held_out = max(1, len(text) // 10)
+    order = best_ngram(text[:-held_out], text[-held_out:], tokenizer)[1].order
+    levels = count_ngrams(np.concatenate(list(_blocks(text, V))), order, V)
+    return estimate(levels, NGramConfig(vocabulary=V, order=order))
+
+
+def results_beside(run: Run, held_out: Ids) -> Results:
+    """The figures of the best n-gram of a run's training text, or why there are none."""
+    try:
+        training = training_ids(run)
+    except InputError as error:
+        return {"best_ngram": f"not measured: {error}"}
+    _, best = best_ngram(training, held_out, run.tokenizer)
+    results: Results = {"best_ngram_nats_per_token": best.nats, "best_ngram_order": best.order}
+    if best.counted < best.tokens:
+        results["best_ngram_counted"] = f"{best.counted:,} of {best.tokens:,} training tokens"
+    return results
+
+
+def trace_beside(run: Run, text: str) -> Trace | None:
+    """The predictions of the best n-gram of a run's training text, for a look at a text.
+
+    None if the training text cannot be read again.
+    """
+    try:
+        training, held_out = training_ids(run), held_out_ids(run)
+    except InputError:
+        return None
+    model, best = best_ngram(training, held_out, run.tokenizer)
+    names = {"model": f"n-grams of order {best.order}", "name": "the best n-gram of its text"}
+    return inside_by(read_counted, run, text, model, **names)
+
+
+def _nats(model: NGram, ids: Ids) -> float:
+    score: Score = model.score(_blocks(ids, model.config.start))
+    return -score.log10 * math.log(10) / score.tokens
+
+
+def _blocks(ids: Ids, start: int) -> Iterator[np.ndarray]:
+    """Yield a text block by block, with the start in front of it."""
+    blocks = (ids[at : at + BLOCK] for at in range(0, len(ids), BLOCK))
+    return sentence_starts(blocks, start, None)
+
+
+# --- a mixture of a network with n-grams ----------------------------------------------------
+
+
+class MixtureReader:
+    """The mixture of a run: it reads one text after another, and keeps the weights."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.counted: NGram | None = None
+        with suppress(InputError):  # the text may be gone
+            self.counted = ngram_of(training_ids(run)[:COUNTED], run.tokenizer)
+        self.names = ["network", "cache", *["ngram"] * (self.counted is not None)]
+        self.mixture = Mixture(len(self.names), len(LENGTHS))
+
+    def read(self, ids: Ids, losses: Losses) -> Mixed:
+        """Mix the predictions of the tokens after the first: losses (T,) are the network's."""
+        V, tokens = len(self.run.tokenizer), slice(1, 1 + len(losses))
+        ids = np.asarray(ids[: tokens.stop], np.int32)
+        cached, context = ngram_cache.read(ids, ORDER, V)
+        p = [np.exp(-losses), cached[tokens]]
+        if self.counted is not None:
+            log10_p = self.counted.probabilities(np.append(np.int32(V), ids))[1:]
+            p.append(10 ** log10_p[tokens])
+        return self.mixture.read(np.stack(p), class_of(context)[tokens])
+
+    def results(self, ids: Ids, losses: Losses) -> Results:
+        """The figures of the mixture on a text, and the mean of each weight."""
+        mixed = self.read(ids, losses)
+        nats, tokens = -float(np.log(mixed.p).mean()), len(losses)
+        results = figures_of("mixture", self.run.tokenizer, ids, nats, tokens)
+        for name, weights in zip(self.names, mixed.weights, strict=True):
+            results[f"mixture_weight_of_{name}"] = float(weights.mean())
+        return results

@@ -1,7 +1,6 @@
 """Encoder-decoders: training on pairs of texts, translations and summaries, and their measures."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -29,8 +28,7 @@ from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import make, option
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts
 from minillm.runs.kinds.language import begin_with_adamw, with_rate
-from minillm.runs.kinds.looking import trace_of
-from minillm.runs.kinds.texts import given_vocabulary, vocabulary_for
+from minillm.runs.kinds.texts import given_vocabulary, trace_of, vocabulary_for
 from minillm.runs.run import Summarises
 from minillm.runs.settings import (
     MUON,
@@ -237,46 +235,33 @@ class PairRun(Summarises):
         limits = (min(length, most) for length in lengths)
         return Translator(self.model, self.source, self.target, *limits)
 
-    def summaries(
+    def summaries_within(
         self,
+        length: Length,
         texts: Sequence[str],
-        sentences: int | None = None,
-        words: int | None = None,
-        places: Sequence[str] | None = None,
-        report: Callable[[str], None] = warnings.warn,
-        **search: Any,
+        places: Sequence[str],
+        report: Callable[[str], None],
+        search: Mapping[str, object],
     ) -> Iterator[str | InputError]:
-        """The summaries of texts, in order, as they are written.
-
-        An InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
-        limit each summary.  The other options are those of
-        :class:`minillm.runs.settings.SummarySearch`; by default, nothing is repeated.  ``report``
-        is called with a line about texts that are cut.  ``places`` name the texts in these lines.
-        """
+        """Yield the best outputs of the model; by default, they repeat nothing."""
         options = search_options(make(SummarySearch, search))
-        length = make(Length, {"sentences": sentences, "words": words})
-        places = places or [f"text {number + 1}" for number in range(len(texts))]
-
-        def written() -> Iterator[str | InputError]:
-            translator, cut = self.translator(), 0
-            for at in range(0, len(texts), TOGETHER):
-                rows = range(len(texts))[at : at + TOGETHER]
-                found: dict[int, str | InputError] = {}
-                for row in rows:
-                    try:
-                        translator.encode([texts[row]], [places[row]])
-                    except InputError as error:
-                        found[row] = error
-                read = [row for row in rows if row not in found]
-                outputs = self.hypotheses([texts[row] for row in read], **options)
-                for row, (best, *_) in zip(read, outputs, strict=True):
-                    cut += best.cut
-                    found[row] = length.cut(best.text)
-                yield from (found[row] for row in rows)
-            if cut:
-                report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
-
-        return written()
+        translator, cut = self.translator(), 0
+        for at in range(0, len(texts), TOGETHER):
+            rows = range(len(texts))[at : at + TOGETHER]
+            found: dict[int, str | InputError] = {}
+            for row in rows:
+                try:
+                    translator.encode([texts[row]], [places[row]])
+                except InputError as error:
+                    found[row] = error
+            read = [row for row in rows if row not in found]
+            outputs = self.hypotheses([texts[row] for row in read], **options)
+            for row, (best, *_) in zip(read, outputs, strict=True):
+                cut += best.cut
+                found[row] = length.cut(best.text)
+            yield from (found[row] for row in rows)
+        if cut:
+            report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
 
     def trace(self, text: str, target: str | None = None) -> Trace:
         """The arrays that ``look`` shows of a text and its target, by default the model's output.
@@ -443,11 +428,13 @@ pair_kind = partial(
 
 DESCRIPTION = """\
 Train {model}, which reads one sequence and writes another, on pairs of texts: a file of
-lines source<TAB>target, whose last tenth is held out; or a built-in set:
-  cmudict        English words to phonemes
-  numbers-en-fr  numbers in words, English to French; and between other languages
-  docstrings     the source of a Python function to the first sentence of its docstring
+lines source<TAB>target, whose last tenth is held out; or a built-in set: cmudict (English words to
+phonemes), numbers-en-fr (numbers in words, also of other languages), or docstrings (the source of a
+Python function to the first sentence of its docstring).
 """
+THEN = """
+
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
 
 recurrent_settings = partial(
     settings,
@@ -461,15 +448,13 @@ SEQ2SEQ = pair_kind(
     name="seq2seq",
     description=DESCRIPTION.format(model="an encoder-decoder")
     + """\
-With --attention none, the decoder sees the source as one vector, as in 2014; with the other
-kinds of attention it sees all positions of the source at each step, as since 2015.""",
-    examples="""\
+With --attention none, the decoder sees the source as one vector, as in 2014; otherwise it sees all
+positions of the source at each step, as since 2015.""",
+    examples=f"""\
   minillm train seq2seq numbers-en-fr --out runs/numbers --minutes 3
   minillm train seq2seq cmudict --out runs/vector --minutes 20 --attention none
   minillm train seq2seq train.tsv --validation val.tsv --unit token --out runs/multi30k
-        for texts with spaces around punctuation already
-
-then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\"""",
+        for texts with spaces around punctuation already{THEN}""",
     model=EncoderDecoder,
     config=EncoderDecoderConfig,
     settings=recurrent_settings(
@@ -484,12 +469,10 @@ TRANSFORMER = pair_kind(
     description=DESCRIPTION.format(model="a Transformer")
     + """\
 It is the model of "Attention is all you need" (2017); train seq2seq trains a recurrent one.""",
-    examples="""\
+    examples=f"""\
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
-      --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60
-
-then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a text\"""",
+      --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60{THEN}""",
     model=Transformer,
     config=TransformerConfig,
     begin=begin_with_adamw,

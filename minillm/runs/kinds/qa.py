@@ -14,7 +14,8 @@ from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, open_parts, sizes_of
-from minillm.runs.kinds.texts import framing_vocabulary, vocabulary_for, with_frame
+from minillm.runs.kinds.masked import framing_vocabulary, with_frame
+from minillm.runs.kinds.texts import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -27,7 +28,7 @@ from minillm.runs.settings import (
     of_validation,
     settings,
 )
-from minillm.training.minibatches import SpanTask, fingerprint
+from minillm.training.minibatches import ClassificationTask, fingerprint
 
 LONGEST_ANSWER = 64  # tokens
 CANDIDATES = 20  # spans among which the probability is divided
@@ -135,11 +136,8 @@ def begin_with_bert(kind: Kind, initial: Run, given: Given) -> dict[str, object]
 
 def prepare(training: Training) -> None:
     """The pieces of the questions, and windows for training and validation."""
-    settings, data, opened = (
-        training.settings,
-        training.data,
-        open_parts("questions", training.data),
-    )
+    settings, data = training.settings, training.data
+    opened = open_parts("questions", data)
     parts = {part: opened[part] for part in ("training", "validation")}
     questions = parts["training"]
     texts = [*dict.fromkeys(q.context for q in questions), *(q.question for q in questions)]
@@ -154,14 +152,14 @@ def prepare(training: Training) -> None:
     columns = []
     for part, of_part in parts.items():
         windows = windows_of(of_part, tokenizer, config.context, settings.stride)
-        first, last = targets_of(windows, of_part)
-        columns.append((windows.questions, windows.contexts, first, last))
-        count = f" in {len(first):,} windows" if len(first) > len(of_part) else ""
+        places = np.stack(targets_of(windows, of_part), axis=1)
+        columns.append((windows.questions, windows.contexts, places))
+        count = f" in {len(places):,} windows" if len(places) > len(of_part) else ""
         training.notes.append(f"{len(of_part):,} {part} questions{count}")
     training.record(fingerprint(columns[0]), data["data"], "the data have")
     learned, held_out = (Minibatches(each, settings.batch, settings.seed) for each in columns)
     training.model = Reader(config, training.rng)
-    training.task = SpanTask(training.model, learned, held_out)
+    training.task = ClassificationTask(training.model, learned, held_out, measure="exact_spans")
     training.unit = "question"
     training.vocabularies = {"tokenizer": tokenizer}
     training.baseline = float(np.log(columns[1][1].lengths - 1).mean())

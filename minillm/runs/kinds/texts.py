@@ -1,30 +1,26 @@
-"""The text of a run, or its shards: training data and evaluation data."""
+"""The text of a run, or its shards: training data, evaluation data, figures and looks."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.data import Shards, read_text, split_text
 from minillm.data.corpora import TextStream
 from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
 from minillm.data.shards import digest_of
 from minillm.data.windows import Ids
-from minillm.errors import InputError
+from minillm.decoding import Reader
+from minillm.errors import InputError, short
+from minillm.look.trace import MOST, Trace
 from minillm.metrics import bits, perplexity
+from minillm.models.sizes import sizes_in_words
 from minillm.runs.kind import Data, EvalData, Results, Training, check_fingerprint
 from minillm.runs.run import Run
-from minillm.text import (
-    PublishedTokenizer,
-    Vocabulary,
-    WordPieces,
-    build_vocabulary,
-    load_tokenizer,
-    vocabulary_from_dict,
-)
-from minillm.training.progress import progress_bar
+from minillm.text import Vocabulary, build_vocabulary, load_tokenizer, unit_name
 
 BLOCK = 1 << 16  # tokens that are decoded at a time
 
@@ -83,7 +79,7 @@ def open_text(training: Training) -> TextOfRun:
         tokenizer = vocabulary_for(training, training.settings.split_into, [first], [held_out])
     ids, validation = (own.ids(part, tokenizer, "tokenizer") for part in (0, 1))
     if own.shards is not None:
-        verify(own.shards, training.quiet)
+        own.shards.verify()
         training.info["documents"] = own.shards.eos is not None
     else:
         ends = tokenizer.eos is not None and bool(np.any(ids == tokenizer.eos))
@@ -132,16 +128,6 @@ def evaluation_blocks(run: Run, data: EvalData, held_out: bool) -> tuple[str, It
     return f"the held-out end of {name_of(run.data)}", text.blocks(start)
 
 
-def check_longer(training: Ids, context: int) -> None:
-    """InputError unless the training text is longer than a context."""
-    if len(training) <= context:
-        raise InputError(
-            f"expected less than the {len(training):,} tokens of the training text, "
-            f"found {context}",
-            "context",
-        )
-
-
 def check_kept(run: Run) -> None:
     """InputError if the text that the run was made from cannot be read again."""
     if "imported" in run.data or STANDARD_INPUT in run.data["files"]:
@@ -162,17 +148,6 @@ def open_shards(files: Sequence[str]) -> Shards | None:
     if len(files) > 1:
         raise InputError(f"{folders[0]}: expected a folder of shards alone, or FILEs of text")
     return Shards(folders[0])
-
-
-def verify(shards: Shards, quiet: bool) -> None:
-    """Read the shards; InputError where they are damaged."""
-    with progress_bar(name="checking", unit="B", quiet=quiet) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        shards.verify(progress)
 
 
 def tokenizer_of(shards: Shards) -> Vocabulary:
@@ -196,68 +171,7 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
         )
 
 
-# --- figures ---------------------------------------------------------------------------------
-
-
-def language_results(name: str, tokenizer: Vocabulary, nats: float, tokens: int) -> Results:
-    """The figures that every language model has."""
-    return {
-        "text": name,
-        "unit": tokenizer.unit,
-        "tokens": tokens,
-        "nats_per_token": nats,
-        "bits_per_token": bits(nats),
-        "perplexity": perplexity(nats),
-    }
-
-
-def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
-    """The figures of a model that has predicted ``ids`` from the second on.
-
-    Words have a share of unknown ones, and no figure per byte: a model that does not predict how a
-    word is spelled does not compare with one that does.
-    """
-    results = language_results(name, tokenizer, nats, tokens)
-    blocks = (ids[start : min(start + BLOCK, 1 + tokens)] for start in range(1, 1 + tokens, BLOCK))
-    if tokenizer.unknown is not None:
-        unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
-        return results | {"unknown_share": unknown / tokens}
-    known = (token for block in blocks for token in block.tolist() if token != tokenizer.eos)
-    text = Counted(tokenizer.stream(known))
-    for _ in text:
-        pass
-    return results | per_byte_and_character(nats * tokens, text)
-
-
-def figures_of(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
-    """The figures of another model on the same text, next to the run's own."""
-    figures = results_on("", tokenizer, ids, nats, tokens)
-    kept = ("nats", "bits", "perplexity")
-    return {f"{name}_{key}": value for key, value in figures.items() if key.startswith(kept)}
-
-
-class Counted:
-    """The blocks of a text; its bytes in UTF-8 and its characters, counted as they pass."""
-
-    def __init__(self, blocks: Iterable[str]):
-        self.blocks, self.size, self.characters = blocks, 0, 0
-
-    def __iter__(self) -> Iterator[str]:
-        for block in self.blocks:
-            self.size += len(block.encode("utf-8", "surrogatepass"))
-            self.characters += len(block)
-            yield block
-
-
-def per_byte_and_character(nats: float, text: Counted) -> Results:
-    """A sum of nats over the bytes and the characters of a text, which no vocabulary changes."""
-    results: Results = {}
-    for name, count in (("byte", text.size), ("character", text.characters)):
-        if count:
-            results[f"nats_per_{name}"] = nats / count
-            results[f"bits_per_{name}"] = bits(nats / count)
-    return results
-
+# --- vocabularies ---------------------------------------------------------------------------------
 
 LEAST_BYTE_PAIRS = 257  # the bytes, and the end of a text
 LEAST_WORD_PIECES = 7  # the special tokens, and a character
@@ -301,29 +215,110 @@ def check_size(unit: str, size: int | None) -> None:
         raise InputError(f"expected at least {least} {name}, found {size}", "vocabulary")
 
 
-# --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------
+# --- figures --------------------------------------------------------------------------------------
 
 
-def framing_vocabulary(values: Mapping[str, object]) -> Vocabulary:
-    """A vocabulary with the special tokens; ValueError for any other."""
-    tokenizer = vocabulary_from_dict(values)
-    with_frame(tokenizer, "vocabulary.json", ValueError)
-    return tokenizer
+def language_results(name: str, tokenizer: Vocabulary, nats: float, tokens: int) -> Results:
+    """The figures that every language model has."""
+    return {
+        "text": name,
+        "unit": tokenizer.unit,
+        "tokens": tokens,
+        "nats_per_token": nats,
+        "bits_per_token": bits(nats),
+        "perplexity": perplexity(nats),
+    }
 
 
-def with_frame(
-    tokenizer: Vocabulary, source: str, error: type[Exception] = InputError
-) -> Vocabulary:
-    """The vocabulary.  An error, with its ``source``, if it lacks the special tokens."""
-    tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
-    if not isinstance(tokenizer, WordPieces | PublishedTokenizer) or None in tokens:
-        raise error(
-            f"{source}: expected a vocabulary with [CLS], [SEP] and [MASK], "
-            f"found one of unit {tokenizer.unit}"
-        )
-    return tokenizer
+def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
+    """The figures of a model that has predicted ``ids`` from the second on.
+
+    Words have a share of unknown ones, and no figure per byte: a model that does not predict how a
+    word is spelled does not compare with one that does.
+    """
+    results = language_results(name, tokenizer, nats, tokens)
+    blocks = (ids[start : min(start + BLOCK, 1 + tokens)] for start in range(1, 1 + tokens, BLOCK))
+    if tokenizer.unknown is not None:
+        unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
+        return results | {"unknown_share": unknown / tokens}
+    known = (token for block in blocks for token in block.tolist() if token != tokenizer.eos)
+    return results | per_byte_and_character(nats * tokens, tokenizer.stream(known))
 
 
-def frame_of(tokenizer: Vocabulary) -> tuple[int, int, int]:
-    """The ids of [CLS], which opens a text, [SEP], which closes it, and [MASK]."""
-    return tokenizer.bos, tokenizer.eos, tokenizer.mask  # type: ignore[return-value]
+def figures_of(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
+    """The figures of another model on the same text, next to the run's own."""
+    figures = results_on("", tokenizer, ids, nats, tokens)
+    kept = ("nats", "bits", "perplexity")
+    return {f"{name}_{key}": value for key, value in figures.items() if key.startswith(kept)}
+
+
+def per_byte_and_character(nats: float, blocks: Iterable[str]) -> Results:
+    """A sum of nats over the bytes and the characters of a text, which no vocabulary changes."""
+    size, characters = size_of(blocks)
+    results: Results = {}
+    for name, count in (("byte", size), ("character", characters)):
+        if count:
+            results[f"nats_per_{name}"] = nats / count
+            results[f"bits_per_{name}"] = bits(nats / count)
+    return results
+
+
+def size_of(blocks: Iterable[str]) -> tuple[int, int]:
+    """The bytes in UTF-8 and the characters of a text."""
+    size = characters = 0
+    for block in blocks:
+        size += len(block.encode("utf-8", "surrogatepass"))
+        characters += len(block)
+    return size, characters
+
+
+# --- a look at a text -----------------------------------------------------------------------------
+
+
+def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArray, NDArray, list]:
+    """The ids of a text that are not shown, the ids that are, and notes.
+
+    At most ``most`` are shown, the last ones.  InputError for a text without a token.
+    """
+    ids = vocabulary.encode(text, "TEXT")
+    if not len(ids):
+        raise InputError(f"TEXT: expected one token or more, found none in {short(text)}")
+    notes, cut, unit = [], max(0, len(ids) - most), unit_name(vocabulary)
+    if cut:
+        notes.append(f"the last {most} of {len(ids):,} {unit}s are shown")
+    unknown = 0 if vocabulary.unknown is None else int((ids == vocabulary.unknown).sum())
+    if unknown:
+        notes.append(f"{unknown} {unit}{'s are' if unknown > 1 else ' is'} unknown to the model")
+    return ids[:cut], ids[cut:], notes
+
+
+def trace_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Trace:
+    """The measurements of a run, with names for the page."""
+
+    def label(number: int) -> str:
+        return vocabulary.show(number) if number < len(vocabulary) else f"[PAD{number}]"
+
+    names = {
+        "model": f"{run.kind.name}: {sizes_in_words(run.model.config)}",
+        "name": run.path.name,
+        "unit": unit_name(vocabulary),
+        "tokens": [vocabulary.show(int(token)) for token in shown],
+        "label": label,
+    }
+    return Trace(**{**names, "ids": np.asarray(shown, np.int64), **parts})
+
+
+def inside_by(
+    read: Callable[..., Mapping[str, Any]], run: Run, text: str, other: Any = None, **names: str
+) -> Trace:
+    """A look at a model that reads on from a state: the run's own, or another one.
+
+    ``read(model, ids, state)`` measures: see :mod:`minillm.look.measurements`.
+    """
+    before, ids, notes = text_ids(run.tokenizer, text)
+    model = run.model if other is None else other
+    reader = Reader(model)
+    state = reader.zero_state(1)
+    if len(before):
+        state = reader.read(before[None], state)[1]
+    return trace_of(run, run.tokenizer, ids, notes=notes, **names, **read(model, ids, state))

@@ -1,18 +1,17 @@
 """Byte pairs and wordpieces: tokens between characters and words (2016)."""
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+
+import numpy as np
 
 from minillm.data.corpora import TextStream
 from minillm.errors import InputError
 from minillm.option import with_default
 from minillm.runs.config import save_run
 from minillm.runs.kind import EvalData, Kind, Results, Training, Weights
-from minillm.runs.kinds.texts import LEAST_WORD_PIECES, Counted, check_size, evaluation_blocks
+from minillm.runs.kinds.texts import LEAST_WORD_PIECES, check_size, evaluation_blocks, size_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     EvalOptions,
@@ -20,9 +19,7 @@ from minillm.runs.settings import (
     VocabularySettings,
     of_text,
 )
-from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
-
-REPORT_SECONDS = 4.0
+from minillm.text import Vocabulary, byte_pairs, tokenizer_files, word_pieces
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,12 @@ def train(training: Training) -> bool:
     start = time.perf_counter()
     text = TextStream(training.data["files"])
     cut = text.characters * 9 // 10
-    report = (lambda _: None) if training.quiet else partial(print, file=sys.stderr)
-    tokenizer = learned(reported(text.blocks(stop=cut), cut, report), settings)
+    blocks, size = text.blocks(stop=cut), settings.vocabulary
+    tokenizer: Vocabulary
+    if settings.unit == "bpe":
+        tokenizer = byte_pairs.train(blocks, size)
+    else:
+        tokenizer = word_pieces.train(blocks, size, lower_case=not settings.cased)
     results = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
     training.record(text.sha256, "the text")
     training.model = NoModel(TokenizerConfig(len(tokenizer)))
@@ -95,29 +96,12 @@ def train(training: Training) -> bool:
     return True
 
 
-def learned(blocks: Iterable[str], settings: Any) -> BytePairs | WordPieces:
-    """Learn a tokenizer from a text."""
-    if settings.unit == "bpe":
-        return byte_pairs.train(blocks, settings.vocabulary)
-    return word_pieces.train(blocks, settings.vocabulary, lower_case=not settings.cased)
-
-
-def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:
-    """Yield the blocks, and report the progress every few seconds."""
-    read, last = 0, time.monotonic()
-    for block in blocks:
-        yield block
-        read += len(block)
-        if time.monotonic() - last > REPORT_SECONDS:
-            report(f"{read:,} of {total:,} characters read")
-            last = time.monotonic()
-    report(f"{read:,} characters read; merging")
-
-
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The bytes and characters per token of a text."""
-    tokens, unknown, text = 0, 0, Counted(blocks)
-    for block in text:
+    sizes = np.zeros(2, np.int64)
+    tokens = unknown = 0
+    for block in blocks:
+        sizes += size_of([block])
         ids = tokenizer.encode_each([block], [name])[0]  # without BOS
         tokens += len(ids)
         if tokenizer.unknown is not None:
@@ -127,8 +111,8 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
     results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,
-        "bytes_per_token": text.size / tokens,
-        "characters_per_token": text.characters / tokens,
+        "bytes_per_token": sizes[0] / tokens,
+        "characters_per_token": sizes[1] / tokens,
     }
     return results if tokenizer.unknown is None else {**results, "unknown_share": unknown / tokens}
 
@@ -138,14 +122,12 @@ TOKENIZER = Kind(
     description="""\
 Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
 repeatedly becomes a token.  Or learn BERT's wordpieces: beginning with the characters, the pair
-that makes the text most likely becomes a token.  Files of any size are read as streams.  The last
-tenth is held out, to measure the bytes per token on unseen text.  The folder also has a
+that makes the text most likely becomes a token.  The last tenth is held out.  The folder also has a
 tokenizer.json, for other programs.""",
     examples="""\
   minillm train tokenizer --out runs/pairs
         on the Python language reference, which ships with every CPython
-  minillm train tokenizer *.txt --vocabulary 16000 --out runs/pairs
-  minillm train tokenizer *.txt --unit wordpiece --out runs/pieces
+  minillm train tokenizer *.txt --unit wordpiece --vocabulary 16000 --out runs/pieces
 
 then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/pairs FILE""",
     run=TokenizerRun,

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.option import with_default
 from minillm.runs.config import save_config, save_vocabularies
 from minillm.runs.kind import EvalData, Given, Kind, Results, Training, Vocabularies, Weights
 from minillm.runs.kinds.texts import evaluation_blocks, name_of
@@ -25,6 +24,7 @@ from minillm.runs.settings import (
     config_from,
     of_text,
     settings,
+    with_default,
 )
 from minillm.training.options import of_run
 from minillm.training.progress import minutes_and_seconds
@@ -42,37 +42,8 @@ from minillm.training.word2vec import (
 RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 
 
-@dataclass(frozen=True)
-class Word2VecSettings(FilesSettings):
-    """The settings of word2vec."""
-
-    minimum_count: int = of_text(5, "words seen less often are left out", "N", least=1, most=10**12)
-    epochs: int = of_run(20, "number of times to read the text", "N", least=1, most=10**6)
-    threads: int = of_run(
-        1,
-        "threads that update the same weights without locks; with 2 or more, results vary",
-        "N",
-        least=1,
-        most=1024,
-    )
-    seed: int = with_default(
-        TrainingSettings, "seed", 0, help="seed of the first vectors and of the samples"
-    )
-    checkpoint_seconds: float = with_default(TrainingSettings, "checkpoint_seconds", 30.0)
-    learning_rate: float | None = of_run(
-        None,
-        "initial learning rate, which falls linearly",
-        "R",
-        above=0,
-        default_help="0.025, cbow 0.05",
-    )
-    final_rate: float = of_run(
-        1e-4, "final learning rate", "R", above=0, changeable=False, rare=True
-    )
-
-
-SETTINGS = settings(
-    Word2VecSettings,
+Word2VecSettings = settings(
+    FilesSettings,
     config=Word2VecConfig,
     sizes="algorithm dimension window negative subsample",
     algorithm={
@@ -80,15 +51,9 @@ SETTINGS = settings(
         "choices": ("skip-gram", "cbow"),
     },
     dimension={"help": "width of a vector", "metavar": "D", "most": 65536},
-    window={
-        "help": "neighbours are at most N words away; the distance is drawn from 1 to N for each "
-        "word",
-        "metavar": "N",
-        "most": 1000,
-    },
+    window={"help": "neighbours are at most 1 to N words away, at random", "most": 1000},
     negative={
-        "help": "negative samples: random words for each true neighbour; 0: hierarchical softmax, "
-        "along the paths of a Huffman tree",
+        "help": "random words for each neighbour; 0: hierarchical softmax, by a Huffman tree",
         "metavar": "N",
         "least": 0,
         "most": 1000,
@@ -98,8 +63,19 @@ SETTINGS = settings(
         "metavar": "F",
         "least": 0,
         "below": 1,
-        "group": "the text",
     },
+    minimum_count=(int, of_text(5, "leave rarer words out", "N", least=1, most=10**12)),
+    epochs=(int, of_run(20, "number of times to read the text", "N", least=1, most=10**6)),
+    threads=(
+        int,
+        of_run(1, "threads without locks; of 2 or more, results vary", "N", least=1, most=1024),
+    ),
+    seed=(int, with_default(TrainingSettings, "seed", 0, help="seed of vectors and samples")),
+    checkpoint_seconds=(float, with_default(TrainingSettings, "checkpoint_seconds", 30.0)),
+    learning_rate=(
+        float | None,
+        of_run(None, "rate, which falls linearly", "R", above=0, default_help="0.025, cbow 0.05"),
+    ),
 )
 
 
@@ -127,10 +103,6 @@ class VectorsRun(Run):
             "predictions": predictions,
             "nats_per_prediction": loss,
         }
-
-    def described(self) -> str:
-        """A line about its size."""
-        return f"{len(self.tokenizer):,} vectors of {self.config.dimension} numbers"
 
 
 def complete(training: Training, given: Given) -> Any:
@@ -177,9 +149,8 @@ def train(training: Training) -> bool:
     if not finished:
         report(f"to continue: {training.resume_command}")
         return False
-    loss, result = folder.read_metrics()[-1]["loss"], "nothing was predicted"
-    if loss:  # a prediction always has a loss
-        result = f"loss {loss:.4f} nats per prediction"
+    loss = folder.read_metrics()[-1]["loss"]  # not 0, unless nothing was predicted
+    result = f"loss {loss:.4f} nats per prediction" if loss else "nothing was predicted"
     report(f"{len(words):,} vectors; {result}")
     report(f"saved in {folder.path}")
     return True
@@ -220,17 +191,13 @@ WORD2VEC = Kind(
     name="word2vec",
     description="""\
 Learn a vector for each word from the words around it: words with similar uses get similar vectors.
-Each line of the text is a sentence.  Files of any size are read as streams.""",
+Each line of the text is a sentence.""",
     examples="""\
   minillm train word2vec --out runs/vectors
         on the Python language reference, which ships with every CPython
-  minillm train word2vec shakespeare.txt --out runs/bard --epochs 40 --threads 2
   minillm train word2vec text8 --pretokenised --algorithm cbow --out runs/cbow
-  minillm train word2vec --out runs/bard --resume
-        continue after Ctrl-C; with one thread, with the same bits as without the interruption
-  minillm train word2vec --out runs/bard --resume --epochs 60
-        continue to 60 epochs in all: the learning rate goes back up to where it would be by then,
-        so the vectors differ from a run of 60 epochs from the start
+  minillm train word2vec --out runs/vectors --resume --epochs 60
+        continue to 60 epochs in all, at the rates of a run of 60 epochs
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt""",
@@ -243,5 +210,5 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     imported=imported,
     open_vocabulary=WordCounts.from_dict,
     takes=("sentences", "text"),
-    settings=SETTINGS,
+    settings=Word2VecSettings,
 )
