@@ -22,7 +22,7 @@ TEMPLATE = option(None, "a chat template instead of the run's own", "NAME", choi
 def chat(
     run_folder: str = run_argument("the run of a model that answers, or a GGUF file"),
     system: str | None = option(None, "the system prompt, which precedes the conversation", "TEXT"),
-    lines: str | None = option(None, "answer each line of FILE, or of standard input: -", "FILE"),
+    lines: bool = option(False, "answer each line on its own, in one line"),
     schema: str | None = option(
         None, "answer in JSON that satisfies the JSON schema in FILE", "FILE"
     ),
@@ -45,9 +45,9 @@ def chat(
     at the prompt it ends the chat, like /quit or the end of the input.  /reset starts a new
     conversation.
 
-    With --lines, each line of a file is a separate conversation, and its answer is one line of the
-    output: line breaks are written as \n, and a backslash as \\.  The output is an empty line for
-    an empty one and for one that does not fit the context, with a note on standard error.
+    With --lines, each line of the input is a separate conversation, and its answer is one line of
+    the output: line breaks are written as \n, and a backslash as \\.  The output is an empty line
+    for an empty one and for one that does not fit the context, with a note on standard error.
     With --schema, each answer is JSON that satisfies a schema; with --lines, too, JSON on one line.
 
     examples:
@@ -55,8 +55,8 @@ def chat(
       minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
       minillm chat SmolLM2-135M-Instruct.Q4_1.gguf     a published model, read in place
       echo "What is the capital of France?" | minillm chat runs/smol --length 50
-      minillm chat runs/smol --lines questions.txt > answers.txt
-      minillm chat runs/smol --lines letters.txt --schema invoice.json > invoices.txt
+      minillm chat runs/smol --lines < questions.txt > answers.txt
+      minillm chat runs/smol --lines --schema invoice.json < letters.txt > invoices.txt
     """
     opened = load(run_folder)
     chat = opened.answering_in(template)
@@ -81,8 +81,8 @@ def chat(
             answer = answer.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
         return [answer.replace("\n", "")]
 
-    if lines is not None:
-        return print_answers(answers, show, chunks([lines]))
+    if lines:
+        return print_answers(answers, show, chunks())
     messages = beginning
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if terminal:

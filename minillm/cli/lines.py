@@ -1,13 +1,12 @@
-"""Lines of standard input or files, which are answered in chunks."""
+"""Texts, or lines of standard input, which are answered in chunks."""
 
-import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, compress, islice
+from itertools import compress, islice
 from typing import Any
 
 from minillm.cli.process import say
+from minillm.data.files import STANDARD_INPUT
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
@@ -52,18 +51,23 @@ def print_answers(
     return status
 
 
-def chunks(files: Sequence[str] = (), or_texts: bool = False) -> Iterator[Chunk]:
-    """Lines of files, or of standard input, and their places; one at a time from a terminal.
+def chunks(texts: Sequence[str] = ()) -> Iterator[Chunk]:
+    """The lines of texts, or else of standard input, and their places."""
+    for text in texts:
+        check_encodable(text, short(text))
+        lines = text.splitlines() or [text]
+        yield lines, [short(text)] * len(lines)
+    if not texts:
+        yield from _chunks_of_input()
 
-    or_texts: an argument may be a text itself.  An InputError of reading comes after the chunk with
-    the lines before it.
+
+def _chunks_of_input() -> Iterator[Chunk]:
+    """From a terminal, one line at a time.
+
+    An InputError of reading comes after the chunk with the lines before it.
     """
-    files = files or ["-"]
-    lines = chain.from_iterable(
-        lines_of_text(file) if or_texts and is_text(file) else read_lines(file) for file in files
-    )
-    typed = "-" in files and sys.stdin is not None and sys.stdin.isatty()
-    failure = None
+    typed = sys.stdin is not None and sys.stdin.isatty()
+    lines, failure = read_lines(STANDARD_INPUT), None
     while failure is None:
         chunk: list[tuple[str, str]] = []
         try:
@@ -96,22 +100,3 @@ def separately(function: Answers) -> Answers:
         return answers(texts[:half], places[:half]) + answers(texts[half:], places[half:])
 
     return answers
-
-
-def lines_of_text(text: str) -> Iterator[tuple[str, str]]:
-    """Each line of a text, and the beginning of the text as its place."""
-    check_encodable(text, short(text))
-    for line in text.splitlines() or [text]:
-        yield line, short(text)
-
-
-def is_text(argument: str) -> bool:
-    """Whether an argument is a text rather than a file: there is no such file, nor does it look so.
-
-    A name of a file has a suffix or a slash, and no spaces.
-
-    >>> [is_text(argument) for argument in ("a fine film", "fine", "fine.txt", "the/film", "-")]
-    [True, True, False, False, False]
-    """
-    named = argument == "-" or re.fullmatch(r"\S*(/|\\|\.\w)\S*", argument)
-    return not named and not os.path.exists(argument)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minillm.cli.arguments import Given, argument, given, run_argument
-from minillm.cli.lines import Answers, Chunk, chunks, print_answers, separately
+from minillm.cli.lines import chunks, print_answers, separately
 from minillm.cli.process import say
 from minillm.data import read_text
 from minillm.data.files import STANDARD_INPUT, shown, write_file
@@ -22,23 +22,22 @@ from minillm.errors import InputError
 from minillm.models.extractive import lead, textrank
 from minillm.option import make, option
 from minillm.runs.load import load
-from minillm.runs.settings import OF_TEXTS, Search, SummarySearch, search_options
+from minillm.runs.settings import OF_TEXTS, Search, search_options
+
+TEXTS = argument("texts (default: the lines of standard input)", "TEXT", ())
 
 METHODS = {"lead": lead, "textrank": textrank}  # summaries without a model
 
 
 def classify(
     run_folder: str = run_argument("a run of a classifier"),
-    files: list[str] = argument(
-        "a text, or a file of lines of UTF-8 text (default: standard input)", "TEXT|FILE", ()
-    ),
+    texts: list[str] = TEXTS,
     json: bool = option(
         False, "print one JSON object a line, with the probabilities of all labels"
     ),
 ) -> int:
     """Label texts, line by line.
 
-    Label TEXTs, the lines of FILEs, or the lines of standard input, with a trained classifier.
     Each line of output contains the label, its probability and the text, separated by tabs.  An
     empty line is also a text.  With a run of image-classifier, a line is an image: its pixels, 0 to
     1, separated by spaces.  The output of a line that cannot be read is an empty line, or null with
@@ -47,7 +46,7 @@ def classify(
     examples:
       minillm classify runs/reviews "a fine film" "the worst of the year"
       minillm classify runs/reviews < texts.txt
-      minillm classify runs/reviews texts.txt --json > labels.jsonl
+      minillm classify runs/reviews --json < texts.txt > labels.jsonl
             one object per line: {"label": ..., "probabilities": {...}, "text": ...}
     """
 
@@ -60,12 +59,12 @@ def classify(
         return [f"{answer.label}\t{answer.probability:.4f}\t{text}"]
 
     answers = separately(load(run_folder).classify)
-    return print_answers(answers, show, chunks(files, or_texts=True), blank=True)
+    return print_answers(answers, show, chunks(texts), blank=True)
 
 
 def embed(
     run_folder: str = run_argument("a run of bert or encoder"),
-    files: list[str] = argument("lines of UTF-8 text (default: standard input)", "FILE", ()),
+    texts: list[str] = TEXTS,
     to: str | None = option(None, "write a .npy file (default: standard output)", "FILE"),
     pooling: str | None = option(
         None,
@@ -76,20 +75,20 @@ def embed(
 ) -> int:
     """Write a vector for each line of text.
 
-    The lines of FILEs, or of standard input, become one array (lines, width) in NumPy's format.
-    A line longer than the model's context is cut.  An imported sentence encoder pools the vectors
+    The texts become one array (texts, width) in NumPy's format.
+    A text longer than the model's context is cut.  An imported sentence encoder pools the vectors
     of the tokens with the setting in its files.
 
     examples:
       minillm embed runs/bert < lines.txt > vectors.npy
-      minillm embed runs/bert lines.txt --to vectors.npy --pooling first
+      minillm embed runs/bert --to vectors.npy --pooling first < lines.txt
             then, in Python: numpy.load("vectors.npy")
     """
     if to is None and sys.stdout.isatty():
         raise InputError("expected the name of a file: a terminal cannot show vectors", "to")
     run = load(run_folder)
     vectors = [run.embed([], pooling)]  # an error of the run comes before reading
-    vectors += [run.embed(texts, pooling) for texts, _ in chunks(files)]
+    vectors += [run.embed(lines, pooling) for lines, _ in chunks(texts)]
     buffer = io.BytesIO()
     np.save(buffer, np.concatenate(vectors))
     if to is None:
@@ -136,7 +135,7 @@ def answer(
     return print_answers(
         lambda questions, places: answers_of(questions, text, n_best or 1),
         show,
-        [(questions, questions)] if questions else chunks(),
+        chunks(questions),
         blank=True,
     )
 
@@ -151,6 +150,7 @@ def _place(start: int | None, text: str) -> str:
 
 def translate(
     run_folder: str = run_argument("a run of seq2seq, transformer or summariser"),
+    texts: list[str] = TEXTS,
     search: Given = given(Search),
     n_best: int | None = option(
         None, "print the N best outputs of each line, with their scores", "N", least=1, most=1000
@@ -158,14 +158,13 @@ def translate(
 ) -> int:
     """Translate texts, line by line, with an encoder-decoder.
 
-    Translate standard input to standard output with a run of seq2seq or transformer.  Beam search
-    extends the most probable hypotheses step by step; --beam 1 is the greedy choice.  The output of
-    a line that is empty or cannot be read is an empty line.
+    Beam search extends the most probable hypotheses step by step; --beam 1 is the greedy choice.
+    The output of a line that is empty or cannot be read is an empty line.
 
     examples:
-      echo speech | minillm translate runs/cmudict
+      minillm translate runs/cmudict speech
       minillm translate runs/multi30k < english.txt > french.txt
-      echo attention | minillm translate runs/cmudict --n-best 3
+      minillm translate runs/cmudict attention --n-best 3
             number of the line, score (nats per token) and output, separated by tabs, best first
     """
     options = search_options(make(Search, search))
@@ -184,7 +183,7 @@ def translate(
         return [f"{number}\t{score:.4f}\t{text}" for text, score in best[:n_best]]
 
     answers = separately(lambda texts, places: run.hypotheses(texts, places=places, **options))
-    status = print_answers(answers, show, chunks())
+    status = print_answers(answers, show, chunks(texts))
     if cut:
         say(f"{cut:,} of {lines:,} sources are cut to {run.settings.max_source:,} tokens")
     return status
@@ -193,9 +192,7 @@ def translate(
 def summarise(
     run_folder: str = run_argument("the folder of a run, or lead or textrank"),
     files: list[str] = argument("UTF-8 text (default: standard input)", "FILE", ()),
-    lines: bool = option(False, "each line is a text, and has one line of output"),
     length: Given = given(Length),
-    search: Given = given(SummarySearch),
 ) -> int:
     """Summarise texts.
 
@@ -204,40 +201,45 @@ def summarise(
     textrank, those that have the most in common with the others.
 
     Each FILE is a text, and its summary one line of the output; with several FILEs, the name of the
-    file and a tab precede it.  With --lines, each line is a text.  Of a text that is longer
-    than a model can read, the beginning is summarised.  A text that is empty or cannot be read has
-    an empty summary.
+    file and a tab precede it.  Of a text that is longer than a model can read, the beginning is
+    summarised.  A text that is empty or cannot be read has an empty summary.
 
     examples:
       minillm summarise textrank report.txt --sentences 3
-      minillm summarise runs/emails --lines emails.txt > subjects.txt
-            a run of `minillm train summariser`, seq2seq or transformer
       minillm summarise runs/smol report.txt --words 60
             a chat model, such as an imported one, or one fine-tuned on pairs
       minillm summarise lead *.txt
             a folder named lead is ./lead
+      minillm translate runs/emails < emails.txt > subjects.txt
+            line by line, with a run that was trained on pairs
     """
-    summaries = _summaries(run_folder, length, search)
-    several, names = lines or len(files) > 1, iter(files)
+    method = METHODS.get(run_folder)
+    limits = make(Length, length)
+    if method is None:
+        run = load(run_folder)
+        run.summaries([], **length)  # an error of the run comes before reading
+    files = files or [STANDARD_INPUT]
+    texts = [_text(file) for file in files], [shown(file) for file in files]
 
     def answers(texts: Sequence[str], places: Sequence[str]) -> Iterator[str | InputError]:
-        for summary in summaries(texts, places):
-            if isinstance(summary, InputError) and not several:
+        if method is None:
+            summaries = run.summaries(texts, places=places, report=say, **length)
+        else:
+            summaries = (
+                extracted(method, text, limits)
+                or InputError(f"{place}: expected a text with words, found none")
+                for text, place in zip(texts, places, strict=True)
+            )
+        for summary in summaries:
+            if isinstance(summary, InputError) and len(files) == 1:
                 raise summary
             yield summary
 
     def show(number: int, text: str, summary: str | None) -> list[str]:
         line = " ".join((summary or "").split())
-        return [line if lines or not several else f"{shown(next(names))}\t{line}"]
+        return [line if len(files) == 1 else f"{shown(files[number - 1])}\t{line}"]
 
-    texts = chunks(files) if lines else [_whole(files)]
-    return print_answers(answers, show, texts, "texts", blank=not several)
-
-
-def _whole(files: Sequence[str]) -> Chunk:
-    """The texts of files, which are read before any work begins, and their names."""
-    files = files or [STANDARD_INPUT]
-    return [_text(file) for file in files], [shown(file) for file in files]
+    return print_answers(answers, show, [texts], "texts", blank=len(files) == 1)
 
 
 def _text(file: str) -> str:
@@ -245,22 +247,3 @@ def _text(file: str) -> str:
     if os.path.isfile(file) and not os.path.getsize(file):
         return ""
     return "\n".join(line for line, _ in read_lines(file))
-
-
-def _summaries(run_folder: str, length: Given, search: Given) -> Answers:
-    """The function that summarises texts."""
-    method = METHODS.get(run_folder)
-    if method is None:
-        run = load(run_folder)
-        run.summaries([], **length, **search)  # an error of the run comes before reading
-        return lambda texts, places: run.summaries(
-            texts, places=places, report=say, **length, **search
-        )
-    for name in search:
-        raise InputError(f"expected a run that was trained on pairs, found {run_folder}", name)
-    limits = make(Length, length)
-    return lambda texts, places: (
-        extracted(method, text, limits)
-        or InputError(f"{place}: expected a text with words, found none")
-        for text, place in zip(texts, places, strict=True)
-    )

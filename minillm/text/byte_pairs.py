@@ -203,7 +203,6 @@ class BytePairs(ByteTokens):
             raise ValueError(
                 f"specials: expected distinct new tokens, found {short(self.specials)}"
             )
-        self._lengths = np.fromiter(map(len, self.tokens), np.int64)
         ids = {special: self.id_of(special.encode()) for special in self.specials}
         self.special, self.hidden = SpecialTokens(ids), frozenset(ids.values())
         self.bos = self.eos = ids.get(END_OF_TEXT)
@@ -225,34 +224,17 @@ class BytePairs(ByteTokens):
         return encode_words(text.encode(), word_ends(text), self._table)
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each of several texts; a word in several is encoded once."""
-        parts, special = list(map(self.special.cut, texts)), self.special.ids
-        ordinary = [part for each in parts for part in each if part not in special]
-        try:
-            encoded = iter(self._encode(ordinary))
-        except UnicodeEncodeError:
-            for text, name in zip(texts, names, strict=True):
-                check_encodable(text, name)
-            raise
-        ids = []
-        for each in parts:
+        """The ids of each of several texts, without BOS."""
+        special, found = self.special.ids, []
+        for text, name in zip(texts, names, strict=True):
+            check_encodable(text, name)
             pieces = [
-                np.array([special[part]], np.int32) if part in special else next(encoded)
-                for part in each
-            ]
-            ids.append(np.concatenate([_NONE, *pieces]))
-        return ids
-
-    def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
-        """The ids of each of several texts without special tokens."""
-        data, ends = [text.encode() for text in texts], list(map(word_ends, texts))
-        starts = np.cumsum([0, *map(len, data)])
-        shifted = [each + start for each, start in zip(ends, starts, strict=False)]
-        joined = np.concatenate([np.zeros(0, np.int64), *shifted])
-        ids = encode_words(b"".join(data), joined, self._table)
-        reached = np.cumsum(self._lengths[ids])  # in bytes; no token reaches across a text's end
-        cuts = np.searchsorted(reached, starts, side="right")
-        return [ids[start:end] for start, end in pairwise(cuts.tolist())]
+                np.array([special[part]], np.int32) if part in special
+                else self.encode_ordinary(part)
+                for part in self.special.cut(text)
+            ]  # fmt: skip
+            found.append(np.concatenate([_NONE, *pieces]))
+        return found
 
     def to_dict(self) -> dict:
         """The JSON form: a character of U+0000 to U+00FF for each byte of a merge."""

@@ -161,18 +161,16 @@ def test_quotes_on_one_line_and_within_a_line(folder, typed, capsys):
     assert capsys.readouterr().out == "".join(f"{answer}\n" for answer in answers)
 
 
-def test_no_file_of_lines(folder, fails, tmp_path):
-    assert "there is no such file" in fails("chat", folder, "--lines", tmp_path / "none")
-    (tmp_path / "latin").write_bytes(b"\xff\n")
-    assert "line 1: expected UTF-8 text" in fails("chat", folder, "--lines", tmp_path / "latin")
+def test_lines_that_are_no_text(folder, fails, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n")))
+    assert "line 1: expected UTF-8 text" in fails("chat", folder, "--lines")
 
 
-def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
-    path = tmp_path / "lines.txt"
+def test_each_line_is_answered_in_its_line(folder, capsys, typed):
     good = [f"the {a} and the {b}" for a in ("cat", "dog", "mat") for b in ("log", "cat", "on")]
-    path.write_text("\n".join([*good, "", "the cat " * 80, "the log"]) + "\n")
+    typed("\n".join([*good, "", "the cat " * 80, "the log"]) + "\n")
     options = ["--system", "the mat"]
-    assert main(["chat", str(folder), *GREEDY, *options, "--lines", str(path)]) == 2
+    assert main(["chat", str(folder), *GREEDY, *options, "--lines"]) == 2
     output = capsys.readouterr()
     run = minillm.load(folder)
     expected = [
@@ -182,38 +180,40 @@ def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
     shown = [answer.replace("\\", "\\\\").replace("\n", "\\n") for answer in expected]
     assert output.out.split("\n") == [*shown, ""]
     error, note = output.err.splitlines()
-    assert note == f"minillm: 1 of 12 lines are empty, first {path}, line 10"
-    assert error.startswith(f"minillm: {path}, line 11: messages: expected at most 120 tokens")
+    assert note == "minillm: 1 of 12 lines are empty, first standard input, line 10"
+    assert error.startswith(
+        "minillm: standard input, line 11: messages: expected at most 120 tokens"
+    )
 
 
-def test_an_answer_of_several_lines_is_one_line(folder, capsys, tmp_path, monkeypatch):
+def test_an_answer_of_several_lines_is_one_line(folder, capsys, typed, monkeypatch):
     answer = "a\nb \\n c\r\n"
     monkeypatch.setattr("minillm.decoding.Chat.answers", lambda *_, **named: iter([answer, "d"]))
-    (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
-    assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 0
+    typed("the cat\nthe dog\n")
+    assert main(["chat", str(folder), "--lines"]) == 0
     first, second, end = capsys.readouterr().out.split("\n")
     assert (second, end) == ("d", "")
     assert first.encode().decode("unicode_escape") == answer
 
 
-def test_what_was_answered_remains_when_the_rest_is_stopped(folder, capsys, tmp_path, monkeypatch):
+def test_what_was_answered_remains_when_the_rest_is_stopped(folder, capsys, typed, monkeypatch):
     def stopped(*_, **named):
         yield "first"
         raise KeyboardInterrupt
 
     monkeypatch.setattr("minillm.decoding.Chat.answers", stopped)
-    (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
-    assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 130
+    typed("the cat\nthe dog\n")
+    assert main(["chat", str(folder), "--lines"]) == 130
     assert capsys.readouterr().out == "first\n"
 
 
 def test_answers_satisfy_a_schema(folder, typed, tmp_path, capsys):
     schema = {"type": "object", "properties": {"a": {"enum": ["the cat", 1]}}, "required": ["a"]}
-    file, lines = tmp_path / "schema.json", tmp_path / "lines.txt"
+    file = tmp_path / "schema.json"
     file.write_text(json.dumps(schema))
-    lines.write_text("the cat\nthe dog\n")
+    typed("the cat\nthe dog\n")
     sampled = ["--schema", str(file), "--temperature", "1", "--seed", "2"]
-    assert main(["chat", str(folder), *sampled, "--lines", str(lines)]) == 0
+    assert main(["chat", str(folder), *sampled, "--lines"]) == 0
     for text in capsys.readouterr().out.splitlines():  # JSON lines
         assert json.loads(text)["a"] in ("the cat", 1)
     typed("the cat\n")

@@ -83,7 +83,7 @@ def bert(path, sentences=None, **heads):
 
 
 def test_bert_there_and_back(tmp_path, capsys):
-    folder = bert(tmp_path / "bert", next_sentence=True, pooler=True)
+    folder = bert(tmp_path / "bert", pooler=True)
     run, again, file = tmp_path / "run", tmp_path / "again", tmp_path / "text"
     assert main(["import", str(folder), "--out", str(run)]) == 0
     assert "weights in 2 layers" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_bert_there_and_back(tmp_path, capsys):
     file.write_text(TEXT)
     assert main(["eval", str(run), str(file), "--json"]) == 0
     assert 0 <= json.loads(capsys.readouterr().out)["masked_accuracy"] <= 1
-    assert main(["embed", str(run), str(file), "--to", str(tmp_path / "v.npy")]) == 0
+    assert main(["embed", str(run), TEXT, "--to", str(tmp_path / "v.npy")]) == 0
     assert np.load(tmp_path / "v.npy").shape == (1, 6)
     assert main(["export", str(run), str(again), "--format", "huggingface"]) == 0
     capsys.readouterr()

@@ -1,5 +1,8 @@
 """Lines of text that are answered in chunks."""
 
+import io
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,14 +44,14 @@ def test_an_error_of_the_model_is_raised_not_reported_for_each_text(texts):
 
 
 @pytest.mark.parametrize("before", [0, 1, 5])
-def test_lines_before_one_that_cannot_be_read_come_first(tmp_path, monkeypatch, before):
+def test_lines_before_one_that_cannot_be_read_come_first(monkeypatch, before):
     monkeypatch.setattr(lines, "CHUNK", 3)
-    path = tmp_path / "lines.txt"
-    path.write_bytes(b"a\n" * before + b"\xff\n" + b"b\n")
+    data = io.BytesIO(b"a\n" * before + b"\xff\n" + b"b\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
     read = []
 
     def read_all():
-        for texts, places in chunks([str(path)]):
+        for texts, places in chunks():
             assert len(texts) == len(places) <= 3
             read.extend(texts)
 

@@ -78,10 +78,6 @@ def test_extracts(name, choose, files, printed, monkeypatch, tmp_path):
     assert printed(name, files[1], "--words", 9)[0] == f"{two[1]}\n"
     typed(monkeypatch, TEXT)
     assert printed(name, "--sentences", 2)[0] == f"{two[0]}\n"
-    lines = [*TEXT.splitlines(), *OTHER.splitlines()]
-    assert printed(name, "--lines", *files)[0].splitlines() == [
-        " ".join(choose(s, 1)) for s in lines
-    ]
 
 
 def test_empty_texts_and_what_is_no_text(printed, files, fails, tmp_path):
@@ -89,25 +85,18 @@ def test_empty_texts_and_what_is_no_text(printed, files, fails, tmp_path):
     (tmp_path / "blank").write_text(" \n")
     (tmp_path / "dots").write_text("...\n")
     (tmp_path / "binary").write_bytes(b"%PDF\0")
-    (tmp_path / "lines").write_text("A cat.\n\n...\nA dog.\n")
     out, err = printed("lead", *(tmp_path / name for name in ("a.txt", "empty", "blank")))
     assert out.splitlines()[1:] == [f"{tmp_path / 'empty'}\t", f"{tmp_path / 'blank'}\t"]
     assert err == f"minillm: 2 of 3 texts are empty, first {tmp_path / 'empty'}\n"
-    out, err = printed("lead", "--lines", tmp_path / "lines", status=2)
-    assert out == "A cat.\n\n\nA dog.\n"
-    assert err.splitlines() == [
-        f"minillm: {tmp_path / 'lines'}, line 3: expected a text with words, found none",
-        f"minillm: 1 of 4 texts are empty, first {tmp_path / 'lines'}, line 2",
-    ]
+    out, err = printed("lead", *(tmp_path / name for name in ("a.txt", "dots")), status=2)
+    assert out.splitlines()[1:] == [f"{tmp_path / 'dots'}\t"]
+    assert err == f"minillm: {tmp_path / 'dots'}: expected a text with words, found none\n"
     for name in ("empty", "blank", "dots"):
         assert f"{name}: expected a text with words, found none" in fails(
             "summarise", "lead", tmp_path / name
         )
     assert "a binary file" in fails("summarise", "lead", files[0], tmp_path / "binary")
     assert "there is no such file" in fails("summarise", "lead", files[0], tmp_path / "none")
-    assert "--beam: expected a run that was trained on pairs, found lead" in fails(
-        "summarise", "lead", files[0], "--beam", 2
-    )
     assert "--words: expected a whole number from 1" in fails("summarise", "lead", "--words", 0)
 
 
@@ -123,10 +112,6 @@ def test_a_chat_model(chat, files, printed, tmp_path):
     assert out == "".join(f"{p}\t{s}\n" for p, s in zip(files, expected, strict=True))
     assert err == ""
     assert run.summarise(TEXT.strip(), words=4) == expected[0]
-    (tmp_path / "lines").write_text(f"{TEXT}\n{OTHER}")
-    out, _ = printed(chat, "--lines", tmp_path / "lines", "--words", 4)
-    first, *others = (run.summarise(s, words=4) for s in (TEXT.strip(), *OTHER.splitlines()))
-    assert out.split("\n") == [first, "", *others, ""]
 
 
 def test_a_long_text_is_announced(chat, printed, tmp_path):
@@ -149,9 +134,6 @@ def test_texts_without_a_summary_in_python(chat):
 
 
 def test_what_cannot_summarise(chat, fails, gpt, lm, files):
-    assert "--beam: expected a run that was trained on pairs" in fails(
-        "summarise", chat, files[0], "--beam", 2
-    )
     assert "expected a run with a chat template" in fails("summarise", gpt, files[0])
     assert "or gpt or chat or " in fails("summarise", lm, files[0])
     assert "did you mean summarise?" in fails("summarize", lm)
@@ -176,15 +158,18 @@ def test_a_run_of_pairs(trained, printed, tmp_path):
     known = [best[0].text for best in run.hypotheses(texts, beam=4, **options)]
     assert run.summarise(texts, report=lambda line: None) == known
     assert run.summarise(texts[:1], beam=1) == [run.translate(texts[0], beam=1, **options)]
-    (tmp_path / "lines").write_text("\n".join([*texts[:2], "", texts[2]]) + "\n")
-    out, err = printed(trained, "--lines", tmp_path / "lines")
-    assert out.split("\n") == [*known[:2], "", known[2], ""]
+    files = [tmp_path / name for name in "abcd"]
+    for file, text in zip(files, [*texts[:2], "", texts[2]], strict=True):
+        file.write_text(text)
+    out, err = printed(trained, *files)
+    shown = zip(files, [*known[:2], "", known[2]], strict=True)
+    assert out.splitlines() == [f"{file}\t{summary}" for file, summary in shown]
     assert err.splitlines() == [
         "minillm: 1 of 3 texts are cut to 8 tokens",
-        f"minillm: 1 of 4 texts are empty, first {tmp_path / 'lines'}, line 3",
+        f"minillm: 1 of 4 texts are empty, first {files[2]}",
     ]
-    out, _ = printed(trained, "--lines", tmp_path / "lines", "--words", 1)
-    assert all(len(line.split()) <= 1 for line in out.splitlines())
+    out, _ = printed(trained, *files, "--words", 1)
+    assert all(len(line.split("\t")[1].split()) <= 1 for line in out.splitlines())
 
 
 # --- output --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
-from minillm.data.conversations import has_conversations, read_conversations
+from minillm.data.conversations import read_conversations
 from minillm.data.corpora import TextStream
 from minillm.data.labelled import open_labelled
 from minillm.data.lines import read_lines
@@ -156,7 +156,6 @@ def read_questions(folder: Path, rng: random.Random) -> None:
 
 def read_chats(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
-    has_conversations(file)
     for one in read_conversations(file):
         assert isinstance(one.key, str)
 

@@ -440,7 +440,8 @@ MAMBA = text_kind(
     name="mamba",
     description=f"""\
 Train a Mamba: a recurrent language model whose gates do not read its state, so that the products
-of a whole window are computed at once. {HELD_OUT}""",
+of a whole window are computed at once.
+{HELD_OUT}""",
     examples=f"""\
   minillm train mamba --out runs/mamba --minutes 5
         on the Python language reference, which ships with every CPython
