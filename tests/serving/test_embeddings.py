@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(folder):
     run = minillm.load(folder)
-    with Running(app.EmbeddingServer("run", Embedder(run.tokenizer, 8, run.embed))) as some:
+    with Running(app.EmbeddingServer("run", Embedder(run.tokenizer, run.embed))) as some:
         yield some, run
 
 
