@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from kind_rows import LABELLED, PAIRS, ROWS, TALKS, TEXT, lines, squad, tsv
+from model_checks import loss_in_context
 from public import OF_RUNS
 from tiny import metrics
 
@@ -240,6 +241,28 @@ def test_the_attention_of_a_translator_is_what_its_search_used(runs):
     np.testing.assert_allclose(found[0].mean(axis=0), best.weights, atol=1e-6)  # of 2 layers
 
 
+def test_evaluation_is_of_the_whole_held_out_text(runs):
+    run = minillm.load(runs("gpt"))
+    ids = run.tokenizer.encode(TEXT[len(TEXT) * 9 // 10 :])
+    expected, results = loss_in_context(run.model, ids), run.evaluate()
+    assert results["tokens"] == len(ids) - 1
+    for unit in ("token", "byte", "character"):
+        assert results[f"nats_per_{unit}"] == pytest.approx(expected, rel=1e-5)
+        assert results[f"bits_per_{unit}"] == pytest.approx(expected / np.log(2), rel=1e-5)
+
+
+def test_unknown_words_are_counted_and_never_written(runs):
+    options = {"unit": "word", "vocabulary": 9, "steps": 60, "learning_rate": 0.05}
+    run = minillm.train(**runs.given("lm", **options))
+    assert len(run.tokenizer) == 9
+    assert 0 < run.evaluate()["unknown_share"] < 1
+    written = run.generate("the cat", length=40, seed=1)
+    assert written.startswith("the cat ")
+    assert "<unk>" not in written
+    with pytest.raises(InputError, match="prompt: the word 'horse' "):
+        run.generate("the horse sat")
+
+
 def test_writing_ends_before_a_stop_token(runs):
     run = minillm.load(runs("neural-ngram"))
     whole = run.generate("the ", length=300, seed=1)
@@ -369,6 +392,17 @@ def test_a_reader_begins_with_a_bert(options, runs, tmp_path):
     assert "blocks.0.attention.W_qkv" in differing
     assert ("embedding.E" in differing) == (not options)
     assert len(run.answers(["Who?"], "gold1 is here")) == 1
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt", "lm"])
+def test_it_gains_on_the_domain_and_forgets_the_general_text(name, runs, tmp_path):
+    domain = "ah to go on to a log. no dog has got a hat on the log at home.\n" * 60
+    longer = {"steps": 60, "batch": 8, "learning_rate": 0.02, "dropout": 0}
+    base = minillm.train(out=tmp_path / "base", **runs.given(name, **longer))
+    adapted = minillm.train(**runs.given(name, data=domain, init=base.path, **longer))
+    for text, is_better in ((domain, True), (TEXT, False)):
+        before, after = (run.evaluate(text)["perplexity"] for run in (base, adapted))
+        assert (after < before) == is_better
 
 
 # --- wrong input ----------------------------------------------------------------------------------
