@@ -25,6 +25,7 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
 }
+EVERY_MODEL = "tests/models/test_every_model.py"
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -141,7 +142,9 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         "decoding": ("tests/decoding", "tests/kernels/test_decoder_step.py", "tests/serving"),
     }
     own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
-    near = (own,) if (root / own).exists() else wide.get(room, (f"tests/{room}",))[:1]
+    every = (EVERY_MODEL, "tests/models/test_reading.py") if room == "models" else ()
+    near = ((own,) if (root / own).exists() else ()) + every
+    near = near or wide.get(room, (f"tests/{room}",))[:1]
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
     return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
