@@ -280,9 +280,7 @@ def test_json_that_is_nested_deep(folder):
     with pytest.raises(InputError, match=r"config.json: .*maximum recursion depth"):
         folder.load_json("config.json")
     save_file(PARAMS, folder.path / "model.safetensors", {"minillm": deep})
-    with pytest.raises(
-        InputError, match=r"its metadata: .*maximum recursion depth"
-    ):
+    with pytest.raises(InputError, match=r"its metadata: .*maximum recursion depth"):
         folder.load_model()
 
 
