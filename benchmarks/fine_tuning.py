@@ -74,7 +74,7 @@ class Ours:
         encoder = huggingface.read(folder).model
         rng = np.random.default_rng(0)
         self.rng = rng
-        sizes = replace(encoder.config, pooler=False, masked_words=False, next_sentence=False)
+        sizes = replace(encoder.config, pooler=False, masked_words=False)
         self.model = FineTuned(FineTunedConfig("bert", sizes, CLASSES), rng)
         params = self.model.params
         for name, array in encoder.params.items():

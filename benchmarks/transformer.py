@@ -1,15 +1,14 @@
 """Translating with the Transformer and the recurrent encoder-decoder, here and in PyTorch.
 
     python -m benchmarks.transformer [--threads 1 2] [--sizes small big recurrent] [--together 64]
-    python -m benchmarks.transformer --run runs/multi30k --sentences english.txt
 
 The same weights and the same batches; outputs must agree before anything is timed.  PyTorch runs
 eagerly, with its fused attention.  The sentences are random ids as long as captions are, in batches
 of similar length.  (`python -m benchmarks --full` times the training step.)
 
 Translating is greedy, or beam search: in PyTorch a plain loop, which keeps the keys and values of
-the source and of all tokens before, and goes on until all sources of a batch are done.  A model of
-random weights writes 16 tokens; with --run and --sentences, a trained one writes what it will.
+the source and of all tokens before, and goes on until all sources of a batch are done.  The weights
+are random, and 16 tokens are written.
 
 All are timed in turn in one process, after a warm-up; the figures are medians, with the range.
 """
@@ -19,9 +18,7 @@ from typing import Any
 
 import numpy as np
 
-import minillm
 from minillm.data import Minibatches, Sequences
-from minillm.data.lines import read_lines
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -38,7 +35,8 @@ SIZES = {
     "big": {"layers": 4, "heads": 4, "width": 256, "feed_forward": 1024},
 }
 VOCABULARY = 8000
-LIMIT = 16  # tokens that a model of random weights writes
+LIMIT = 16  # tokens that are written
+BEAMS = (1, 5)
 
 
 def main() -> None:
@@ -46,23 +44,15 @@ def main() -> None:
     names = [*SIZES, "recurrent"]
     options.add_argument("--sizes", choices=names, nargs="+", default=names)
     options.add_argument("--together", type=int, default=64, help="sentences of a batch")
-    options.add_argument("--beams", type=int, nargs="+", default=[1, 5])
-    options.add_argument("--run", metavar="DIR", help="translate with a trained model")
-    options.add_argument("--sentences", metavar="FILE", help="its sources, by lines")
     args = options.parse_args()
-    if (args.run is None) != (args.sentences is None):
-        options.error("--run and --sentences go together")
     for count in on_threads(args.threads):
-        if args.run is not None:
-            model, batches, limit = trained(args.run, args.sentences, args.together)
-            translate(model, batches, limit, args.beams, args.rounds, count)
-            continue
         for name in args.sizes:
             print(f"{name} {SIZES.get(name, RECURRENT)}, vocabulary {VOCABULARY}")
             model = fresh(name, shared=False, tied=False) if name in SIZES else recurrent()
             model.params["output.b"][model.config.eos] = -100  # never
-            batches = sources(args.together)
-            translate(model, batches, LIMIT, args.beams, args.rounds, count)
+            ours, _ = random_sentences(max(2 * args.together, 8))
+            batches = list(Minibatches((ours,), args.together, seed=0).once())
+            translate(model, batches, args.rounds, count)
 
 
 def fresh(name: str, **options: bool):
@@ -91,21 +81,7 @@ def random_sentences(count: int):
 # --- translating ----------------------------------------------------------------------------
 
 
-def sources(together: int):
-    """Make batches of sources and their lengths."""
-    ours, _ = random_sentences(max(2 * together, 8))
-    return list(Minibatches((ours,), together, seed=0).once())
-
-
-def trained(folder: str, file: str, together: int):
-    """The model of a run, batches of sources, and the limit of an output's length."""
-    run = minillm.load(folder)
-    encoded = Sequences(run.source.encode(line, place) for line, place in read_lines(file))
-    batches = list(Minibatches((encoded,), together, seed=0).once())
-    return run.model, batches, run.data["longest_target"]
-
-
-def translate(model, batches, limit: int, beams, rounds: int, count: int) -> None:
+def translate(model, batches, rounds: int, count: int) -> None:
     """Print sentences per second, from ids to ids."""
     import torch
 
@@ -116,15 +92,15 @@ def translate(model, batches, limit: int, beams, rounds: int, count: int) -> Non
         other = PyTorch(replace(model.config, dropout=0.0), tensors(model.params))
     theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
     sentences = sum(len(lengths) for _, lengths in batches)
-    for beam in beams:
+    for beam in BEAMS:
 
         def ours(beam=beam):
-            outputs = [beam_search(model, *batch, beam, limit) for batch in batches]
+            outputs = [beam_search(model, *batch, beam, LIMIT) for batch in batches]
             return [hypotheses[0].ids for each in outputs for hypotheses in each]
 
         def pytorch(beam=beam):
             with torch.inference_mode():
-                outputs = [other.translate(*batch, beam, limit) for batch in theirs]
+                outputs = [other.translate(*batch, beam, LIMIT) for batch in theirs]
             return [ids for each in outputs for ids in each]
 
         pairs = list(zip(ours(), pytorch(), strict=True))

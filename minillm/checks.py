@@ -346,10 +346,10 @@ def _expected(axes: str, sizes: Sizes) -> str:
     for axis in axes.split():
         if axis == "...":
             words += sizes.get("...", ["..."])
-            continue
-        [(factor, letter, less)] = AXIS.findall(axis)
-        size = int(factor or 1) * sizes[letter] + int(less or 0) if letter in sizes else None
-        words.append(f"{axis} > 0" if size is None else f"{axis} = {size}")
+        elif AXIS.findall(axis)[0][1] in sizes:
+            words.append(f"{axis} = {shape_of(axis, sizes)[0]}")
+        else:
+            words.append(f"{axis} > 0")
     return f"({', '.join(map(str, words))}{',' * (len(words) == 1 and axes == '...')})"
 
 
@@ -397,18 +397,18 @@ def fits_context(tokens: int, context: int) -> None:
         raise ValueError(f"expected at most {context} tokens, found {tokens}")
 
 
-def _number(expected: str, fits: Callable[[float], bool], op: str, name: str, value: Any) -> float:
+def _number(expected: str, least: float, below: float, op: str, name: str, value: Any) -> float:
     """A real number as a float: a NumPy scalar would change the dtype of a product."""
     if type(value) is not float and not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {name}: expected a number, found {type(value).__name__}")
-    if not fits(number := float(value)):
+    if not least <= (number := float(value)) < below:
         raise ValueError(f"{op}: {name}: expected {expected}, found {value}")
     return number
 
 
-positive = functools.partial(_number, "above 0 and finite", lambda x: 0 < x < math.inf)
-not_negative = functools.partial(_number, "0 or more and finite", lambda x: 0 <= x < math.inf)
-below_one = functools.partial(_number, "at least 0 and below 1", lambda x: 0 <= x < 1)
+positive = functools.partial(_number, "above 0 and finite", math.ulp(0.0), math.inf)
+not_negative = functools.partial(_number, "0 or more and finite", 0.0, math.inf)
+below_one = functools.partial(_number, "at least 0 and below 1", 0.0, 1.0)
 
 
 def count(op: str, name: str, value: Any) -> int:

@@ -60,6 +60,7 @@ def writes(run):
     assert "".join(run.write("the cat", length=60, seed=1)) == texts[0]
     if run.tokenizer.unit == "character":
         assert len(texts[0]) == 67
+        assert run.generate(TEXT[:40], length=1).startswith(TEXT[:40])  # beyond its context
 
 
 def translates(run):

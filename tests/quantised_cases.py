@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from minillm.quantised import Quantised
 from minillm.quantised.codes import LEVELS, Coded
 from minillm.quantised.panels import pack
-from minillm.quantised.planes import PLANES, to_planes
+from minillm.quantised.planes import PLANES, to_plane
 
 BLOCKS = st.integers(1, 3)
 OUTPUTS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64, 100]))
@@ -42,6 +42,12 @@ def parts_of(codes, bits):
     return [codes >> f & (1 << p) - 1 for f, p in zip(firsts, PLANES[bits], strict=False)]
 
 
+def planes_of(codes, bits):
+    """The lines of codes (..., 32) -> (..., 4 bits)."""
+    parts = zip(PLANES[bits], parts_of(codes, bits), strict=True)
+    return np.concatenate([to_plane(p, part) for p, part in parts], axis=-1)
+
+
 def drawn(rng, format, I, O):
     """The random weights of O outputs, as codes (O, I / 32, 32), scales and offsets."""
     bits, K, integers, zero, has_offset, has_levels = FORMATS[format]
@@ -55,7 +61,7 @@ def drawn(rng, format, I, O):
         if not wanted:
             numbers[-1] = factors[-1] = None
     levels = LEVELS if has_levels else None
-    stored = to_planes(bits, *parts_of(codes, bits))
+    stored = planes_of(codes, bits)
     return Coded(stored, *numbers, zero, *factors, levels)
 
 

@@ -64,7 +64,7 @@ def imported(path):
 
 def test_nothing_reads_a_pickle():
     files = sorted((ROOT / "minillm").rglob("*.py"))
-    assert len(files) > 300
+    assert len(files) > 200
     assert not [f"{path}: {name}" for path in files for name in imported(path) if name in PICKLING]
 
 

@@ -29,8 +29,6 @@ REST = {
     "mask.norm.gain": "cls.predictions.transform.LayerNorm.weight",
     "mask.norm.bias": "cls.predictions.transform.LayerNorm.bias",
     "mask.output_b": "cls.predictions.bias",
-    "next.W": "cls.seq_relationship.weight",
-    "next.b": "cls.seq_relationship.bias",
 }
 
 

@@ -12,7 +12,7 @@ well-known
 
     6 weights tokens                                 of a whole training
 
-Exactly, for a GPT (for a Llama, see :func:`of_llama`): the matrices have 12 D^2 weights in each
+Exactly, for a GPT: the matrices have 12 D^2 weights in each
 layer (3 D^2 for q, k and v, D^2 after the attention, 8 D^2 in the feed-forward layer) and V D at
 the output; positions are looked up.
 Attention adds 4 D operations for each position attended to, for a score q . k and its share of the
@@ -36,9 +36,9 @@ partial sum, and then n - 1 times one n-th of the complete sum.  No algorithm se
 A ring waits for 2 (n - 1) messages.  MPI libraries halve and double instead, which sends the same
 bytes in 2 log2 n messages.
 
-**Memory** of a rank: weights, gradients and the optimiser's moments, two of Adam and one of Muon,
-and with several ranks the buffer that Allreduce sums.  The activations that the forward pass keeps
-grow with the tokens of the rank's rows: see :func:`of_gpt`.
+**Memory** of a rank: weights, gradients and Adam's two moments, and with several ranks the buffer
+that Allreduce sums.  The activations that the forward pass keeps grow with the tokens of the rank's
+rows: see :func:`of_gpt`.
 
 **Size of the model.**  For a given number of operations, a model can be too large, so that it
 reads too little, or too small, so that it learns too little: see :func:`optimum`.
@@ -50,15 +50,9 @@ operations in MPICH"; Hoffmann et al. (2022), "Training compute-optimal large la
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 from minillm.models.gpt import GPTConfig
-from minillm.models.llama import LlamaConfig
-from minillm.training.muon import is_hidden, operations
-
-Config = TypeVar("Config", GPTConfig, LlamaConfig)
 
 BYTES = 4  # of a number
 TOKENS_PER_WEIGHT = 20  # of a compute-optimal training (Hoffmann et al. 2022, table 3)
@@ -87,8 +81,6 @@ class Demand:
     operations: float  # for each token, forward and backward
     moved: float  # numbers for each token, read and written between the products
     kept: float  # numbers for each token that are in memory at once, at most
-    moments: float = 2.0  # of the optimiser, for each weight
-    step: float = 0.0  # operations of the optimiser in each step
 
 
 @dataclass(frozen=True)
@@ -137,51 +129,13 @@ def of_gpt(config: GPTConfig) -> Demand:
     )
 
 
-def of_llama(config: LlamaConfig) -> Demand:
-    """The demand of a Llama, with N heads of queries, M of keys, their width w, and F.
-
-    weights: D (2 N + 2 M) w + 3 D F in the matrices of each layer, and two gains; a table, an
-    output if it is not tied, and a last gain.  Its heads attend as a GPT's do.
-
-    moved, in each layer: 17 D forward and backward (2 a norm, 4 a sum with its norm, 3 a sum, 8 two
-    norms); 4 (N + M) w to rotate and rotate back; (4 N + 2 M) w the attention and its heads side by
-    side, (3 N + 4 M) w its backward, (2 N + 4 M) w to join the gradients; 8 F the gate.  12 D
-    around the layers, and 8 V.
-
-    kept, of each layer: its input, the norm of it, the sum after the attention and the norm of it,
-    4 D; q, k and v, q and k rotated, and the heads' results, 3 (N + M) w; gate, up and their
-    product, 3 F.  The rest is as in a GPT; the backward of a layer takes 3 D + 3 F.
-    """
-    L, D, C, V = config.layers, config.width, config.context, config.vocabulary
-    N, M, F = (
-        config.heads * config.head_width,
-        config.key_heads * config.head_width,
-        config.feed_forward,
-    )
-    matrices = D * (2 * N + 2 * M) + 3 * D * F
-    return Demand(
-        weights=L * (matrices + 2 * D) + (1 if config.tied else 2) * V * D + D,
-        context=C,
-        operations=6.0 * (L * matrices + V * D) + 6.0 * L * C * N,
-        moved=L * (17 * D + 13 * N + 14 * M + 8 * F) + 12 * D + 8 * V,
-        kept=L * (4 * D + 3 * (N + M) + 3 * F) + 2 * D + V + max(V, 3 * D + 3 * F),
-    )
-
-
-def with_muon(demand: Demand, shapes: Mapping[str, tuple[int, ...]]) -> Demand:
-    """The demand with Muon, which has one moment for the matrices that it makes orthogonal."""
-    hidden = [shape for name, shape in shapes.items() if is_hidden(name, shape)]
-    share = sum(map(math.prod, hidden)) / demand.weights
-    return replace(demand, moments=2 - share, step=sum(map(operations, hidden)))
-
-
 # --- a step -----------------------------------------------------------------------------
 
 
 def memory(demand: Demand, rows: int, ranks: int = 1) -> dict[str, float]:
     """The memory of a rank with ``rows`` rows, in bytes by purpose."""
     weights = BYTES * demand.weights
-    parts = {"weights": weights, "gradients": weights, "moments": demand.moments * weights}
+    parts = {"weights": weights, "gradients": weights, "moments": 2 * weights}
     if ranks > 1:
         parts["buffer"] = weights
     return parts | {"activations": BYTES * rows * demand.context * demand.kept}
@@ -203,8 +157,7 @@ def compute(demand: Demand, machine: Machine, rows: int, ranks: int = 1) -> floa
     tokens = rows * demand.context
     per_weight = OPTIMISER + (BUFFER if ranks > 1 else 0)
     moved = BYTES * (tokens * demand.moved + per_weight * demand.weights)
-    operations = tokens * demand.operations + demand.step
-    return operations / machine.products + moved / machine.memory
+    return tokens * demand.operations / machine.products + moved / machine.memory
 
 
 def weak(demand: Demand, machine: Machine, rows: int, ranks: int) -> Step:
@@ -256,21 +209,20 @@ def optimum(operations: float) -> tuple[float, float]:
     return weights, TOKENS_PER_WEIGHT * weights
 
 
-def shape_of(weights: float, like: Config, demand: Callable[[Config], Demand]) -> Config:
-    """A model of about ``weights`` weights, 64 times as wide as it is deep, with heads of width 64.
+def shape_of(weights: float, like: GPTConfig) -> GPTConfig:
+    """A GPT of about ``weights`` weights, 64 times as wide as it is deep, with heads of width 64.
 
     It has the vocabulary and the context of ``like``.
 
     Over a wide range, the loss hardly depends on the shape (Kaplan et al. 2020, section 3.1).
     """
 
-    def of_depth(layers: int) -> Config:
-        Config, V, C = type(like), like.vocabulary, like.context
-        return Config(V, C, layers=layers, heads=layers, width=64 * layers)
+    def of_depth(layers: int) -> GPTConfig:
+        return GPTConfig(like.vocabulary, like.context, layers, heads=layers, width=64 * layers)
 
     layers = 1
-    while demand(of_depth(layers + 1)).weights <= weights:
+    while of_gpt(of_depth(layers + 1)).weights <= weights:
         layers += 1
     lower, upper = of_depth(layers), of_depth(layers + 1)
-    closer_below = weights / demand(lower).weights < demand(upper).weights / weights
+    closer_below = weights / of_gpt(lower).weights < of_gpt(upper).weights / weights
     return lower if closer_below else upper

@@ -1,4 +1,11 @@
-"""Plan the training of a GPT or a Llama: memory, and hours on 1 to 1,024 ranks.
+"""Plan the training of a GPT: memory, and hours on 1 to 1,024 ranks.
+
+    python -m benchmarks.studies.plan [--layers 4] [--heads 4] [--width 128] [--context 128]
+        [--vocabulary 10000] [--batch 16] [--tokens N]
+        [--products GFLOP/S] [--memory GB/S] [--network GB/S] [--latency US]
+
+    mpiexec -n 4 python -m benchmarks.studies.plan --context 1024
+        with the network measured between 4 ranks
 
 Report the memory and the time of a training in advance.  The speed of this machine's matrix
 products and of its memory is measured, which takes a second; under mpiexec, so is the network
@@ -7,155 +14,54 @@ between the ranks.  Each rank is assumed to be like this process, with as many t
 The table compares two ways to use more ranks.
   weak scaling    as many rows on each rank: fewer steps, of a batch for another learning rate
   strong scaling  the same batch, divided among the ranks, as in `minillm train`: shorter steps
-The efficiency is the tokens per second of a rank, relative to a single rank.  Given a budget,
---hours and --ranks or --flops, the best model for it is reported, too.  The equations are in
-benchmarks/studies/costs.py; chapter 16 of the book derives them.
-
-examples:
-  python -m benchmarks.studies.plan
-        the default sizes of `minillm train gpt` and a vocabulary of 10,000
-  python -m benchmarks.studies.plan runs/gpt --tokens 1e9
-        the model of a run, over a billion tokens
-  mpiexec -n 4 python -m benchmarks.studies.plan --context 1024
-        with the network measured between 4 ranks
-  python -m benchmarks.studies.plan --hours 24 --ranks 64
-        the best model for a day on 64 ranks
-  python -m benchmarks.studies.plan --flops 1e20
-        the best model for 1e20 operations
+The efficiency is the tokens per second of a rank, relative to a single rank.  Without --tokens,
+there are 20 for each weight.  The last lines name the best model for as many operations.  The
+equations are in benchmarks/studies/costs.py; chapter 16 of the book derives them.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Any
+import argparse
+from collections.abc import Callable, Iterator, Sequence
 
 from minillm import kernels_info
-from minillm.cli import main
-from minillm.cli.arguments import ArgumentParser, Given, declare, given
-from minillm.errors import InputError
+from minillm.models.gpt import GPTConfig
 from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
-from minillm.option import option
-from minillm.runs.config import read_config
-from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
-from minillm.runs.settings import config_from
 from minillm.timing.contest import memory_bandwidth
 
 from . import costs, speed
 from .costs import Demand, Machine
 
-DEMANDS: dict[str, Callable[[Any], Demand]] = {"gpt": costs.of_gpt, "llama": costs.of_llama}
-GPT_SETTINGS = find_kind("gpt").settings
 SIZES = ("layers", "heads", "width", "context", "vocabulary", "batch")
-OTHERS = [entry.name for entry in fields(GPT_SETTINGS) if entry.name not in SIZES]
+DEFAULTS = {**vars(find_kind("gpt").settings()), "vocabulary": 10_000}
 RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
 
 
-of_machine = partial(option, None, above=0, most=1e9, rare=True)
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """The model, the budget and the machine."""
-
-    folder: str | None = option(
-        None, "use the sizes and the batch of this run", "DIR", positional=True
-    )
-    kind: str | None = option(
-        None, "the kind of model, without DIR (default gpt)", choices=tuple(DEMANDS)
-    )
-    tokens: float | None = option(
-        None,
-        "tokens to train on, such as 3e8 (default 20 for each weight)",
-        "N",
-        above=0,
-        most=1e18,
-    )
-    hours: float | None = option(
-        None,
-        "a budget in hours, at the training speed of the planned model on --ranks ranks",
-        "H",
-        above=0,
-        most=1e7,
-    )
-    flops: float | None = option(
-        None, "a budget in operations, such as 1e18", "F", least=1e9, most=1e30
-    )
-    ranks: int | None = option(None, "ranks of the --hours (default 1)", "N", least=1, most=10**6)
-    products: float | None = of_machine(
-        help="10^9 operations a second of a rank's matrix products", metavar="GFLOP/S"
-    )
-    memory: float | None = of_machine(
-        help="10^9 bytes a second that a rank reads and writes", metavar="GB/S"
-    )
-    network: float | None = of_machine(
-        help="10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)", metavar="GB/S"
-    )
-    latency: float | None = of_machine(
-        help="microseconds until a message arrives (default 50)", metavar="US"
-    )
-
-
-def run(parser: ArgumentParser) -> None:
-    """A plan, by one process or by several ranks."""
-    declare(parser, plan)
-    parser.set_defaults(over_ranks=True)
-
-
-def plan(
-    options: Given = given(PlanOptions),
-    sizes: Given = given(GPT_SETTINGS, without=OTHERS),
-) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan."""
-    args, job = PlanOptions(**options), ranks()
-    if args.ranks is not None and args.hours is None:
-        raise InputError("--ranks: expected --hours with it, the budget of these ranks")
-    if args.flops is not None and args.hours is not None:
-        raise InputError("--flops: not allowed with argument --hours")
-    kind, config, settings = _model(args, sizes)
-    demand, rows = DEMANDS[kind.name](config), settings.batch
-    if settings.optimiser == "muon":
-        demand = costs.with_muon(demand, kind.model.shapes(config))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in SIZES:
+        parser.add_argument(f"--{name}", type=int, default=DEFAULTS[name])
+    for name in ("tokens", "products", "memory", "network", "latency"):
+        parser.add_argument(f"--{name}", type=float)
+    args, job = parser.parse_args(arguments), ranks()
+    sizes = {name: getattr(args, name) for name in SIZES}
+    rows, config = sizes.pop("batch"), GPTConfig(**sizes)
+    demand = costs.of_gpt(config)
     machine, lines = _machine(args, job)
     tokens = args.tokens or costs.TOKENS_PER_WEIGHT * demand.weights
-    lines += ["", *_of_model(kind, config, demand, rows, tokens, args.tokens is None)]
+    lines += ["", *_of_model(config, demand, rows, tokens, args.tokens is None)]
     lines += ["", *_of_ranks(demand, machine, rows, tokens)]
-    operations, budget = _budget(args, demand, machine, rows, tokens)
-    lines += [
-        "",
-        f"{budget} of {operations:.3g} operations",
-        *_best_model(kind, config, operations),
-    ]
+    lines += ["", *_best_model(config, demand.operations * tokens)]
     if job.rank == 0:
         print("\n".join(lines))
-    return 0
 
 
-def _model(args: PlanOptions, chosen: Given) -> tuple[Any, Any, Any]:
-    """The kind, the config and the settings to plan, from a run, the defaults and options."""
-    batch = {"batch": chosen.pop("batch")} if "batch" in chosen else {}
-    if args.folder is None:
-        kind: Any = find_kind(args.kind or "gpt")
-        sizes = {"vocabulary": kind.settings.vocabulary, **chosen}
-        return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
-    if args.kind is not None:
-        raise InputError("--kind: expected no DIR with it, which has a kind")
-    stored = read_config(RunFolder(args.folder))
-    if stored.kind.name not in DEMANDS:
-        expected = " or ".join(DEMANDS)
-        raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")
-    if {"heads", "width"} & chosen.keys() and stored.kind.name == "llama":
-        chosen |= {"head_width": None, "feed_forward": None}  # they follow from the others again
-    try:
-        config = replace(stored.config, **chosen)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    return stored.kind, config, replace(stored.settings, **batch)
-
-
-def _machine(args: PlanOptions, job: Ranks) -> tuple[Machine, list[str]]:
+def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
     """One rank, as it is given or measured, and lines about it."""
 
     def slowest(measure: Callable[[], float]) -> float:
@@ -174,7 +80,7 @@ def _machine(args: PlanOptions, job: Ranks) -> tuple[Machine, list[str]]:
     ]
 
 
-def _network(args: PlanOptions, job: Ranks) -> tuple[float, float, list[str]]:
+def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[str]]:
     """Bytes a second and seconds a message; and lines about them."""
     network, latency = (args.network or 1.25) * 1e9, (args.latency or 50) * 1e-6
     how, table = "mpiexec -n N python -m benchmarks.studies.plan measures it", []
@@ -193,10 +99,10 @@ def _network(args: PlanOptions, job: Ranks) -> tuple[float, float, list[str]]:
 
 
 def _of_model(
-    kind: Any, config: Any, demand: Demand, rows: int, tokens: float, by_default: bool
+    config: GPTConfig, demand: Demand, rows: int, tokens: float, by_default: bool
 ) -> Iterator[str]:
     """The demand of a training, wherever it runs."""
-    yield f"a {kind.model.__name__} of {sizes_in_words(config)}: {demand.weights:,} weights"
+    yield f"a GPT of {sizes_in_words(config)}: {demand.weights:,} weights"
     yield (
         f"operations: {demand.operations:.3g} a token, {demand.operations * tokens:.3g} for "
         f"{_count(tokens)} tokens{' (20 for each weight)' if by_default else ''}"
@@ -230,31 +136,18 @@ def _of_ranks(demand: Demand, machine: Machine, rows: int, tokens: float) -> Ite
         yield f"{n:>7,}" + "   ".join(cells)
 
 
-def _budget(
-    args: PlanOptions, demand: Demand, machine: Machine, rows: int, tokens: float
-) -> tuple[float, str]:
-    """The operations of the budget or, without one, of the planned training; and their name."""
-    if args.flops:
-        return args.flops, "a budget"
-    if not args.hours:
-        return demand.operations * tokens, "this training: a budget"
-    n = args.ranks or 1
-    rate = costs.weak(demand, machine, rows, n).rate
-    name = f"{args.hours:g} hours on {n:,} rank{'s' * (n > 1)}, with {rows} rows each: a budget"
-    return 3600 * args.hours * rate * demand.operations, name
-
-
-def _best_model(kind: Any, config: Any, operations: float) -> Iterator[str]:
+def _best_model(config: GPTConfig, operations: float) -> Iterator[str]:
     """The best model for a number of operations."""
     weights, tokens = costs.optimum(operations)
-    best = costs.shape_of(weights, config, DEMANDS[kind.name])
+    best = costs.shape_of(weights, config)
+    yield f"this training: a budget of {operations:.3g} operations"
     yield (
         f"the best model for it has about {_count(weights)} weights and reads {_count(tokens)} "
         "tokens (Hoffmann et al. 2022)"
     )
     yield (
         f"such as --layers {best.layers} --heads {best.heads} --width {best.width}: "
-        f"{DEMANDS[kind.name](best).weights:,} weights"
+        f"{costs.of_gpt(best).weights:,} weights"
     )
 
 
@@ -280,4 +173,4 @@ def _scaled(number: float, units: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(program=sys.modules[__name__]))
+    main()

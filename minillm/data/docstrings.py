@@ -1,4 +1,4 @@
-"""Functions and their summaries: a task that needs no download.
+"""Functions, their summaries, and conversations about them: two sets that need no download.
 
 The docstring of a function or a class begins with a sentence that says what it does.  This sentence
 is the summary, and the rest of the source is to be summarised: the head, the rest of the docstring
@@ -17,6 +17,17 @@ Four of ten words of a summary are in its source, and one of twelve pairs of wor
 help much.  The first ten words of the sources in the test part have a ROUGE-L of 0.18, the best of
 the sentences and lines 0.26.
 
+A conversation asks what a function of the standard library does, or which function does this:
+
+    What does textwrap.dedent(text) do?
+    Remove any common leading whitespace from every line in `text`.
+
+A person can judge the answers.  The second question has more than one right answer, and a model
+that has never seen the module can only guess a good name.
+
+Both sets are read from the source, and nothing is imported.  They differ from one version of Python
+to the next.
+
 Source: LeClair and McMillan (2019), "Recommendations for datasets for source code summarization",
 for names split into words, and for a split of the data that separates projects.  Here it separates
 modules, because functions of one module often have similar summaries.
@@ -26,8 +37,10 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import decode_source
 
+from minillm.data.conversations import Conversation
 from minillm.data.pairs import Pair
 from minillm.data.python_texts import modules
 from minillm.data.splits import Split, split_groups
@@ -36,6 +49,13 @@ from minillm.errors import InputError
 SHARE = 10  # a tenth of the modules is for validation, and a tenth for test
 SOURCE_WORDS = (8, 100)  # a shorter source says too little; a longer one is cut
 SUMMARY_WORDS = (3, 30)
+
+WORDS = (4, 30)  # of a first sentence
+LONGEST_SIGNATURE = 80  # characters
+
+NAME = "docstring-chats"  # for messages
+ASKED = "What does {signature} do?"
+ASKED_BACK = "Which function of {module} does this? {sentence}"
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -152,3 +172,56 @@ def _after(sentence: str, docstring: str) -> str:
     """The text of a docstring after its first sentence, without examples and sections."""
     text = _MARKUP.sub("", _APPARATUS.split(docstring)[0])
     return " ".join(text.split())[len(_MARKUP.sub("", sentence)) :]
+
+
+# --- conversations --------------------------------------------------------------------
+
+
+@cache
+def docstring_chats() -> dict[str, list[Conversation]]:
+    """The conversations of each part, "training", "validation" and "test"; it takes seconds."""
+    modules: dict[str, list[Conversation]] = {}
+    seen: set[str] = set()
+    for module, _, tree in parsed_modules():
+        public = not any(part.startswith("_") for part in module.split("."))
+        if not public:
+            continue
+        for name, signature, sentence in functions_of(tree):
+            if sentence not in seen:  # many methods have the docstring of another
+                seen.add(sentence)
+                modules.setdefault(module, []).extend(
+                    chats_about(module, name, signature, sentence)
+                )
+    return split_groups(modules, SHARE)
+
+
+def functions_of(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    """The name, arguments and first sentence of each public function and method of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            functions = [(f"{node.name}.", child) for child in node.body]
+        else:
+            functions = [("", node)]
+        for prefix, function in functions:
+            if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
+                sentence = first_sentence(ast.get_docstring(function) or "")
+                arguments = re.sub(r"^self(, |$)", "", ast.unparse(function.args))
+                words = len(sentence.split())
+                if WORDS[0] <= words <= WORDS[1] and len(arguments) <= LONGEST_SIGNATURE:
+                    yield f"{prefix}{function.name}", arguments, sentence
+
+
+def chats_about(module: str, name: str, arguments: str, sentence: str) -> list[Conversation]:
+    """The two conversations about a function."""
+    signature = f"{module}.{name}({arguments})"
+    pairs = [
+        (ASKED.format(signature=signature), sentence),
+        (ASKED_BACK.format(module=module, sentence=sentence), signature),
+    ]
+    return [
+        Conversation(
+            [{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+            signature,
+        )
+        for question, answer in pairs
+    ]

@@ -1,13 +1,11 @@
-"""The entries of a file of another program: checked one by one, or converted to a type."""
+"""The entries of a file of another program: checked one by one."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from minillm.errors import InputError, short
@@ -87,36 +85,3 @@ def in_file(path: str | Path) -> Iterator[None]:
         if isinstance(error, InputError) and error.field is None:
             raise  # it names the file
         raise InputError(f"{path}: {error}") from None
-
-
-def from_json(text: str | bytes, place: str, form: Any) -> Any:
-    """A value in JSON as a type.  InputError, with its place, for anything else.
-
-    Its texts are ones that UTF-8 can hold: JSON can spell half of a surrogate pair.
-    """
-    try:
-        text = text if isinstance(text, str) else text.decode("utf-8-sig")  # a byte order mark
-        return converted(msgspec.json.decode(text), form)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
-
-
-def converted(values: Any, form: Any, name: str = "", strict: bool = True) -> Any:
-    """Values of JSON as a type, the fields of an object or one named field.
-
-    InputError with the field, what was expected and what was found.
-    """
-    try:
-        return msgspec.convert(values, form, strict=strict, str_keys=True)
-    except msgspec.ValidationError as error:
-        said, _, path = str(error).replace("`", "").partition(" - at ")
-        path, found = path.removeprefix("key in ").removeprefix("$"), values
-        if lacking := re.fullmatch(r"Object missing required field (\w+)", said):
-            path, said = f"{path}.{lacking[1]}", "Expected a value"
-        for key, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
-            found = found.get(key) if key else found[int(number)]
-        place = f"{name}{path}".removeprefix(".")
-        expected = said[:1].lower() + said[1:].partition(", got ")[0].removesuffix(" | null")
-        raise InputError(f"{expected}, found {short(found)}", place or None) from None

@@ -3,8 +3,8 @@
 import errno
 import hashlib
 import io
-import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -15,10 +15,11 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 try:
     import fcntl
@@ -117,29 +118,47 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path, regular: bool = True, kind: type = dict) -> Any:
+def read_json(path: str | Path, regular: bool = True, kind: Any = dict) -> Any:
     """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
 
-    regular: see :func:`reading`; kind: list for a file with a list.
+    regular: see :func:`reading`; kind: the type, such as list for a file with a list.
     """
     with reading(path, regular) as file:
-        return json_object(read_all(file, str(path), LARGEST_JSON), str(path), kind)
+        return from_json(read_all(file, str(path), LARGEST_JSON), str(path), kind)
 
 
-def json_object(text: bytes | str, place: str, kind: type = dict) -> Any:
-    """A JSON object, or a list; InputError, with its place, for anything else."""
+def from_json(text: str | bytes, place: str, form: Any) -> Any:
+    """A value in JSON as a type.  InputError, with its place, for anything else.
+
+    Its texts are ones that UTF-8 can hold: JSON can spell half of a surrogate pair.
+    """
     try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
-        values = json.loads(text)
-    except RecursionError:
-        raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
-    except ValueError as error:
+        text = text if isinstance(text, str) else text.decode("utf-8-sig")  # a byte order mark
+        return converted(msgspec.json.decode(text), form)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
-    if not isinstance(values, kind):
-        expected = "object" if kind is dict else "list"
-        raise InputError(f"{place}: expected a JSON {expected}, found {type(values).__name__}")
-    return values
+
+
+def converted(values: Any, form: Any, name: str = "", strict: bool = True) -> Any:
+    """Values of JSON as a type, the fields of an object or one named field.
+
+    InputError with the field, what was expected and what was found.
+    """
+    try:
+        return msgspec.convert(values, form, strict=strict, str_keys=True)
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).replace("`", "").partition(" - at ")
+        path, found = path.removeprefix("key in ").removeprefix("$"), values
+        if lacking := re.fullmatch(r"Object missing required field (\w+)", said):
+            path, said = f"{path}.{lacking[1]}", "Expected a value"
+        for key, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+            found = found.get(key) if key else found[int(number)]
+        place = f"{name}{path}".removeprefix(".")
+        expected = said[:1].lower() + said[1:].partition(", got ")[0].removesuffix(" | null")
+        expected = {"expected object": "expected a JSON object"}.get(expected, expected)
+        raise InputError(f"{expected}, found {short(found)}", place or None) from None
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:

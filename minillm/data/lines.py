@@ -9,8 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from minillm.data.compressed import decompressed
-from minillm.data.entries import from_json
-from minillm.data.files import bounded_lines, reading, shown
+from minillm.data.files import bounded_lines, from_json, reading, shown
 from minillm.errors import InputError
 
 

@@ -123,24 +123,20 @@ class Shards:
         while at < stop:
             number = bisect_right(self._begins, at) - 1
             piece = ids[at - start : self._begins[number + 1] - start]
-            self._fill(piece, number, at - self._begins[number])
+            path, first = self.path / self._entries[number]["file"], at - self._begins[number]
+            try:
+                with open(path, "rb", buffering=0) as file:
+                    fill(piece, file, str(path), first * ids.itemsize)
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+            if piece.max() >= self.vocabulary:
+                wrong = int(np.argmax(piece >= self.vocabulary))
+                raise InputError(
+                    f"{path}, token {first + wrong}: expected an id below {self.vocabulary}, "
+                    f"found {piece[wrong]}"
+                )
             at += len(piece)
         return ids
-
-    def _fill(self, ids: NDArray, number: int, first: int) -> None:
-        """Fill an array with the ids of a shard from ``first`` on, and check them."""
-        path = self.path / self._entries[number]["file"]
-        try:
-            with open(path, "rb", buffering=0) as file:
-                fill(ids, file, str(path), first * ids.itemsize)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        if ids.max() >= self.vocabulary:
-            at = int(np.argmax(ids >= self.vocabulary))
-            raise InputError(
-                f"{path}, token {first + at}: expected an id below {self.vocabulary}, "
-                f"found {ids[at]}"
-            )
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Read the shards once: InputError if one has changed since it was written.

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from minillm.data.entries import from_json
-from minillm.data.files import LARGEST_JSON, read_all, reading
+from minillm.data.files import read_json
 from minillm.data.splits import Split
 from minillm.errors import InputError, short
 
@@ -86,8 +85,7 @@ def read_squad(path: str | Path) -> list[Question]:
     or of another type, a question without a text, two questions of one id, an answer that is not
     where it is said to be, or a question with answers that is marked as impossible, or the reverse.
     """
-    with reading(path, regular=True) as file:
-        articles = from_json(read_all(file, str(path), LARGEST_JSON), str(path), File).data
+    articles = read_json(path, kind=File).data
     questions: dict[str, Question] = {}
     for paragraph in (paragraph for article in articles for paragraph in article.paragraphs):
         for question in paragraph.qas:

@@ -18,8 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from minillm.data.corpora import opened, text_blocks
-from minillm.data.entries import from_json
-from minillm.data.files import new_folder, shown
+from minillm.data.files import from_json, new_folder, shown
 from minillm.data.lines import is_json_lines, lines_of
 from minillm.data.python_texts import DEFAULT_TEXT
 from minillm.data.shards import FORMAT_VERSION, Shards, digest_of, write_json

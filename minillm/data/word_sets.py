@@ -1,9 +1,7 @@
 """Data sets for evaluating word vectors: pairs of words with people's scores, and analogies."""
 
-from collections.abc import Iterator
-
 from minillm.data.lines import read_lines
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 
 ScoredPair = tuple[str, str, float]
 Analogy = tuple[str, str, str, str]
@@ -16,16 +14,16 @@ def read_scored_pairs(path: str) -> list[ScoredPair]:
     and the first line may be a heading.  InputError, with the line's number, for any other line.
     """
     pairs: list[ScoredPair] = []
-    for place, line in _lines(path):
-        if line.startswith("#"):
-            continue
+    for line, place in read_lines(path):
         fields = line.replace(",", " ").split()
+        if not fields or line.startswith("#"):
+            continue
         try:
             pairs.append((fields[0], fields[1], float(fields[2])))
         except (IndexError, ValueError):
             if pairs:  # otherwise it is the heading
                 raise InputError(
-                    f"{place}: expected two words and a score, found {line[:60]!r}"
+                    f"{place}: expected two words and a score, found {short(line.strip())}"
                 ) from None
     if not pairs:
         raise InputError(f"{path}: expected lines of two words and a score, found none")
@@ -40,22 +38,14 @@ def read_analogies(path: str) -> dict[str, list[Analogy]]:
     """
     sections: dict[str, list[Analogy]] = {}
     name = "questions"
-    for place, line in _lines(path):
+    for line, place in read_lines(path):
+        fields = line.split()
         if line.startswith(":"):
             name = line[1:].strip()
-            continue
-        fields = line.split()
-        if len(fields) != 4:
-            raise InputError(f"{place}: expected four words, found {line[:60]!r}")
-        a, b, c, d = fields
-        sections.setdefault(name, []).append((a, b, c, d))
+        elif len(fields) == 4:
+            sections.setdefault(name, []).append((fields[0], fields[1], fields[2], fields[3]))
+        elif fields:
+            raise InputError(f"{place}: expected four words, found {short(line.strip())}")
     if not sections:
         raise InputError(f"{path}: expected lines of four words, found none")
     return sections
-
-
-def _lines(path: str) -> Iterator[tuple[str, str]]:
-    """The lines of a text file that are not blank: place for error messages, line."""
-    for line, place in read_lines(path):
-        if line.strip():
-            yield place, line.strip()

@@ -1,8 +1,7 @@
 """Summaries, by a model that answers or by extraction, within the length that is asked for.
 
 A chat model is asked for a summary by :func:`minillm.data.conversations.summary_request`.  It
-ignores limits now and then, so its answer is cut to whole sentences within them.  A small model may
-also write the same words again and again: the answer is cut where it repeats itself.
+ignores limits now and then, so its answer is cut to whole sentences within them.
 
 Of a text that exceeds the context, the beginning is read.
 """
@@ -24,7 +23,6 @@ from minillm.text.sentences import sentences
 GREEDY = Sampling(temperature=0)
 WORDS = 100  # of the summary of a chat model at most, unless a number is given
 TOKENS = 4  # of a word at most: an answer without spaces must end, too
-REPEATED = 6  # words in a row that a summary does not have twice
 SPARE = 8  # tokens that a text may have more within its prompt, or after it was cut
 LEAST = 16  # tokens of a text that a context must have room for
 
@@ -91,6 +89,8 @@ def summaries(
 ) -> Iterator[str | InputError]:
     """The summary of each text, in order, as it is written; an InputError if there is none.
 
+    It is the first paragraph of the answer, cut to the length.
+
     ``places`` name the texts in messages.  ``report`` is called with a line about a text that
     exceeds the context, so that its beginning is read.
     """
@@ -114,30 +114,9 @@ def summaries(
 
     asked = (request(text, place) for text, place in zip(texts, places, strict=True))
     for answer in chat.answers(asked, TOKENS * words, GREEDY):
-        yield answer if isinstance(answer, InputError) else shortened(answer, limited)
-
-
-def shortened(answer: str, length: Length) -> str:
-    """The first paragraph of an answer, up to a repeat, cut to the length."""
-    answer = re.split(r"\n\s*\n", answer.lstrip(), maxsplit=1)[0]
-    if (words := words_before_repeat(answer)) is not None:
-        answer = Length(words=words).cut(answer)
-    return length.cut(answer)
-
-
-def words_before_repeat(text: str) -> int | None:
-    """The number of words before the first ``REPEATED`` in a row that occur again; None: no repeat.
-
-    >>> words_before_repeat("So it ends: a b c d e f and a b c d e f")
-    10
-    """
-    words, seen = text.split(), set()
-    for start in range(len(words) - REPEATED + 1):
-        several = tuple(words[start : start + REPEATED])
-        if several in seen:
-            return start
-        seen.add(several)
-    return None
+        if not isinstance(answer, InputError):
+            answer = limited.cut(re.split(r"\n\s*\n", answer.lstrip(), maxsplit=1)[0])
+        yield answer
 
 
 def room_for_text(chat: Chat, length: Length) -> int:

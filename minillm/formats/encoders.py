@@ -2,8 +2,8 @@
 
     BertModel                       the blocks, and perhaps the pooler
     BertForMaskedLM                 with the head that predicts masked words
-    BertForNextSentencePrediction   with the head that predicts whether a second part follows
-    BertForPreTraining              with both heads
+    BertForPreTraining              also with one that predicts whether a second part follows
+    BertForNextSentencePrediction   with that head alone, which is left out, as no model uses it
     BertForSequenceClassification   a classifier of texts, with its labels
 
 Linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
@@ -28,14 +28,8 @@ from minillm.models.fine_tuned import FineTunedConfig
 
 LABELS = "ForSequenceClassification"  # the end of the names of classifiers
 
-# The end of the name of a class, by its heads: for masked words, and for the next sentence.
-_ENDS = {
-    (False, False): "Model",
-    (True, False): "ForMaskedLM",
-    (False, True): "ForNextSentencePrediction",
-    (True, True): "ForPreTraining",
-}
-_HEADS = {"masked_words": "mask", "pooler": "pooler", "next_sentence": "next"}
+_ENDS = ("Model", "ForMaskedLM", "ForPreTraining", "ForNextSentencePrediction")  # of classes
+_HEADS = {"masked_words": "mask", "pooler": "pooler"}
 
 
 def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
@@ -47,7 +41,6 @@ def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
     found: dict[str, Any] = {
         head: f"{names.get(layer)}.weight" in tensors for head, layer in _HEADS.items()
     }
-    found["pooler"] |= found["next_sentence"]
     changes, unread = FAMILIES.get(layout.family), 0
     if "type_vocab_size" not in layout.entries.values():
         found["segments"] = 1
@@ -64,7 +57,7 @@ def _fields(layout: Layout, file: Entries, tensors: Tensors) -> dict[str, Any]:
 
 def _entries(layout: Layout, config: Any) -> dict[str, Any]:
     """The inverse of :func:`_fields`."""
-    end = _ENDS[config.masked_words, config.next_sentence]
+    end = _ENDS[config.masked_words]
     entries: dict[str, Any] = {
         "architectures": [layout.classes[0].removesuffix("Model") + end],
         "max_position_embeddings": config.context + getattr(config, "unread", 0),
@@ -79,7 +72,7 @@ def _entries(layout: Layout, config: Any) -> dict[str, Any]:
 
 
 def _classes(beginning: str) -> tuple[str, ...]:
-    return tuple(beginning + end for end in (*_ENDS.values(), LABELS))
+    return tuple(beginning + end for end in (*_ENDS, LABELS))
 
 
 _LAYER = "encoder.layer.*"
@@ -124,10 +117,9 @@ BERT_LAYOUT = Layout(
         "mask": "cls.predictions.transform.dense",
         "mask.norm": "cls.predictions.transform.LayerNorm",
         "mask.output_b": "cls.predictions.bias",
-        "next": "cls.seq_relationship",
     },
     output="cls.predictions.decoder.weight",
-    ignored=r"embeddings\.(position_ids|token_type_ids)",  # 0, 1, 2, ...
+    ignored=r"embeddings\.(position_ids|token_type_ids)|cls\.seq_relationship\..*",
     older=((r"LayerNorm\.gamma", "LayerNorm.weight"), (r"LayerNorm\.beta", "LayerNorm.bias")),
     classifier=Classifier("pooler.dense", "classifier", "tanh"),
 )

@@ -180,7 +180,7 @@ def export_gguf(
         output = weight.name == ("embedding.E" if c.tied else "output.W")
         array = dense(model.params[weight.name])
         for name, rows in weight.views(array).items():
-            kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
+            kind = "F32" if rows.ndim == 1 else _type_for(block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
     entries, divisors = entries_of(c)
     tensors |= {name: (array, "F32") for name, array in divisors.items()}
@@ -199,17 +199,12 @@ def export_gguf(
         raise InputError(f"{path}: {error}") from None
 
 
-def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
-    """The type of a matrix; InputError where its rows are not cut into whole blocks."""
+def _type_for(block_type: str, rows: NDArray, output: bool) -> str:
+    """The type of a matrix, whose rows are to be cut into whole blocks."""
     if rows.shape[-1] % TYPES[block_type].weights:
         block_type = "Q5_0" if block_type == "Q4_K" else "Q8_0"
     if output and TYPES[block_type].bits < 6.5:
         block_type = "Q8_0"
-    if rows.shape[-1] % (least := TYPES[block_type].weights):
-        raise InputError(
-            f"{name}: expected a multiple of {least} inputs, which quantised weights need, "
-            f"found {rows.shape[-1]}"
-        )
     return block_type
 
 

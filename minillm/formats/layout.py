@@ -80,7 +80,7 @@ def plain(layout: Layout, name: str) -> str:
 def stored(layout: Layout, name: str, config: Any) -> str:
     """The name of a tensor or a module in a file; an encoder without heads has no prefix."""
     encoder = layout.config is type(config) and not layout.causal
-    if encoder and not (config.masked_words or config.next_sentence):
+    if encoder and not config.masked_words:
         return name
     outside, last = [*layout.heads.values()], layout.classifier
     if last:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import fill, json_object, reading, replacing
+from minillm.data.files import fill, from_json, reading, replacing
 from minillm.errors import InputError, short
 
 PIECE = 1 << 16  # elements that are read at once
@@ -86,7 +86,7 @@ def open_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, LARGEST_HEADER):
             raise _damaged(path, f"its header is longer than the file, or {LARGEST_HEADER:,} bytes")
-        header = json_object(file.read(length), f"{path}: the header of a safetensors file")
+        header = from_json(file.read(length), f"{path}: the header of a safetensors file", dict)
     metadata = header.pop("__metadata__", None)
     metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(t, str) for t in metadata.values()):

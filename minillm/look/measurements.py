@@ -26,7 +26,7 @@ from minillm.layers.gradients import PartlyTrained
 from minillm.layers.heads import Attend
 from minillm.layers.stack import with_block
 from minillm.layers.types import Ids, State
-from minillm.look.trace import Activity, AttentionWeights
+from minillm.look.trace import AttentionWeights
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.models.transformer import Transformer
 from minillm.ops.gru import gru_forward
@@ -109,10 +109,10 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:
     return measured | {"activity": _activity(model, ids, state)}
 
 
-def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
+def _activity(model: Any, ids: Ids, state: State) -> list[dict[str, NDArray]]:
     """The gates and states of each layer, as the forward passes of the ops keep them."""
     c, p = model.config, model.params
-    cell, lengths, activity = CELLS[c.cell], np.array([len(ids)]), []
+    cell, lengths, activity = CELLS[c.cell], np.array([len(ids)]), list[dict[str, NDArray]]()
     x: NDArray = np.asarray(ids, np.int64)[None]
     if c.embedding:
         x, _ = embedding.layer(p, {"embedding.E": x})
@@ -127,7 +127,7 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
             shown |= {"c": cs} if c.cell == "lstm" else {}
         else:
             (hs, *_), _ = cell.run(x, *first, *weights, lengths=lengths)
-        activity.append(Activity({name: a[0] for name, a in {**shown, "h": hs}.items()}))
+        activity.append({name: a[0] for name, a in {**shown, "h": hs}.items()})
         x = hs
     return activity
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from minillm.data.files import write_file
 from minillm.errors import InputError
-from minillm.look.trace import Activity, Trace
+from minillm.look.trace import Trace
 
 TOP = 10  # tokens of a distribution
 UNITS = 32  # hidden units that are shown one by one
@@ -148,9 +148,8 @@ def _beside(trace: Trace, beside: Trace) -> dict[str, Any]:
     return {"model": beside.model, "name": beside.name} | values
 
 
-def _activity(layer: Activity) -> dict[str, Any]:
+def _activity(values: dict[str, NDArray]) -> dict[str, Any]:
     """Means over all units, and the units whose output changes most, one by one."""
-    values = layer.values
     *_, outputs = values.values()  # (T, H)
     changes = np.abs(np.diff(outputs, axis=0)).sum(axis=0)
     units = np.argsort(-changes, kind="stable")[:UNITS]

@@ -27,14 +27,6 @@ class AttentionWeights:
 
 
 @dataclass(frozen=True)
-class Activity:
-    """The gates and states of one recurrent layer over the text."""
-
-    # By name, such as "f", "c" and "h", which is the output and comes last: (T, H) each.
-    values: dict[str, NDArray]
-
-
-@dataclass(frozen=True)
 class Trace:
     """A trace of a model as it reads one text.
 
@@ -55,7 +47,9 @@ class Trace:
     # (T, T) the norm of the gradient of the loss of token t (row) by each token's input vector
     gradient: NDArray | None = None
     attention: list[AttentionWeights] = field(default_factory=list)
-    activity: list[Activity] = field(default_factory=list)  # of each recurrent layer
+    # Of each recurrent layer the gates and states, by name such as "f", "c" and "h", which is the
+    # output and comes last: (T, H) each.
+    activity: list[dict[str, NDArray]] = field(default_factory=list)
     contexts: NDArray | None = None  # (T + 1,) tokens of the longest context an n-gram model knew
     notes: list[str] = field(default_factory=list)
 

@@ -16,8 +16,7 @@ token, [CLS], may become a vector of the whole text, tanh(x_0 W + b), for a clas
 
 There are three deviations.  The original applies dropout to attention weights as well.  It also
 learns from [CLS] whether the second part of a text follows the first, which does not help (Liu et
-al. 2019); a published head for this is kept as it is.  And the initial weights are chosen for short
-trainings: see ``new_parameters``.
+al. 2019).  And the initial weights are chosen for short trainings: see ``new_parameters``.
 
 Legend: B batch, T time, C context, M masked places, V vocabulary, D width, N heads, L layers.
 
@@ -64,7 +63,6 @@ class BERTConfig:
     eps: float = 1e-12  # of the norms
     masked_words: bool = True  # a head that predicts masked words
     pooler: bool = False  # a head that makes a vector of [CLS]
-    next_sentence: bool = False  # a published head, whether the second part follows the first
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "inner", "segments")
@@ -72,8 +70,6 @@ class BERTConfig:
         sizes.check_below_one(self, "dropout")
         sizes.check_above_zero(self, "eps")
         sizes.check_divides(self, "heads", "width")
-        if self.next_sentence and not self.pooler:
-            raise sizes.wrong(self, "next_sentence", "a pooler with it, or False")
 
 
 class BERT(base.Model[BERTConfig]):
@@ -83,7 +79,7 @@ class BERT(base.Model[BERTConfig]):
     ``embedding.norm.gain`` and ``.bias`` (D,); ``blocks.0.norm_1.gain`` and so on, as
     :mod:`minillm.layers.block` names them; ``mask.W`` (D, D), ``mask.b``,
     ``mask.norm.gain``, ``mask.norm.bias`` (D,), ``mask.output_b`` (V,); ``pooler.W`` (D, D),
-    ``pooler.b`` (D,); ``next.W`` (D, 2), ``next.b`` (2,).
+    ``pooler.b`` (D,).
     """
 
     below: tuple[str, ...] = ("embedding", "positions", "segments")
@@ -130,14 +126,12 @@ class BERT(base.Model[BERTConfig]):
             params["mask.output_b"] = ParamSpec((c.vocabulary,))
         if c.pooler:
             params |= dense.new_matrix("pooler", "", D, D, draw)
-        if c.next_sentence:
-            params |= dense.new_matrix("next", "", D, 2, draw)
         return params
 
     @property
     def unused(self) -> list[str]:
         """The names of the weights that the loss does not use."""
-        return [name for name in self.params if name.startswith(("pooler.", "next."))]
+        return [name for name in self.params if name.startswith("pooler.")]
 
     # --- the equations ----------------------------------------------------------
 

@@ -115,7 +115,7 @@ class EncoderConfig(BERTConfig):
         sizes.check_at_least(self, 0, "padding")
         sizes.check_at_least(self, 1, "embedding")
         able = {"embedding": self.changes.narrow, "masked_words": self.changes.masked_words}
-        for name, may in {**able, "next_sentence": False}.items():
+        for name, may in able.items():
             if getattr(self, name) and not may:
                 raise sizes.wrong(self, name, f"none in family {self.family}")
 

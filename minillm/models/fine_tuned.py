@@ -65,7 +65,7 @@ class Trained(NamedTuple):
     closed_by: str = ""  # the special token after a text: "eos" or none
 
 
-NO_HEADS = {"masked_words": False, "pooler": False, "next_sentence": False}
+NO_HEADS = {"masked_words": False, "pooler": False}
 
 # By the kind of model.  BERT's bos is [CLS], its eos [SEP].
 ENCODERS = {

@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.quantised.codes import BLOCK, LEVELS, Coded
-from minillm.quantised.planes import to_planes
+from minillm.quantised.planes import to_plane
 
 Bytes = NDArray[np.uint8]
 Written = tuple[
@@ -121,8 +121,8 @@ def coded(rows: Bytes, block_type: str) -> Coded:
     d, e = _half(blocks, known.d), None if known.e is None else _half(blocks, known.e)
     if known.scales is None:
         return Coded(stored, d, e, known.zero, levels=known.levels)
-    s, m = (None if one is None else one.view(np.int8).reshape(O, -1)
-            for one in known.scales(blocks))  # fmt: skip
+    s, m = known.scales(blocks)
+    s, m = s.view(np.int8).reshape(O, -1), None if m is None else m.view(np.int8).reshape(O, -1)
     return Coded(stored, s, m, known.zero, d, None if e is None else -e, known.levels)
 
 
@@ -133,7 +133,7 @@ def _plane(part: Part, blocks: Bytes) -> Bytes:
         return blocks[..., part.begin : part.end] ^ np.uint8(128)
     if part.n == 4 * bits:  # the order of a plane
         return blocks[..., part.begin : part.end].reshape(O, -1, part.n)
-    return to_planes(bits, _numbers(part, blocks).reshape(O, -1, BLOCK))
+    return to_plane(bits, _numbers(part, blocks).reshape(O, -1, BLOCK))
 
 
 def _numbers(part: Part, blocks: Bytes) -> Bytes:
@@ -161,7 +161,7 @@ def _pairs_of_six_bits(blocks: Bytes) -> tuple[Bytes, Bytes]:
     return s, m
 
 
-def _six_bits(low: Part, high: Part, blocks: Bytes) -> tuple[Bytes, None]:
+def _six_bits(low: Part, high: Part, blocks: Bytes) -> tuple[NDArray, None]:
     """Scales s of six bits, less 32."""
     return (_numbers(low, blocks) | _numbers(high, blocks) << 4) - np.uint8(32), None
 

@@ -24,18 +24,15 @@ PLANES = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 8: (8,)}
 WORDS = 8  # of a block
 
 
-def to_planes(bits: int, *parts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The lines of codes whose bits come in parts, one for each plane: (..., 32) -> (..., 4 bits).
+def to_plane(bits: int, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The lines of one plane, of 1, 2, 4 or 8 bits of each code: (..., 32) -> (..., 4 bits).
 
-    The shifts move no bit of a part into another byte, so a word is one number of 32 bits.
+    The shifts move no bit into another byte, so a word is one number of 32 bits.
     """
-    lines = np.zeros((*parts[0].shape[:-1], bits), np.uint32)
-    first = 0
-    for p, part in zip(PLANES[bits], parts, strict=True):
-        words = np.ascontiguousarray(part).view(np.uint32)
-        for w in range(WORDS):
-            lines[..., first + w % p] |= words[..., w] << np.uint32(p * (w // p))
-        first += p
+    words = np.ascontiguousarray(part).view(np.uint32)
+    lines = np.zeros((*words.shape[:-1], bits), np.uint32)
+    for w in range(WORDS):
+        lines[..., w % bits] |= words[..., w] << np.uint32(bits * (w // bits))
     return lines.view(np.uint8)
 
 

@@ -44,7 +44,7 @@ from minillm.data.files import (
     bounded_lines,
     copy_file,
     file_digest,
-    json_object,
+    from_json,
     lock,
     naming,
     read_json,
@@ -341,7 +341,7 @@ class RunFolder:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
                     place = f"{path}, line {number}"
-                    records.append(json_object(line, place))
+                    records.append(from_json(line, place, dict))
                     _check_record(records[-1], place)
         return records
 
@@ -371,7 +371,7 @@ def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
     tensors, metadata = open_tensors(path)
-    values = json_object(metadata.get("minillm", "{}"), f"{path}: its metadata")
+    values = from_json(metadata.get("minillm", "{}"), f"{path}: its metadata", dict)
     _check_version(path, values.pop("format_version", None))
     return tensors, values
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta, Struct, field
 
-from minillm.data import entries
+from minillm.data import files
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
 from minillm.decoding.continuation import Adjustment
@@ -189,7 +189,7 @@ def fields_of(body: bytes, model: str) -> dict[str, Any]:
 def converted(values: Any, form: Any, name: str = "") -> Any:
     """Values of JSON as a type, the fields of a request or one named field."""
     try:
-        return entries.converted(values, form, name, strict=False)
+        return files.converted(values, form, name, strict=False)
     except InputError as error:
         raise InputError(error.args[0], error.field or "the request") from None
 

@@ -139,10 +139,10 @@ class MergeTable:
         self.tokens, self.by_pair = [*numbers], {pair: rank for rank, pair in enumerate(pairs)}
         self.pairs = np.array(pairs, np.int32).reshape(-1, 2)
         self.result = np.arange(len(BYTES), len(numbers), dtype=np.int32)
-        left, right = self.pairs.T
-        order = np.lexsort((right, left))
-        self.right, self.rank = right[order], order.astype(np.int32)
-        self.first = np.searchsorted(left[order], np.arange(len(numbers) + 1)).astype(np.int32)
+        order = np.lexsort(self.pairs.T[::-1])  # by the left token, then by the right one
+        lefts, self.right = self.pairs[order].T.copy()
+        self.rank, places = order.astype(np.int32), np.arange(len(numbers) + 1)
+        self.first = np.searchsorted(lefts, places).astype(np.int32)
 
     def numbers_of(self, word: bytes) -> list[int]:
         """The numbers of a word's tokens: the pair of the lowest rank is always merged next.

@@ -61,6 +61,8 @@ def save_checkpoint(
     arrays |= {f"task/{name}": array for name, array in task_arrays.items()}
     progress = asdict(summary)
     del progress["interrupted"]
+    if math.isinf(summary.best_loss):  # no validation yet; JSON has no infinity
+        del progress["best_loss"]
     values = {
         "progress": progress,
         "optimiser": optimiser_values,

@@ -67,12 +67,6 @@ def is_hidden(name: str, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and not _NOT_HIDDEN.search(name)
 
 
-def operations(shape: tuple[int, ...]) -> float:
-    """The operations of :func:`orthogonal`: two products with u, and 17 of square matrices."""
-    small, large = sorted(shape)
-    return 4.0 * small**2 * large + 2.0 * small**3 * (4 * ITERATIONS - 3)
-
-
 def orthogonal(u: np.ndarray) -> np.ndarray:
     """U (about 1) V^T for u = U Sigma V^T: (I, O) -> (I, O); zeros for zeros."""
     X = u if u.shape[0] <= u.shape[1] else u.T

@@ -83,7 +83,7 @@ def bert(path, sentences=None, **heads):
 
 
 def test_bert_there_and_back(tmp_path, capsys):
-    folder = bert(tmp_path / "bert", next_sentence=True, pooler=True)
+    folder = bert(tmp_path / "bert", pooler=True)
     run, again, file = tmp_path / "run", tmp_path / "again", tmp_path / "text"
     assert main(["import", str(folder), "--out", str(run)]) == 0
     assert "weights in 2 layers" in capsys.readouterr().out

@@ -43,6 +43,19 @@ def test_a_training_whose_output_cannot_be_written_is_saved(run, text_file, tmp_
     assert minillm.load(tmp_path / "out") is not None
 
 
+def test_the_reader_of_the_output_may_leave(lm):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minillm", "generate", str(lm), "--length", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(20) == 141
+
+
 def test_standard_input_that_is_closed(run, tmp_path):
     for kind in ("lm", "ngram"):
         status, out, error = run(

@@ -73,7 +73,7 @@ def test_files_of_several_forms(tmp_path):
         ({"prompt": 3, "completion": "b"}, "prompt: expected str | array, found 3"),
         ({"prompt": "a", "chosen": "b"}, 'or "prompt", "chosen" and "rejected", found none'),
         ({"prompt": "a", "chosen": "b", "rejected": [ANSWER, ASKED]}, "expected an answer as the"),
-        (["a"], "expected object, found"),
+        (["a"], "expected a JSON object, found"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, row, expected):

@@ -79,7 +79,7 @@ def test_a_text_of_json_lines_may_have_lines(tmp_path):
     [
         ("", r"a\.jsonl: expected lines of text, found an empty file"),
         ('{"text": "a"}\nx\n', r"a\.jsonl, line 2: expected JSON, but it is damaged"),
-        ('{"text": "a"}\n[1]\n', r"a\.jsonl, line 2: expected object, found \[1\]"),
+        ('{"text": "a"}\n[1]\n', r"a\.jsonl, line 2: expected a JSON object, found \[1\]"),
         ('{"txt": "a"}\n', r"a\.jsonl, line 1: text: expected a value, found None"),
         ('\n{"text": 3}\n', r"a\.jsonl, line 2: text: expected str, found 3"),
     ],

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from minillm.data.entries import from_json
 from minillm.data.files import (
-    json_object,
+    from_json,
     new_folder,
     read_json,
     remove_temporaries,
@@ -190,4 +189,4 @@ def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
     assert [row for row, _ in read_columns(path, "x", "y")] == [["a", "b"], ["c", "d"]]
     if path.suffix == ".jsonl":  # as the lines of a run are read
         first = path.read_bytes().splitlines()[0]
-        assert json_object(first, "here") == from_json(first, "here", dict) == {"x": "a", "y": "b"}
+        assert from_json(first, "here", dict) == {"x": "a", "y": "b"}

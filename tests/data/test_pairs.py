@@ -61,7 +61,7 @@ def test_pairs_are_read_from_json_lines(tmp_path):
         ('{"source": "a"}', "line 2: target: expected a value, found None"),
         ('{"source": 1, "target": "b"}', "line 2: source: expected str, found 1"),
         ('{"source": " ", "target": "b"}', "line 2: expected source and target, found an empty"),
-        ('["a", "b"]', "line 2: expected object, found ['a', 'b']"),
+        ('["a", "b"]', "line 2: expected a JSON object, found ['a', 'b']"),
         ("a\tb", "line 2: expected JSON, but it is damaged"),
         ('{"source": "\\ud800", "target": "b"}', "line 2: expected JSON, but it is damaged"),
     ],

@@ -83,7 +83,7 @@ ANSWER = (*QUESTION, "answers", 0)
     [
         (("data",), None, ': data: expected a value, found None'),
         (("data",), [], ": expected questions, found none"),
-        (("data", 0), 3, ': data[0]: expected object, found 3'),
+        (("data", 0), 3, ': data[0]: expected a JSON object, found 3'),
         ((*PARAGRAPH, "qas"), "x", ".paragraphs[0].qas: expected array, found 'x'"),
         ((*PARAGRAPH, "context"), " ", ", question 'q0': context: expected a text, found ' '"),
         ((*PARAGRAPH, "context"), "a\ud800", ": expected JSON, but it is damaged: "),

@@ -116,20 +116,6 @@ def test_a_summary_is_the_first_paragraph_of_the_answer(chat, monkeypatch):
     assert found == ["a b", "One. Two", "One. Two."]
 
 
-def test_a_summary_ends_where_it_repeats_itself(chat, monkeypatch):
-    loop = "A cat sat. " + "The dog sat on the big mat and slept. " * 9
-    within = "The dog " + "sat on the mat and on the log and " * 9
-
-    def answered(chat, requests, length, sampling):
-        list(requests)
-        yield from (loop, within)
-
-    monkeypatch.setattr(Chat, "answers", answered)
-    found, _ = summarised(chat, *"ab", length=Length(words=60))
-    assert found[0] == "A cat sat. The dog sat on the big mat and slept."
-    assert found[1] == "The dog sat on the mat and on the log and"
-
-
 def test_of_a_long_text_the_beginning_is_summarised(chat):
     text, room = " ".join([TEXT] * 8), page.room_for_text(chat, Length(words=4))
     [summary], notes = summarised(chat, text)

@@ -199,7 +199,7 @@ def test_another_model(tmp_path, changes, message):
         (b"{", "config.json: expected JSON, but it is damaged"),
         (b'{"a": "\xff"}', "config.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, "config.json: expected JSON, but it is damaged"),
-        (b"[1]", "config.json: expected a JSON object, found list"),
+        (b"[1]", "config.json: expected a JSON object, found [1]"),
         (b"{}", "config.json: model_type: expected 'gpt2' or 'llama' or"),
     ],
 )

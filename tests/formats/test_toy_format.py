@@ -94,7 +94,7 @@ def test_nothing_of_the_package_names_it():
 def test_kinds_and_verbs_name_no_format():
     names = {one.read.__module__.rpartition(".")[2] for one in declared_formats()}
     package = Path(minillm.__path__[0])
-    pages = [*package.glob("runs/kinds/*.py"), package / "cli/export.py", package / "runs/run.py"]
+    pages = [*package.glob("runs/kinds/*.py"), package / "cli/files.py", package / "runs/run.py"]
     for path in pages:
         text = path.read_text("utf-8")
         for name in names - {"word2vec"}:  # a kind offers gensim's method of this name

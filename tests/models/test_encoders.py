@@ -169,11 +169,6 @@ def test_the_bias_is_shared_and_depends_on_the_distance():
         ("electra", {}, "masked_words: expected none in family electra, found True"),
         ("mpnet", {"eps": 0.0}, "eps: expected a finite number above 0, found 0.0"),
         ("mpnet", {"padding": -1}, "padding: expected 0 or more, found -1"),
-        (
-            "mpnet",
-            {"pooler": True, "next_sentence": True},
-            "next_sentence: expected none in family mpnet, found True",
-        ),
     ],
 )
 def test_what_a_family_has_not(family, changes, message):

@@ -76,7 +76,6 @@ def test_nonsense_is_refused(config):
         (BERT, {"heads": 3}, "heads: expected a divisor of width, found 3 and"),
         (BERT, {"inner": -1}, "inner: expected 1 or more, found -1"),
         (BERT, {"context": 1}, "context: expected 2 or more, found 1"),
-        (BERT, {"next_sentence": True}, "next_sentence: expected a pooler"),
         (ClassifierConfig(5, 2), {"classes": 0}, "classes: expected 1 or more"),
         (GPTConfig(7), {"heads": 3}, "heads: expected a divisor of width, found 3 and"),
         (GPTConfig(7), {"context": 1}, "context: expected 2 or more"),

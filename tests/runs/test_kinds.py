@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from kind_rows import LABELLED, PAIRS, ROWS, TALKS, TEXT, lines, squad, tsv
+from model_checks import loss_in_context
 from public import OF_RUNS
 from tiny import metrics
 
@@ -240,6 +241,28 @@ def test_the_attention_of_a_translator_is_what_its_search_used(runs):
     np.testing.assert_allclose(found[0].mean(axis=0), best.weights, atol=1e-6)  # of 2 layers
 
 
+def test_evaluation_is_of_the_whole_held_out_text(runs):
+    run = minillm.load(runs("gpt"))
+    ids = run.tokenizer.encode(TEXT[len(TEXT) * 9 // 10 :])
+    expected, results = loss_in_context(run.model, ids), run.evaluate()
+    assert results["tokens"] == len(ids) - 1
+    for unit in ("token", "byte", "character"):
+        assert results[f"nats_per_{unit}"] == pytest.approx(expected, rel=1e-5)
+        assert results[f"bits_per_{unit}"] == pytest.approx(expected / np.log(2), rel=1e-5)
+
+
+def test_unknown_words_are_counted_and_never_written(runs):
+    options = {"unit": "word", "vocabulary": 9, "steps": 60, "learning_rate": 0.05}
+    run = minillm.train(**runs.given("lm", **options))
+    assert len(run.tokenizer) == 9
+    assert 0 < run.evaluate()["unknown_share"] < 1
+    written = run.generate("the cat", length=40, seed=1)
+    assert written.startswith("the cat ")
+    assert "<unk>" not in written
+    with pytest.raises(InputError, match="prompt: the word 'horse' "):
+        run.generate("the horse sat")
+
+
 def test_writing_ends_before_a_stop_token(runs):
     run = minillm.load(runs("neural-ngram"))
     whole = run.generate("the ", length=300, seed=1)
@@ -336,13 +359,6 @@ def test_lora_changes_matrices_and_stores_its_updates_alone(name, begin):
         np.testing.assert_allclose(run.model.params[weight], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["byte pairs", "bert"])
-def test_lora_of_attention_alone(name, begin):
-    _, run, _ = begin(name, **LORA, lora_targets="attention")
-    targets = {weight[:-2] for weight in run.folder.load_model()}
-    assert targets == {n for n, p in run.model.params.items() if "attention" in n and p.ndim == 2}
-
-
 @pytest.mark.parametrize("lora", [{}, {"lora_rank": 1}])
 @pytest.mark.parametrize("name", ["mamba", "llama"])
 def test_sizes_without_an_option_come_from_the_other_run(name, lora, runs, tmp_path):
@@ -378,15 +394,24 @@ def test_a_reader_begins_with_a_bert(options, runs, tmp_path):
     assert len(run.answers(["Who?"], "gold1 is here")) == 1
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt", "lm"])
+def test_it_gains_on_the_domain_and_forgets_the_general_text(name, runs, tmp_path):
+    domain = "ah to go on to a log. no dog has got a hat on the log at home.\n" * 60
+    longer = {"steps": 60, "batch": 8, "learning_rate": 0.02, "dropout": 0}
+    base = minillm.train(out=tmp_path / "base", **runs.given(name, **longer))
+    adapted = minillm.train(**runs.given(name, data=domain, init=base.path, **longer))
+    for text, is_better in ((domain, True), (TEXT, False)):
+        before, after = (run.evaluate(text)["perplexity"] for run in (base, adapted))
+        assert (after < before) == is_better
+
+
 # --- wrong input ----------------------------------------------------------------------------------
 
-COMES = "expected the one of init, because its tokenizer is taken (277 tokens, bpe); found"
+COMES = "expected the one of init, because it is taken; found"
 RANK = "lora_rank: expected at most 8, the smaller side of encoder.blocks.0."
 FREEZE = "freeze: expected a number from 0 to 3, or encoder; found"
 BASES = "RUN: expected a run of lm, gpt, llama, decoder, bert, encoder or finetuned, found one of"
 ROBOT = [{"role": "robot", "content": "x"}]
-OTHER = "a\tthe cat\nb\tthe dog\n" * 20
-ATTENTION = {"lora_rank": 1, "lora_targets": "attention"}
 WRONG = [  # of a row, other settings or other data
     ("lm", {"data": ""}, "data: expected text, found an empty file"),
     ("lm", {"data": "\0"}, "binary"),
@@ -399,7 +424,7 @@ WRONG = [  # of a row, other settings or other data
     ("lm", {"tokenizer": "."}, "expected one of vocabulary.json"),
     ("lm", {"hidden": 0}, "hidden: expected a whole number from 1 to 65536, found 0"),
     ("gpt", {"heads": 3}, "heads: expected a divisor of width, found 3 and 8"),
-    ("gpt", {"context": 2754}, "context: expected less than the 2,754 tokens of the training"),
+    ("gpt", {"context": 2754}, "expected more than one window of 2,754 tokens, found"),
     ("gpt", {"freeze": "1"}, "freeze: expected init with it, found none"),
     ("gpt", {"lora_rank": 1}, "lora_rank: expected init with it, found none"),
     ("gpt", {"init": "bert"}, "init: expected a run of gpt, found one of bert in"),
@@ -417,7 +442,7 @@ WRONG = [  # of a row, other settings or other data
     ("seq2seq", {"data": "a\tb\nc\t\n"}, "found an empty target"),
     ("seq2seq", {"data": "a\tb\n"}, "expected 10 pairs or more"),
     ("seq2seq", {"validation": "none.tsv"}, "none.tsv: there is no such file"),
-    ("seq2seq", {"init": "seq2seq", "unit": "word"}, "its tokenizers are taken; found word"),
+    ("seq2seq", {"init": "seq2seq", "unit": "word"}, f"unit: {COMES} word"),
     ("classifier", {"data": "good\tx\nno\n"}, "line 2: expected label<TAB>text, found no tab"),
     ("classifier", {"data": "good\tx\n" * 30}, "expected two labels or more, found 1"),
     ("classifier", {"data": "good\tx\nbad\ty\n"}, "expected a label with ten texts or more"),
@@ -428,8 +453,6 @@ WRONG = [  # of a row, other settings or other data
     ("finetuned", {"freeze": "all"}, f"{FREEZE} 'all'"),
     ("finetuned", {"lora_alpha": 1}, "lora_alpha: expected lora_rank with it, found none"),
     ("finetuned", {"lora_rank": 9}, RANK),
-    ("finetuned", {"lora_rank": 1, "lora_targets": "W_qkv"}, "expected one of all, attention"),
-    ("finetuned", {"init": "lm", "data": OTHER, **ATTENTION}, "this model has no attention"),
     ("finetuned", {"pooling": "attention"}, "pooling: expected one of"),
     (
         "qa",
@@ -440,7 +463,7 @@ WRONG = [  # of a row, other settings or other data
     ("qa", {"width": 7}, "width: expected an even number"),
     ("qa", {"init": "lm"}, "init: expected a run of bert or qa, found one of lm in"),
     ("qa", {"init": "bert", "context": 48}, "positions.E: expected shape (48, 8), found (12, 8)"),
-    ("qa", {"init": "bert", "tokenizer": "qa"}, "its tokenizer is taken"),
+    ("qa", {"init": "bert", "tokenizer": "qa"}, f"tokenizer: {COMES} /"),
     ("word2vec", {"minimum_count": 10**6}, "expected at least 2 words that occur 1000000 times"),
     ("ngram", {"prune": [2, 1]}, "prune: expected counts that do not fall"),
     ("tokenizer", {"vocabulary": 256}, "vocabulary: expected at least 257 byte pairs, found 256"),

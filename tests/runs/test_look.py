@@ -350,18 +350,16 @@ def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
 def test_gates_obey_the_equations_of_the_lstm(runs):
     run, trace = runs("lstm"), trace_of(runs, "lstm")
     assert len(trace.activity) == 2
-    for layer in trace.activity:
-        v = layer.values
+    for v in trace.activity:
         before = np.concatenate([np.zeros_like(v["c"][:1]), v["c"][:-1]])
         np.testing.assert_allclose(v["c"], v["f"] * before + v["i"] * v["g"])
         np.testing.assert_allclose(v["h"], v["o"] * np.tanh(v["c"]))
     ids = run.tokenizer.encode(text_of("lstm"))
-    np.testing.assert_allclose(trace.activity[1].values["h"], run.model.hidden(ids[None])[0][0])
+    np.testing.assert_allclose(trace.activity[1]["h"], run.model.hidden(ids[None])[0][0])
 
 
 def test_gates_obey_the_equations_of_the_gru(runs):
-    (layer,) = trace_of(runs, "gru").activity
-    v = layer.values
+    (v,) = trace_of(runs, "gru").activity
     before = np.concatenate([np.zeros_like(v["h"][:1]), v["h"][:-1]])
     np.testing.assert_allclose(v["h"], (1 - v["z"]) * v["n"] + v["z"] * before)
     assert v["r"].shape == v["h"].shape
@@ -369,7 +367,7 @@ def test_gates_obey_the_equations_of_the_gru(runs):
 
 def test_an_rnn_has_states_alone(runs):
     (layer,) = trace_of(runs, "rnn").activity
-    assert list(layer.values) == ["h"]
+    assert list(layer) == ["h"]
 
 
 @pytest.mark.parametrize("name", ["neural-ngram", "lstm", "mamba", "ngram"])

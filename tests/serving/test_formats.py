@@ -120,7 +120,7 @@ def test_a_mask_that_fails_ends_its_own_answer(server, monkeypatch):
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ("json", "response_format: expected object, found 'json'"),
+        ("json", "response_format: expected a JSON object, found 'json'"),
         (
             {"type": "x"},
             "response_format.type: expected str matching regex '^(text|json_object|json_schema)$'",

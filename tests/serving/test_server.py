@@ -502,6 +502,6 @@ def test_a_signal_ends_the_process_in_the_middle_of_requests(tmp_path, kind):
 
 
 def test_a_missing_package_is_named(run, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "minillm.serving.app", None)
+    monkeypatch.setitem(sys.modules, "minillm.serving.embeddings", None)
     assert main(["serve", str(run.path)]) == 2
     assert "pip install 'minillm-book[serve]'" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from minillm.data import docstring_chats
+from minillm.data import docstrings
 from minillm.data.conversations import (
     Conversation,
     Message,
@@ -161,7 +161,7 @@ def encoded_items(run: Run, items: Sequence[Conversation], most: int) -> tuple[C
 
 def name_of(data: Data) -> str:
     """The files or the built-in set."""
-    return ", ".join(data["files"]) or docstring_chats.NAME
+    return ", ".join(data["files"]) or docstrings.NAME
 
 
 def read_parts(data: Data) -> Split[Conversation]:
@@ -170,7 +170,7 @@ def read_parts(data: Data) -> Split[Conversation]:
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return Split(name_of(data), docstring_chats.docstring_chats())
+        return Split(name_of(data), docstrings.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:

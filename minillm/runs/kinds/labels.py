@@ -327,7 +327,11 @@ def with_width_of_vectors(training: Training, given: Given) -> Any:
     settings = with_enough_epochs(training, given)
     if not settings.vectors:
         return settings
-    return replace(settings, embedding=open_vectors(settings.vectors).vectors.shape[1])
+    width = open_vectors(settings.vectors).vectors.shape[1]
+    if given.get("embedding") not in (None, width):
+        expected = f"the vectors of {settings.vectors} have {width} numbers each"
+        raise InputError(f"{expected}, found {settings.embedding}", "embedding")
+    return replace(settings, embedding=width)
 
 
 def prepare_recurrent(training: Training) -> None:

@@ -1,0 +1,228 @@
+"""``minillm train``: what it prints, where its data come from, and what it refuses."""
+
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from kind_rows import ROWS
+from tiny import LM, TEXT, metrics
+
+import minillm
+from minillm.cli import main
+
+# --- what it prints -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "printed", "told"),
+    [
+        ("lm", r"trained after 6 steps, 192 characters, 0:0", "step 6: .*training"),
+        ("gpt", r"nats per character \(step 6\)", "step 6: .*training"),
+        ("bert", r" masked tokens, 0:0(?s:.*)nats per masked token", "masked_accuracy 0"),
+        ("qa", r"^22 training questions\n(?s:.*)sample:\n\n.*\?\n    ", "step 6: "),
+        ("seq2seq", r"14 training pairs\n1 validation pairs", "step 6: "),
+        ("preferences", "sample:", r"preferred 0\."),
+        ("classifier", r"% of 4 validation texts", r"epoch 0.7: training .*accuracy 0"),
+    ],
+)
+def test_the_end_of_training_tells_what_came_of_it(name, printed, told, runs, tmp_path, prints):
+    row, out = ROWS[name], tmp_path / "deep" / "run"
+    data = tmp_path / ("data.jsonl" if row.kind == "preferences" else "data")
+    data.write_text(row.data)
+    verb, options = ["train", row.kind], []
+    for option, value in row.settings.items():
+        if option == "init":
+            verb = ["finetune", runs(value)]
+        else:
+            options += [f"--{option.replace('_', '-')}", value]
+    output = prints(*verb, data, "--out", out, *options)
+    assert re.search(printed, output)
+    assert f"loss curve: {out / 'loss.png'}\n" in output
+    assert re.search(told, prints.noted)
+    if name in ("lm", "gpt"):
+        assert 200 < len(output.partition("sample:\n\n")[2]) < 600
+    assert {path.name for path in out.iterdir()} >= {
+        *("config.json", "model.safetensors", "resume.safetensors", "metrics.jsonl", "loss.png")
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "enough"),
+    [
+        ("lm", [*LM, "--steps", "80", "--learning-rate", "0.02"]),
+        ("seq2seq", ["--hidden", "16", "--unit", "character", "--steps", "80"]),
+    ],
+)
+def test_a_model_that_has_hardly_learnt_is_said_to_be_so(kind, enough, tmp_path, prints):
+    barely = "the model has barely learned: always predicting by frequency gives a loss of "
+    pairs = "".join(f"{'ab' * (1 + k % 3)}\t{'xy' * (1 + k % 3)}\n" for k in range(60))
+    (tmp_path / "data").write_text(TEXT if kind == "lm" else pairs)
+    command = ["train", kind, tmp_path / "data", "--out"]
+    few = ["--steps", "1", "--learning-rate", "1e-6", "--hidden", "4"]
+    assert prints(*command, tmp_path / "a", *few).count(barely) == 1
+    assert barely not in prints(*command, tmp_path / "b", "--learning-rate", "0.02", *enough)
+
+
+def test_long_examples_are_cut(tmp_path, prints):
+    (tmp_path / "pairs").write_text(f"{'word ' * 60}\t{'mot ' * 50}\n" * 20)
+    command = ["train", "seq2seq", tmp_path / "pairs", "--out", tmp_path / "run"]
+    printed = prints(*command, "--hidden", "4", "--steps", "1")
+    assert max(map(len, printed.splitlines())) < 200
+    assert "mot [...]" in printed
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_fail_a_training(
+    tmp_path, text_file, monkeypatch, prints
+):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    printed = prints("train", "lm", text_file, "--out", tmp_path / "run", "--steps", "1", *LM)
+    assert "loss curve: not drawn: a picture needs the package matplotlib" in printed
+
+
+# --- its data -------------------------------------------------------------------------------------
+
+
+def test_standard_input_and_resuming_from_it(tmp_path, typed, prints, fails):
+    out = tmp_path / "run"
+    typed(TEXT)
+    prints("train", "lm", "-", "--out", out, "--steps", "4", *LM)
+    typed(TEXT)
+    prints("train", "lm", "--out", out, "--resume", "--steps", "8")
+    assert "give the text to measure it on as FILE" in fails("eval", out)
+
+
+def test_files_may_stand_anywhere(text_file, tmp_path, prints):
+    out = ["--out", tmp_path / "run", "--steps", "1"]
+    prints("train", "lm", text_file, *out, text_file, *LM)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["data"]["files"] == [text_file] * 2
+
+
+@pytest.mark.deep
+def test_the_built_in_corpus(tmp_path, prints):
+    options = ["--hidden", "8", "--embedding", "8", "--steps", "2", "--validations", "1"]
+    prints("train", "lm", "--out", tmp_path / "run", *options)
+    assert "held-out end of the built-in corpus" in prints("eval", tmp_path / "run")
+
+
+def test_what_is_too_long_is_cut_in_training_and_in_eval(tmp_path, prints, evaluated):
+    pairs, out = tmp_path / "pairs.tsv", tmp_path / "run"
+    words = [f"{a} {b} {c}" for a in "abcde" for b in "abcd" for c in "abc"][:58]
+    pairs.write_text("".join(f"{w}\t{w}\n" for w in words) + "a b c d\ta b c\na\ta b\n")
+    options = ["--steps", "2", "--max-source", "3", "--max-target", "2", "--hidden", "4"]
+    printed = prints("train", "seq2seq", pairs, "--out", out, "--minimum-count", "1", *options)
+    assert re.search(r"\n54 training pairs, .*\d+ targets are cut to 2 tokens\n", "\n" + printed)
+    cut = re.search(r"6 validation pairs, (.*cut to 2 tokens)\n", printed)[1]
+    assert evaluated(out)["sources"] == 6
+    assert prints.noted == f"minillm: {pairs}, validation: 6 pairs, {cut}\n"
+    evaluated(out, pairs)
+    assert "60 pairs, 1 sources are cut to 3 tokens, 59 targets" in prints.noted
+    run = minillm.load(out)
+    assert run.translate("a b c d e") == run.translate("a b c")
+    cuts = [best.cut for best, *_ in run.hypotheses(["a b c d e", "a b c", "a"])]
+    assert cuts == [True, False, False]
+
+
+UNKNOWN = "unknown words in the validation pairs: 50.0% in the sources, 50.0% in the targets"
+
+
+def test_rare_words_are_announced_with_the_units_that_have_none(tmp_path, prints, evaluated):
+    pairs = "".join(f"say a{k}b\ttold b{str(k)[::-1]}a\n" for k in range(100, 200))
+    (tmp_path / "pairs.tsv").write_text(pairs)
+    command = ["train", "seq2seq", tmp_path / "pairs.tsv", "--steps", "1", "--hidden", "8", "--out"]
+    advice = "the model cannot write them; --unit character or bpe has none\n"
+    assert f"{UNKNOWN}: {advice}" in prints(*command, tmp_path / "words")
+    assert evaluated(tmp_path / "words")["unknown_target_words"] == 0.5
+    assert "unknown" not in prints(*command, tmp_path / "characters", "--unit", "character")
+    rows = [f"one two {'three' if k != 58 else 'four'}\tun deux trois\n" for k in range(60)]
+    (tmp_path / "pairs.tsv").write_text("".join(rows))
+    counted = "unknown words in the validation pairs: 5.6% in the sources, 0.0% in the targets\n"
+    assert counted in prints(*command, tmp_path / "few")
+
+
+# --- what it refuses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--learning-rate", "-1"], "--learning-rate: expected a number above 0, found '-1'"),
+        (["--dropout", "1"], "--dropout: expected a number at least 0 and below 1, found '1'"),
+        (["--hidden", "0"], "--hidden: expected a whole number from 1 to 65536, found 0"),
+        (["--minutes", "1", "--steps", "1"], "found minutes and steps"),
+        (["--resume", "--overwrite"], "expected resume or overwrite, found both"),
+        (["--tokenizer", "nowhere"], "nowhere: there is no such file"),
+        (["nowhere.txt"], "nowhere.txt: there is no such file"),
+    ],
+)
+def test_wrong_options_write_nothing(text_file, tmp_path, fails, options, complaint):
+    assert complaint in fails("train", "lm", text_file, "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["lm"], "--out"),
+        (["lm", "TEXT", "--out", "TEXT"], "expected a folder"),
+        (["lm", "TEXT", "--out", "TEXT/run"], "Not a directory"),
+        (["lm", "--out", "FOLDER", "--resume"], "no run in it"),
+        (["seq2seq", "--out", "FOLDER/x"], "DATA: expected a file of pairs, or cmudict"),
+        (["seq2seq", "numbers-en-xx", "--out", "FOLDER/x"], "found 'xx'"),
+        (["qa", "-", "--out", "FOLDER/x"], "standard input: expected a file"),
+        (["qa", "--out", "FOLDER/x"], "FILE: expected a JSON file in SQuAD's format, 1.1 or 2.0"),
+        (
+            ["classifier", "--out", "FOLDER/x"],
+            "DATA: expected lines label<TAB>text, or a folder for",
+        ),
+        (["finetuned", "--out", "FOLDER/x"], "RUN: expected the run to begin with: of lm, gpt"),
+    ],
+)
+def test_commands_that_lack_something(command, complaint, text_file, tmp_path, fails):
+    words = [word.replace("TEXT", text_file).replace("FOLDER", str(tmp_path)) for word in command]
+    verb = ["finetune", *words[1:]] if words[0] == "finetuned" else ["train", *words]
+    assert complaint in fails(*verb)
+
+
+def test_a_resumed_run_stays_the_same_run(lm, tmp_path, fails):
+    out = shutil.copytree(lm, tmp_path / "run")
+    line = fails("train", "lm", "--out", out, "--resume", "--steps", "50", "--hidden", "13")
+    assert "--hidden: the run in" in line
+    assert "has 12, found 13" in line
+
+
+# --- a kill ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.deep
+def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_path):
+    length = ["--steps", "300", "--validations", "30", "--dropout", "0.1", "--seed", "5"]
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    assert main(["train", "lm", text_file, "--out", str(whole), *LM, *length]) == 0
+    train = ["train", "lm", text_file, "--out", out, *LM, *length, "--checkpoint-seconds", "0"]
+    moment, kills = random.Random(0), 0
+    for _ in range(3):
+        command = [sys.executable, "-m", "minillm", *map(str, train)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        config = out / "config.json"
+        while not config.exists() and process.poll() is None:
+            time.sleep(0.005)
+        before = config.stat().st_mtime_ns
+        while kills and config.stat().st_mtime_ns == before and process.poll() is None:
+            time.sleep(0.005)  # until it has read the last checkpoint
+        time.sleep(moment.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        train = ["train", "lm", "--out", out, "--resume"]
+    assert kills == 3
+    assert main([*map(str, train), "--checkpoint-seconds", "30"]) == 0
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert metrics(out) == metrics(whole)
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
