@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding.batch import PrefixCache, write, write_all
-from minillm.decoding.continuation import Adjustment, Continuation, Pieces
+from minillm.decoding.continuation import Continuation, Pieces
 from minillm.decoding.grammar import Grammar, json_rules, tokens_of
 from minillm.decoding.reader import Reader
-from minillm.decoding.sampling import Sampling
+from minillm.decoding.sampling import Adjustment, Sampling
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import banned_ids
@@ -173,7 +173,7 @@ class Chat:
         :class:`minillm.decoding.continuation.Continuation`.
         """
         if grammar is not None:
-            adjustments = [*adjustments, grammar.start()]
+            adjustments = [*adjustments, grammar.start().adjust]
         free = self.reader.config.context - len(ids)
         return Continuation(
             list(ids),

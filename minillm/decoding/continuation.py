@@ -15,27 +15,15 @@ nothing else: the ending with the highest log-probability wins.
 import codecs
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.decoding.sampling import Sampling, rank
+from minillm.decoding.sampling import Adjustment, Sampling, rank
 from minillm.decoding.speculation import Speculation
 from minillm.ops.softmax import log_softmax
 from minillm.text.byte_tokens import ByteTokens
-
-
-class Adjustment(Protocol):
-    """A change of the logits before a token is drawn, such as a penalty or a mask.
-
-    ``written`` are all ids that have been drawn so far.  An object with a state, such as how far a
-    grammar has read them, belongs to one continuation.
-    """
-
-    def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
-        """The logits (V,) of the next id after the change: a new array."""
-        ...
 
 
 class Score(NamedTuple):
@@ -167,8 +155,8 @@ class Continuation:
         try:
             logits = np.array(of_model, np.float64)
             logits[np.asarray(self.banned, np.int64)] = -np.inf
-            for adjustment in self.adjustments:
-                logits = adjustment.adjust(logits, self.written)
+            for adjust in self.adjustments:
+                logits = adjust(logits, self.written)
             drawn = self.sampling.draw(logits, self.rng, self.ids)
         except Exception as error:
             self.ended = error

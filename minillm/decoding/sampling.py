@@ -26,6 +26,10 @@ from minillm.option import checked, option
 
 Logits = NDArray[np.float64]
 
+# The logits (V,) of the next id, and all ids that have been drawn -> the logits after a change: a
+# new array.  A change with a state, such as how far a grammar has read, belongs to one text.
+Adjustment = Callable[[Logits, Sequence[int]], Logits]
+
 # Probabilities (n,) in descending order, and the rule's value -> a mask of those kept, the first.
 Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
@@ -52,9 +56,10 @@ def penalised(logits: NDArray, text: Sequence[int], penalty: float) -> Logits:
     return logits
 
 
-@dataclass(frozen=True)
-class Occurrences:
-    """Penalties of the tokens that have been drawn, by how often and by whether.
+def less_often(
+    logits: Logits, written: Sequence[int], frequency: float = 0.0, presence: float = 0.0
+) -> Logits:
+    """The logits (V,) after penalties of the tokens that have been drawn: a new array.
 
         x_i -> x_i - frequency c_i - presence [c_i > 0]
 
@@ -63,36 +68,22 @@ class Occurrences:
 
     Source: OpenAI (2023), "API reference", frequency_penalty and presence_penalty.
     """
-
-    frequency: float = 0.0
-    presence: float = 0.0
-
-    def adjust(self, logits: Logits, written: Sequence[int]) -> Logits:
-        """The logits (V,) after the penalties: a new array."""
-        ids, counts = np.unique(np.asarray(written, np.int64), return_counts=True)
-        logits = logits.copy()
-        logits[ids] -= self.frequency * counts + self.presence
-        return logits
+    ids, counts = np.unique(np.asarray(written, np.int64), return_counts=True)
+    logits = logits.copy()
+    logits[ids] -= frequency * counts + presence
+    return logits
 
 
-@dataclass(frozen=True)
-class Bias:
-    """A number that is added to the logit of each of some tokens.
-
-        x_i -> x_i + bias_i
+def biased(logits: Logits, written: Sequence[int], biases: Mapping[int, float]) -> Logits:
+    """The logits (V,) with a number added to each of some tokens: a new array.
 
     A bias of 100 or -100 makes a token certain or impossible, as far as logits differ by less.
 
     Source: OpenAI (2023), "API reference", logit_bias.
     """
-
-    biases: Mapping[int, float]
-
-    def adjust(self, logits: Logits, written: Sequence[int]) -> Logits:
-        """The logits (V,) with the biases: a new array."""
-        logits = logits.copy()
-        logits[list(self.biases)] += np.array(list(self.biases.values()))
-        return logits
+    logits = logits.copy()
+    logits[list(biases)] += np.array(list(biases.values()))
+    return logits
 
 
 # --- rules ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -15,8 +16,7 @@ from msgspec import Meta, Struct, field
 from minillm.data import files
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
-from minillm.decoding.continuation import Adjustment
-from minillm.decoding.sampling import Bias, Occurrences
+from minillm.decoding.sampling import Adjustment, biased, less_often
 from minillm.errors import InputError, one_line, short
 from minillm.option import make
 from minillm.serving.tools import MOST_TOOLS, Tool, Tools, chosen
@@ -50,9 +50,13 @@ class Fields(Struct, kw_only=True):
 
     def adjustments(self) -> list[Adjustment]:
         """New adjustments of the logits of one choice."""
-        given: list[Adjustment] = [Bias(self.logit_bias)] if self.logit_bias else []
-        penalties = Occurrences(self.frequency_penalty, self.presence_penalty)
-        return given if penalties == Occurrences() else [*given, penalties]
+        given: list[Adjustment] = []
+        if self.logit_bias:
+            given.append(partial(biased, biases=self.logit_bias))
+        frequency, presence = self.frequency_penalty, self.presence_penalty
+        if frequency or presence:
+            given.append(partial(less_often, frequency=frequency, presence=presence))
+        return given
 
 
 class NamedSchema(Struct):

@@ -180,7 +180,7 @@ def test_a_text_is_complete_or_ends_with_an_error():
             return np.zeros((len(ids), len(BYTES))), state
 
     text = Continuation(
-        [0], 20, stop=frozenset([END]), adjustments=[grammar_of({"const": "hi"}).start()]
+        [0], 20, stop=frozenset([END]), adjustments=[grammar_of({"const": "hi"}).start().adjust]
     )
     assert b"".join(BYTES[number] for number in write(Even(), text)) == b'"hi"'
     assert text.ended == "stop"
@@ -197,7 +197,7 @@ def test_a_text_is_complete_or_ends_with_an_error():
             return b"<end>" if number == 0 else bytes([number]) if number != ord("y") else b""
 
     grammar = grammar_of({"const": "hey"}, tokens=tokens_of(Lacking(), [0]))
-    text = Continuation([1], 20, stop=frozenset([0]), adjustments=[grammar.start()])
+    text = Continuation([1], 20, stop=frozenset([0]), adjustments=[grammar.start().adjust])
     with pytest.raises(InputError, match=r"^schema: expected a token that may come n"):
         list(write(Even(), text))
     assert bytes(text.ids[1:]) == b'"he'

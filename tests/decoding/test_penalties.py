@@ -1,6 +1,7 @@
 """Penalties and biases: which logits they change, and by how much."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from minillm.decoding import Reader, Sampling, next_probabilities
 from minillm.decoding.continuation import Continuation
-from minillm.decoding.sampling import Bias, Occurrences, penalised
+from minillm.decoding.sampling import biased, less_often, penalised
 
 LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12).map(np.array)
 TEXTS = st.lists(st.integers(0, 100), max_size=20)
@@ -35,7 +36,7 @@ def test_the_penalty_is_paid_once_for_each_token_of_the_text(logits, text, penal
 def test_occurrences_are_counted(logits, written, frequency, presence):
     written = [id % len(logits) for id in written]
     before, counts = logits.copy(), Counter(written)
-    after = Occurrences(frequency, presence).adjust(logits, written)
+    after = less_often(logits, written, frequency, presence)
     for id, x in enumerate(logits):
         assert after[id] == pytest.approx(x - frequency * counts[id] - presence * (id in counts))
     np.testing.assert_array_equal(logits, before)
@@ -44,7 +45,7 @@ def test_occurrences_are_counted(logits, written, frequency, presence):
 def test_a_bias_is_added_whatever_has_been_written():
     logits = np.array([1.0, 2.0, 3.0])
     for written in ([], [0, 0, 2]):
-        after = Bias({0: -1.5, 2: 4.0}).adjust(logits, written)
+        after = biased(logits, written, {0: -1.5, 2: 4.0})
         assert after.tolist() == [-0.5, 2.0, 7.0]
     assert logits.tolist() == [1.0, 2.0, 3.0]
 
@@ -55,7 +56,7 @@ class Noting:
     def __init__(self, certain):
         self.certain, self.given = certain, []
 
-    def adjust(self, logits, written):
+    def __call__(self, logits, written):
         self.given.append((logits.copy(), list(written)))
         return np.where(np.arange(len(logits)) == self.certain, 1000.0, logits)
 
@@ -81,7 +82,14 @@ def test_penalties_change_what_is_drawn():
         return [text.draw(logits) for _ in range(6)]
 
     assert drawn() == [0] * 6
-    assert drawn(Occurrences(presence=0.3)) == [0, 1, 0, 0, 0, 0]
-    assert drawn(Occurrences(frequency=0.3)) == [0, 1, 0, 1, 2, 0]
-    assert drawn(Bias({2: 1.0})) == [2] * 6
-    assert drawn(Bias({0: -100}), Occurrences(presence=2)) == [1, 2, 1, 1, 1, 1]
+    assert drawn(partial(less_often, presence=0.3)) == [0, 1, 0, 0, 0, 0]
+    assert drawn(partial(less_often, frequency=0.3)) == [0, 1, 0, 1, 2, 0]
+    assert drawn(partial(biased, biases={2: 1.0})) == [2] * 6
+    assert drawn(partial(biased, biases={0: -100}), partial(less_often, presence=2)) == [
+        1,
+        2,
+        1,
+        1,
+        1,
+        1,
+    ]
