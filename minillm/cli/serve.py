@@ -50,8 +50,7 @@ def serve(
     opened = load(run_folder)
     server: app.EmbeddingServer
     if opened.has("embed"):
-        width = opened.embed([]).shape[1]
-        server = app.EmbeddingServer(name, Embedder(opened.tokenizer, width, opened.embed))
+        server = app.EmbeddingServer(name, Embedder(opened.tokenizer, opened.embed))
     else:
         chat = opened.answering_in(template)
         server = app.Server(chat, name, parallel, chat.sampling_with(**sampling))

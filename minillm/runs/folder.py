@@ -27,6 +27,7 @@ and locks its folder.
 """
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -326,7 +327,7 @@ class RunFolder:
         """Add a line to ``metrics.jsonl``."""
         path = self._place / "metrics.jsonl"
         with naming(path), open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(_metrics_line(record))
 
     def read_metrics(self) -> list[dict]:
         """The lines of ``metrics.jsonl``, without one that a kill cut short.
@@ -341,15 +342,17 @@ class RunFolder:
             for number, line in enumerate(bounded_lines(file, str(path)), start=1):
                 if line.endswith(b"\n"):
                     place = f"{path}, line {number}"
-                    records.append(from_json(line, place, dict))
-                    _check_record(records[-1], place)
+                    read = from_json(line, place, dict)
+                    record = {n: math.nan if value is None else value for n, value in read.items()}
+                    _check_record(record, place)
+                    records.append(record)
         return records
 
     @_by_rank_0
     def trim_metrics(self, step: int) -> None:
         """Drop the lines after ``step``, at which a run is resumed; make the folder."""
         self._place.mkdir(parents=True, exist_ok=True)
-        kept = [json.dumps(r) + "\n" for r in self.read_metrics() if r["step"] <= step]
+        kept = [_metrics_line(r) for r in self.read_metrics() if r["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
 
     def _write(self, name: str, data: bytes) -> None:
@@ -374,6 +377,12 @@ def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     values = from_json(metadata.get("minillm", "{}"), f"{path}: its metadata", dict)
     _check_version(path, values.pop("format_version", None))
     return tensors, values
+
+
+def _metrics_line(record: dict) -> str:
+    """A line of metrics: null for a loss that is NaN or infinite, which JSON cannot say."""
+    finite = {n: v if math.isfinite(v) else None for n, v in record.items()}
+    return json.dumps(finite) + "\n"
 
 
 def _check_record(record: dict, place: str) -> None:

@@ -29,7 +29,7 @@ _RATE: Any = {"metavar": "RATE", "least": 0, "below": 1}
 SIZES = {
     "layers": Option("number of layers", "L", most=1000),
     "width": Option("width of a token's vector", "D", most=65536),
-    "context": Option("how many tokens the model sees", "C", least=2, most=1 << 20),
+    "context": Option("how many tokens the model sees", "C", least=2, most=1 << 24),
     "hidden": Option("width of a layer", "H", most=65536),
     "embedding": Option("width of the embedding", "D", most=65536),
     "heads": Option("heads of attention in each block", "N", most=65536),

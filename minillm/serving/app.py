@@ -107,7 +107,7 @@ class Server(EmbeddingServer):
 
     def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
         vectors = partial(mean_states, chat.reader)
-        super().__init__(name, Embedder(chat.tokenizer, chat.reader.config.width, vectors, 1))
+        super().__init__(name, Embedder(chat.tokenizer, vectors, 1))
         self.chat, self.sampling = chat, sampling
         self.engine = Engine(chat, parallel, WAITING)
         self._encoding = anyio.CapacityLimiter(ENCODED)

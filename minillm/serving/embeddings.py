@@ -24,7 +24,6 @@ class Embedder(NamedTuple):
     """A tokenizer, and the vectors (n, D) of the ids (T,) of n texts; T is at least ``least``."""
 
     tokenizer: Vocabulary
-    width: int  # D
     vectors: Callable[[Sequence[NDArray[np.int32]]], NDArray]
     least: int = 0
 
@@ -40,16 +39,17 @@ class EmbeddingFields(Struct):
 def answered(body: bytes, name: str, embedder: Embedder) -> dict[str, Any]:
     """The answer to the body of a request."""
     given: EmbeddingFields = converted(fields_of(body, name), EmbeddingFields)
-    if given.dimensions is not None and given.dimensions > embedder.width:
-        message = f"expected at most {embedder.width}, found {given.dimensions}"
-        raise InputError(message, "dimensions")
     texts = texts_or_ids("input", given.input, len(embedder.tokenizer), MOST)
     tokens = 0
     vectors: list[NDArray] = []
     for start in range(0, len(texts), AT_ONCE):
         ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
         tokens += sum(map(len, ids))
-        found = embedder.vectors(ids)[:, : given.dimensions]
+        found = embedder.vectors(ids)
+        if given.dimensions is not None and given.dimensions > found.shape[1]:
+            message = f"expected at most {found.shape[1]}, found {given.dimensions}"
+            raise InputError(message, "dimensions")
+        found = found[:, : given.dimensions]
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         vectors += [*(found / np.maximum(lengths, TINY)).astype("<f4")]
     written = [

@@ -68,15 +68,11 @@ def test_sizes_that_no_run_may_have(file, tmp_path, capsys):
     """They are refused before anything is written."""
     metadata, tensors = open_gguf(file)
     arrays = {name: (tensor.read(), "F32") for name, tensor in tensors.items()}
-    theirs, out = tmp_path / "theirs.gguf", tmp_path / "out"
-    for entry, value, complaint in (
-        ("context_length", 4194304, "context: expected a whole number from 2 to 1048576, found 41"),
-        ("attention.layer_norm_rms_epsilon", 1e26, "eps: expected a number at least"),
-    ):
-        write_gguf(theirs, {**metadata, f"llama.{entry}": value}, arrays)
-        assert main(["import", str(theirs), "--out", str(out)]) == 2
-        assert f"theirs.gguf: {complaint}" in capsys.readouterr().err
-        assert not out.exists()
+    theirs = tmp_path / "theirs.gguf"
+    write_gguf(theirs, {**metadata, "llama.attention.layer_norm_rms_epsilon": 1e26}, arrays)
+    assert main(["import", str(theirs), "--out", str(tmp_path / "other")]) == 2
+    assert "theirs.gguf: eps: expected a number at least" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_copy_and_a_run_that_is_replaced(imported, tmp_path):

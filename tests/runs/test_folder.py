@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -257,7 +258,7 @@ NUMBERS = "expected a whole number as 'step', and numbers as losses, found {"
         ('{"step": true}', NUMBERS),
         ('{"step": -1}', NUMBERS),
         ('{"step": 2, "loss": "1"}', NUMBERS),
-        ('{"step": 2, "validation_loss": null}', NUMBERS),
+        ('{"step": null}', NUMBERS),
         ('{"step": 2, "seconds": 1e301}', NUMBERS),
         ('{"step": 2, "seconds": 1' + "0" * 400 + "}", NUMBERS),
         ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
@@ -272,6 +273,14 @@ def test_lines_of_metrics_that_are_none(folder, line, complaint):
         folder.read_metrics()
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_null(folder, loss):
+    folder.append_metrics({"step": 1, "validation_loss": loss})
+    folder.trim_metrics(1)
+    assert '"validation_loss": null' in (folder.path / "metrics.jsonl").read_text()
+    assert math.isnan(folder.read_metrics()[0]["validation_loss"])
 
 
 def test_json_that_is_nested_deep(folder):

@@ -86,7 +86,8 @@ def test_it_learns_from_all_sentences_in_a_row(file):
     words = sentences = 0
     for _ in range(SETTINGS.epochs):
         for ids, starts in blocks:
-            rates = np.maximum(1e-3, 0.1 + (1e-3 - 0.1) * ((words + starts[:-1]) / total))
+            final = word2vec.FINAL_RATE
+            rates = np.maximum(final, 0.1 + (final - 0.1) * ((words + starts[:-1]) / total))
             expected.learn(ids, starts, rates, SEED, sentences)
             words, sentences = words + len(ids), sentences + len(rates)
     for name, array in expected.params.items():
