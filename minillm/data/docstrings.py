@@ -40,7 +40,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import decode_source
 
-from minillm.data.conversations import Conversation
+from minillm.data.conversations import Conversation, Message
 from minillm.data.pairs import Pair
 from minillm.data.python_texts import modules
 from minillm.data.splits import Split, split_groups
@@ -193,7 +193,9 @@ def docstring_chats() -> dict[str, list[Conversation]]:
                 (f"Which function of {module} does this? {sentence}", signature),
             ):
                 said = [("user", question), ("assistant", answer)]
-                messages = [{"role": role, "content": content} for role, content in said]
+                messages: list[Message] = [
+                    {"role": role, "content": content} for role, content in said
+                ]
                 modules.setdefault(module, []).append(Conversation(messages, signature))
     return split_groups(modules, SHARE)
 
