@@ -113,7 +113,7 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["f32", "q8_0"])
-def test_an_adapter_there_and_back(tmp_path, fails, form):
+def test_an_adapter_with_weights_that_replace_others(tmp_path, fails, form):
     """Of a run of floats, or a quantised one: in a run, in an export, and merged."""
     base, back, again = tmp_path / "base", tmp_path / "back", tmp_path / "again"
     source = Llama(LlamaConfig(257, 16, 2, 2, width=32), np.random.default_rng(0))
@@ -121,24 +121,27 @@ def test_an_adapter_there_and_back(tmp_path, fails, form):
     assert main(["import", str(tmp_path / "llama"), "--out", str(tmp_path / "floats")]) == 0
     quantise(tmp_path / "floats", form.upper(), base)
     model = minillm.load(base).model
-    rng = np.random.default_rng(0)
+    rng, gain = np.random.default_rng(0), np.full(model.config.width, 1.5, np.float32)
     W = "blocks.0.attention.W_o"
     I, O = model.params[W].shape
     arrays = {
         f"{W}.A": rng.standard_normal((I, 2)).astype(np.float32),
         f"{W}.B": rng.standard_normal((2, O)).astype(np.float32),
+        "norm.gain": gain,
     }
     write_adapter(tmp_path / "adapter", model, arrays, 2.0, str(base))
     assert main(["import", str(tmp_path / "adapter"), "--init", str(base), "--out", str(back)]) == 0
     run = minillm.load(back)
+    np.testing.assert_array_equal(run.model.params["norm.gain"], gain)
     whole = dense(run.model.params[W]) - dense(model.params[W])
     np.testing.assert_allclose(whole, 2 * arrays[f"{W}.A"] @ arrays[f"{W}.B"], rtol=1e-3, atol=1e-3)
     assert len("".join(run.write("a", length=4, seed=0))) > 1
     run.export(again, format="peft")
     found, _, _ = read_adapter(again, minillm.load(base).model)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
+    assert found.keys() == arrays.keys()
+    np.testing.assert_array_equal(found["norm.gain"], gain)
     assert main(["merge", str(back), "--out", str(tmp_path / "merged")]) == 0
     merged = minillm.load(tmp_path / "merged").model
+    np.testing.assert_array_equal(merged.params["norm.gain"], gain)
     error = dense(merged.params[W]) - dense(run.model.params[W])
     assert np.abs(error).max() < (1e-6 if form == "f32" else 0.1)
