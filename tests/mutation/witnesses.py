@@ -20,6 +20,7 @@ QUANTISED = [
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
+    "minillm/training/muon.py": "tests/training/test_optimisers.py",
     "minillm/quantised/planes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/codes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
