@@ -88,9 +88,7 @@ def test_hidden_and_loss_are_those_of_the_page(entry, recompute):
 @with_and_without
 @given(lengths=LENGTHS)
 @settings(max_examples=8)
-def test_packed_texts_have_the_outputs_and_gradients_that_they_have_alone(
-    entry, recompute, lengths
-):
+def test_packed_texts_have_the_outputs_and_gradients_of_texts_alone(entry, recompute, lengths):
     """By the page, one text at a time; all of them may be longer than the context."""
     model, lengths = made(entry), np.array(lengths)
     ids, _ = drawn((1, lengths.sum()))
