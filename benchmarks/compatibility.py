@@ -437,12 +437,18 @@ OF_LLAMA, OF_QWEN = ["q_proj", "v_proj", "down_proj"], "all-linear"
 ADAPTERS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("Llama: LoRA", "Llama", {}, {}),
     ("Llama: rsLoRA", "Llama", {}, {"use_rslora": True}),
+    ("Llama: ranks and alphas by a pattern", "Llama", {}, {"rank_pattern": {"q_proj": 3}}
+     | {"alpha_pattern": {r".*\.1\..*v_proj": 9}}),
+    ("Llama: norms and embeddings saved", "Llama", {},
+     {"modules_to_save": ["norm", "lm_head", "embed_tokens"]}),
     ("Llama: the output", "Llama", {}, {"target_modules": ["q_proj", "lm_head"]}),
-    ("Qwen 2: all layers", "Qwen2", {}, {"target_modules": OF_QWEN}),
+    ("Qwen 2: all layers, biases", "Qwen2", {}, {"target_modules": OF_QWEN, "bias": "all"}),
     ("Phi-3", "Phi3", {}, {"target_modules": ["qkv_proj", "gate_up_proj"]}),
     ("Gemma 3", "Gemma3Text", {"head_dim": 12, "query_pre_attn_scalar": 12},
      {"target_modules": OF_QWEN}),
     ("GPT-2", "GPT2", OF_GPT2, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
+    ("GPT-2: biases, a norm saved", "GPT2", OF_GPT2, {"target_modules": ["c_attn"], "bias": "all"}
+     | {"modules_to_save": ["ln_f"], "fan_in_fan_out": True}),
 ]  # fmt: skip
 
 

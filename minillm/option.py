@@ -4,19 +4,19 @@
     class Sampling:
         top_k: int | None = option(None, "draw from the K most probable tokens", "K", least=1)
 
-The options of the command line and their help texts follow from such a declaration, and msgspec
-checks values from a command line, from Python or from a file by it.
+The options of the command line and their help texts follow from such a declaration, and so do the
+checks of values from a command line, from Python or from a file.
 """
 
+import math
 import sys
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
+from operator import ge, gt, le, lt
 from types import MappingProxyType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
-
-import msgspec
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from minillm.errors import InputError, check_names, short, wrong_field
 
@@ -66,26 +66,22 @@ class Option:
         known: dict[type, str] = {bool: "true or false", str: "a text"}
         return known.get(type_, getattr(type_, "__name__", str(type_)))
 
-    def checked(self, value: object, type_: type) -> Any:
+    def checked(self, value: Any, type_: type) -> Any:
         """A value of this type; ValueError if it is of another one, or out of bounds."""
         value = value.item() if hasattr(value, "item") else value  # of NumPy
-        try:
-            return msgspec.convert(value, _constrained(self, type_))
-        except msgspec.ValidationError as error:
-            raise ValueError(f"expected {self.expected(type_)}, found {short(value)}") from error
-
-
-@cache
-def _constrained(declared: Option, type_: type) -> Any:
-    """The type with the bounds, as msgspec understands it."""
-    if declared.choices:
-        return Literal[declared.choices]
-    if type_ not in (int, float):
-        return type_
-    finite = sys.float_info.max if type_ is float and declared.below is None else None
-    most = finite if declared.most is None else declared.most
-    bounds: Any = {"ge": declared.least, "gt": declared.above, "le": most, "lt": declared.below}
-    return Annotated[type_, msgspec.Meta(**bounds)]
+        if type_ is float and type(value) is int and abs(value) <= sys.float_info.max:
+            value = float(value)
+        right = isinstance(value, type_) and isinstance(value, bool) == (type_ is bool)
+        if right and self.choices:
+            right = value in self.choices
+        elif right and type_ in (int, float):
+            bounds = (self.least, ge), (self.above, gt), (self.most, le), (self.below, lt)
+            right = -math.inf < value < math.inf and all(
+                bound is None or is_within(value, bound) for bound, is_within in bounds
+            )
+        if not right:
+            raise ValueError(f"expected {self.expected(type_)}, found {short(value)}")
+        return value
 
 
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)

@@ -272,6 +272,8 @@ ROWS = {
     "image-classifier": Row("image-classifier", None, DIGITS, LABELS, labels([0.5] * 64)),
     "qa": Row("qa", squad("abcdefghijkl", unanswered=True), QA, QUESTIONS, answers),
     "word2vec": Row("word2vec", TEXT, {"dimension": 8, "epochs": 1}, VECTORS, vectors),
+    "hierarchical": Row("word2vec", TEXT, {"dimension": 8, "epochs": 1, "negative": 0}, VECTORS),
+    "cbow": Row("word2vec", TEXT, {"dimension": 8, "epochs": 1, "algorithm": "cbow"}, VECTORS),
     "tokenizer": Row("tokenizer", TEXT, {"vocabulary": 300}, TOKENS, splits),
 }
 

@@ -118,9 +118,6 @@ def answer(
       minillm answer runs/qa --context page.txt < questions.txt
       minillm answer runs/qa --context page.txt "What does it return?" --n-best 3
             number of the question, probability, answer and place, best first
-      minillm answer runs/qa --context page.txt --json < questions.txt
-            one object per line: {"question": ..., "answer": ..., "probability": ..., "start": ...,
-            "end": ...}; start and end count characters from 0
     """
     if context == STANDARD_INPUT and not questions:
         raise InputError("expected a file, as standard input has the questions", "context")

@@ -40,7 +40,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import decode_source
 
-from minillm.data.conversations import Conversation
+from minillm.data.conversations import Conversation, Message
 from minillm.data.pairs import Pair
 from minillm.data.python_texts import modules
 from minillm.data.splits import Split, split_groups
@@ -54,8 +54,6 @@ WORDS = (4, 30)  # of a first sentence
 LONGEST_SIGNATURE = 80  # characters
 
 NAME = "docstring-chats"  # for messages
-ASKED = "What does {signature} do?"
-ASKED_BACK = "Which function of {module} does this? {sentence}"
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -183,20 +181,27 @@ def docstring_chats() -> dict[str, list[Conversation]]:
     modules: dict[str, list[Conversation]] = {}
     seen: set[str] = set()
     for module, _, tree in parsed_modules():
-        public = not any(part.startswith("_") for part in module.split("."))
-        if not public:
+        if any(part.startswith("_") for part in module.split(".")):
             continue
-        for name, signature, sentence in functions_of(tree):
-            if sentence not in seen:  # many methods have the docstring of another
-                seen.add(sentence)
-                modules.setdefault(module, []).extend(
-                    chats_about(module, name, signature, sentence)
-                )
+        for function, sentence in functions_of(tree):
+            if sentence in seen:  # many methods have the docstring of another
+                continue
+            seen.add(sentence)
+            signature = f"{module}.{function}"
+            for question, answer in (
+                (f"What does {signature} do?", sentence),
+                (f"Which function of {module} does this? {sentence}", signature),
+            ):
+                said = [("user", question), ("assistant", answer)]
+                messages: list[Message] = [
+                    {"role": role, "content": content} for role, content in said
+                ]
+                modules.setdefault(module, []).append(Conversation(messages, signature))
     return split_groups(modules, SHARE)
 
 
-def functions_of(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """The name, arguments and first sentence of each public function and method of a module."""
+def functions_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The signature and first sentence of each public function and method of a module."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             functions = [(f"{node.name}.", child) for child in node.body]
@@ -208,20 +213,4 @@ def functions_of(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
                 arguments = re.sub(r"^self(, |$)", "", ast.unparse(function.args))
                 words = len(sentence.split())
                 if WORDS[0] <= words <= WORDS[1] and len(arguments) <= LONGEST_SIGNATURE:
-                    yield f"{prefix}{function.name}", arguments, sentence
-
-
-def chats_about(module: str, name: str, arguments: str, sentence: str) -> list[Conversation]:
-    """The two conversations about a function."""
-    signature = f"{module}.{name}({arguments})"
-    pairs = [
-        (ASKED.format(signature=signature), sentence),
-        (ASKED_BACK.format(module=module, sentence=sentence), signature),
-    ]
-    return [
-        Conversation(
-            [{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
-            signature,
-        )
-        for question, answer in pairs
-    ]
+                    yield f"{prefix}{function.name}({arguments})", sentence

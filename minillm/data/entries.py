@@ -60,20 +60,9 @@ class Entries:
     def number(self, name: str, *default: float) -> float:
         """A number; a whole one has 64 bits."""
         value: Any = self.values.get(name, *default)
-        if not _is_number(value):
+        if not (type(value) is float or (type(value) is int and abs(value) < 2**63)):
             raise self.wrong(name, "a number")
         return float(value)
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """A list of numbers."""
-        values = self.values.get(name)
-        if not isinstance(values, list) or not all(map(_is_number, values)):
-            raise self.wrong(name, "a list of numbers")
-        return tuple(map(float, values))
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 @contextmanager

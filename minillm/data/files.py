@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -118,26 +119,30 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path, regular: bool = True, kind: Any = dict) -> Any:
+def read_json(
+    path: str | Path, regular: bool = True, kind: Any = dict, strict: bool = False
+) -> Any:
     """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
 
-    regular: see :func:`reading`; kind: the type, such as list for a file with a list.
+    regular: see :func:`reading`; kind: the type, such as list for a file with a list; strict: see
+    :func:`from_json`.
     """
     with reading(path, regular) as file:
-        return from_json(read_all(file, str(path), LARGEST_JSON), str(path), kind)
+        return from_json(read_all(file, str(path), LARGEST_JSON), str(path), kind, strict)
 
 
-def from_json(text: str | bytes, place: str, form: Any) -> Any:
+def from_json(text: str | bytes, place: str, form: Any, strict: bool = False) -> Any:
     """A value in JSON as a type.  InputError, with its place, for anything else.
 
-    Its texts are ones that UTF-8 can hold: JSON can spell half of a surrogate pair.
+    strict: without what Python writes, but UTF-8 and JSON cannot hold: infinity, and half of a
+    surrogate pair.
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8-sig")  # a byte order mark
-        return converted(msgspec.json.decode(text), form)
+        return converted(msgspec.json.decode(text) if strict else json.loads(text), form)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
 
 

@@ -57,7 +57,7 @@ def read_objects(path: str | Path, form: Any) -> Iterator[tuple[Any, str]]:
     """The object in each line of JSON lines that is not blank, as a type, and its place."""
     for line, place in read_lines(path):
         if line.strip():
-            yield from_json(line, place, form), place
+            yield from_json(line, place, form, strict=True), place
 
 
 def read_columns(path: str | Path, *names: str) -> Iterator[tuple[list[str], str]]:

@@ -85,7 +85,7 @@ def read_squad(path: str | Path) -> list[Question]:
     or of another type, a question without a text, two questions of one id, an answer that is not
     where it is said to be, or a question with answers that is marked as impossible, or the reverse.
     """
-    articles = read_json(path, kind=File).data
+    articles = read_json(path, kind=File, strict=True).data
     questions: dict[str, Question] = {}
     for paragraph in (paragraph for article in articles for paragraph in article.paragraphs):
         for question in paragraph.qas:

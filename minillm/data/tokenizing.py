@@ -147,7 +147,11 @@ def _of_lines(file: str) -> Iterator[Piece]:
     objects = is_json_lines(file)
     with opened(file) as contents:
         for line, place in lines_of(contents, shown(file)):
-            text = from_json(line, place, Document).text if objects and line.strip() else line
+            text = (
+                from_json(line, place, Document, strict=True).text
+                if objects and line.strip()
+                else line
+            )
             if text.strip():
                 yield place, text if text.endswith("\n") else text + "\n"
                 yield place, None

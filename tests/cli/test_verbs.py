@@ -369,3 +369,20 @@ def test_tokens(runs, prints, fails, tmp_path):
         assert [int(id) for id, _ in pieces] == [98, 256, 32, 0xC3, 0xA9, 257]
     assert "TEXT, line 1, column 2: the character '§'" in fails("tokens", runs("gpt"), "t§")
     assert "expected one of vocabulary.json" in fails("tokens", tmp_path.parent, "a")
+
+
+# --- export ---------------------------------------------------------------------------------------
+
+
+def test_export_goes_by_default_into_the_folder_of_the_run(runs, prints, fails, tmp_path):
+    vectors = runs("word2vec")
+    printed = prints("export", vectors, "--format", "word2vec")
+    assert printed.strip() == str(vectors / "vectors.txt")
+    assert (vectors / "vectors.txt").read_text().startswith("9 ")
+    line = fails("export", vectors, "--format", "arpa")
+    assert "--format: a run of word2vec is exported as word2vec, found 'arpa'" in line
+    damaged = tmp_path / "vectors.bin"
+    damaged.write_bytes(b"8 2\na \0\0\0\0")
+    line = fails("import", damaged, "--out", tmp_path / "out")
+    assert "word 1 of 8: expected a word, a space and" in line
+    assert not (tmp_path / "out").exists()

@@ -140,11 +140,11 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
     ("values", "message"),
     [
         ({"peft_type": "IA3"}, "peft_type: expected 'LORA', found 'IA3'"),
-        ({"use_dora": True}, "use_dora: expected None or False or {}, found True"),
+        ({"use_dora": True}, "use_dora: expected None or False, found True"),
         ({"use_rslora": "x"}, "use_rslora: expected true or false, found 'x'"),
-        ({"alpha_pattern": {"query": 3}}, "alpha_pattern: expected None or False or {}"),
-        ({"rank_pattern": {"query": 3}}, "rank_pattern: expected None or False or {}"),
-        ({"lora_alpha": 0}, "lora_alpha: expected a number above 0"),
+        ({"alpha_pattern": {"query": 0}}, "expected a number above 0.*, as in alpha_pattern"),
+        ({"alpha_pattern": {"(": 1}}, r"alpha_pattern: expected numbers by patterns"),
+        ({"alpha_pattern": ["a"]}, r"alpha_pattern: expected numbers by patterns"),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
@@ -168,7 +168,7 @@ def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path
         (lambda t: t.clear(), "expected the tensors of additions, found none"),
         (
             lambda t: t.update(x=np.zeros(3, np.float32)),
-            "'x': expected only lora_A and lora_B of linear",
+            "'x': expected lora_A or lora_B of a linear",
         ),
         (lambda t: t.update({k: v * np.nan for k, v in t.items()}), "expected finite weights"),
         (lambda t: t.update({k: v[:1, :1] for k, v in t.items()}), "expected shape"),
@@ -184,36 +184,94 @@ def test_damaged_weights_are_refused(changed, message, tmp_path):
         read_adapter(tmp_path / "theirs", model)
 
 
+def changed(model, **changes):
+    """The model with other weights."""
+    return type(model)(
+        model.config, params={n: a.copy() for n, a in (model.params | changes).items()}
+    )
+
+
+def applied(model, arrays, scale):
+    """The weights with the additions, and with the weights that replace others."""
+    replaced = {name: array for name, array in arrays.items() if name in model.params}
+    others = {name: array for name, array in arrays.items() if name not in replaced}
+    return merged(changed(model, **replaced), others, scale)
+
+
 @pytest.mark.parametrize("root", [False, True])
-def test_the_scale_may_have_the_root_of_the_rank(root, tmp_path):
+def test_each_module_may_have_its_own_rank_and_alpha(root, tmp_path):
+    """And a scale of 1 / sqrt(r): our one scale is that of the settings, the others are in B."""
     model = small("llama")
-    scale = 6 / (np.sqrt(3) if root else 3)
-    tensors, expected = theirs_with(model, LLAMA_MODULES, r=3, scale=scale)
-    write_theirs(tmp_path / "theirs", tensors, use_rslora=root)
+    tensors, expected = {}, {name: array.copy() for name, array in model.params.items()}
+    alphas = {"q_proj": 5, r"model\.layers\.1\..*up_proj": 7, "none": 3}
+    for (module, (ours, columns)), r, alpha in zip(
+        LLAMA_MODULES.items(), (1, 2, 3, 4, 5), (5, 6, 7, 6, 6), strict=True
+    ):
+        scale = alpha / (np.sqrt(r) if root else r)
+        place = {module: (ours, columns)}
+        some, own = theirs_with(model, place, r=r, scale=scale)
+        tensors |= some
+        expected[ours] += own[ours] - model.params[ours]
+    ranks = {"none": 1}
+    values = {"alpha_pattern": alphas, "rank_pattern": ranks, "use_rslora": root}
+    write_theirs(tmp_path / "theirs", tensors, **values)
     additions, r, alpha = read_adapter(tmp_path / "theirs", model)
     assert (r, alpha) == (3, pytest.approx(6 * np.sqrt(3) if root else 6))
     assert_close(merged(model, additions, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, additions, alpha / r, "base")
+    result, r, alpha = read_adapter(tmp_path / "ours", model)
+    assert_close(merged(model, result, alpha / r), expected)
+    write_theirs(tmp_path / "theirs", tensors, rank_pattern={})
+    with pytest.raises(InputError, match=r"q_proj.lora_A: expected shape \(3, 4\), found"):
+        read_adapter(tmp_path / "theirs", model)
 
 
-def test_modules_of_one_weight_may_have_different_ranks(tmp_path):
-    """Of an addition that was trained here, after one of theirs: zeros pad the smaller rank."""
-    model, weight = small("llama"), "blocks.0.attention.W_qkv"
-    additions = added_to(model, weight, r=3)
-    additions[f"{weight}.B"][1:, 4:] = 0
-    write_adapter(tmp_path / "made", model, additions, 1.5, "base")
-    result, r, alpha = read_adapter(tmp_path / "made", model)
-    assert_close(merged(model, additions, 1.5), merged(model, result, alpha / r))
+def test_weights_that_replace_others(tmp_path):
+    """Biases and saved modules; a tensor that is the baseline's is no addition."""
+    model, rng = small("gpt"), np.random.default_rng(4)
+    tensors, expected = theirs_with(model, GPT_MODULES, r=3, scale=2.0)
+    inner = "transformer.h.0.attn.c_attn"
+    replaced = {
+        f"{inner}.base_layer.bias": "blocks.0.attention.b_qkv",
+        "transformer.h.1.mlp.c_fc.bias": "blocks.1.feed_forward.b_1",
+        "transformer.ln_f.weight": "norm.gain",
+        "transformer.ln_f.bias": "norm.bias",
+    }
+    for theirs, ours in replaced.items():
+        expected[ours] = rng.standard_normal(model.params[ours].shape).astype(np.float32)
+        tensors[f"base_model.model.{theirs}"] = expected[ours]
+    same = model.params["blocks.0.norm_1.bias"]
+    tensors["base_model.model.transformer.h.0.ln_1.bias"] = same
+    tensors["base_model.model.transformer.ln_f.original_module.bias"] = same  # it is not read
+    write_theirs(tmp_path / "theirs", tensors, bias="all", modules_to_save=["ln_f"])
+    arrays, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert arrays.keys() & model.params.keys() == set(replaced.values())
+    assert_close(applied(model, arrays, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    assert_close(applied(model, read_adapter(tmp_path / "ours", model)[0], alpha / r), expected)
+    config = json.loads((tmp_path / "ours" / CONFIG).read_text())
+    assert (config["bias"], config["modules_to_save"]) == ("all", ["transformer.ln_f"])
+    tensors["base_model.model.transformer.ln_f.weight"] = np.ones(5, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    with pytest.raises(InputError, match=r"ln_f.weight: expected shape \(4,\), found \(5,\)"):
+        read_adapter(tmp_path / "theirs", model)
 
 
-def test_a_weight_that_replaces_another_is_refused(tmp_path):
+def test_the_table_of_a_tied_output_is_not_replaced(tmp_path):
+    """PEFT would change only one of its two uses."""
     model = small("gpt")
     tensors, _ = theirs_with(model, GPT_MODULES, r=3, scale=2.0)
     tensors["base_model.model.transformer.wte.weight"] = np.ones((9, 4), np.float32)
-    write_theirs(tmp_path / "saved", tensors)
-    with pytest.raises(InputError, match=r"wte.weight': expected only lora_A and lora_B of linear"):
-        read_adapter(tmp_path / "saved", model)
-    with pytest.raises(InputError, match=r"norm.gain: expected an addition to a linear layer"):
-        write_adapter(tmp_path / "x", model, {"norm.gain": np.ones(4, np.float32)}, 1.0, "base")
+    write_theirs(tmp_path / "tied", tensors)
+    with pytest.raises(InputError, match=r"wte.weight': expected lora_A or lora_B of a linear"):
+        read_adapter(tmp_path / "tied", model)
+
+
+def test_whole_weights_alone_are_not_written(tmp_path):
+    model = small("gpt")
+    gain = {"norm.gain": np.ones(4, np.float32)}
+    with pytest.raises(InputError, match=r"expected an addition A B, .* whole weights only"):
+        write_adapter(tmp_path / "x", model, gain, 1.0, "base")
 
 
 def test_an_embedding_is_not_written(tmp_path):
@@ -245,22 +303,36 @@ def logits_of(model, ids):
 
 
 FUSED = {"model.layers.0.self_attn.qkv_proj": ("blocks.0.attention.W_qkv", slice(0, 8))}
+BIAS = {
+    "model.layers.1.self_attn.v_proj.base_layer.bias": ("blocks.1.attention.b_qkv", slice(6, 8))
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_decoders_after_llama_have_them_too(family, tmp_path):
-    """Phi-3 has one module for query, key and value."""
+    """Phi-3 has one module for query, key and value; the gains of a Gemma are not replaced."""
     rng = np.random.default_rng(0)
     sizes = {**SIZES, "key_heads": 1, "feed_forward": 6, "head_width": 2, "tied": False}
     model = Decoder(DecoderConfig(9, **sizes, family=family), rng)
     modules = FUSED if family == "phi3" else dict([*LLAMA_MODULES.items()][:2])
     tensors, expected = theirs_with(model, modules, r=3, scale=2.0)
+    if "blocks.1.attention.b_qkv" in model.params:
+        for theirs, (ours, columns) in BIAS.items():
+            tensors[f"base_model.model.{theirs}"] = np.ones(2, np.float32)
+            expected[ours][columns] = 1
     write_theirs(tmp_path / "theirs", tensors)
     arrays, r, alpha = read_adapter(tmp_path / "theirs", model)
-    assert_close(merged(model, arrays, alpha / r), expected)
+    assert_close(applied(model, arrays, alpha / r), expected)
     write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
     arrays, r, alpha = read_adapter(tmp_path / "ours", model)
-    assert_close(merged(model, arrays, alpha / r), expected)
+    assert_close(applied(model, arrays, alpha / r), expected)
+    tensors["base_model.model.model.norm.weight"] = np.ones(4, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    if family == "gemma3":
+        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
+            read_adapter(tmp_path / "theirs", model)
+    else:
+        read_adapter(tmp_path / "theirs", model)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's use of transformers
@@ -269,9 +341,15 @@ def test_the_decoders_after_llama_have_them_too(family, tmp_path):
     ("name", "targets", "values"),
     [
         ("llama", ["q_proj", "down_proj"], {"use_rslora": True}),
-        ("bert", ["query", "dense"], {}),
-        ("gpt", ["c_attn", "c_fc"], {"use_rslora": True}),
-        ("llama", ["q_proj", "lm_head"], {}),
+        ("bert", ["query", "dense"], {"rank_pattern": {"query": 3}, "alpha_pattern": {"dense": 9}}),
+        ("gpt", ["c_attn", "c_fc"], {"alpha_pattern": {r".*\.1\..*c_fc": 9}, "use_rslora": True}),
+        ("gpt", ["c_attn"], {"bias": "all"}),
+        ("gpt", ["c_attn"], {"bias": "all", "modules_to_save": ["ln_f"]}),
+        ("bert", ["query"], {"bias": "lora_only"}),
+        ("bert", ["query"], {"bias": "all"}),
+        ("bert", ["query"], {"modules_to_save": ["transform", "position_embeddings"]}),
+        ("llama", ["q_proj"], {"modules_to_save": ["norm", "embed_tokens", "lm_head"]}),
+        ("llama", ["q_proj", "lm_head"], {"rank_pattern": {"lm_head": 3}}),
     ],
 )
 def test_whatever_peft_trains_is_equal(name, targets, values, tmp_path):
@@ -299,8 +377,7 @@ def test_whatever_peft_trains_is_equal(name, targets, values, tmp_path):
         {name: array.astype(float) for name, array in some.items()}
         for some in (model.params, arrays)
     )
-    copy = type(model)(model.config, params=weights)
-    copy.params.update(merged(copy, updates, alpha / r))
+    copy = changed(model, **applied(changed(model, **weights), updates, alpha / r))
     tolerance = {"rtol": 0, "atol": 1e-6 * np.ptp(expected)}
     np.testing.assert_allclose(logits_of(copy, ids), expected, **tolerance)
     write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")

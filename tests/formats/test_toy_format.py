@@ -54,6 +54,7 @@ def toy_counts(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "toy_counts.py").write_text(FORMAT)
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(folder)])
+    monkeypatch.delitem(sys.modules, "minillm.cli.files", raising=False)  # it lists them once
     yield
     sys.modules.pop("minillm.formats.toy_counts", None)
 

@@ -310,11 +310,14 @@ def _texts(root: Path) -> None:
         file = root / "gguf" / kind / "model.gguf"
         export_gguf(llama, PAIRS_OF_BYTES, file, kind, ChatTemplate("{{ messages }}"))
     (root / "peft").mkdir()
-    arrays = {}
+    arrays = {"norm.gain": np.full(4, 2, np.float32)}
     for name, end, shape in (("W_o", "A", (4, 2)), ("W_o", "B", (2, 4)), ("W_qkv", "A", (4, 1))):
         arrays[f"blocks.0.attention.{name}.{end}"] = np.ones(shape, np.float32)
     arrays["blocks.0.attention.W_qkv.B"] = np.ones((1, 8), np.float32)
+    pattern = {"alpha_pattern": {r".*layers\.0.*o_proj": 3}, "rank_pattern": {"o_proj": 2}}
     write_adapter(root / "peft" / "base", adapted(), arrays, 1.5, "base")
+    config = root / "peft" / "base" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | pattern))
     (root / "hugging-face-decoders").mkdir()
     for family in FAMILIES:
         sizes = {"context": 8, "layers": 2, "heads": 2, "key_heads": 1, "width": 32}
