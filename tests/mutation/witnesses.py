@@ -20,14 +20,14 @@ QUANTISED = [
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
-    "minillm/ops/attention_flow.py": "tests/ops/test_attention.py",
-    "minillm/ops/mask.py": "tests/ops/test_attention.py",
-    "minillm/ops/scaled_dot_product_attention.py": "tests/ops/test_attention.py",
     "minillm/quantised/planes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/codes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
 }
+TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
+    ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
+)
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -142,7 +142,7 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
 def near_of_op(root: Path, path: Path) -> list[Witness]:
     """The gradient cases of a page's ops; all cases if other pages use it."""
     gradients = "tests/ops/test_gradients.py"
-    own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/ops/test_{path.stem}.py")
+    own = f"tests/ops/test_{TESTED_WITH.get(path.stem, path.stem)}.py"
     others = [p for p in (root / path).parent.glob("*.py") if p.name != "__init__.py"]
     cases = defined_in(root / path) & CASES.keys()
     if cases and not any(f"ops.{path.stem} import" in other.read_text() for other in others):
