@@ -28,6 +28,7 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
 TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
     ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
 )
+EVERY_MODEL = "tests/models/test_every_model.py"
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -133,7 +134,9 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         "decoding": ("tests/decoding", KERNEL_TESTS["step"], "tests/serving"),
     }
     own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
-    near = (own,) if (root / own).exists() else wide.get(room, (f"tests/{room}",))[:1]
+    every = (EVERY_MODEL, "tests/models/test_reading.py") if room == "models" else ()
+    near = ((own,) if (root / own).exists() else ()) + every
+    near = near or wide.get(room, (f"tests/{room}",))[:1]
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
     return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
