@@ -19,6 +19,19 @@ PROMPTS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 TEXTS = st.lists(st.tuples(PROMPTS, st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=6)
 
 
+def text_of(prompt, length, **options):
+    """A greedy text without the token 3."""
+    return Continuation(list(prompt), length, Sampling(temperature=0), banned=[3], **options)
+
+
+def write_all(some):
+    """Write all texts of a batch to their ends."""
+    while len(some):
+        for text in some.step():
+            if text.ended is not None:
+                some.remove(text)
+
+
 def alone(prompt, length, sampling, stop=()):
     """The ids of a text whose prompt is read whole, and that is written by itself."""
     text = Continuation(list(prompt), length, sampling, frozenset(stop), [3])
@@ -82,33 +95,6 @@ def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
         assert text.ids == alone(*given_ones[text])
 
 
-@pytest.mark.parametrize("right", range(5))
-def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
-    """Some guesses are right, and two are wrong; a right one may be the stop id."""
-    monkeypatch.setattr(batch, "is_worthwhile", lambda reader: True)
-    sampling = Sampling(temperature=1.0, seed=1)
-    free = alone([1, 2], 20, sampling)
-    free = free[: 1 + free.index(free[15], 2)]
-    assert len(free) > 8
-    kept, learned = PrefixCache(READER), []
-    some = Batch(READER, kept)
-    text = Continuation([1, 2], 20, sampling, frozenset({free[-1]}), [3])
-    monkeypatch.setattr(text.speculation, "learn", lambda *counts: learned.append(counts))
-    monkeypatch.setattr(
-        text.speculation,
-        "guess",
-        lambda ids, most: [*free[len(ids) :][:right], 3, 3][:most],
-    )
-    some.add(text)
-    while text.ended is None:
-        assert some.step() == [text]
-        assert some._cache.lengths.tolist() == [len(text.ids) - 1]
-    assert text.ids == free
-    assert learned[0] == (right + 2, right)
-    some.remove(text)
-    assert kept.take(np.array([*free, 0, 0]))[0] == len(free) - 1
-
-
 def test_texts_may_be_removed_at_any_time(monkeypatch):
     """The part of a prompt that was read is kept."""
     monkeypatch.setattr(batch, "PART", 5)
@@ -139,21 +125,19 @@ def test_texts_may_be_removed_at_any_time(monkeypatch):
 @settings(max_examples=10)
 def test_prompts_that_are_scored_together(prompts, lengths, part):
     """The scores are those of a pass over each alone, and its text goes on as it would alone."""
-    sampling = Sampling(temperature=0.0)
-    some, kept = Batch(READER, PrefixCache(READER)), []
-    for prompt, length in zip(prompts, lengths, strict=False):
-        text = Continuation(list(prompt), length, sampling, banned=[3], top=2, scores_prompt=True)
-        kept.append(text)
+    some = Batch(READER, PrefixCache(READER))
+    kept = [
+        text_of(prompt, length, top=2, scores_prompt=True)
+        for prompt, length in zip(prompts, lengths, strict=False)
+    ]
+    for text in kept:
         some.add(text)
     assert len(some) == len(prompts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "PART", part)
-        while len(some):
-            for text in some.step():
-                if text.ended:
-                    some.remove(text)
+        write_all(some)
     for text, prompt, length in zip(kept, prompts, lengths, strict=False):
-        assert text.ids == (alone(prompt, length, sampling) if length else prompt)
+        assert text.ids == (alone(prompt, length, Sampling(temperature=0)) if length else prompt)
         log_p = log_softmax(READER.model.forward(np.array([text.ids]))[0][0])
         assert [score.token for score in text.scores] == text.ids
         assert (text.scores[0].log_p, text.scores[0].top) == (None, [])
@@ -215,21 +199,14 @@ class Failing:
 def test_a_text_that_fails_ends_alone():
     errors = [InputError("no token"), RuntimeError("a defect")]
     some, prompts = Batch(READER, PrefixCache(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
+    adjustments = [[Failing(error)] for error in errors] + [[], []]
     texts = [
-        Continuation(
-            list(prompt), 8, Sampling(temperature=0), banned=[3], adjustments=[Failing(error)]
-        )
-        for prompt, error in zip(prompts[:2], errors, strict=True)
-    ]
-    texts += [
-        Continuation(list(prompt), 8, Sampling(temperature=0), banned=[3]) for prompt in prompts[2:]
+        text_of(prompt, 8, adjustments=own)
+        for prompt, own in zip(prompts, adjustments, strict=True)
     ]
     for text in texts:
         some.add(text)
-    while len(some):
-        for text in some.step():
-            if text.ended is not None:
-                some.remove(text)
+    write_all(some)
     assert [text.ended for text in texts] == [*errors, "length", "length"]
     for text, prompt in zip(texts, prompts, strict=True):
         whole = alone(prompt, 8, Sampling(temperature=0))

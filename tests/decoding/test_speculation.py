@@ -37,11 +37,14 @@ def text(prompt, length, guesses=None, sampling=None, stop=()):
 
 
 def written(*options, **values):
-    """The ids that are written, and the text."""
-    some = text(*options, **values)
+    """The ids that are written, and the text, whose cache is kept."""
+    some, kept = text(*options, **values), batch.PrefixCache(READER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "is_worthwhile", lambda reader: True)
-        return list(write(READER, some)), some
+        ids = list(write(READER, some, kept))
+    if len(some.ids) <= 48:
+        assert kept.take(np.array([*some.ids, 0, 0]))[0] == len(some.ids) - 1
+    return ids, some
 
 
 @given(
