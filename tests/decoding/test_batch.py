@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from chatting import TOKENIZER, model
+from chatting import SPECIALS, TOKENIZER, model
 from fake_models import TinyLanguageModel
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Continuation, Reader, Sampling, batch, write
@@ -248,10 +248,15 @@ def test_logits_that_are_nan_are_an_error(options):
 
 # --- pieces ------------------------------------------------------------------------------------
 
+LONGEST = max(
+    (TOKENIZER.token(id).decode() for id in range(256, len(TOKENIZER) - len(SPECIALS))), key=len
+)
 WORDS = st.lists(st.sampled_from(["the ", "cat", "é", "😀", "sat", "<|im_end|>"])).map("".join)
 
 
 @given(WORDS, st.lists(st.sampled_from(["cat", "cats", "at", "é😀", "t", "zz"]), max_size=3))
+@example("catsat", ["cats", "at"])  # the one that is complete first
+@example(LONGEST, [LONGEST, LONGEST[1:-1]])  # both in one token
 def test_pieces_are_the_text_before_a_stop_text(text, stop):
     pieces, written, seen = Pieces(TOKENIZER, stop), [], b""
     for id in TOKENIZER.encode(text).tolist():
@@ -274,36 +279,6 @@ def test_pieces_are_the_text_before_a_stop_text(text, stop):
     else:
         assert "".join(written) == plain
     assert pieces.stopped == bool(starts)
-
-
-def test_the_stop_text_that_is_complete_first_ends_the_text():
-    pieces = Pieces(TOKENIZER, ["cats", "at"])
-    written = [pieces.add(id) for id in TOKENIZER.encode("catsat").tolist()]
-    assert "".join(written) == "c"
-
-
-def test_beginnings_longer_than_the_text_are_not_compared():
-    class Stop(str):
-        def __getitem__(self, part):
-            cuts.append(part.stop)
-            return str(self)[part]
-
-    cuts: list[int] = []
-    pieces = Pieces(TOKENIZER, [Stop("y" * 1000)])
-    pieces.add(TOKENIZER.encode("y").tolist()[0])
-    assert cuts == [1]
-
-
-def test_two_stop_texts_in_one_token():
-    """The one that is complete first, although the other begins before it."""
-    tokens = {id: TOKENIZER.token(id).decode(errors="ignore") for id in range(len(TOKENIZER))}
-    plain = [id for id, text in tokens.items() if text not in TOKENIZER.specials]
-    id = max(plain, key=lambda id: len(tokens[id]))
-    text = tokens[id]
-    assert len(text) > 2
-    pieces = Pieces(TOKENIZER, [text, text[1:-1]])
-    assert pieces.add(id) == text[0]
-    assert pieces.stopped
 
 
 def test_a_character_that_stays_incomplete_is_replaced_at_the_end():
