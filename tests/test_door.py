@@ -240,23 +240,6 @@ def test_a_model_of_a_loop_of_ones_own_is_saved_as_a_run(tmp_path):
         minillm.save(object(), tokenizer, tmp_path / "other")
 
 
-@pytest.mark.parametrize("kind", ["ngram", "neural-ngram", "word2vec", "bert", "transformer"])
-def test_a_model_of_any_kind_is_saved_as_a_run(tmp_path, kind):
-    sizes = {"bert": {**BLOCKS, "context": 12}, "neural-ngram": TINY, "word2vec": {"epochs": 1}}
-    sizes["transformer"] = {"width": 8, "layers": 1, "feed_forward": 8, "minimum_count": 1}
-    steps = {} if kind in ("ngram", "word2vec") else {"steps": 1}
-    pairs = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
-    data = {"pairs": pairs} if kind == "transformer" else {"text": TEXT}
-    run = minillm.train(kind, **data, **{**sizes.get(kind, {}), **steps, "quiet": True})
-    facts = {"longest_target": 3, "data": "pairs.tsv"} if kind == "transformer" else {}
-    several = tuple(getattr(run, name) for name in run.kind.vocabularies)
-    tokenizer = several if len(several) > 1 else several[0]
-    saved = minillm.save(run.model, tokenizer, tmp_path / "saved", **facts)
-    assert saved.kind is run.kind
-    for name, array in run.model.params.items():
-        assert np.array_equal(array, saved.model.params[name])
-
-
 @pytest.mark.deep
 def test_a_notebook_trains_writes_and_measures(tmp_path):
     nbformat = pytest.importorskip("nbformat")

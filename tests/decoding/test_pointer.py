@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from model_checks import pairs_to_copy
+from model_table import pairs_to_copy
 
 from minillm.decoding import TargetDecoder, beam_search
 from minillm.decoding.decoder import select

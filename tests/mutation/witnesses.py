@@ -25,6 +25,10 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
 }
+TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
+    ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
+)
+EVERY_MODEL = "tests/models/test_every_model.py"
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -130,7 +134,9 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         "decoding": ("tests/decoding", KERNEL_TESTS["step"], "tests/serving"),
     }
     own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
-    near = (own,) if (root / own).exists() else wide.get(room, (f"tests/{room}",))[:1]
+    every = (EVERY_MODEL, "tests/models/test_reading.py") if room == "models" else ()
+    near = ((own,) if (root / own).exists() else ()) + every
+    near = near or wide.get(room, (f"tests/{room}",))[:1]
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
     return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
@@ -138,7 +144,8 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:
     """The gradient cases of a page's ops; all cases if other pages use it."""
-    gradients, own = "tests/ops/test_gradients.py", f"tests/ops/test_{path.stem}.py"
+    gradients = "tests/ops/test_gradients.py"
+    own = f"tests/ops/test_{TESTED_WITH.get(path.stem, path.stem)}.py"
     others = [p for p in (root / path).parent.glob("*.py") if p.name != "__init__.py"]
     cases = defined_in(root / path) & CASES.keys()
     if cases and not any(f"ops.{path.stem} import" in other.read_text() for other in others):

@@ -1,24 +1,20 @@
-"""Several choices and prompts in one request, log-probabilities, echo, penalties and biases."""
+"""Answers: texts whole and in events, several choices, log-probabilities, echo and penalties."""
 
-import json
-import time
+import queue
 from functools import partial
 
-import msgspec
 import numpy as np
 import pytest
-from chatting import TOKENIZER, user
-from running_server import expected
+from chatting import TOKENIZER, system, user
+from running_server import Running, expected
 
-from minillm.decoding import Reader, Sampling
-from minillm.decoding.batch import Batch, PrefixCache
+from minillm.decoding import Continuation, Reader, Sampling, write
 from minillm.decoding.sampling import biased, less_often
+from minillm.decoding.speculation import Speculation
 from minillm.ops.softmax import log_softmax
-from minillm.serving import app, forms, requests
-from minillm.serving.embeddings import EmbeddingFields
+from minillm.serving import forms
 from minillm.serving.engine import Engine
 
-CONTEXT = 128
 TALK = [user("the cat")]
 CHAT = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
 TEXT = {"model": "run", "temperature": 0, "max_tokens": 5}
@@ -52,38 +48,110 @@ def log_p(run, ids):
     return log_softmax(logits[0].astype(np.float64))
 
 
+def test_a_chat(server, run):
+    status, answer = server.ask(CHAT)
+    assert (status, answer["object"], answer["model"]) == (200, "chat.completion", "run")
+    [choice] = answer["choices"]
+    assert choice["message"] == {"role": "assistant", "content": expected(run, TALK)}
+    assert choice["finish_reason"] == "length"
+    prompt = len(run.answering.encode(TALK))
+    usage = {"prompt_tokens": prompt, "completion_tokens": 8, "total_tokens": prompt + 8}
+    assert answer["usage"] == usage
+    asked = {**CHAT, "stream_options": {"include_usage": True}}
+    first, *events, last, final = server.events(asked)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    pieces = [event["choices"][0]["delta"]["content"] for event in events]
+    assert len(pieces) > 1
+    assert "".join(pieces) == expected(run, TALK)
+    assert (last["choices"][0]["finish_reason"], last["choices"][0]["delta"]) == ("length", {})
+    assert (final["choices"], final["usage"]) == ([], usage)
+    assert {event["id"] for event in (first, *events, last, final)} == {first["id"]}
+
+
+def test_a_completion(server, run):
+    asked = {**TEXT, "prompt": "the cat"}
+    status, answer = server.ask(asked, COMPLETIONS)
+    assert (status, answer["object"]) == (200, "text_completion")
+    assert answer["choices"][0]["text"] == written(run, "the cat")
+    parts = streamed(server, asked, COMPLETIONS)
+    assert "".join(part["text"] for part in parts[0]) == written(run, "the cat")
+
+
+@pytest.mark.parametrize("guessed", [False, True])
+def test_a_stop_text(server, run, monkeypatch, guessed):
+    """Guesses change no answer, not even where a stop text ends among several right guesses."""
+    prompt, whole = run.answering.encode(TALK).tolist(), expected(run, TALK, 30)
+    text = Continuation(prompt, 30, Sampling(temperature=0), banned=run.answering.banned)
+    list(write(run.model, text))
+    if guessed:
+
+        def guess(self, ids, most):
+            return text.ids[len(ids) :][: min(5, most)]
+
+        monkeypatch.setattr(Speculation, "guess", guess)
+        monkeypatch.setattr(server.server.engine._batch, "_guess", True)
+    asked = {**CHAT, "max_tokens": 30}
+    assert server.text(asked) == whole
+    found, events = server.streamed(asked)
+    assert (found, events < 15) == (whole, guessed)
+    [choice] = choices(server, {**asked, "stop": [whole[3:6]]})
+    assert choice["message"]["content"] == whole[: whole.index(whole[3:6])]
+    assert choice["finish_reason"] == "stop"
+
+
+def test_seeds_and_defaults(run):
+    with Running(run.answering, temperature=1.0, seed=7) as some:
+        asked = {"model": "run", "messages": TALK, "max_tokens": 12}
+        texts = [some.text({**asked, "seed": seed}) for seed in (7, 8)]
+        assert some.text(asked) == texts[0] != texts[1]
+
+
+def test_contents_in_parts_and_developers(server, run):
+    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "cat"}]
+    asked = [{"role": "developer", "content": "the mat"}, {"role": "user", "content": parts}]
+    assert server.text({**CHAT, "messages": asked}) == expected(run, [system("the mat"), *TALK])
+
+
+def test_models_and_the_page(server):
+    status, models = server.ask(None, "/v1/models", "GET")
+    assert status == 200
+    assert [model["id"] for model in models["data"]] == ["run"]
+    assert server.ask(None, "/v1/models/run", "GET") == (200, models["data"][0])
+    status, answer = server.ask(None, "/v1/models/other", "GET")
+    assert (status, answer["error"]["code"]) == (404, "model_not_found")
+    answer, text = server.raw("GET", "/")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert b"<!doctype html>" in text
+
+
 # --- choices -------------------------------------------------------------------------------------
 
 
 def test_each_choice_is_the_one_with_its_seed(server):
     asked = {**CHAT, "temperature": 1.5, "seed": 3, "n": 4}
     found = [choice["message"]["content"] for choice in choices(server, asked)]
-    alone = [server.text({**asked, "n": 1, "seed": 3 + k}) for k in range(4)]
-    assert found == alone
+    alone = [server.ask({**asked, "n": 1, "seed": 3 + k})[1] for k in range(4)]
+    assert found == [one["choices"][0]["message"]["content"] for one in alone]
     assert len(set(found)) > 1
     usage = server.ask(asked)[1]["usage"]
-    each = [server.ask({**asked, "n": 1, "seed": 3 + k})[1]["usage"] for k in range(4)]
-    assert usage["completion_tokens"] == sum(one["completion_tokens"] for one in each)
-    assert {usage["prompt_tokens"]} == {one["prompt_tokens"] for one in each}
-
-
-def test_a_stream_of_several_choices(server):
-    asked = {**CHAT, "temperature": 1.5, "seed": 3, "n": 3}
+    tokens = [one["usage"]["completion_tokens"] for one in alone]
+    assert usage["completion_tokens"] == sum(tokens)
+    assert {usage["prompt_tokens"]} == {one["usage"]["prompt_tokens"] for one in alone}
     parts = streamed(server, asked)
-    for number, choice in enumerate(choices(server, asked)):
+    for number, text in enumerate(found):
         assert parts[number][0]["delta"] == {"role": "assistant", "content": ""}
-        text = "".join(part["delta"].get("content", "") for part in parts[number])
-        assert text == choice["message"]["content"]
+        assert "".join(part["delta"].get("content", "") for part in parts[number]) == text
         reasons = [part["finish_reason"] for part in parts[number]]
         assert reasons == [None] * (len(reasons) - 1) + ["length"]
 
 
 def test_a_list_of_prompts_is_answered_in_order(server, run):
+    """There are more of them than places."""
     texts = ["the cat", "on the mat", "", "the dog sat on the log"]
-    asked = {**TEXT, "prompt": texts, "n": 2}
+    asked = {**TEXT, "prompt": texts * 4, "n": 2}
     found = [choice["text"] for choice in choices(server, asked, COMPLETIONS)]
     alone = [choices(server, {**TEXT, "prompt": text}, COMPLETIONS)[0]["text"] for text in texts]
-    assert found == [text for text in alone for _ in range(2)]
+    assert found == [text for text in alone for _ in range(2)] * 4
     assert found[0] == written(run, "the cat")
     ids = [TOKENIZER.encode(text).tolist() for text in texts if text]
     found = choices(server, {**TEXT, "prompt": ids}, COMPLETIONS)
@@ -92,16 +160,9 @@ def test_a_list_of_prompts_is_answered_in_order(server, run):
     assert found["text"] == alone[0]
 
 
-def test_more_prompts_than_places(server, run):
-    """A request that comes later need not wait for all of them."""
-    texts = [f"the cat sat on the mat {k}" for k in range(30)]
-    found = choices(server, {**TEXT, "prompt": texts}, COMPLETIONS)
-    assert [choice["text"] for choice in found] == [written(run, text) for text in texts]
-
-
 def test_requests_are_served_in_turn(run):
     """Of a long list of prompts, the last one comes after a later request's only one."""
-    some, order = Engine(run.answering, parallel=1, waiting=5), []
+    some, order = Engine(run.answering, parallel=1, waiting=5), queue.Queue()
 
     class Noting:
         def __init__(self, name):
@@ -109,27 +170,15 @@ def test_requests_are_served_in_turn(run):
             self.name = name
 
         def grow(self):
-            order.append(self.name)
+            order.put(self.name)
             return True
 
     with some._changed:
         some.submit([Noting(f"first {k}") for k in range(3)])
         some.submit([Noting("second")])
-    for _ in range(500):
-        if len(order) == 4:
-            break
-        time.sleep(0.01)
+    found = [order.get(timeout=30) for _ in range(4)]
     some.close()
-    assert order[-4:] == ["first 0", "second", "first 1", "first 2"]
-
-
-def test_a_client_that_leaves_cancels_all_its_choices(server, run, monkeypatch):
-    monkeypatch.setattr(app, "LOOK", 0.05)
-    with server.post({**CHAT, "n": 20, "max_tokens": 100}):
-        while not server.server.engine._active:
-            time.sleep(0.001)
-    server.idle()
-    assert server.text(CHAT) == expected(run, TALK)
+    assert found == ["first 0", "second", "first 1", "first 2"]
 
 
 # --- log-probabilities ---------------------------------------------------------------------------
@@ -168,8 +217,7 @@ def test_log_probabilities_of_an_answer(server, run, temperature):
 def test_the_token_that_ends_an_answer_has_a_log_probability(server, run):
     """So there is one for each token of the usage."""
     ends = {str(id): 100 for id in run.answering.ends}
-    status, answer = server.ask({**CHAT, "logit_bias": ends, "logprobs": True})
-    assert status == 200
+    _, answer = server.ask({**CHAT, "logit_bias": ends, "logprobs": True})
     [choice] = answer["choices"]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("", "stop")
     [entry] = choice["logprobs"]["content"]
@@ -179,7 +227,7 @@ def test_the_token_that_ends_an_answer_has_a_log_probability(server, run):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("length", [0, 1, 4])
+@pytest.mark.parametrize("length", [0, 4])
 def test_echo_with_log_probabilities_scores_prompts(server, run, stream, length):
     texts = ["the cat sat on the mat", "é😀 the", "x"]
     rows = [TOKENIZER.encode(text).tolist() for text in texts]
@@ -207,89 +255,63 @@ def test_echo_with_log_probabilities_scores_prompts(server, run, stream, length)
             own = log_p(run, row)
             scores = [own[at, id] for at, id in enumerate(row[1:])]
             np.testing.assert_allclose(log["token_logprobs"][1 : len(row)], scores, atol=1e-3)
-            for at, token in enumerate(log["tokens"]):
-                if at:
-                    best = log["top_logprobs"][at]
-                    assert best[token] == log["token_logprobs"][at]
-                    assert 2 <= len(best) <= 3
-                    if at >= len(row):  # greedy
-                        assert best[token] == max(best.values())
+            for at, token in enumerate(log["tokens"][1:], start=1):
+                best = log["top_logprobs"][at]
+                assert best[token] == log["token_logprobs"][at]
+                assert 2 <= len(best) <= 3
+                if at >= len(row):  # greedy
+                    assert best[token] == max(best.values())
 
 
-def test_parts_of_characters_are_shown_as_bytes(server):
+def test_log_probabilities_of_unusual_tokens(server):
+    """Parts of characters, an empty prompt's token, impossible ones, rows past the vocabulary."""
     asked = {**TEXT, "prompt": "é😀", "echo": True, "logprobs": 0, "max_tokens": 0}
     [choice] = choices(server, asked, COMPLETIONS)
     parts = "é😀".encode()
     assert choice["logprobs"]["tokens"] == [f"bytes:\\x{byte:02x}" for byte in parts]
     assert choice["logprobs"]["top_logprobs"][1].keys() == {f"bytes:\\x{parts[1]:02x}"}
-
-
-def test_rows_past_the_vocabulary_are_not_listed():
-    """Of a model whose table of tokens is filled up to a multiple of 64."""
-    scores = [forms.Score(5, -1.0, [(len(TOKENIZER), -0.5), (5, -1.0)])]
-    listed = forms.of_chat(TOKENIZER, scores)["content"][0]["top_logprobs"]
-    assert len(listed) == 1
-    listed = forms.of_completion(TOKENIZER, scores)["top_logprobs"][0]
-    assert len(listed) == 1
-
-
-def test_an_empty_prompt_has_a_silent_token(server):
-    """An empty prompt has a token that its text does not show."""
     asked = {**TEXT, "prompt": "", "echo": True, "logprobs": 1, "max_tokens": 2}
     [choice] = choices(server, asked, COMPLETIONS)
     assert len(choice["logprobs"]["tokens"]) == 3
     without = choices(server, {**asked, "echo": False}, COMPLETIONS)[0]
     assert without["text"] == choice["text"]
     assert without["logprobs"]["tokens"] == choice["logprobs"]["tokens"][1:]
+    scores = [forms.Score(5, -np.inf, [(len(TOKENIZER), -0.5), (5, -np.inf)])]
+    [listed] = forms.of_chat(TOKENIZER, scores)["content"]
+    assert [one["logprob"] for one in (listed, *listed["top_logprobs"])] == [-9999.0] * 2
+    assert list(forms.of_completion(TOKENIZER, scores)["top_logprobs"][0].values()) == [-9999.0]
 
 
 def test_echo_alone(server, run):
     asked = {**TEXT, "prompt": ["the cat", "the dog"], "echo": True}
     found = choices(server, asked, COMPLETIONS)
     texts = [f"{text}{written(run, text)}" for text in asked["prompt"]]
-    assert [choice["text"] for choice in found] == texts
-    assert [choice["logprobs"] for choice in found] == [None, None]
+    assert [(choice["text"], choice["logprobs"]) for choice in found] == [(t, None) for t in texts]
     found = choices(server, {**asked, "max_tokens": 0}, COMPLETIONS)
     assert [choice["text"] for choice in found] == asked["prompt"]
-    [choice] = choices(server, {**TEXT, "prompt": [1, 2], "max_tokens": 0}, COMPLETIONS)
+    asked = {**TEXT, "prompt": [1, 2], "max_tokens": 0}
+    [choice] = choices(server, asked, COMPLETIONS)
     assert (choice["text"], choice["finish_reason"]) == ("", "length")
-    parts = streamed(server, {**TEXT, "prompt": [1, 2], "max_tokens": 0}, COMPLETIONS)
-    assert [part["finish_reason"] for part in parts[0]] == ["length"]
+    [part] = streamed(server, asked, COMPLETIONS)[0]
+    assert part["finish_reason"] == "length"
 
 
 def test_a_prompt_of_the_whole_context_can_be_scored_only(server):
-    ids = [k % 200 for k in range(128)]
+    ids = [k % 200 for k in range(1024)]
     asked = {**TEXT, "prompt": ids, "echo": True, "logprobs": 1, "max_tokens": 0}
-    assert len(choices(server, asked, COMPLETIONS)[0]["logprobs"]["tokens"]) == 128
-    for changes, found in (({"max_tokens": 1}, 128), ({"prompt": [*ids, 1]}, 129)):
+    assert len(choices(server, asked, COMPLETIONS)[0]["logprobs"]["tokens"]) == 1024
+    for changes, found in (({"max_tokens": 1}, "1,024"), ({"prompt": [*ids, 1]}, "1,025")):
         status, answer = server.ask({**asked, **changes}, COMPLETIONS)
         assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
-        assert (
-            answer["error"]["message"]
-            == f"prompt: expected less than {found} tokens, found {found}"
-        )
-
-
-def test_an_impossible_token_has_a_finite_log_probability():
-    scores = [forms.Score(5, -np.inf, [(6, 0.0)])]
-    for listed in (forms.of_chat, forms.of_completion):
-        assert "-9999.0" in str(listed(TOKENIZER, scores))
+        message = f"prompt: expected less than {found} tokens, found {found}"
+        assert answer["error"]["message"] == message
 
 
 # --- penalties and biases ------------------------------------------------------------------------
 
 
-def test_a_bias_and_penalties_change_the_text(server):
-    plain = server.text({**CHAT, "max_tokens": 20})
-    first = TOKENIZER.encode(plain).tolist()[0]
-    banned = server.text({**CHAT, "max_tokens": 20, "logit_bias": {str(first): -100}})
-    assert first not in TOKENIZER.encode(banned).tolist()
-    certain = server.text({**CHAT, "logit_bias": {str(first): 100}})
-    assert certain == TOKENIZER.decode([first] * 8)
-
-
 def test_penalties_of_what_has_been_drawn(server, run):
-    """As a text with these adjustments draws it."""
+    """As a text with these adjustments draws it; each choice has its own."""
     ids = run.answering.encode(TALK).tolist()
     for frequency, presence in ((2.0, 0.0), (0.0, 2.0), (-2.0, 1.0)):
         adjustments = [
@@ -297,106 +319,42 @@ def test_penalties_of_what_has_been_drawn(server, run):
             partial(less_often, frequency=frequency, presence=presence),
         ]
         text = run.answering.continuation(ids, 20, Sampling(temperature=0), adjustments=adjustments)
-        batch = Batch(run.reader, PrefixCache(run.reader))
-        batch.add(text)
-        while text.ended is None:
-            batch.step()
-        asked = {**CHAT, "max_tokens": 20, "logit_bias": {"66": 30, "67": 30.0}}
+        list(write(run.reader, text))
+        asked = {**CHAT, "max_tokens": 20, "logit_bias": {"66": 30, "67": 30.0}, "n": 2}
         asked |= {"frequency_penalty": frequency, "presence_penalty": presence}
-        assert server.text(asked) == TOKENIZER.decode(text.ids[len(ids) :])
+        found = [choice["message"]["content"] for choice in choices(server, asked)]
+        assert found == [TOKENIZER.decode(text.ids[len(ids) :])] * 2
 
 
-def test_choices_have_penalties_of_their_own(server):
-    asked = {**CHAT, "logit_bias": {"66": 90, "67": 89}, "presence_penalty": 2, "n": 3}
-    found = {choice["message"]["content"] for choice in choices(server, asked)}
-    assert found == {server.text({**asked, "n": 1})}
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "param", "message"),
-    [
-        ({"prompt": None}, "prompt", "prompt: expected a value, found None"),
-        ({"prompt": []}, "prompt", "prompt: expected a text or a list of token ids, or a list of "),
-        ({"prompt": ["a", 3]}, "prompt", "prompt[1]: expected str, found 3"),
-        ({"prompt": [[]]}, "prompt", "prompt[0]: expected array of length >= 1, found []"),
-        ({"prompt": [1, 295]}, "prompt", "prompt[1]: expected int <= 294, found 295"),
-        ({"prompt": [[1], [-1]]}, "prompt", "prompt[1][0]: expected int >= 0, found -1"),
-        ({"prompt": [True]}, "prompt", "prompt[0]: expected int, found True"),
-        ({"prompt": [10**18]}, "prompt", "prompt[0]: expected int <= 294, found 1000"),
-        ({"prompt": ["a"] * 2049}, "prompt", "prompt: expected array of length <= 2048, found "),
-        ({"prompt": ["a"] * 17, "n": 128}, "prompt", "prompt: expected array of length <= 16, fo"),
-        (
-            {"prompt": ["a", "a b " * 99]},
-            "prompt",
-            "prompt[1]: expected less than 128 tokens, found",
-        ),
-        ({"logprobs": 6}, "logprobs", "logprobs: expected int <= 5, found 6"),
-        ({"logprobs": True}, "logprobs", "logprobs: expected int, found True"),
-        ({"best_of": 3}, "best_of", "best_of: expected int <= 1, found 3"),
-        ({"suffix": "end"}, "suffix", "suffix: expected str of length <= 0, found 'end'"),
-        ({"max_tokens": -1}, "max_tokens", "max_tokens: expected int >= 0, found -1"),
-    ],
-)
-def test_a_wrong_completion(server, changes, param, message):
-    status, answer = server.ask({**TEXT, "prompt": "a", **changes}, COMPLETIONS)
-    assert status == 400
-    assert answer["error"]["message"].startswith(message)
-    assert "\n" not in answer["error"]["message"]
-    assert answer["error"]["param"] == param
-
-
-WEIRD = [
-    *(None, True, False, 0, 1, -1, 2.5, 1e300, float("nan"), float("inf"), -float("inf"), 10**25),
-    *("", "a", "\x00", "\ud800", [], [[]], [None], [1, "a"], ["a"] * 3, {}, {"a": 1}, {"1": None}),
-    *([[[1]]], {"1": [1]}, [{}], [float("nan")], "a" * 2000),
-]
-KINDS = (requests.CompletionFields, requests.ChatFields, EmbeddingFields)
-FIELDS = [entry.encode_name for kind in KINDS for entry in msgspec.structs.fields(kind)]
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("name", sorted({*FIELDS, *requests.SAMPLING, "model"}))
-def test_any_value_of_a_field_is_answered_or_refused_in_one_line(server, name):
-    for path, asked in (
-        ("/v1/chat/completions", {**CHAT, "max_tokens": 2}),
-        (COMPLETIONS, {**TEXT, "prompt": ["a", "b"], "max_tokens": 2}),
-        ("/v1/embeddings", {"model": "run", "input": "a"}),
-    ):
-        for value in WEIRD:
-            body = json.dumps({**asked, name: value})
-            answer, text = server.raw("POST", path, body, {"Content-Type": "application/json"})
-            if answer.status == 200:
-                assert "error" not in text.decode()
-                continue
-            assert answer.status in (400, 404), (body, text)
-            message = json.loads(text)["error"]["message"]
-            assert "\n" not in message
-            assert len(message) < 200
-
-
-def test_fields_that_change_nothing_are_taken(server):
-    asked = {**TEXT, "prompt": "a", "n": 2, "best_of": 1, "logprobs": False, "suffix": ""}
-    assert len(choices(server, asked, COMPLETIONS)) == 2
+# --- the client of OpenAI ------------------------------------------------------------------------
 
 
 def test_the_client_of_openai(server, run):
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0)
     with client:
-        answer = client.chat.completions.create(**CHAT, n=2, logprobs=True, top_logprobs=2)
+        chat = client.chat.completions.create
+        answer = chat(**CHAT, n=2, logprobs=True, top_logprobs=2)
         assert [choice.message.content for choice in answer.choices] == [expected(run, TALK)] * 2
         assert len(answer.choices[1].logprobs.content[0].top_logprobs) == 2
-        stream = client.chat.completions.create(**CHAT, n=2, logprobs=True, stream=True)
-        tokens = [
-            entry.token
-            for chunk in stream
+        second = [
+            choice
+            for chunk in chat(**CHAT, n=2, logprobs=True, stream=True)
             for choice in chunk.choices
-            if choice.index == 1 and choice.logprobs
-            for entry in choice.logprobs.content
+            if choice.index == 1
         ]
-        assert len(tokens) == 8
+        assert "".join(one.delta.content or "" for one in second) == expected(run, TALK)
+        assert sum(len(one.logprobs.content) for one in second if one.logprobs) == 8
+        assert [model.id for model in client.models.list()] == ["run"]
+        with pytest.raises(openai.BadRequestError, match="top_k: expected a whole number from 1"):
+            chat(**CHAT, extra_body={"top_k": -2})
+        with pytest.raises(openai.NotFoundError):
+            chat(**{**CHAT, "model": "gpt"})
+        chat(**CHAT, extra_body={"min_p": 0.1, "top_k": 3})
         texts = client.completions.create(**TEXT, prompt=["a", "b"], echo=True, logprobs=1)
         assert [len(choice.logprobs.token_logprobs) for choice in texts.choices] == [6, 6]
+        for options in ({}, {"encoding_format": "float"}):
+            vectors = client.embeddings.create(model="run", input=["a", "the cat"], **options)
+            whole = server.ask({"model": "run", "input": ["a", "the cat"]}, "/v1/embeddings")[1]
+            for one, other in zip(vectors.data, whole["data"], strict=True):
+                np.testing.assert_allclose(one.embedding, other["embedding"], atol=1e-6)
