@@ -71,7 +71,7 @@ def fuzz(bench: Bench, inputs: int, report: float) -> dict[str, int]:
             what = "hung" if -status in TIMERS else "crashed"
             print(bench.save(counts.total(), what, KEPT), flush=True)
             counts[what] += 1
-    return counts
+    return dict(counts)
 
 
 def samples_in(folder: Path) -> Samples:
