@@ -1,9 +1,10 @@
 """Checks for the tests of layers and models: gradients, fitting one batch."""
 
-import numpy as np
-import pytest
+from itertools import pairwise
 
-from minillm.decoding import TargetDecoder
+import numpy as np
+
+from minillm.data.masking import MaskedBatch
 from minillm.testing import check_gradients, check_projections
 from minillm.training import Adam
 
@@ -21,8 +22,7 @@ def check_model(model, batch, **options):
     def loss():
         return model.loss(batch, np.random.default_rng(2), **options)
 
-    gradients = loss()[1]()
-    assert gradients.keys() == model.params.keys()
+    assert loss()[1]().keys() == model.params.keys()
     check_projections(loss, model.params, rng=rng, miss=1e-3)
 
 
@@ -106,119 +106,82 @@ def fit(model, batch, steps, learning_rate=0.01):
     return float(model.loss(batch)[0])
 
 
-def batch_of(task):
-    """The loss of a task's model, and the next batch."""
-    taken = []
-    model, loss = task.model, task.model.loss
-    model.loss = lambda batch, *options: taken.append(batch) or loss(batch, *options)
-    if hasattr(task, "validation_ids"):  # it is of windows
-        return loss, task.batches.next()
-    task.training_loss(np.random.default_rng(0))
-    return loss, taken[0]
+def logits_of(model, ids):
+    """The logits of language models, with a state or without."""
+    if not hasattr(model, "zero_state"):
+        return model.forward(ids)
+    (logits, _), backward = model.forward(ids, model.zero_state(len(ids)))
+    return logits, backward
 
 
-# --- classifiers of texts -------------------------------------------------------------------
+# --- rows and padding -----------------------------------------------------------------------------
 
 
-def labelled_texts(rng, B=4, T=5, V=6):
-    """Texts of unequal lengths, of three classes."""
-    lengths = rng.integers(1, T + 1, B)
-    lengths[0] = T
-    return rng.integers(0, V, (B, T)), lengths, rng.integers(0, 3, B)
+def padded_columns(batch):
+    """-> the numbers of the columns (B, T) whose lengths are the column after them."""
+    return [
+        k
+        for k, (ids, lengths) in enumerate(pairwise(batch))
+        if ids.dtype.kind == "i" and (ids.ndim, lengths.ndim) == (2, 1)
+    ]
 
 
-def check_rows(model):
-    """Padding and batch mates change no logits."""
-    ids, lengths, _ = labelled_texts(np.random.default_rng(4))
-    logits, _ = model.forward(ids, lengths)
-    for row, n in enumerate(lengths):
-        alone, _ = model.forward(ids[row : row + 1, :n], lengths[row : row + 1])
-        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-10, atol=1e-12)
+def row_of(batch, b):
+    """A row of a batch as a batch of its own, without its padding."""
+    if isinstance(batch, MaskedBatch):
+        part, n = batch.part(slice(b, b + 1)), batch.lengths[b]
+        cut = {name: getattr(part, name)[:, :n] for name in ("ids", "segments", "places")}
+        return part._replace(**cut)
+    row = [column[b : b + 1] for column in batch]
+    for k in padded_columns(batch):
+        row[k] = row[k][:, : batch[k + 1][b]]
+    return tuple(row)
 
 
-# --- models of pairs: sources and targets ---------------------------------------------------
+def wider(batch):
+    """A batch with more padding, and other ids in all of it."""
+    if isinstance(batch, MaskedBatch):
+        beyond = np.arange(batch.ids.shape[1]) >= batch.lengths[:, None]
+        other = {"ids": np.where(beyond, 5, batch.ids), "segments": batch.segments | beyond}
+        return batch._replace(**other)
+    columns = list(batch)
+    for k in padded_columns(batch):
+        ids = np.pad(batch[k], ((0, 0), (0, 2)))
+        columns[k] = np.where(np.arange(ids.shape[1]) >= batch[k + 1][:, None], 1, ids)
+    return tuple(columns)
 
 
-def random_pairs(model, rng, B=3, S=5, T=4):
-    """Sources and targets of unequal lengths; targets end with EOS."""
-    c = model.config
-    source_lengths, target_lengths = rng.integers(1, S + 1, B), rng.integers(1, T + 1, B)
-    source_lengths[0], target_lengths[0] = S, T
-    source = rng.integers(0, c.source_vocabulary, (B, S))
-    target = rng.integers(0, c.target_vocabulary, (B, T))
-    target[np.arange(B), target_lengths - 1] = c.eos
-    return source, source_lengths, target, target_lengths
+def weight_of(model, row):
+    """The number of targets of a row, over which a loss is a mean."""
+    if isinstance(row, MaskedBatch):
+        return len(row.targets)
+    return row[3][0] if hasattr(model.config, "eos") else 1
 
 
-def pairs_to_copy(model, rng, B=3, S=5, T=4, new=3):
-    """Pairs like :func:`random_pairs`, of one vocabulary and of words that it lacks.
+def check_rows(model, batch):
+    """A batch equals its rows, and padding changes nothing.
 
-    Every source has each of the new words, and most words of a target are in its source.
+    The loss and each gradient of a batch are the means of those of its rows, alone and cut.
     """
-    V = model.config.vocabulary
-    source_lengths, target_lengths = rng.integers(new, S + 1, B), rng.integers(1, T + 1, B)
-    source_lengths[0], target_lengths[0] = S, T
-    source, target = rng.integers(0, V, (B, S)), rng.integers(0, V, (B, T))
-    for row, length in enumerate(source_lengths):
-        source[row, rng.permutation(length)[:new]] = V + 1 + np.arange(new)
-        copies = rng.random(T) < 0.7
-        target[row, copies] = rng.choice(source[row, :length], copies.sum())
-    target[np.arange(B), target_lengths - 1] = model.config.eos
-    return source, source_lengths, target, target_lengths
+    loss, backward = model.loss(batch)
+    gradients = backward()
+    rows = [row_of(batch, b) for b in range(len(batch[0]))]
+    weights = np.array([weight_of(model, row) for row in rows], float)
+    weights /= weights.sum()
+    losses, backwards = zip(*(model.loss(row) for row in rows), strict=True)
+    np.testing.assert_allclose(weights @ np.array(losses), loss, rtol=1e-12)
+    of_rows = [of_row() for of_row in backwards]
+    mean = {n: sum(w * g[n] for w, g in zip(weights, of_rows, strict=True)) for n in gradients}
+    same_gradients(gradients, mean)
+    padded, padded_backward = model.loss(wider(batch))
+    np.testing.assert_allclose(padded, loss, rtol=1e-12)
+    same_gradients(padded_backward(), gradients)
 
 
-def check_padding(model, pairs=random_pairs):
-    """More padding changes neither loss nor gradients; the loss is the mean of each pair's own.
-
-    So a target sees no later one either: the padding stands behind it.
-    """
-    rng = np.random.default_rng(3)
-    source, source_lengths, target, target_lengths = pairs(model, rng)
-    wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
-    for row in range(3):
-        wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]
-        wider[2][row, : target_lengths[row]] = target[row, : target_lengths[row]]
-    loss, backward = model.loss((source, source_lengths, target, target_lengths))
-    other, other_backward = model.loss(wider)
-    total = 0.0
-    for row, (S, T) in enumerate(zip(source_lengths, target_lengths, strict=True)):
-        one = slice(row, row + 1)
-        alone, _ = model.loss(
-            (source[one, :S], source_lengths[one], target[one, :T], target_lengths[one])
-        )
-        total += T * alone
-    assert other == pytest.approx(loss, rel=1e-12)
-    assert total / target_lengths.sum() == pytest.approx(loss, rel=1e-12)
-    others = other_backward()
-    for name, gradient in backward().items():
-        np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
-
-
-def check_padded_targets(model):
-    """More padding of the targets changes nothing in the training loss of a model that copies."""
-    source, source_lengths, target, lengths = pairs_to_copy(model, np.random.default_rng(3))
-    results = []
-    for targets in (target, np.concatenate([target, source[:, :2]], axis=1)):
-        batch = source, source_lengths, targets, lengths
-        loss, backward = model.loss(batch, np.random.default_rng(0))  # there is no dropout
-        results.append((loss, backward()))
-    (loss, gradients), (other, others) = results
-    assert other == pytest.approx(loss, rel=1e-12)
-    for name, gradient in gradients.items():
-        np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
-
-
-def check_ids_of_words(model, side, wrong):
-    """An id that no word of the vocabulary or of a source of 4 words has is refused in one line."""
-    V = model.config.vocabulary
-    source, target = np.array([[1, V + 1, V + 2, 0]]), np.array([[V + 2, 3, V]])
-    {"source": source, "target": target}[side][0, 1] = wrong
-    message = rf"{side}: expected 0\.\.{V + 4}, found .*{wrong}"
-    with pytest.raises(ValueError, match=message):
-        model.loss((source, np.array([4]), target, np.array([3])))
-    if side == "source":
-        with pytest.raises(ValueError, match=message):
-            TargetDecoder(model).start(source, np.array([4]))
+def same_gradients(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def loss_in_context(model, ids):

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.text import build_vocabulary
 from minillm.training import AdamW
-from minillm.training.language_model import WindowTask
+from minillm.training.language_model import LanguageModelTask, WindowTask
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 TINY = {"hidden": 8, "embedding": 6, "window": 8, "batch": 4, "quiet": True}
@@ -27,13 +26,18 @@ BLOCKS = {"width": 8, "heads": 2, "layers": 1, "context": 8, "batch": 4, "quiet"
 def test_a_text_trains_a_run_that_keeps_it(tmp_path):
     run = minillm.train("lm", tmp_path / "run", text=TEXT, steps=5, **TINY)
     assert (tmp_path / "run" / "given.txt").read_bytes().decode() == TEXT
-    assert "".join(run.write("the ", length=5, seed=1)).startswith("the ")
     held_out = run.evaluate()
     assert held_out["text"].endswith("given.txt")
-    assert run.evaluate(text=TEXT)["text"] == "the given data"
-    assert run.evaluate(text=TEXT)["tokens"] > 3000
+    given = run.evaluate(text=TEXT)
+    assert given["text"] == "the given data"
+    assert given["tokens"] > 3000
     moved = (tmp_path / "run").rename(tmp_path / "moved")
-    assert minillm.load(moved).evaluate()["nats_per_token"] == held_out["nats_per_token"]
+    nats = held_out["nats_per_token"]
+    assert minillm.load(moved).evaluate()["nats_per_token"] == nats
+    run = minillm.train("lm", moved, resume=True, steps=8, quiet=True)
+    assert run.evaluate()["nats_per_token"] <= nats
+    stored = json.loads((moved / "config.json").read_text())["data"]
+    assert stored["files"] == ["{run}/given.txt"]
 
 
 @pytest.mark.parametrize("text", ["a\r\nb\rc\x0b\x1c é \n" * 30, "\ufeffab\n" * 30])
@@ -66,13 +70,18 @@ def test_a_run_in_memory_lives_as_long_as_it_is_held(tmp_path):
     assert run.settings.steps == 3
 
 
-def test_resuming_gives_the_bits_of_a_run_that_was_never_stopped(tmp_path):
-    whole = minillm.train("gpt", text=TEXT, steps=6, **BLOCKS)
-    given = {name: value for name, value in BLOCKS.items() if name != "quiet"}
-    minillm.train("gpt", tmp_path / "run", text=TEXT, steps=6, quiet=True, **given)
-    run = minillm.load(tmp_path / "run")
-    for name, array in whole.model.params.items():
-        assert np.array_equal(array, run.model.params[name])
+def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path, monkeypatch):
+    def interrupted(self, rng, real=LanguageModelTask.training_loss):
+        signal.raise_signal(signal.SIGINT)
+        return real(self, rng)
+
+    told, out, given = [], tmp_path / "run", {**TINY, "quiet": False, "minutes": 5}
+    monkeypatch.setattr(LanguageModelTask, "training_loss", interrupted)
+    run = minillm.train("lm", out, text=TEXT, report=told.append, **given)
+    assert told[0].startswith("stopped after 1 step")
+    assert told[-1] == f'to continue: minillm.train("lm", "{out}", resume=True)'
+    assert run.generate(length=3)
+    assert json.loads((out / "config.json").read_text())["training"]["minutes"] == 5
 
 
 def test_a_run_in_bfloat16_is_resumed_bit_for_bit(tmp_path, monkeypatch):
@@ -116,47 +125,6 @@ def test_kernels_without_bfloat16_train_in_float32():
         assert np.array_equal(array, run.model.params[name])
 
 
-def test_a_run_that_moves_keeps_its_data(tmp_path):
-    run = minillm.train("gpt", tmp_path / "run", text=TEXT, steps=2, **BLOCKS)
-    assert (run.path / "given.txt").read_bytes().decode() == TEXT
-    nats = run.evaluate()["nats_per_token"]
-    moved = run.path.rename(tmp_path / "moved")
-    assert minillm.load(moved).evaluate()["nats_per_token"] == nats
-    run = minillm.train("gpt", moved, resume=True, steps=4, quiet=True)
-    assert run.evaluate()["nats_per_token"] <= nats
-    assert json.loads((moved / "config.json").read_text())["data"]["files"] == ["{run}/given.txt"]
-
-
-def test_another_run_is_begun_with(tmp_path):
-    base = minillm.train("gpt", tmp_path / "base", text=TEXT, steps=2, **BLOCKS)
-    given = {"init": base.path, "steps": 2, "batch": 4, "quiet": True}
-    run = minillm.train("gpt", text=TEXT.upper().lower(), **given, lora_rank=2)
-    assert run.settings.width == 8
-    names = run.folder.load_model()
-    assert all(name.endswith((".A", ".B")) for name in names)
-    nats = run.evaluate()["nats_per_token"]
-    run.save(tmp_path / "kept")
-    assert minillm.load(tmp_path / "kept").evaluate()["nats_per_token"] == nats
-    resumed = minillm.train("gpt", tmp_path / "kept", resume=True, steps=4, quiet=True)
-    assert resumed.settings.lora_rank == 2
-
-
-@pytest.mark.deep
-def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):
-    lines = []
-    threading.Timer(2.0, signal.raise_signal, [signal.SIGINT]).start()
-    out = tmp_path / "run"
-    given = {**TINY, "quiet": False}
-    run = minillm.train("lm", out, text=TEXT, minutes=5, report=lines.append, **given)
-    assert lines[0].startswith("stopped after")
-    assert lines[-1] == f'to continue: minillm.train("lm", "{out}", resume=True)'
-    assert "".join(run.write(length=3))
-    steps = json.loads((out / "config.json").read_text())["training"]["minutes"]
-    assert steps == 5
-    again = minillm.train("lm", out, resume=True, minutes=0.05, quiet=True)
-    assert again.settings.minutes == 0.05
-
-
 def test_sentences_train_word_vectors():
     sentences = [["a", "cat", "sat"], ["a", "dog", "sat"]] * 50
     run = minillm.train("word2vec", sentences=sentences, dimension=4, epochs=2, quiet=True)
@@ -169,29 +137,20 @@ LABELS = ["good", "bad"] * 20
 
 
 def test_texts_with_labels_train_a_classifier(tmp_path):
-    run = minillm.train(
-        "classifier", tmp_path / "run", texts=TEXTS, labels=LABELS, steps=60, quiet=True
-    )
+    given = {"texts": TEXTS, "labels": LABELS}
+    run = minillm.train("classifier", tmp_path / "run", **given, steps=60, quiet=True)
     assert run.classify("a fine day").label == "good"
     assert [answer.label for answer in run.classify(["a fine day", "rain"])] == ["good", "bad"]
-    assert run.evaluate(texts=TEXTS, labels=LABELS)["accuracy"] == 1
-    assert run.evaluate()["items"] == 4
+    assert run.evaluate(**given)["accuracy"] == 1
     kept = [json.loads(line) for line in (run.path / "given.jsonl").read_text().splitlines()]
     assert kept == [
         {"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)
     ]
     moved = run.path.rename(tmp_path / "moved")
     assert minillm.load(moved).evaluate()["items"] == 4
-
-
-def test_python_data_are_measured():
-    lm = minillm.train("lm", text=TEXT, steps=1, **TINY)
-    classifier = minillm.train("classifier", texts=TEXTS, labels=LABELS, steps=1, quiet=True)
-    assert lm.evaluate(text=TEXT)["tokens"] > 3000
-    results = classifier.evaluate(texts=[*TEXTS, " "], labels=[*LABELS, "good"])
-    assert results["items"] == len(TEXTS)
+    assert run.evaluate(texts=[*TEXTS, " "], labels=[*LABELS, "good"])["items"] == len(TEXTS)
     with pytest.raises(InputError, match="expected a label among bad, good; found 'x'"):
-        classifier.evaluate(texts=["a"], labels=["x"])
+        run.evaluate(texts=["a"], labels=["x"])
 
 
 def test_pairs_train_a_transformer():
@@ -202,15 +161,6 @@ def test_pairs_train_a_transformer():
     assert isinstance(run.translate("one two"), str)
     assert run.translate(["one two"]) == [run.translate("one two")]
     assert run.evaluate(pairs=pairs, beam=1)["sources"] == 16
-
-
-def test_one_text_gets_one_answer_and_a_list_a_list(tmp_path):
-    run = minillm.train("bert", text=TEXT, steps=2, **{**BLOCKS, "context": 12})
-    assert run.embed("the cat").shape == (8,)
-    assert run.embed(["the cat", "a dog"]).shape == (2, 8)
-    [gap] = run.fill("the [MASK]", top=3)
-    assert len(gap) == 3
-    assert run.fill(["the [MASK]"], top=3) == [[gap]]
 
 
 @pytest.mark.parametrize(
@@ -231,42 +181,19 @@ def test_one_text_gets_one_answer_and_a_list_a_list(tmp_path):
         ({"hidden": 0}, "hidden: expected a whole number from 1"),
         ({"kind": "word2vec", "sentences": ["a b"]}, "expected lists of words, found a text"),
         ({"kind": "word2vec", "sentences": [["a b"]]}, "a word without white space, found 'a b'"),
+        ({"text": ""}, "^text: expected text, found an empty file"),
+        ({"kind": "seq2seq", "pairs": [("a", "b")]}, "^pairs: expected 10 pairs or more, because"),
+        ({"kind": "seq2seq", "pairs": [("a", "")] * 9}, "^pairs, line 1: expected source and"),
+        ({"kind": "seq2seq"}, "^pairs or files: expected a file of pairs, or cmudict"),
+        ({"kind": "classifier"}, "^texts or files: expected lines label<TAB>text, or a folder"),
+        ({"kind": "classifier", "texts": ["a"], "labels": ["b"]}, "^texts: expected "),
         ({"kind": "word2vec", "sentences": "a b"}, "sentences: expected a list, found a text"),
     ],
 )
 def test_wrong_arguments_are_named(given, complaint):
-    with pytest.raises(InputError, match=complaint):
+    with pytest.raises(InputError, match=complaint) as caught:
         minillm.train(**{"kind": "lm", "quiet": True, **given})
-
-
-@pytest.mark.parametrize(
-    ("given", "complaint"),
-    [
-        ({"text": ""}, "text: expected text, found an empty file"),
-        ({"kind": "seq2seq", "pairs": [("a", "b")]}, "pairs: expected 10 pairs or more, because"),
-        ({"kind": "seq2seq", "pairs": [("a", "")] * 9}, "pairs, line 1: expected source and"),
-        (
-            {"kind": "seq2seq", "pairs": [("a a", "b b")] * 20, "max_sources": 1},
-            "max_sources: there is no such setting; did you mean max_source",
-        ),
-        ({"kind": "seq2seq"}, "pairs or files: expected a file of pairs, or cmudict"),
-        (
-            {"kind": "classifier"},
-            "texts or files: expected lines label<TAB>text, or a folder for each label",
-        ),
-        ({"kind": "classifier", "texts": ["a"], "labels": ["b"]}, "texts: expected "),
-        (
-            {"text": TEXT, "unit": "bpe", "vocabulary": 99},
-            "vocabulary: expected at least 257 byte pairs, found 99",
-        ),
-    ],
-)
-def test_messages_in_python_name_arguments(given, complaint):
-    with pytest.raises(InputError) as caught:
-        minillm.train(**{"kind": "lm", "quiet": True, **given})
-    message = str(caught.value)
-    assert message.startswith(complaint)
-    assert not re.search(r"--\w|minillm-|/", message)
+    assert not re.search(r"--\w|minillm-|/", str(caught.value))
 
 
 def test_messages_of_a_run_in_memory_name_no_folder(tmp_path):
@@ -311,23 +238,6 @@ def test_a_model_of_a_loop_of_ones_own_is_saved_as_a_run(tmp_path):
             run.evaluate()
     with pytest.raises(InputError, match="expected a model of one of"):
         minillm.save(object(), tokenizer, tmp_path / "other")
-
-
-@pytest.mark.parametrize("kind", ["ngram", "neural-ngram", "word2vec", "bert", "transformer"])
-def test_a_model_of_any_kind_is_saved_as_a_run(tmp_path, kind):
-    sizes = {"bert": {**BLOCKS, "context": 12}, "neural-ngram": TINY, "word2vec": {"epochs": 1}}
-    sizes["transformer"] = {"width": 8, "layers": 1, "feed_forward": 8, "minimum_count": 1}
-    steps = {} if kind in ("ngram", "word2vec") else {"steps": 1}
-    pairs = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
-    data = {"pairs": pairs} if kind == "transformer" else {"text": TEXT}
-    run = minillm.train(kind, **data, **{**sizes.get(kind, {}), **steps, "quiet": True})
-    facts = {"longest_target": 3, "data": "pairs.tsv"} if kind == "transformer" else {}
-    several = tuple(getattr(run, name) for name in run.kind.vocabularies)
-    tokenizer = several if len(several) > 1 else several[0]
-    saved = minillm.save(run.model, tokenizer, tmp_path / "saved", **facts)
-    assert saved.kind is run.kind
-    for name, array in run.model.params.items():
-        assert np.array_equal(array, saved.model.params[name])
 
 
 @pytest.mark.deep

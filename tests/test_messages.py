@@ -29,23 +29,17 @@ EXCEPTIONS = {
 # The beginnings of other messages.  These name two facts that do not fit, or what cannot be done:
 FACTS = """
 among: a run of {} compares words, not texts
-embedding: the vectors of {} have {} numbers each, found {}
 format: a run of {} is exported as {}, found {}
 {}: the run in {} has {}, found {}: it cannot change when a run is resumed
 FILE: images are measured on the built-in set only (part)
 a chat needs a tokenizer of byte pairs, which has special tokens
-added_tokens: {} of {} cannot be done here
 its sizes do not agree with the tensors stored
-merge {}: no merge makes {}
-merge {}: {} and {} are merged already
 similar: a run of {} compares two texts, or one with --among FILE
 the model's logits are {}: its weights are damaged, or its training diverged
-the token {} is neither a byte nor made by a merge
 {} is {}: gradients are checked in float64
 {} needs rng, to draw fresh parameters, or params
 {}: a run of {} takes its data as {}
 {}: config.json says vocab_size {}, but the tokenizer has {} tokens
-{}: it comes from {}: give the text to measure it on as FILE
 {}: it does not exist yet: the run's first validation writes it
 {}: it has been cut short since it was opened
 {}: it has {} under two names
@@ -53,13 +47,11 @@ the token {} is neither a byte nor made by a merge
 {}: its weights are quantised, and cannot be trained: train additions to them, with lora_rank
 {}: only a run of llama has quantised weights
 {}: the model knows {} tokens, but {} has {}
-{}: the shards are not complete: run the same `minillm tokenize` again to continue
 {}: the word {} cannot be made of the {} pieces that the model knows
 {}: there is nothing to draw yet
 {}: this model was imported without its head for masked words
 {}: {} changed since the run was started
 {}: {} has {} rows, but the tokenizer has {} tokens
-{}: {}: config.json describes no such tensor
 """
 # In these, what was found is an absent argument, or long, or stands in front:
 PLACES = """
@@ -74,9 +66,7 @@ word.{}: expected the words of each context, ascending
 {}: expected init, the run that its additions are for
 {}: expected FILE.py:NAME, the name of a function or of a class
 {}: expected a folder of shards alone, or FILEs of text
-{}: expected an object {}
 {}: starts: expected to ascend from 0 to {}
-{}: {}: expected lora_A or lora_B of a linear layer of the baseline, such as {}{}{}
 {}[{}]: expected a C-contiguous array that can be changed
 """
 LISTED = (*FACTS.strip().split("\n"), *PLACES.strip().split("\n"))

@@ -10,8 +10,6 @@ from minillm.cli import main
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 LM = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]
 GPT = ["--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4"]
-LLAMA = [*GPT, "--key-heads", "1"]
-BERT = [*GPT, "--vocabulary", "60"]
 WORD2VEC = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1"]
 WILD = ["--optimiser", "sgd", "--learning-rate", "1e38", "--clip", "1e38", "--warmup", "0"]
 

@@ -4,144 +4,146 @@ Our weights are PyTorch's transposed, and PyTorch's two recurrent biases are one
 rnn and lstm: b = b_ih, with b_hh zero.
 """
 
+import functools
+import inspect
+
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-ELEMENTWISE = {
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "relu": torch.relu,
-    "silu": F.silu,
-    "gelu": lambda x: F.gelu(x, approximate="tanh"),
-    "softmax": lambda x: F.softmax(x, dim=-1),
-}
+from minillm import ops
+from minillm.ops.gradient_cases import CASES
+from minillm.ops.mask import Mask
+from minillm.testing.calls import is_float
 
 
-def elementwise(name, x, dy):
-    return _run(ELEMENTWISE[name], [x], [dy])
-
-
-def exact_gelu(x, dy):
-    return _run(F.gelu, [x], [dy])
-
-
-def linear(x, W, b, dy):
-    return _run(lambda x, W, b: F.linear(x, W.T, b), [x, W, b], [dy])
-
-
-def layer_norm(x, gain, bias, dy):
-    return _run(lambda *args: F.layer_norm(args[0], x.shape[-1:], *args[1:]), [x, gain, bias], [dy])
-
-
-def rms_norm(x, gain, dy):
-    return _run(lambda x, gain: F.rms_norm(x, x.shape[-1:], gain, 1e-5), [x, gain], [dy])
-
-
-def rotary(x, positions, base, dy):
+def rotary(x, positions, base):
     """As a product of complex numbers."""
-    D = x.shape[-1]
-    angles = torch.tensor(positions[:, None, :, None] * base ** (-2 * np.arange(D // 2) / D))
-
-    def forward(x):
-        pairs = torch.complex(x[..., : D // 2], x[..., D // 2 :])
-        rotated = pairs * torch.polar(torch.ones_like(angles), angles)
-        return torch.cat([rotated.real, rotated.imag], dim=-1)
-
-    return _run(forward, [x], [dy])
+    P = x.shape[-1] // 2
+    angles = torch.tensor(positions[:, None, :, None] * base ** (-np.arange(P) / P))
+    pairs = torch.complex(x[..., :P], x[..., P:])
+    rotated = pairs * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat([rotated.real, rotated.imag], dim=-1)
 
 
-def scaled_dot_product_attention(q, k, v, lengths, start, dy, window=None, sinks=0):
-    """Causal, of grouped heads; each query has a key."""
+def scaled_dot_product_attention(q, k, v, causal, lengths=None, start=None, mask=None):
+    """Of grouped heads; a query without a key is zero."""
+    mask = mask or Mask(causal, lengths, start)
     T, S, groups = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
-    key, position = (
-        torch.arange(S),
-        torch.tensor(start)[:, None, None, None] + torch.arange(T)[:, None],
-    )
-    allowed = (key < torch.tensor(lengths)[:, None, None, None]) & (key <= position)
-    if window is not None:
-        allowed = allowed & ((key > position - window) | (key < sinks))
-
-    def forward(q, k, v):
-        k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-
-    return _run(forward, [q, k, v], [dy])
-
-
-def embedding(ids, E, dy):
-    return _run(lambda E: F.embedding(torch.tensor(ids), E), [E], [dy])
+    first = np.full(len(q), S - T) if mask.start is None else mask.start
+    key, position = torch.arange(S), torch.tensor(first)[:, None] + torch.arange(T)
+    position = position[:, None, :, None]
+    allowed = key < torch.tensor(mask.lengths)[:, None, None, None]
+    if mask.causal:
+        allowed = allowed & (key <= position)
+    if mask.window is not None:
+        allowed = allowed & ((key > position - mask.window) | (key < mask.sinks))
+    k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
+    empty = ~allowed.any(dim=-1, keepdim=True)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed | empty)
+    return torch.where(empty, 0.0, y)
 
 
-def cross_entropy(logits, targets, mask, smoothing=0.0):
-    ignored = torch.tensor(np.where(mask, targets, -100)).reshape(-1)
-    return _run(
-        lambda logits: F.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), ignored, label_smoothing=smoothing
-        ),
-        [logits],
-        [np.ones(())],
-    )
+def cross_entropy(logits, targets, mask=None, label_smoothing=0.0):
+    ignored = targets if mask is None else np.where(mask, targets, -100)
+    rows, ignored = logits.reshape(-1, logits.shape[-1]), torch.tensor(ignored).reshape(-1)
+    return F.cross_entropy(rows, ignored, label_smoothing=label_smoothing)
 
 
-def copied_probability(weights, source, targets, dm):
+def copied_probability(weights, source, targets):
     """By a sum over all words of the sources."""
     index = torch.tensor(np.broadcast_to(source[:, None], weights.shape))
     width = int(max(source.max(), targets.max())) + 1
-
-    def forward(weights):
-        words = torch.zeros(*weights.shape[:2], width, dtype=weights.dtype)
-        words = words.scatter_add(-1, index, weights)
-        return words.gather(-1, torch.tensor(targets)[..., None])[..., 0]
-
-    return _run(forward, [weights], [dm])
+    words = torch.zeros(*weights.shape[:2], width, dtype=weights.dtype)
+    words = words.scatter_add(-1, index, weights)
+    return words.gather(-1, torch.tensor(targets)[..., None])[..., 0]
 
 
 def pointer_cross_entropy(logits, gates, copied, targets):
-    def forward(logits, gates, copied):
-        g, width = torch.sigmoid(gates), int(targets.max()) + 1
-        p = F.pad(torch.softmax(logits, -1), (0, max(0, width - logits.shape[-1])))
-        p = p.gather(-1, torch.tensor(targets)[..., None])[..., 0]
-        return -torch.log(g * p + (1 - g) * copied).mean()
-
-    return _run(forward, [logits, gates, copied], [np.ones(())])
+    g, width = torch.sigmoid(gates), int(targets.max()) + 1
+    p = F.pad(torch.softmax(logits, -1), (0, max(0, width - logits.shape[-1])))
+    p = p.gather(-1, torch.tensor(targets)[..., None])[..., 0]
+    return -torch.log(g * p + (1 - g) * copied).mean()
 
 
 def coverage(weights, lengths):
     real = torch.arange(weights.shape[1]) < torch.tensor(lengths)[:, None]
-
-    def forward(weights):
-        before = torch.cumsum(weights, 1) - weights
-        return torch.minimum(weights, before).sum(-1)[real].sum() / real.sum()
-
-    return _run(forward, [weights], [np.ones(())])
+    before = torch.cumsum(weights, 1) - weights
+    return torch.minimum(weights, before).sum(-1)[real].sum() / real.sum()
 
 
-def recurrent(name, x, state, W_x, W_h, biases, lengths, upstream):
-    """name is rnn, lstm or gru; biases are [b] or, of a gru, [b_x, b_h]; lengths at least 1."""
-    I, H = W_x.shape[0], W_h.shape[0]
-    module = getattr(torch.nn, name.upper())(I, H, batch_first=True, dtype=torch.float64)
+def recurrent(name, x, *rest):
+    """name is rnn, lstm or gru; each length is at least 1."""
+    *state_and_weights, lengths = rest
+    state = state_and_weights[: 2 if name == "lstm" else 1]
+    W_x, W_h, *biases = state_and_weights[len(state) :]
+    values = [W_x.T, W_h.T, *biases]
+    values += [torch.zeros_like(biases[0])] * (4 - len(values))
+    module = getattr(torch.nn, name.upper())(
+        len(W_x), len(W_h), batch_first=True, dtype=torch.float64
+    )
     parameters = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
+    start = tuple(s[None] for s in state)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        x, torch.tensor(lengths), batch_first=True, enforce_sorted=False
+    )
+    packed_hs, last = torch.func.functional_call(
+        module,
+        dict(zip(parameters, values, strict=True)),
+        (packed, start if name == "lstm" else start[0]),
+    )
+    hs, _ = torch.nn.utils.rnn.pad_packed_sequence(
+        packed_hs, batch_first=True, total_length=x.shape[1]
+    )
+    return (hs, *(s[0] for s in (last if name == "lstm" else [last])))
 
-    def forward(x, *rest):
-        state_t, weights = rest[: len(state)], rest[len(state) :]
-        values = [weights[0].T, weights[1].T, *weights[2:]]
-        values += [torch.zeros_like(weights[2])] * (4 - len(values))
-        start = tuple(s[None] for s in state_t)
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            x, torch.tensor(lengths), batch_first=True, enforce_sorted=False
-        )
-        packed_hs, last = torch.func.functional_call(
-            module,
-            dict(zip(parameters, values, strict=True)),
-            (packed, start if name == "lstm" else start[0]),
-        )
-        hs, _ = torch.nn.utils.rnn.pad_packed_sequence(
-            packed_hs, batch_first=True, total_length=x.shape[1]
-        )
-        return (hs, *(s[0] for s in (last if name == "lstm" else [last])))
 
-    return _run(forward, [x, *state, W_x, W_h, *biases], upstream)
+OPS = {  # functions of our arguments, or of the first of them
+    "tanh": lambda x: torch.tanh(x),
+    "sigmoid": lambda x: torch.sigmoid(x),
+    "relu": lambda x: torch.relu(x),
+    "silu": lambda x: F.silu(x),
+    "softplus": lambda x: F.softplus(x, threshold=50),
+    "softmax": lambda x: F.softmax(x, dim=-1),
+    "gelu": lambda x, approximate: F.gelu(x, approximate="tanh" if approximate else "none"),
+    "swiglu": lambda x: F.silu(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1],
+    "linear": lambda x, W, b: F.linear(x, W.T, b),
+    "layer_norm": lambda x, gain, bias: F.layer_norm(x, x.shape[-1:], gain, bias),
+    "rms_norm": lambda x, gain: F.rms_norm(x, x.shape[-1:], gain, 1e-5),
+    "embedding": lambda ids, E: F.embedding(torch.tensor(ids), E),
+    "rotary": rotary,
+    "scaled_dot_product_attention": scaled_dot_product_attention,
+    "cross_entropy": cross_entropy,
+    "copied_probability": copied_probability,
+    "pointer_cross_entropy": pointer_cross_entropy,
+    "coverage": coverage,
+    "rnn": functools.partial(recurrent, "rnn"),
+    "lstm": functools.partial(recurrent, "lstm"),
+    "gru": functools.partial(recurrent, "gru"),
+}
+
+
+def case_of(name, rng, **sizes):
+    """The arguments of our op's case that PyTorch has, and upstream gradients."""
+    _, args = CASES[name](rng, **sizes)
+    if name in ("rnn", "lstm", "gru"):
+        args = *args[:-1], np.maximum(args[-1], 1)
+    else:
+        args = args[: len(inspect.signature(OPS[name]).parameters)]
+    outputs, _ = getattr(ops, name)(*args)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return args, [np.asarray(rng.standard_normal(y.shape)) for y in outputs]
+
+
+def op(name, args, upstream):
+    """The outputs and the gradients of an op."""
+    floats = [k for k, a in enumerate(args) if is_float(a)]
+
+    def forward(*tensors):
+        given = dict(enumerate(args)) | dict(zip(floats, tensors, strict=True))
+        return OPS[name](*given.values())
+
+    return _run(forward, [args[k] for k in floats], upstream)
 
 
 def gpt(params, layers, heads, inputs, targets):

@@ -54,7 +54,7 @@ def loss(run_folders: list[str] = run_argument(), to: str | None = TO) -> int:
     else:
         extra = extra_of(stored.settings, stored.config)
         picture = loss_curve(runs[first], stored.unit or "token", extra)
-    return _write(to or Path(first) / "loss.png", picture)
+    return _write(Path(first) / "loss.png" if to is None else to, picture)
 
 
 def words(
@@ -77,7 +77,9 @@ def words(
     words = words or run.vectors.words[:count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    return _write(to or run.home / "words.png", word_map(words, run.vectors.map(words)))
+    return _write(
+        run.home / "words.png" if to is None else to, word_map(words, run.vectors.map(words))
+    )
 
 
 def attention(
@@ -122,7 +124,7 @@ def attention(
     caption = f"layer {layer}, {which}" if layers * heads > 1 else ""
     lines = [f"{caption} (of {layers} layers with {heads} heads)"] if caption else []
     picture = attention_map(shown, trace.source or trace.tokens, trace.tokens, caption)
-    return _write(to or run.home / "attention.png", picture, *lines, *trace.notes)
+    return _write(run.home / "attention.png" if to is None else to, picture, *lines, *trace.notes)
 
 
 def _write(path: str | Path, picture: bytes, *lines: str) -> int:

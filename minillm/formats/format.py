@@ -29,7 +29,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py."""
+    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py.
+
+    ``arrays`` may also contain whole weights, which replace the weights of the model.
+    """
 
     model: Any
     arrays: Mapping[str, NDArray]

@@ -3,6 +3,8 @@
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
                                 .lora_B.weight (O, r): the transposes of ours
+                                and whole tensors, which replace others of the model: biases, and
+                                those of modules_to_save
 
 Their weight gets (lora_alpha / r) B A added, with rsLoRA (lora_alpha / sqrt(r)) B A, ours s A B
 with s = alpha / r.  In GPT-2, query, key and value are one module, as in ours.  In BERT and Llama
@@ -10,6 +12,9 @@ they are three modules with separate additions, and in Llama gate and up are two
 addition to our weight, with columns of A and rows of B for each:
 
     [q, k, v] = x (W + s [A_q, A_k, A_v] [[B_q, 0, 0], [0, B_k, 0], [0, 0, B_v]])
+
+A pattern may give a module its own rank and alpha.  Our runs have one s, so the quotient of the two
+scales is a factor of the module's B; ranks may differ.
 
 In a written file, each module has all of A and its own columns of B, without the ranks in which
 these columns are zero.  Zeros pad unequal ranks to equal ones.
@@ -22,7 +27,7 @@ import re
 from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +38,7 @@ from minillm.errors import InputError, short
 from minillm.formats.folder import json_file, read_finite, write_folder
 from minillm.formats.format import Format, LoraWeights
 from minillm.formats.huggingface import layout_of
-from minillm.formats.layout import Layout, plain, stored, weights
+from minillm.formats.layout import plain, stored, tied, weights
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.formats.weights import tensor_of
 from minillm.models.bert import BERT
@@ -42,16 +47,19 @@ from minillm.models.encoders import Encoder
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
+from minillm.quantised.matrix import dense
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_ADDITION = re.compile(rf"{re.escape(_PREFIX)}(.*)\.lora_([AB])\.weight")
-_FROZEN = ".base_layer.weight"  # PEFT also stores W of an output or an embedding with an addition
+_ADDITION = re.compile(r"(.*)\.lora_([AB])\.weight")
+_INNER = ".base_layer."  # in the names of a module's own tensors, if it has an addition
+_SAVED = ".modules_to_save."  # in some names of tensors that replace others
+_UNUSED = ".original_module."  # in the names of those that are replaced, which may be stored, too
 
-# Entries that mean more than one W + s A B for all modules, although no tensor shows it.
+# Entries that mean more than W + s A B, although no tensor shows it.
 _REFUSED = (
     "use_dora", "use_bdlora", "alora_invocation_tokens", "trainable_token_indices",
-    "layer_replication", "arrow_config", "alpha_pattern", "rank_pattern",
+    "layer_replication", "arrow_config",
 )  # fmt: skip
 # Initial values that leave the weights of the baseline unchanged.  Others subtract from them.
 _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
@@ -59,71 +67,137 @@ _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 ADAPTED = (GPT, Llama, Decoder, BERT, Encoder)
 
 
-def _modules(model: Any) -> tuple[Layout, dict[str, tuple[str, slice]]]:
-    """The layout of a model, and its linear layers: their name, our weight and its columns."""
-    layout = layout_of(model)
-    if layout is None or not isinstance(model, ADAPTED):
-        raise InputError(
-            "expected additions to a gpt, a llama, a decoder, a bert or an encoder, "
-            f"found {type(model).__name__}"
-        )
-    return layout, {
-        name.removesuffix(".weight"): (weight.name, columns)
-        for weight in weights(layout, model.config)
-        if len(weight.shape) == 2 and not weight.name.endswith(".E")
-        for name, columns in weight.columns.items()
-    }
+class _Baseline:
+    """A model that has adapters, with the names of its modules and tensors in transformers."""
+
+    def __init__(self, model: Any):
+        self.model = model
+        layout = layout_of(model)
+        if layout is None or not isinstance(model, ADAPTED):
+            raise InputError(
+                "expected additions to a gpt, a llama, a decoder, a bert or an encoder, "
+                f"found {type(model).__name__}"
+            )
+        self.layout = layout
+        # Without a table that is the output, too, because PEFT would change only one of the two;
+        # without the gains of a Gemma, which differ from ours.
+        names = tied(layout, model.config).items()
+        left_out = {ours for _, (_, ours) in names if ours.endswith(".E")}
+        self.first = {second: first for second, (first, ours) in names if ours not in left_out}
+        self.weights = [
+            weight
+            for weight in weights(layout, model.config)
+            if weight.name not in left_out and not (layout.gain and weight.name.endswith(".gain"))
+        ]
+        self.modules: dict[str, tuple[str, slice]] = {  # our weight, and its columns
+            name.removesuffix(".weight"): (weight.name, columns)
+            for weight in self.weights
+            if len(weight.shape) == 2 and not weight.name.endswith(".E")
+            for name, columns in weight.columns.items()
+        }
 
 
 # --- reading -----------------------------------------------------------------
 
 
+class _Scales(NamedTuple):
+    """The settings of the additions."""
+
+    rank: int
+    alpha: float
+    root: bool  # of the rank, in place of the rank
+    alphas: Mapping[str, float]  # of modules, by a pattern
+    ranks: bool  # whether modules have their own
+
+    def of(self, rank: int, module: str = "") -> float:
+        """The factor of B A in a module."""
+        found = (a for key, a in self.alphas.items() if re.match(rf"(.*\.)?({key})$", module))
+        return next(found, self.alpha) / (sqrt(rank) if self.root else rank)
+
+
 def read_adapter(folder: str | Path, model: Any) -> tuple[dict[str, NDArray], int, float]:
     """The additions to a model's weights, named as in minillm/training/lora.py; r and alpha.
 
-    InputError names the file, and the entries or tensors that are missing, damaged, or mean more
-    than W + s A B.
+    Among them are the weights that replace others.  InputError names the file, and the entries or
+    tensors that are missing, damaged, or mean more than W + s A B.
     """
-    path, (layout, modules) = Path(folder) / WEIGHTS, _modules(model)
-    rank, alpha = _read_config(Path(folder) / CONFIG)
-    tensors = dict[str, Tensor]()
+    path, known = Path(folder) / WEIGHTS, _Baseline(model)
+    scales = _read_config(Path(folder) / CONFIG)
+    sides, full, whole = dict[str, Tensor](), dict[str, str](), dict[str, Tensor]()
+    names = {name for weight in known.weights for name in weight.columns}
     for name, tensor in open_tensors(path)[0].items():
-        if name.endswith(_FROZEN):
-            continue
-        found = _ADDITION.fullmatch(name)
-        module = plain(layout, found[1]) if found else ""
-        if not found or module not in modules:
+        inner = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""
+        own = plain(known.layout, inner.replace(_INNER, ".").replace(_SAVED, "."))
+        own = known.first.get(own, own)
+        found = _ADDITION.fullmatch(inner)
+        if found and (module := plain(known.layout, found[1])) in known.modules:
+            full[module] = found[1]
+            sides[f"{module}.lora_{found[2]}"] = tensor
+        elif own in names:
+            whole[own] = tensor
+        elif _UNUSED not in name:
             raise InputError(
-                f"{path}: {short(name)}: expected only lora_A and lora_B of linear layers of the "
-                f"baseline, such as {_PREFIX}{next(iter(modules))}.lora_A.weight, found it"
+                f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
+                f"baseline, such as {_PREFIX}{next(iter(known.modules))}.lora_A.weight, or one of "
+                "its tensors, found it"
             )
-        tensors[f"{module}.lora_{found[2]}"] = tensor
     arrays: dict[str, NDArray] = {}
-    for module, (ours, columns) in modules.items():
-        A_name, B_name = f"{module}.lora_A", f"{module}.lora_B"
-        if tensors.keys().isdisjoint((A_name, B_name)):
-            continue
-        I, O = model.params[ours].shape
-        A, B = np.empty((rank, I), np.float32), np.zeros((rank, O), np.float32)
-        for name, array in ((A_name, A), (B_name, B[:, columns].T)):
-            read_finite(tensor_of(path, tensors, name, array.shape), name, array)
-        for name, part, axis in ((f"{ours}.A", A.T, 1), (f"{ours}.B", B, 0)):
-            parts = [arrays[name], part] if name in arrays else [part]
-            arrays[name] = np.ascontiguousarray(np.concatenate(parts, axis))
+    for module, (ours, columns) in known.modules.items():
+        if module in full:
+            A, B = _read_pair(path, sides, module, model.params[ours].shape, columns, scales)
+            B *= np.float32(scales.of(A.shape[1], full[module]) / scales.of(scales.rank))
+            for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
+                parts = [arrays[name], part] if name in arrays else [part]
+                arrays[name] = np.ascontiguousarray(np.concatenate(parts, axis))
     if not arrays:
         raise InputError(f"{path}: expected the tensors of additions, found none")
-    return arrays, rank, alpha
+    for weight in known.weights:
+        before = dense(model.params[weight.name])
+        array = before.astype(np.float32)
+        for name in whole.keys() & weight.columns.keys():
+            tensor = tensor_of(path, whole, name, weight.shapes()[name])
+            read_finite(tensor, name, weight.views(array)[name])
+        if not np.array_equal(array, before):
+            arrays[weight.name] = array
+    return arrays, scales.rank, scales.of(scales.rank) * scales.rank
 
 
-def _read_config(path: Path) -> tuple[int, float]:
-    """r and alpha, whose quotient is s; InputError for an adapter that is not W + s A B."""
-    file = Entries(path, {"r": 8, "lora_alpha": 8, "use_rslora": False} | read_json(path))
-    refused: dict[str, tuple[Any, ...]] = dict.fromkeys(_REFUSED, (None, False, {}))
+def _read_config(path: Path) -> _Scales:
+    """The settings; InputError for an adapter that is not W + s A B."""
+    values = {"r": 8, "lora_alpha": 8, "use_rslora": False} | read_json(path)
+    file = Entries(path, values)
+    refused = dict.fromkeys(_REFUSED, (None, False))
     file.check_all({"peft_type": ("LORA",), "init_lora_weights": _INITIAL, **refused})
-    rank, alpha = file.size("r"), file.number("lora_alpha")
-    if not 0 < alpha <= 1e6:
-        raise file.wrong("lora_alpha", "a number above 0, at most 1,000,000")
-    return rank, alpha * sqrt(rank) if file.flag("use_rslora", False) else alpha
+    patterns = values.get("alpha_pattern") or {}
+    of_modules = Entries(f"{path}: alpha_pattern", patterns)
+    try:
+        alphas = {key: of_modules.number(key) for key in patterns if re.compile(key)}
+    except (AttributeError, TypeError, re.error, RecursionError, OverflowError):
+        raise file.wrong("alpha_pattern", "numbers by patterns of modules' names") from None
+    alpha = file.number("lora_alpha")
+    if not all(0 < one <= 1e6 for one in (alpha, *alphas.values())):
+        raise file.wrong("lora_alpha", "a number above 0, at most 1,000,000, as in alpha_pattern")
+    root, ranks = file.flag("use_rslora", False), bool(values.get("rank_pattern"))
+    return _Scales(file.size("r"), alpha, root, alphas, ranks)
+
+
+def _read_pair(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    module: str,
+    shape: tuple[int, int],
+    columns: slice,
+    scales: _Scales,
+) -> tuple[NDArray, NDArray]:
+    """A (I, r) and B (r, O) of a module, as an addition to our weight, without its scale."""
+    I, O = shape
+    first: Any = tensor_of(path, tensors, f"{module}.lora_A")
+    rank = first.shape[0] if scales.ranks and first.shape else scales.rank
+    A, B = np.empty((rank, I), np.float32), np.zeros((rank, O), np.float32)
+    for side, array in (("A", A), ("B", B[:, columns].T)):
+        name = f"{module}.lora_{side}"
+        read_finite(tensor_of(path, tensors, name, array.shape), name, array)
+    return A.T, B
 
 
 # --- writing -----------------------------------------------------------------
@@ -139,16 +213,21 @@ def write_adapter(
 ) -> None:
     """Write a new folder that PEFT loads; whole or not at all.
 
-    ``additions`` are A and B.  ``baseline`` is the name of the model that they belong to.
-    ``whole``: it is loaded with its heads; else as a GPT2Model, LlamaModel or BertModel.
-    InputError for an addition that PEFT does not support.
+    ``additions`` are A and B, and weights that replace others.  ``baseline`` is the name of the
+    model that they belong to.  ``whole``: it is loaded with its heads; else as a GPT2Model,
+    LlamaModel or BertModel.  InputError for an addition that PEFT does not support.
     """
-    layout, modules = _modules(model)
-    supported = {f"{ours}.{side}" for ours, _ in modules.values() for side in "AB"}
+    known = _Baseline(model)
+    supported = {f"{ours}.{side}" for ours, _ in known.modules.values() for side in "AB"}
+    supported |= {weight.name for weight in known.weights}
     for name in sorted(additions.keys() - supported):
         raise InputError(f"{name}: expected an addition to a linear layer, found another one")
+
+    def theirs(name: str) -> str:
+        return stored(known.layout, name, model.config) if whole else name
+
     parts: dict[str, tuple[NDArray, NDArray]] = {}
-    for module, (ours, columns) in modules.items():
+    for module, (ours, columns) in known.modules.items():
         if f"{ours}.A" in additions:
             A, B = additions[f"{ours}.A"], additions[f"{ours}.B"]
             part = B[:, columns]
@@ -156,26 +235,53 @@ def write_adapter(
             if used.any():
                 parts[module] = (A[:, used], part[used])
     if not parts:
-        raise InputError(f"{folder}: expected an addition A B, found none")
+        raise InputError(
+            f"{folder}: expected an addition A B, which PEFT needs, found whole weights only: "
+            "merge the run, with minillm merge"
+        )
     rank, tensors = max(A.shape[1] for A, _ in parts.values()), dict[str, NDArray]()
     for module, (A, B) in parts.items():
         missing = ((0, rank - A.shape[1]), (0, 0))
-        name = _PREFIX + (stored(layout, module, model.config) if whole else module)
-        tensors[f"{name}.lora_A.weight"] = np.pad(A.T, missing)
-        tensors[f"{name}.lora_B.weight"] = np.pad(B, missing).T
+        tensors[f"{_PREFIX}{theirs(module)}.lora_A.weight"] = np.pad(A.T, missing)
+        tensors[f"{_PREFIX}{theirs(module)}.lora_B.weight"] = np.pad(B, missing).T
+    replaced, saved = _replaced(known, additions), set()
+    for name, array in replaced.items():
+        module, _, last = name.rpartition(".")
+        if module in parts:
+            name = f"{module}{_INNER}{last}"
+        elif f"{module}.weight" in replaced:
+            saved.add(theirs(module))
+        tensors[_PREFIX + theirs(name)] = array
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM" if whole and layout.causal else None,
+        "task_type": "CAUSAL_LM" if whole and known.layout.causal else None,
         "base_model_name_or_path": baseline,
         "r": rank,
         "lora_alpha": scale * rank,
         "lora_dropout": 0.0,
         "target_modules": sorted(parts),
         "fan_in_fan_out": isinstance(model, GPT),
-        "bias": "none",
+        "bias": "all" if any(name.endswith("bias") for name in replaced) else "none",
+        "modules_to_save": sorted(saved) or None,
         "inference_mode": True,
     }
     write_folder(folder, {CONFIG: json_file(config)}, tensors, WEIGHTS)
+
+
+def _replaced(baseline: _Baseline, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """The tensors of the weights that replace others, by their names.
+
+    PEFT copies whole modules, so the other tensors of these modules are among them.
+    """
+    new = {n for weight in baseline.weights if weight.name in arrays for n in weight.columns}
+    modules = {name.removesuffix(".weight") for name in new if name.endswith(".weight")}
+    tensors: dict[str, NDArray] = {}
+    for weight in baseline.weights:
+        names = {n for n in weight.columns if n in new or n.rpartition(".")[0] in modules}
+        if names:
+            views = weight.views(dense(arrays.get(weight.name, baseline.model.params[weight.name])))
+            tensors |= {name: views[name] for name in names}
+    return tensors
 
 
 def read(path: str | Path, model: Any) -> LoraWeights:

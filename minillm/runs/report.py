@@ -12,6 +12,7 @@ BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has barel
 
 
 def no_better(summary: Summary) -> str:
+    """The number of validations since the best loss, in words."""
     count = f"{summary.waited} validation{'s' * (summary.waited != 1)}"
     return f"{count} in a row without a better loss"
 

@@ -72,7 +72,7 @@ def calls_in(text: str, names: Collection[str]) -> list[dict[str, Any]]:
     try:
         for part in re.split(f"{OPENING}|{CLOSING}", text):
             if part.strip():
-                found.append(json.loads(part, parse_constant=_refuse))
+                found.append(json.loads(part, parse_constant=_refuse))  # noqa: PERF401
     except (ValueError, RecursionError):
         pass  # the calls before a text, or before a call that was cut, count
     try:

@@ -42,6 +42,7 @@ class Cell:
 
     @property
     def key(self) -> tuple[int, str, str]:
+        """The threads, the work and its sizes, by which results are compared."""
         return self.threads, self.kind, self.sizes
 
     def median(self, name: str) -> float:

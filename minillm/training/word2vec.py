@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import IO, Any
@@ -130,17 +131,25 @@ class Corpus:
     def __init__(self, words: WordCounts, text: TextStream, file: IO[bytes]):
         self._file, self._parts = file, list[tuple[int, int]]()  # words and sentences of each
         self.words = self.sentences = 0
-        for ids, starts in encode_sentences(text.blocks(), words):
-            for first, last in pairwise(_cuts(starts)):
-                begin, end = starts[first], starts[last]
-                with naming(tempfile.gettempdir()):
-                    file.write(ids[begin:end].data)
-                    file.write((starts[first : last + 1] - begin).data)
-                self._parts.append((int(end - begin), last - first))
-            self.words += len(ids)
-            self.sentences += len(starts) - 1
-        with naming(tempfile.gettempdir()):
-            file.flush()
+        try:
+            for ids, starts in encode_sentences(text.blocks(), words):
+                self._write(ids, starts)
+            with naming(tempfile.gettempdir()):
+                file.flush()
+        except OSError:
+            with suppress(OSError):
+                file.close()  # which tries to write the rest again
+            raise
+
+    def _write(self, ids: NDArray, starts: NDArray) -> None:
+        for first, last in pairwise(_cuts(starts)):
+            begin, end = starts[first], starts[last]
+            with naming(tempfile.gettempdir()):
+                self._file.write(ids[begin:end].data)
+                self._file.write((starts[first : last + 1] - begin).data)
+            self._parts.append((int(end - begin), last - first))
+        self.words += len(ids)
+        self.sentences += len(starts) - 1
 
     def parts(
         self, skip: int = 0, epochs: int = 1

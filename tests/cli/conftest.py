@@ -85,33 +85,10 @@ def text_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory, text_file):
-    """Trains a run on the text once, and returns its folder."""
-    folders = {}
-
-    def run(kind, *options):
-        command = ("train", kind, text_file, *options)
-        if command not in folders:
-            folders[command] = tmp_path_factory.mktemp(kind) / "run"
-            assert main([*command, "--out", str(folders[command])]) == 0
-        return folders[command]
-
-    return run
+def lm(runs):
+    return runs("lm")
 
 
 @pytest.fixture(scope="session")
-def lm(made):
-    """A language model of 40 steps."""
-    return made("lm", "--steps", "40", *tiny.LM)
-
-
-@pytest.fixture(scope="session")
-def gpt(made):
-    """A GPT of 20 steps."""
-    return made("gpt", "--steps", "20", *tiny.GPT)
-
-
-@pytest.fixture(scope="session")
-def ngram(made):
-    """A model of trigrams."""
-    return made("ngram", "--order", "3")
+def ngram(runs):
+    return runs("ngram")

@@ -9,7 +9,7 @@ import pytest
 from few import few
 
 from minillm.cli import main
-from minillm.testing import arrays, check_gradients, own_op, own_process
+from minillm.testing import arrays, check_gradients
 
 FILE = '''"""Ops of a reader."""
 
@@ -52,15 +52,6 @@ def affine_backward(dy, cache):
     return dy @ W.T, x.T @ dy
 
 
-class Double:
-    def forward(self, x):
-        """x (N)"""
-        return 2 * x
-
-    def backward(self, dy):
-        return 2 * dy
-
-
 def table(ids, E):
     """ids (B, T), E (V, D)"""
 
@@ -86,37 +77,6 @@ def in_place(x):
     """x (B, I)"""
     x += 1
     return x * 1, lambda dy: dy
-
-
-def no_op(x):
-    """x (B, I)"""
-    return x
-
-
-def ends(x):
-    """x (B, I)"""
-    sys.exit(0)
-
-
-def has_no_text(x):
-    """x (B, I)"""
-
-    class NoText(Exception):
-        def __str__(self):
-            raise self
-
-    raise NoText
-
-
-def has_a_long_text(x):
-    """x (B, I)"""
-    raise ValueError("\\x1b[2J" + "long\\n" * 10000)
-
-
-def loops(x):
-    """x (B, I)"""
-    while True:
-        pass
 
 
 def leaves_a_thread(x):
@@ -147,8 +107,6 @@ def mine(tmp_path_factory):
     ("names", "shapes", "arguments"),
     [
         ("affine", None, {"x": "B T I", "W": "I O", "b": "O"}),
-        ("affine", "N I, I O, O", {"x": "N I", "W": "I O", "b": "O"}),
-        ("Double", None, {"x": "N"}),
         ("affine_forward,affine_backward", "B I, I O", {"x": "B I", "W": "I O"}),
         ("table", "ids: B T < V, V D", {"E": "V D"}),
     ],
@@ -220,41 +178,23 @@ def test_own_ops_and_those_of_the_package(mine, capsys):
         [
             ("lstn", r"gradcheck: expected FILE.py:NAME, or some of .*'lstn'; did you mean lstm"),
             ("MINE", r"mine.py: expected FILE.py:NAME, the name of a function or of a class"),
-            ("MINE:", r"mine.py:: expected FILE.py:NAME"),
             ("mine.txt:op", r"mine.txt:op: expected FILE.py:NAME"),
             ("absent.py:op", r"absent.py:op: expected a Python file, found none"),
-            (
-                "MINE:afine",
-                r"mine.py:afine: expected something called afine, found .*; did you mean affin",
-            ),
-            ("MINE:number", r"mine.py:number: expected a function that returns .* found 3"),
+            ("MINE:afine", r"mine.py:afine: expected something called .*; did you mean affin"),
             ("MINE:table", r"mine.py:table: ids: expected --shapes with a part such as "),
-            (
-                "MINE:untold",
-                r"mine.py:untold: x: expected its shape in the docstring, .* found neither",
-            ),
+            ("MINE:number", r"mine.py:number: expected a function that returns .* found 3"),
+            ("MINE:untold", r"mine.py:untold: x: expected its shape in the docstring, "),
             ("MINE:draws", r"mine.py:draws: a second call of the op gave another output 0: "),
             (
                 "MINE:in_place",
                 r"mine.py:in_place: x: expected an argument that .* found it changed",
             ),
-            ("MINE:no_op", r"mine.py:no_op: the op: expected \(output, backward\), found an array"),
             (
                 "MINE:has_a_bug",
-                r"mine.py:has_a_bug: expected an op of .* line \d+, return x @ x, .*: ValueError: ",
+                r"has_a_bug: expected an op .* line \d+, return x @ x, .*: Value",
             ),
-            ("MINE:ends", r"mine.py:ends: .* line \d+, sys.exit\(0\): SystemExit: 0\n"),
-            ("MINE:has_no_text", r"raise NoText: NoText: \(its text raises an exception\)\n"),
-            ("MINE:has_a_long_text", r"ValueError: \\x1b\[2Jlong long [long ]{260,300}\.\.\.\n"),
-            (
-                "broken.py:op",
-                r"broken.py:op: .* imported, found line 2, import nothing_of_this_name: M",
-            ),
+            ("broken.py:op", r"broken.py:op: .* imported, found line 2, import nothing_of_this_na"),
             ("syntax.py:op", r"syntax.py:op: .* imported, found line 1: SyntaxError"),
-            (
-                "ends.py:op",
-                r"ends.py:op: .* imported, found line 1, raise SystemExit\(3\): SystemExit: 3",
-            ),
         ],
         kept=6,
     ),
@@ -263,30 +203,12 @@ def test_bad_input_is_one_line(target, message, mine, tmp_path, monkeypatch, fai
     monkeypatch.chdir(tmp_path)
     Path("broken.py").write_text("import numpy\nimport nothing_of_this_name\n")
     Path("syntax.py").write_text("def op(:\n")
-    Path("ends.py").write_text("raise SystemExit(3)\n")
     assert re.search(message, fails("gradcheck", target.replace("MINE", mine)))
-
-
-@pytest.mark.deep
-def test_an_endless_loop_is_stopped(mine, monkeypatch, fails):
-    monkeypatch.setattr(own_process, "SECONDS", 3.0)
-    message = fails("gradcheck", f"{mine}:loops")
-    assert message.endswith("mine.py:loops: no answer after 3 seconds: an endless loop?\n")
 
 
 def test_what_the_code_does_to_its_process_does_not_matter(mine, capsys):
     assert main(["gradcheck", f"{mine}:leaves_a_thread"]) == 0
     assert "every gradient agrees" in capsys.readouterr().out
-
-
-def test_each_call_of_the_op_is_a_sign_of_life(mine, monkeypatch):
-    signs = []
-    monkeypatch.setattr(own_op, "alive", lambda: signs.append(1))
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    ((_, worst, failure),) = own_op.check_file(mine, "Double", "", 1, {})
-    assert worst.keys() == {"x"}
-    assert not failure
-    assert len(signs) > 5
 
 
 @pytest.mark.parametrize(

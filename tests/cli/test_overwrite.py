@@ -62,13 +62,15 @@ sys.exit(main())
     assert not list(out.glob(".*"))
 
 
-def test_a_new_run_takes_the_place_of_the_old_one(out, text_file):
-    words = ["train", "ngram", text_file, "--out", str(out), "--overwrite"]
-    assert main(words) == 0
+def test_a_new_run_takes_the_place_of_the_old_one(out, text_file, prints, fails):
+    before = contents(out)
+    lm = ["train", "lm", text_file, "--out", out, "--steps", "2", *LM]
+    assert "give resume to continue it, or overwrite to replace it" in fails(*lm)
+    assert contents(out) == before
+    prints("train", "ngram", text_file, "--out", out, "--overwrite")
     new = {"config.json", "vocabulary.json", "model.safetensors"}
     assert contents(out).keys() == new | {"notes.txt"}
-    assert main(["train", "lm", text_file, "--out", str(out), "--steps", "2", *LM]) == 2
-    assert contents(out).keys() == new | {"notes.txt"}
+    assert "trained after 2 steps" in prints(*lm, "--overwrite")
 
 
 def test_an_import_that_fails_leaves_the_old_run(out, tmp_path):
@@ -90,14 +92,10 @@ def test_an_import_that_fails_leaves_the_old_run(out, tmp_path):
     ("command", "complaint"),
     [
         (["train", "lm", "--out", ""], "expected the name of a folder, found an empty name"),
-        (["train", "lm", "--resume", "--out", ""], "expected the name of a folder, found an empty"),
-        (["import", "vectors.txt", "--out", ""], "expected the name of a folder, found an empty"),
         (["generate", ""], "expected the name of a folder, found an empty name"),
         (["export", "run", ""], "expected the name of a file to write, found an empty name"),
         (["export", "run", "."], ".: expected a file, found a folder"),
-        (["export", "run", ".."], "..: expected a file, found a folder"),
         (["plot", "loss", "run", "--to", ""], "expected the name of a file to write, found an"),
-        (["plot", "loss", "run", "--to", "."], ".: expected a file, found a folder"),
     ],
 )
 def test_names_that_name_nothing(tmp_path, monkeypatch, capsys, lm, ngram, command, complaint):
@@ -121,7 +119,7 @@ def test_a_comparison_of_runs_does_not_replace_a_picture(out, lm, tmp_path, caps
     assert main(["plot", "loss", str(out), str(lm), "--to", compared]) == 0
     assert contents(out) == before
     assert main(["plot", "loss", str(out)]) == 0
-    assert contents(out).keys() == before.keys()
+    assert contents(out).keys() == before.keys() | {"loss.png"}
 
 
 def test_an_output_that_is_a_link_stays_one(tmp_path, ngram):
@@ -130,14 +128,3 @@ def test_an_output_that_is_a_link_stays_one(tmp_path, ngram):
     assert main(["export", run, str(to)]) == 0
     assert to.is_symlink()
     assert (tmp_path / "target").is_file()
-
-
-def test_a_picture_that_cannot_be_drawn_does_not_fail_a_training(
-    tmp_path, text_file, monkeypatch, capsys
-):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    command = ["train", "lm", text_file, "--out", str(tmp_path / "run"), "--steps", "1", *LM]
-    assert main(command) == 0
-    assert (
-        "loss curve: not drawn: a picture needs the package matplotlib" in capsys.readouterr().out
-    )

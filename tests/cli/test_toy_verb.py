@@ -1,20 +1,15 @@
 """A verb that is declared in one file, and a row of VERBS, is known to the command line."""
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import minillm
 from minillm import cli
 from minillm.cli import main
 from minillm.cli.arguments import VERBS
 
 VERB = '''"""A verb."""
-
-import tqdm  # what the command line itself does not need
 
 from minillm.cli.arguments import argument
 from minillm.option import option
@@ -69,19 +64,3 @@ def test_it_is_listed_and_has_a_page(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["holler", "--help-all"])
     assert "  --twice  print it twice\n" in capsys.readouterr().out
-
-
-def test_others_do_not_import_it(tmp_path):
-    code = f"""
-import sys
-from minillm import cli
-cli.__path__.append({str(tmp_path)!r})
-cli.main(["info"])
-sys.exit("tqdm" in sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_nothing_of_the_package_names_it():
-    for path in Path(minillm.__path__[0]).rglob("*.py"):
-        assert "holler" not in path.read_text("utf-8"), path

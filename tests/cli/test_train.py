@@ -194,7 +194,7 @@ def test_a_resumed_run_stays_the_same_run(lm, tmp_path, fails):
     out = shutil.copytree(lm, tmp_path / "run")
     line = fails("train", "lm", "--out", out, "--resume", "--steps", "50", "--hidden", "13")
     assert "--hidden: the run in" in line
-    assert "has 12, found 13" in line
+    assert "has 8, found 13" in line
 
 
 # --- a kill ---------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from minillm.data import files, read_text
+from minillm.data import read_text
 from minillm.data.tokenizing import blocks_of, cut_at_spaces
 from minillm.errors import InputError
-from minillm.text import build_vocabulary
+from minillm.text import Characters, Words, build_vocabulary
 from minillm.text.bpe import split_words
 
 LINES = st.lists(st.text(st.sampled_from("ab1 .\t\r\x1c\u3000\u00a0é字。😀'"), max_size=9))
@@ -74,35 +74,6 @@ def test_a_text_of_json_lines_may_have_lines(tmp_path):
     assert texts_of([tmp_path / "a.jsonl"], 99) == ["one\ntwo\n", "3\n"]
 
 
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("", r"a\.jsonl: expected lines of text, found an empty file"),
-        ('{"text": "a"}\nx\n', r"a\.jsonl, line 2: expected JSON, but it is damaged"),
-        ('{"text": "a"}\n[1]\n', r"a\.jsonl, line 2: expected a JSON object, found \[1\]"),
-        ('{"txt": "a"}\n', r"a\.jsonl, line 1: text: expected a value, found None"),
-        ('\n{"text": 3}\n', r"a\.jsonl, line 2: text: expected str, found 3"),
-    ],
-)
-def test_lines_without_a_document_are_named(tmp_path, content, complaint):
-    (tmp_path / "a.jsonl").write_text(content)
-    with pytest.raises(InputError, match=complaint):
-        texts_of([tmp_path / "a.jsonl"], 99)
-
-
-def test_a_bad_byte_in_a_part_is_named_with_its_place(tmp_path):
-    (tmp_path / "text").write_bytes(b"a line\n" * 30 + b"\xff\n")
-    with pytest.raises(InputError, match=r"text, line 31: expected UTF-8 text"):
-        texts_of([tmp_path / "text"], 100)
-
-
-def test_a_line_that_is_too_long_for_a_document_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LONGEST_LINE", 50)
-    (tmp_path / "text").write_text("a\n" + 40 * "b" + "\nc\n" + 100 * "d")
-    with pytest.raises(InputError, match="text, line 4: expected a line of at most 50 bytes"):
-        texts_of([tmp_path / "text"], 999, "line")
-
-
 @given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))
 def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
     whole = "".join(blocks)
@@ -110,6 +81,18 @@ def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
     for split in (_TOKENS.findall, re.compile(r"\n|\w+(?:['.-]\w+)*|[^\w\s]").findall):
         pieces = cut_at_spaces(blocks)
         assert [token for piece in pieces for token in split(piece)] == split(whole)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_long_texts_are_encoded_in_pieces(monkeypatch, piece):
+    monkeypatch.setattr("minillm.text.words._BLOCK", piece)
+    monkeypatch.setattr("minillm.text.characters._BLOCK", piece)
+    text = "Don't panic (yet).\n\n  It's 3.14  \t<unk> here"
+    for vocabulary in (Words.from_text(text), Characters.from_text(text)):
+        ids = vocabulary.encode(text)
+        assert [vocabulary.tokens[id] for id in ids] == vocabulary.split(text)
+    with pytest.raises(InputError, match=r"line 3, column 4: the character '\?'"):
+        Characters.from_text(text).encode("panic\n\nyet?")
 
 
 def test_a_text_without_spaces_does_not_pile_up():

@@ -1,10 +1,14 @@
 """Padding, and batches of about one length."""
 
+import math
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.data import Minibatches, Sequences
+from minillm.data.sequences import batches_in_order
 
 ROWS = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=40)
 
@@ -43,6 +47,12 @@ def test_an_epoch_has_every_row_once_and_so_has_an_evaluation(rows, batch, seed)
     before = batches.position
     assert seen(batches.once()) == expected
     assert batches.position == before
+    other = Minibatches((Sequences(rows), np.arange(len(rows))), batch, seed)
+    other.position = before - 1  # in the second epoch
+    other.next()
+    for _ in range(count + 1):
+        for a, b in zip(batches.next(), other.next(), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_batches_hold_rows_of_about_one_length_in_an_order_that_changes():
@@ -58,17 +68,6 @@ def test_batches_hold_rows_of_about_one_length_in_an_order_that_changes():
     assert not np.array_equal(*[np.concatenate([b[2] for b in epoch]) for epoch in epochs])
 
 
-def test_a_restored_position_gives_the_same_batches():
-    rows = (Sequences([[k] for k in range(30)]), np.arange(30))
-    one, other = Minibatches(rows, 4, 1), Minibatches(rows, 4, 1)
-    for _ in range(11):  # into the second epoch
-        one.next()
-    other.position = one.position
-    for _ in range(20):
-        for a, b in zip(one.next(), other.next(), strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
 def test_batches_of_much_longer_sources_are_sorted_by_the_sources():
     rng = np.random.default_rng(0)
     sources = Sequences(np.ones(n, int) for n in rng.integers(1, 100, 400))
@@ -79,3 +78,29 @@ def test_batches_of_much_longer_sources_are_sorted_by_the_sources():
         return sum(b[0].size - b[1].sum() for b in batches) / sum(b[1].sum() for b in batches)
 
     assert padding((sources, targets)) < 0.1
+
+
+LIMITS = st.one_of(st.just(math.inf), st.integers(1, 40))
+
+
+@given(
+    st.lists(st.integers(0, 20), max_size=30).map(np.array),
+    st.sampled_from([1, -1]),
+    LIMITS,
+    LIMITS,
+    st.one_of(st.just(math.inf), st.integers(0, 40)),
+)
+def test_batches_are_as_large_as_the_limits_allow(lengths, direction, rows, tokens, padding):
+    order = np.argsort(direction * lengths, kind="stable").astype(int)
+    limits = {"rows": rows, "tokens": tokens, "padding": padding}
+    batches = [batch.tolist() for batch in batches_in_order(order, lengths, **limits)]
+    assert [row for batch in batches for row in batch] == order.tolist()
+
+    def fits(batch):
+        size = max(lengths[batch]) * len(batch)
+        within = size <= tokens and size - sum(lengths[batch]) <= padding
+        return len(batch) == 1 or (len(batch) <= rows and within)
+
+    assert all(map(fits, batches))
+    for batch, following in pairwise(batches):
+        assert not fits([*batch, following[0]])

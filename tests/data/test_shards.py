@@ -1,8 +1,10 @@
-"""Token shards: the array that was written, in parts; damage that is named."""
+"""A corpus in shards: every token once, the array that was written in parts, named damage."""
 
 import json
+import os
 import re
 import shutil
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -24,12 +26,18 @@ from minillm.errors import InputError
 from minillm.text import Characters, Words
 
 TEXT = "".join(f"line {k:02} of the text,  with some   more, 50 tokens\n" for k in range(60))
+CHARACTERS = Characters.from_text(TEXT)
+IDS = CHARACTERS.encode(TEXT)
+LETTERS = "abcdefgh"
 
 
 class WithEos(Words):
     """Words with a token that ends a document."""
 
     eos = 1
+
+
+VOCABULARY = WithEos(["<unk>", "<eos>", *LETTERS, "\n"])
 
 
 @pytest.fixture
@@ -42,39 +50,161 @@ def text_file(tmp_path):
 @pytest.fixture
 def folder(tmp_path, text_file):
     """Shards of 500 tokens each."""
-    vocabulary = Characters.from_text(TEXT)
-    write_shards(tmp_path / "shards", [text_file], vocabulary, 500, documents="line")
+    write_shards(tmp_path / "shards", [text_file], CHARACTERS, 500, documents="line")
     return tmp_path / "shards"
 
 
 def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- writing ----------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([*LETTERS, "  ", "\n"]), max_size=60), max_size=4),
+    st.integers(1, 90),
+    st.integers(1, 40),
+    st.sampled_from(["file", "line"]),
+)
+def test_every_token_once(tmp_path_factory, contents, part, block, kind):
+    folder, files, texts = tmp_path_factory.mktemp("corpus"), [], []
+    for number, words in enumerate([["a"], *contents]):
+        text = "h" + " ".join(words).replace(" \n ", "\n") + "\n"
+        files.append(str(folder / str(number)))
+        (folder / str(number)).write_text(text)
+        own = text.split("\n") if kind == "line" else [text[:-1]]
+        texts += [each + "\n" for each in own if each.strip()]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokenizing, "BLOCK", block)
+        shards = write_shards(folder / "out", files, VOCABULARY, part, documents=kind)
+    ids = [id for text in texts for id in (*VOCABULARY.encode(text).tolist(), 1)]
+    assert shards[:].tolist() == ids
+    assert shards.source["documents"] == len(texts)
+    assert shards.source["characters"] == shards.source["bytes"] == sum(map(len, texts))
+    assert (shards.eos, shards.vocabulary) == (1, len(VOCABULARY))
+
+
+class Killed(Exception):
+    """A kill, for a test."""
+
+
+def test_an_interruption_leaves_nothing_or_the_earlier_shards(tmp_path, text_file, monkeypatch):
+    monkeypatch.setattr(tokenizing, "BLOCK", 16)
+    out, encode = tmp_path / "out", WithEos.encode_each
+
+    def dying(self, texts, names):
+        if any("40" in text for text in texts):
+            raise Killed
+        return encode(self, texts, names)
+
+    for overwrite in (False, True):
+        before = files_of(tmp_path)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(WithEos, "encode_each", dying)
+            with pytest.raises(Killed):
+                write_shards(out, [text_file], VOCABULARY, 60, overwrite)
+        assert files_of(tmp_path) == before
+        write_shards(out, [text_file], VOCABULARY, 60, overwrite)
+    assert len(list(out.glob("*.bin"))) > 8
+
+
+def test_errors_in_the_input_write_nothing(tmp_path, text_file, monkeypatch):
+    monkeypatch.setattr(tokenizing, "BLOCK", 128)
+    for data, vocabulary, told in (
+        (None, VOCABULARY, "bad.jsonl: there is no such file"),
+        ('{"text": " "}\n', VOCABULARY, "bad.jsonl: it has no tokens"),
+        ('{"txt": "a"}\n', VOCABULARY, r"bad\.jsonl, line 1: text: expected a value, found None"),
+        (
+            '{"text": "a"}\n',
+            Characters("\nb"),
+            r"bad\.jsonl, line 1.*, column 1: the character 'a'",
+        ),
+    ):
+        if data is not None:
+            (tmp_path / "bad.jsonl").write_text(data)
+        with pytest.raises(InputError, match=told):
+            write_shards(tmp_path / "out", [str(tmp_path / "bad.jsonl")], vocabulary)
+    (tmp_path / "bad").write_text(TEXT + "\u2026\n")
+    with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
+        write_shards(tmp_path / "out", [str(tmp_path / "bad")], CHARACTERS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_the_size_of_a_pipe_is_not_known(tmp_path, text_file):
+    os.mkfifo(tmp_path / "pipe")
+    feeding = threading.Thread(target=(tmp_path / "pipe").write_text, args=("d e f\n",))
+    feeding.start()
+    seen, files = [], [str(tmp_path / "pipe"), text_file]
+    found = write_shards(
+        tmp_path / "out", files, VOCABULARY, progress=lambda *counts: seen.append(counts)
+    )
+    feeding.join()
+    assert found[:5].tolist() == [*VOCABULARY.encode("d e f\n").tolist(), 1]
+    assert seen == [(6 + len(TEXT), None)]
+    write_shards(
+        tmp_path / "a", files[1:], VOCABULARY, progress=lambda *counts: seen.append(counts)
+    )
+    assert seen[1:] == [(len(TEXT), len(TEXT))]
+
+
+def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folder):
+    before = files_of(folder)
+    (tmp_path / "other").write_text("text\ntext\n")
+    other = [str(tmp_path / "other")]
+    with pytest.raises(InputError, match=r"expected the name of a new folder, but it exists"):
+        write_shards(folder, other, CHARACTERS)
+    assert files_of(folder) == before
+    write_shards(folder, other, CHARACTERS, 3, overwrite=True, documents="line")
+    np.testing.assert_array_equal(Shards(folder)[:], CHARACTERS.encode("text\ntext\n"))
+    assert len(list(folder.glob("*.bin"))) == 2
+
+    with pytest.raises(InputError, match="expected the name of a new folder"):
+        write_shards(text_file, [text_file], CHARACTERS)
+    with pytest.raises(InputError, match=r"expected shards to overwrite, found other files"):
+        write_shards(tmp_path, [text_file], CHARACTERS, overwrite=True)
+
+
+def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
+    vocabulary = Words(["<unk>", *map(str, range(70_000)), "text"])
+    opened = write_shards(tmp_path / "out", [text_file], vocabulary)
+    assert opened.dtype == np.uint32
+    np.testing.assert_array_equal(opened[:], vocabulary.encode(TEXT))
+
+
+def test_memory_is_flat(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizing, "BLOCK", 1 << 12)
+    peaks = []
+    for name, times in (("warm", 5), ("short", 25), ("long", 200)):  # to 0.6 MB
+        (tmp_path / name).write_text(TEXT * times)
+        tracemalloc.start()
+        opened = write_shards(tmp_path / f"{name}.out", [str(tmp_path / name)], CHARACTERS, 1 << 20)
+        windows = RandomWindows(opened, 8, 64)
+        for _ in range(50):
+            windows.next()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(opened) > 450_000
+    assert peaks[2] < peaks[1] + 10_000
 
 
 # --- reading ----------------------------------------------------------------------------
 
 
-def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder):
-    opened, shard = Shards(folder), folder / "00001.bin"
-    shard.write_bytes(shard.read_bytes()[:-2])
-    with pytest.raises(InputError, match=r"00001.bin: it has been cut short since it was"):
-        opened[500:1500]
-    with pytest.raises(InputError, match=r"00001.bin: expected what was written, found oth"):
-        opened.verify()
-    shard.unlink()
-    with pytest.raises(InputError, match=r"00001.bin: cannot be read: No such file"):
-        opened[500:1500]
-    with pytest.raises(InputError, match=r"00001.bin: there is no such file"):
-        opened.verify()
-
-
 def test_shards_are_the_array(folder):
-    ids, opened = Characters.from_text(TEXT).encode(TEXT), Shards(folder)
-    assert len(opened) == len(ids)
-    assert len(list(folder.glob("*.bin"))) == -(-len(ids) // 500) > 3
+    opened = Shards(folder)
+    assert len(opened) == len(IDS)
+    assert len(list(folder.glob("*.bin"))) == -(-len(IDS) // 500) > 3
     assert opened.dtype == np.uint16
-    np.testing.assert_array_equal(opened[:], ids)
     opened.verify()
+    for kind in (Windows, RandomWindows):
+        one, other = kind(IDS, 5, 60), kind(opened, 5, 60)
+        for _ in range(20):
+            for x, y in zip(one.next(), other.next(), strict=True):
+                np.testing.assert_array_equal(x, y)
+    for one, other in zip(windows_once(IDS, 3, 20), windows_once(opened, 3, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @given(st.data())
@@ -98,10 +228,9 @@ def test_any_part_equals_the_same_part_of_the_array(tmp_path_factory, data):
     ):
         if len(part) or isinstance(places, slice):
             np.testing.assert_array_equal(part[places], expected[places])
-    with pytest.raises(IndexError):
-        part[np.array([len(part)])]
-    with pytest.raises(IndexError):
-        part[np.array([-1])]
+    for outside in (len(part), -1):
+        with pytest.raises(IndexError):
+            part[np.array([outside])]
 
 
 def test_the_last_tenth_is_held_out(folder, monkeypatch):
@@ -112,85 +241,6 @@ def test_the_last_tenth_is_held_out(folder, monkeypatch):
     np.testing.assert_array_equal(validation[:], opened[cut:])
     monkeypatch.setattr(shards, "HELD_OUT", 7)
     assert [len(part) for part in opened.split()] == [len(opened) - 7, 7]
-
-
-def test_windows_of_shards_are_those_of_the_array(folder):
-    ids, opened = Characters.from_text(TEXT).encode(TEXT), Shards(folder)
-    for kind in (Windows, RandomWindows):
-        one, other = kind(ids, 5, 60), kind(opened, 5, 60)
-        for _ in range(20):
-            for x, y in zip(one.next(), other.next(), strict=True):
-                np.testing.assert_array_equal(x, y)
-    for one, other in zip(windows_once(ids, 3, 20), windows_once(opened, 3, 20), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_documents_end_with_eos(tmp_path):
-    (tmp_path / "a").write_text("x y\n")
-    (tmp_path / "b").write_text("y x x\n")
-    vocabulary = WithEos(["<unk>", "<eos>", "x", "y", "\n"])
-    opened = write_shards(
-        tmp_path / "out", [str(tmp_path / "a"), str(tmp_path / "b")], vocabulary, 4
-    )
-    assert opened[:].tolist() == [2, 3, 4, 1, 3, 2, 2, 4, 1]
-    assert (opened.eos, opened.vocabulary) == (1, 5)
-    assert opened.source["characters"] == opened.source["bytes"] == 10
-
-
-def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
-    vocabulary = Words(["<unk>", *map(str, range(70_000)), "text"])
-    opened = write_shards(tmp_path / "out", [text_file], vocabulary)
-    assert opened.dtype == np.uint32
-    np.testing.assert_array_equal(opened[:], vocabulary.encode(TEXT))
-
-
-# --- writing ----------------------------------------------------------------------------
-
-
-def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folder):
-    characters, before = Characters.from_text(TEXT), files_of(folder)
-    (tmp_path / "other").write_text("text\ntext\n")
-    other = [str(tmp_path / "other")]
-    with pytest.raises(InputError, match=r"expected the name of a new folder, but it exists"):
-        write_shards(folder, other, characters)
-    assert files_of(folder) == before
-    write_shards(folder, other, characters, 3, overwrite=True, documents="line")
-    np.testing.assert_array_equal(Shards(folder)[:], characters.encode("text\ntext\n"))
-    assert len(list(folder.glob("*.bin"))) == 2
-
-    with pytest.raises(InputError, match="expected the name of a new folder"):
-        write_shards(text_file, [text_file], characters)
-    with pytest.raises(InputError, match=r"expected shards to overwrite, found other files"):
-        write_shards(tmp_path, [text_file], characters, overwrite=True)
-
-
-def test_a_text_that_cannot_be_encoded_writes_nothing(tmp_path, text_file):
-    with pytest.raises(InputError, match=r"text\.txt, line 1, column 1: the character 'l'"):
-        write_shards(tmp_path / "out", [text_file], Characters.from_text("abc"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_character_is_named_with_its_place(tmp_path, text_file, monkeypatch):
-    monkeypatch.setattr(tokenizing, "BLOCK", 128)
-    (tmp_path / "bad").write_text(TEXT + "\u2026\n")
-    with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
-        write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT))
-
-
-def test_memory_is_flat(tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenizing, "BLOCK", 1 << 14)
-    vocabulary, peaks = Characters.from_text(TEXT), []
-    for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 2.4 MB
-        (tmp_path / name).write_text(TEXT * times)
-        tracemalloc.start()
-        opened = write_shards(tmp_path / f"{name}.out", [str(tmp_path / name)], vocabulary, 1 << 22)
-        windows = RandomWindows(opened, 8, 64)
-        for _ in range(200):
-            windows.next()
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert len(opened) > 1_800_000
-    assert peaks[2] < peaks[1] + 10_000
 
 
 def test_reading_large_shards_takes_little_memory(folder):
@@ -208,7 +258,7 @@ def test_reading_large_shards_takes_little_memory(folder):
         file.truncate(1 << 28)
     windows = RandomWindows(Shards(folder), 64, 64)
     resident = []
-    for count in (3, 300):
+    for count in (3, 100):
         for _ in range(count):
             windows.next()
         resident.append(int(re.search(r"VmRSS:\s+(\d+) kB", status.read_text())[1]) << 10)
@@ -216,6 +266,20 @@ def test_reading_large_shards_takes_little_memory(folder):
 
 
 # --- damage -----------------------------------------------------------------------------
+
+
+def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder):
+    opened, shard = Shards(folder), folder / "00001.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(InputError, match=r"00001.bin: it has been cut short since it was"):
+        opened[500:1500]
+    with pytest.raises(InputError, match=r"00001.bin: expected what was written, found oth"):
+        opened.verify()
+    shard.unlink()
+    with pytest.raises(InputError, match=r"00001.bin: cannot be read: No such file"):
+        opened[500:1500]
+    with pytest.raises(InputError, match=r"00001.bin: there is no such file"):
+        opened.verify()
 
 
 def test_damaged_shards_are_named(folder):
@@ -289,5 +353,5 @@ def test_another_vocabulary_beside_the_shards_is_named(folder):
 def test_the_fingerprint_is_that_of_the_contents(folder, tmp_path, text_file):
     moved = shutil.copytree(folder, tmp_path / "moved")
     assert Shards(moved).sha256 == Shards(folder).sha256
-    other = write_shards(tmp_path / "words", [text_file], Words.from_text(TEXT))
+    other = write_shards(tmp_path / "words", [text_file], VOCABULARY)
     assert other.sha256 != Shards(folder).sha256

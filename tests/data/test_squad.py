@@ -58,6 +58,9 @@ def test_several_answers_and_none(tmp_path):
     assert [answer.text for answer in one.answers] == ["in 1843", "1843"]
     assert two.answers == ()
     assert one.context == two.context == context
+    write(file, squad("a b", "c d", id="same"))
+    with pytest.raises(InputError, match="question 'same': expected an id of its own"):
+        read_squad(file)
 
 
 def changed(path, value):
@@ -105,12 +108,6 @@ def test_errors_are_named(tmp_path, path, value, message):
     assert str(error.value).startswith(str(file))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_two_questions_of_one_id(tmp_path):
-    file = write(tmp_path / "squad.json", squad("a b", "c d", id="same"))
-    with pytest.raises(InputError, match="question 'same': expected an id of its own"):
-        read_squad(file)
 
 
 def test_every_tenth_context_is_held_out(tmp_path):

@@ -30,12 +30,24 @@ def alone(prompt, length, sampling, stop=()):
 @settings(max_examples=20)
 def test_writing_is_the_loop_of_its_definition(prompt, length, seed, temperature):
     """Also where the context is full, and its window slides."""
-    sampling = Sampling(temperature=temperature, seed=seed)
-    one = Continuation(list(prompt), length, sampling, frozenset([5]), [3])
-    logits, state = READER.read(np.array([prompt]), READER.zero_state(1))
-    while one.draw(logits[0]) is not None and one.ended is None:
-        logits, state = READER.read(np.array([one.ids[-1:]]), state)
-    assert one.ids == alone(prompt, length, sampling, [5])
+    for reader in (READER, TinyLanguageModel(10)):
+        one, other = (
+            Continuation(
+                list(prompt),
+                length,
+                Sampling(temperature=temperature, seed=seed),
+                frozenset([5]),
+                [3],
+            )
+            for _ in range(2)
+        )
+        logits, state = reader.read(np.array([prompt]), reader.zero_state(1))
+        while one.draw(logits[0]) is not None and one.ended is None:
+            logits, state = reader.read(np.array([one.ids[-1:]]), state)
+        yielded = list(write(reader, other))
+        assert (one.ids, one.ended) == (other.ids, other.ended)
+        assert yielded == [id for id in one.ids[len(prompt) :] if id != 5]
+        assert 3 not in yielded
 
 
 @given(TEXTS, st.booleans(), st.integers(2, 5), st.integers(1, 3))
@@ -97,34 +109,26 @@ def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
     assert kept.take(np.array([*free, 0, 0]))[0] == len(free) - 1
 
 
-def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
-    free = alone([1, 2], 12, Sampling(temperature=0))
-    some = Batch(READER, PrefixCache(READER))
-    texts = [
-        Continuation([1, 2], 12, Sampling(temperature=0), frozenset({free[7]}), [3]),
-        Continuation([4, 2], 50, Sampling(temperature=0), banned=[3]),
-        Continuation([5] * 600, 50),
-    ]
-    for text in texts:
-        some.add(text)
-    while texts[0].ended is None:
-        some.step()
-    assert texts[0].ended == "stop"
-    assert texts[0].ids == free[: 1 + free.index(free[7], 2)]
-    for text in texts:
-        some.remove(text)
-    assert some.step() == []
-
-
-def test_the_part_of_a_prompt_that_was_read_is_kept(monkeypatch):
+def test_texts_may_be_removed_at_any_time(monkeypatch):
+    """The part of a prompt that was read is kept."""
     monkeypatch.setattr(batch, "PART", 5)
     kept, prompt = PrefixCache(READER), list(range(9)) * 2
-    some, text = Batch(READER, kept), Continuation(prompt, 4)
-    some.add(text)
-    assert some.step() == some.step() == []
-    some.remove(text)
-    assert len(some) == 0
+    some = Batch(READER, kept)
+    scored = [Continuation([1] * 20, 5, scores_prompt=True) for _ in range(4)]
+    texts = [Continuation([4, 2], 50, Sampling(temperature=0)), Continuation(prompt, 4)]
+    for text in (*texts, *scored[:3]):
+        some.add(text)
+    for _ in range(5):
+        some.step()
+    some.add(scored[3])  # it needs the scores of what has been read
+    assert len(some) == 6
+    some.remove(texts[0])
+    some.remove(texts[1])
     assert kept.take(np.array(prompt))[0] == 10
+    for text in scored:
+        some.remove(text)
+    assert len(some) == 0
+    assert some.step() == []
 
 
 @given(
@@ -158,22 +162,6 @@ def test_prompts_that_are_scored_together(prompts, lengths, part):
             best = np.sort(log_p[at])[:-3:-1]
             np.testing.assert_allclose([one for _, one in score.top], best, atol=1e-3)
             assert dict(score.top).get(score.token, score.log_p) == score.log_p
-
-
-def test_texts_whose_prompts_are_scored_may_be_removed_at_any_time(monkeypatch):
-    monkeypatch.setattr(batch, "PART", 4)
-    some = Batch(READER, PrefixCache(READER))
-    texts = [Continuation([1] * 20, 5, scores_prompt=True) for _ in range(4)]
-    for text in texts[:3]:
-        some.add(text)
-    some.step()
-    some.add(texts[3])
-    assert len(some) == 4
-    some.remove(texts[3])
-    for text in texts[:3]:
-        some.remove(text)
-    assert len(some) == 0
-    assert some.step() == []
 
 
 def test_a_prompt_of_several_texts_is_read_once(monkeypatch):
@@ -251,55 +239,21 @@ def test_a_text_that_fails_ends_alone():
 # --- one text ----------------------------------------------------------------------------------
 
 
-class Counter:
-    """It continues 0, 1, 2, ... round a vocabulary of five, and nearly always."""
-
-    def __init__(self):
-        self.reads = []
-
-    def zero_state(self, B):
-        return {}
+def test_a_prompt_is_read_at_once_and_nothing_after_the_last_id(monkeypatch):
+    reads, original = [], TinyLanguageModel.read
 
     def read(self, ids, state):
-        self.reads.append(ids.tolist())
-        return 3.0 * np.eye(5, dtype=np.float32)[(ids[:, -1] + 1) % 5], state
+        reads.append(ids.tolist())
+        return original(self, ids, state)
 
-
-def written(model, prompt, length, *options, **values):
-    sampling = Sampling(**{"temperature": 1.0, "seed": 0, **values})
-    return list(write(model, Continuation(list(prompt), length, sampling, *options)))
-
-
-def test_a_prompt_is_read_at_once_and_nothing_after_the_last_id():
-    model = Counter()
-    ids = write(model, Continuation([4, 4, 1], 3, Sampling(temperature=0)))
-    assert next(ids) == 2
-    assert model.reads == [[[4, 4, 1]]]  # each is yielded when it is drawn
-    assert list(ids) == [3, 4]
-    assert model.reads[1:] == [[[2]], [[3]]]
-    assert written(model, [1], 0) == []
-    assert len(model.reads) == 3
-
-
-@pytest.mark.parametrize("model", [TinyLanguageModel(5), READER])
-def test_a_text_goes_on_where_another_ended(model):
-    whole = written(model, [1, 2], 12, temperature=0)
-    for cut in range(12):
-        assert written(model, [1, 2, *whole[:cut]], 12 - cut, temperature=0) == whole[cut:]
-
-
-def test_a_stop_id_ends_the_text_and_is_not_yielded():
-    free = written(TinyLanguageModel(5), [1], 20)
-    for stop in set(free):
-        found = written(TinyLanguageModel(5), [1], 20, frozenset([stop]))
-        assert found == free[: free.index(stop)]
-
-
-def test_one_seed_writes_one_text_and_banned_ids_are_never_drawn():
-    texts = [written(Counter(), [0], 60, seed=seed) for seed in (1, 1, 2)]
-    assert texts[0] == texts[1] != texts[2]
-    assert 2 in texts[0]
-    assert 2 not in written(Counter(), [0], 60, frozenset(), [2], seed=1)
+    monkeypatch.setattr(TinyLanguageModel, "read", read)
+    ids = write(TinyLanguageModel(), Continuation([4, 4, 1], 3, Sampling(temperature=0)))
+    first = next(ids)
+    assert reads == [[[4, 4, 1]]]  # each is yielded when it is drawn
+    rest = list(ids)
+    assert reads[1:] == [[[first]], [[rest[0]]]]
+    assert list(write(TinyLanguageModel(), Continuation([1], 0))) == []
+    assert len(reads) == 3
 
 
 def test_nothing_continuation():
@@ -312,7 +266,7 @@ def test_logits_that_are_nan_are_an_error(options):
     model = TinyLanguageModel(5)
     model.U[:, 3] = np.nan
     with pytest.raises(InputError, match="the model's logits are NaN"):
-        written(model, [1, 2], 1, **options)
+        list(write(model, Continuation([1, 2], 1, Sampling(**options))))
 
 
 # --- pieces ------------------------------------------------------------------------------------
@@ -379,3 +333,9 @@ def test_a_character_that_stays_incomplete_is_replaced_at_the_end():
     pieces = Pieces(TOKENIZER)
     assert pieces.add(TOKENIZER.id_of(b"\xf0")) == ""
     assert pieces.end() == "�"
+
+
+def test_pieces_show_a_special_token_if_it_is_named():
+    pieces = Pieces(TOKENIZER, shown=["<|im_start|>", "no token"])
+    ids = [TOKENIZER.id_of(text) for text in (b"<|im_start|>", b"a", b"<|im_end|>")]
+    assert "".join(map(pieces.add, ids)) + pieces.end() == "<|im_start|>a"

@@ -13,7 +13,6 @@ from minillm.decoding import beam_search
 from minillm.decoding.beam import _most_probable
 from minillm.decoding.rules import forbidden
 from minillm.errors import InputError
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -92,98 +91,61 @@ def test_beam_of_one_is_greedy(seed, attention, exponent, limit):
     assert [[h.ids for h in hypotheses] for hypotheses in results] == [[ids] for ids in expected]
 
 
-@given(SEEDS, st.integers(1, 6), st.booleans())
-def test_scores_are_the_models_own(seed, beam, attention):
-    model = TinyDecoder(seed=seed, attention=attention)
-    source, lengths = sources(np.random.default_rng(seed))
-    results = beam_search(model, source, lengths, beam, limit=7, length_exponent=0.6)
+@given(SEEDS, st.integers(1, 6), st.booleans(), st.sampled_from([0.0, 0.6, 1.0]), rules())
+def test_outputs_have_their_own_scores_and_weights_and_keep_the_rules(
+    seed, beam, attention, exponent, values
+):
+    """However many sources are translated together."""
+    model, limit = TinyDecoder(seed=seed, scale=2.0, attention=attention), 8
+    source, lengths = sources(np.random.default_rng(seed), B=3)
+    options = {"beam": beam, "limit": limit, "length_exponent": exponent, **values}
+    results = beam_search(model, source, lengths, keep_weights=True, **options)
     for b, hypotheses in enumerate(results):
+        row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
+        (alone,) = beam_search(model, *row, **options)
+        assert [h.ids for h in alone] == [h.ids for h in hypotheses]
         assert 1 <= len(hypotheses) <= beam
         assert hypotheses == sorted(hypotheses, key=lambda h: -h.score)
         assert len({(*h.ids, h.ended) for h in hypotheses}) == len(hypotheses)
         for h in hypotheses:
-            assert h.weights is None
-            assert len(h.ids) == 7 or h.ended
-            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
-            assert h.log_probability == pytest.approx(expected, rel=1e-10)
-            assert h.score == pytest.approx(expected / (len(h.ids) + h.ended) ** 0.6)
-
-
-def test_outputs_end_by_eos_or_by_the_limit():
-    model = TinyDecoder()
-    results = beam_search(model, *sources(np.random.default_rng(1)), beam=4, limit=7)
-    assert {h.ended for hypotheses in results for h in hypotheses} == {True, False}
-
-
-@pytest.mark.parametrize("exponent", [0.0, 1.0])
-def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
-    limit, V = 3, 3
-    for seed in range(5):
-        model = TinyDecoder(V, seed=seed)
-        source, lengths = sources(np.random.default_rng(seed), B=2)
-        everything = [
-            (ids, limit > T)
-            for T in range(limit + 1)
-            for ids in itertools.product(range(V), repeat=T)
-        ]
-        results = beam_search(model, source, lengths, len(everything), limit, exponent)
-        for b in range(2):
-            scores = {
-                (ids, ended): log_probability(model, source[b, : lengths[b]], ids, ended)[0]
-                / (len(ids) + ended) ** exponent
-                for ids, ended in everything
-            }
-            best = sorted(scores, key=lambda key: -scores[key])
-            assert [(tuple(h.ids), h.ended) for h in results[b]] == best
-
-
-@pytest.mark.parametrize("no_repeat", [0, 1, 2])
-@pytest.mark.parametrize(
-    ("banned", "no_repeat_window", "least"),
-    [([], 0, 0), ([1], 0, 0), ([], 1, 2), ([], 2, 0), ([0, 2], 0, 3)],
-)
-def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(
-    banned, no_repeat_window, least, no_repeat
-):
-    limit, V = 4, 3
-    values = {
-        "banned": banned,
-        "no_repeat": no_repeat,
-        "no_repeat_window": no_repeat_window,
-        "least": least,
-    }
-    model = TinyDecoder(V, seed=3, scale=2.0)
-    source, lengths = sources(np.random.default_rng(3), B=2)
-    outputs = possible_outputs(V, limit, **values)
-    results = beam_search(model, source, lengths, 200, limit, length_exponent=0.8, **values)
-    for b in range(2):
-        scores = {}
-        for ids, ended in outputs:
-            total, _ = log_probability(model, source[b, : lengths[b]], ids, ended)
-            score = total / (len(ids) + ended) ** 0.8
-            scores[ids, ended] = score
-        best = sorted(scores, key=lambda key: -scores[key])
-        assert [(tuple(h.ids), h.ended) for h in results[b]] == best
-        np.testing.assert_allclose([h.score for h in results[b]], [scores[key] for key in best])
-
-
-@given(SEEDS, st.integers(1, 6), rules())
-def test_outputs_keep_the_rules_and_have_the_models_own_probability(seed, beam, values):
-    model = TinyDecoder(seed=seed, scale=1.0)
-    source, lengths = sources(np.random.default_rng(seed), B=3)
-    results = beam_search(model, source, lengths, beam, limit=9, **values)
-    for b, hypotheses in enumerate(results):
-        row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
-        (alone,) = beam_search(model, *row, beam, limit=9, **values)
-        assert [h.ids for h in alone] == [h.ids for h in hypotheses]
-        assert hypotheses
-        for h in hypotheses:
+            assert len(h.ids) == limit or h.ended
             stuck = all(breaks([*h.ids, more], False, **values) for more in range(4))
             assert not breaks(h.ids, h.ended and not stuck, **values)
-            expected, _ = log_probability(model, row[0][0], h.ids, h.ended)
+            expected, weights = log_probability(model, row[0][0], h.ids, h.ended)
             assert h.log_probability == pytest.approx(expected, rel=1e-10)
-            score = expected / (len(h.ids) + h.ended)
-            assert h.score == pytest.approx(score)
+            assert h.score == pytest.approx(expected / (len(h.ids) + h.ended) ** exponent)
+            if attention:
+                np.testing.assert_allclose(h.weights[:, : lengths[b]], weights, rtol=1e-8)
+                assert not h.weights[:, lengths[b] :].any()
+        assert {h.weights is None for h in (*alone, *hypotheses)} == {True, not attention}
+
+
+@pytest.mark.parametrize(
+    ("exponent", "values"),
+    [
+        *((exponent, {}) for exponent in (0.0, 0.8, 1.0)),
+        (0.8, {"no_repeat": 1}),
+        (0.8, {"banned": [1], "no_repeat": 2}),
+        (0.8, {"no_repeat_window": 1, "least": 2}),
+        (0.8, {"no_repeat_window": 2, "no_repeat": 2}),
+        (0.8, {"banned": [0, 2], "no_repeat": 1, "least": 3}),
+    ],
+)
+def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(exponent, values):
+    limit, V = 4, 3
+    outputs = possible_outputs(V, limit, **values)
+    for seed in range(2):
+        model = TinyDecoder(V, seed=seed, scale=2.0)
+        source, lengths = sources(np.random.default_rng(seed), B=2)
+        results = beam_search(model, source, lengths, 200, limit, exponent, **values)
+        for b in range(2):
+            scores = {}
+            for ids, ended in outputs:
+                total, _ = log_probability(model, source[b, : lengths[b]], ids, ended)
+                scores[ids, ended] = total / (len(ids) + ended) ** exponent
+            best = sorted(scores, key=lambda key: -scores[key])
+            assert [(tuple(h.ids), h.ended) for h in results[b]] == best
+            np.testing.assert_allclose([h.score for h in results[b]], [scores[key] for key in best])
 
 
 class Silent(TinyDecoder):
@@ -242,7 +204,7 @@ def test_a_source_that_is_done_needs_no_more_tokens():
     """The others of its batch continue for longer than its own tokens would last."""
     source, lengths = np.array([[0, 1, 2, 3], [4, 5, 0, 0]]), np.array([4, 2])
     ended = []
-    for seed in range(200):
+    for seed in (124, 189, 194):
         results = beam_search(
             Wide(2, seed=seed, scale=3.0), source, lengths, 1, 6, banned=[0], no_repeat=1
         )
@@ -250,38 +212,10 @@ def test_a_source_that_is_done_needs_no_more_tokens():
     assert (3, 0) in ended
 
 
-@given(SEEDS, st.integers(1, 5))
-def test_a_batch_equals_its_rows_and_the_weights_are_those_of_the_output(seed, beam):
-    model = TinyDecoder(seed=seed)
-    source, lengths = sources(np.random.default_rng(seed))
-    results = beam_search(model, source, lengths, beam, limit=8, keep_weights=True)
-    for b in range(5):
-        row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
-        alone = beam_search(model, *row, beam, limit=8)[0]
-        assert [h.ids for h in alone] == [h.ids for h in results[b]]
-        for h in results[b]:
-            _, expected = log_probability(model, row[0][0], h.ids, h.ended)
-            np.testing.assert_allclose(h.weights[:, : lengths[b]], expected, rtol=1e-8)
-            assert not h.weights[:, lengths[b] :].any()
-
-
-def test_a_real_model_scores_as_its_loss_does():
-    config = EncoderDecoderConfig(6, 4, embedding=5, hidden=6)
-    model = EncoderDecoder(config, np.random.default_rng(0), dtype=np.float64)
-    model.params["output.W"] *= 4  # fresh weights predict nearly uniformly
-    source, lengths = sources(np.random.default_rng(1))
-    for b, hypotheses in enumerate(beam_search(model, source, lengths, beam=4, limit=7)):
-        for h in hypotheses:
-            target = np.array([[*h.ids, config.eos] if h.ended else h.ids])
-            T = np.array([target.shape[1]])
-            row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
-            loss, _ = model.loss((*row, target, T))
-            assert h.log_probability == pytest.approx(-float(loss) * T[0], rel=1e-10)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("count", [10, 31, 32, 40])  # the kernel has 32 lanes
-@pytest.mark.parametrize("V", [1, 7, 64, 1000])
+@pytest.mark.parametrize(  # the kernel has 32 lanes
+    ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 10), (1000, 32), (1000, 40)]
+)
 def test_the_most_probable_are_those_of_a_full_sort(kernels, V, count, dtype):
     logits = np.random.default_rng(6).standard_normal((20, V)).astype(dtype).round(1)  # with ties
     logits[3, V // 2 :] = -np.inf if V > 1 else 0
@@ -354,27 +288,9 @@ def test_logits_that_are_nan_are_an_error(kind):
     if kind is TinyDecoder:
         model.U[:, 1] = np.nan
     source, lengths = sources(np.random.default_rng(0))
-    for decode in (
-        lambda: beam_search(model, source, lengths),
-        lambda: beam_search(model, source, lengths, beam=1),
-    ):
+    for beam in (1, 4):
         with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
-            decode()
-
-
-def test_impossible_tokens_are_no_error():
-    model = TinyDecoder()
-    step = model.step
-
-    def never_zero(ids, state):
-        logits, weights, state = step(ids, state)
-        logits[..., 0] = -np.inf
-        return logits, weights, state
-
-    model.step = never_zero
-    source, lengths = sources(np.random.default_rng(0))
-    results = beam_search(model, source, lengths, beam=4)
-    assert all(hypotheses and 0 not in h.ids for hypotheses in results for h in hypotheses)
+            beam_search(model, source, lengths, beam)
 
 
 def test_an_absent_hypothesis_may_end_with_a_word_of_a_source_that_has_left_the_batch():

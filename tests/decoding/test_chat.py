@@ -1,7 +1,7 @@
 """Conversations: what is read again, what is left out, and what is written."""
 
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minillm.decoding import Chat, Continuation, Reader, Sampling, write
-from minillm.decoding.continuation import Pieces
+from minillm.decoding.batch import AT_ONCE
 from minillm.errors import InputError
 
 GREEDY = Sampling(temperature=0)
@@ -71,24 +71,15 @@ def test_only_new_tokens_are_read():
     assert some.reader.counts[0] == before
     del some.reader.counts[:]
     messages.append(user("and the dog"))
-    answer(some, messages, 4, GREEDY)
+    answered = answer(some, messages, 4, GREEDY)
     assert some.reader.counts[0] < len(some.encode(messages)) - before + 1
-
-
-def test_another_conversation_does_not_disturb_the_first():
-    some = chat(context=256)
-    for _ in range(2):
+    del some.reader.counts[:]
+    assert answer(some, messages, 4, GREEDY) == answered
+    assert some.reader.counts[0] == 2  # one would be read as a step is
+    for _ in range(2):  # others, which begin in the same way, do not disturb each other
         for text in ("the cat", "the dog sat on the log"):
             talk = [system("the mat"), user(text)]
             assert answer(some, talk, 8, GREEDY) == expected_answer(talk, 8, GREEDY, 256)
-
-
-def test_the_same_question_again_reads_its_last_two_tokens():
-    some = chat()
-    first = answer(some, [user("the cat")], 5, GREEDY)
-    del some.reader.counts[:]
-    assert answer(some, [user("the cat")], 5, GREEDY) == first
-    assert some.reader.counts[0] == 2  # one would be read as a step is
 
 
 def test_an_answer_that_is_given_up_can_be_asked_for_again():
@@ -100,21 +91,32 @@ def test_an_answer_that_is_given_up_can_be_asked_for_again():
     assert answer(some, [user("the cat")], 20, GREEDY) == expected
 
 
-def test_answers_in_parallel_are_those_of_each_alone():
+TALKS = [[user(f"the {a} {b}")] for a in ("cat", "dog", "mat", "log") for b in ("sat", "on", "")]
+
+
+def test_answers_together_and_in_threads_are_those_of_each_alone():
     some = Chat(model(context=256), TOKENIZER, TEMPLATE)
-    talks = [[user(f"{text} {number}")] for number, text in enumerate(["the cat", "on"] * 4)]
-    answers = {}
+    expected = [expected_answer(talk, 10, GREEDY, 256) for talk in TALKS]
+    assert len(TALKS) > AT_ONCE
+    assert list(some.answers(TALKS, 10, GREEDY)) == expected
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda talk: answer(some, talk, 10, GREEDY), TALKS)) == expected
+    error = InputError("no conversation")
+    found = list(some.answers([TALKS[0], error, None, TALKS[1]], 10, GREEDY))
+    assert found == [expected[0], error, "", expected[1]]
 
-    def ask(number):
-        answers[number] = answer(some, talks[number], 10, GREEDY)
 
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(talks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for number, talk in enumerate(talks):
-        assert answers[number] == expected_answer(talk, 10, GREEDY, 256)
+def test_conversations_are_read_as_they_are_needed():
+    taken = []
+
+    def asked():
+        for talk in TALKS:
+            taken.append(talk)
+            yield talk
+
+    found = chat().answers(asked(), 3, GREEDY)
+    assert isinstance(next(found), str)
+    assert len(taken) < len(TALKS)
 
 
 @given(QUESTIONS, st.integers(1, 40), st.integers(64, 200))
@@ -152,22 +154,15 @@ def written(some, ids, length=None):
     return list(write(some.reader, some.continuation(ids.tolist(), length, GREEDY), some.prefixes))
 
 
-def test_an_answer_ends_with_the_context():
+def test_an_answer_ends_with_the_context_or_before_the_token_that_ends_a_turn():
     some = chat(context=48)
     some.ends = []
     ids = some.encode([user("the cat")])
-    assert len(written(some, ids)) == 48 - len(ids)
+    free = written(some, ids)
+    assert len(free) == 48 - len(ids)
     assert written(some, np.arange(48) % 9) == []
-
-
-def test_an_answer_ends_before_the_token_that_ends_a_turn():
-    some = chat()
-    ids = some.encode([user("the cat")])
-    free = chat()
-    free.ends = []
-    all_ids = written(free, ids, 20)
-    some.ends = [all_ids[7]]
-    assert written(some, ids, 20) == all_ids[: all_ids.index(all_ids[7])]
+    some.ends = [free[7]]
+    assert written(some, ids, 20) == free[: free.index(free[7])]
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -184,20 +179,6 @@ def test_an_answer_belongs_to_its_grammar(seed):
     assert list(together) == [text, text]
     cut = answer(some, talk, 2, sampling, grammar=grammar)
     assert text.startswith(cut)
-
-
-def test_pieces_are_whole_characters_and_no_special_tokens():
-    ids = [TOKENIZER.id_of(bytes([value])) for value in "né😀".encode()]
-    start = TOKENIZER.id_of(b"<|im_start|>")
-    pieces = Pieces(TOKENIZER)
-    found = [pieces.add(token) for token in [*ids[:2], start, *ids[2:]]]
-    assert [piece for piece in found if piece] == ["n", "é", "😀"]
-
-
-def test_pieces_show_a_special_token_if_it_is_named():
-    pieces = Pieces(TOKENIZER, shown=["<|im_start|>", "no token"])
-    ids = [TOKENIZER.id_of(text) for text in (b"<|im_start|>", b"a", b"<|im_end|>")]
-    assert "".join(map(pieces.add, ids)) + pieces.end() == "<|im_start|>a"
 
 
 def test_a_cache_that_is_cut_is_that_of_the_shorter_text():

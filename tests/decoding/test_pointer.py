@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from model_checks import pairs_to_copy
+from model_table import pairs_to_copy
 
 from minillm.decoding import TargetDecoder, beam_search
 from minillm.decoding.decoder import select
@@ -51,11 +51,7 @@ def test_a_word_is_copied_from_its_own_source_alone():
         np.full((1, 1), V), select(state, np.array([1]), np.zeros((1, 1), int))
     )
     assert log_P.shape == (1, 1, V + 2)
-
-
-def test_without_new_words_the_vocabulary_is_not_larger():
-    decoder = TargetDecoder(small())
-    state = decoder.start(np.array([[1, 2, 0]]), np.array([2]))
+    state = decoder.start(np.array([[1, 2, 0]]), np.array([2]))  # without a word of its own
     assert decoder.step(np.array([[V]]), state)[0].shape == (1, 1, V + 1)
 
 
@@ -105,20 +101,12 @@ def test_a_decoder_has_the_weights_that_its_model_has_at_the_start():
     model = small()
     decoder, batch = TargetDecoder(model), pairs_to_copy(model, np.random.default_rng(5))
     bos = np.full((3, 1), V)
-    decoder.step(bos, decoder.start(*batch[:2]))
+    expected, _, _ = decoder.step(bos, decoder.start(*batch[:2]))
+    state = TargetDecoder(model).start(*batch[:2])  # a state can be continued by another decoder
+    np.testing.assert_array_equal(TargetDecoder(model).step(bos, state)[0], expected)
     for weight in model.params.values():
         weight *= 1.5
     log_P, _, _ = decoder.step(bos, decoder.start(*batch[:2]))
     source, lengths, target, _ = batch
     loss, _ = model.loss((source, lengths, target[:, :1], np.ones(3, int)))
     assert -log_P[np.arange(3), 0, target[:, 0]].mean() == pytest.approx(loss, rel=1e-10)
-
-
-def test_a_state_can_be_continued_by_another_decoder():
-    model = small()
-    batch = pairs_to_copy(model, np.random.default_rng(5))
-    state = TargetDecoder(model).start(*batch[:2])
-    expected, _, _ = TargetDecoder(model).step(np.full((3, 1), V), state)
-    decoder = TargetDecoder(model)
-    found, _, _ = decoder.step(np.full((3, 1), V), decoder.start(*batch[:2]))
-    np.testing.assert_array_equal(found, expected)

@@ -5,6 +5,7 @@ from chatting import TEMPLATE, TOKENIZER, model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minillm.data.conversations import summary_request
 from minillm.decoding import Chat
 from minillm.decoding import summaries as page
 from minillm.decoding.summaries import SPARE, Length, beginning, extracted, summaries
@@ -77,12 +78,20 @@ def test_the_beginning_of_a_text_has_so_many_tokens(text, most):
     tokens = len(TOKENIZER.encode_ordinary(text))
     assert (cut == text) == (tokens <= most)
     assert len(TOKENIZER.encode_ordinary(cut)) <= most + SPARE
+    of_cat = len(TOKENIZER.encode_ordinary("\N{CAT}"))  # a character is not cut
+    assert beginning("a\N{CAT}", TOKENIZER, of_cat) == "a"
 
 
-def test_a_character_is_not_cut():
-    tokens = len(TOKENIZER.encode_ordinary("\N{CAT}"))
-    assert tokens > 1
-    assert beginning("a\N{CAT}", TOKENIZER, tokens) == "a"
+def test_the_request_has_the_text_and_the_limits():
+    free, one, both = (
+        "".join(message["content"] for message in summary_request("The text.", *limits))
+        for limits in ((), (1,), (3, 20))
+    )
+    assert "The text." in free
+    assert not any(character.isdigit() for character in free)
+    assert "one sentence" in one
+    assert "3 sentences" in both
+    assert "20 words" in both
 
 
 @pytest.fixture(scope="module")

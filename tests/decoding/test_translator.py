@@ -1,51 +1,14 @@
 """From texts to texts, whatever the tokens are."""
 
-import numpy as np
 import pytest
 from fake_models import TinyDecoder
 
 from minillm.decoding import Translator
 from minillm.errors import InputError
-from minillm.text import Characters, Words
+from minillm.text import Characters, Words, byte_pairs
 
 WORDS = ["<unk>", "a", "b", "c", "d", "e"]
-
-
-class Bytes:
-    """A vocabulary whose tokens are no strings."""
-
-    unit = "byte"
-    pretokenised = False
-    bos = eos = unknown = padding = line_end = sentence_end = None
-
-    def __init__(self, values):
-        self.values = bytes(values)
-
-    def __len__(self):
-        return len(self.values)
-
-    def encode(self, text, name="text"):
-        return np.array([self.values.index(byte) for byte in text.encode()], np.int32)
-
-    encode_known = encode
-
-    def decode(self, ids, unknown_words=()):
-        return bytes(self.values[id] for id in ids).decode(errors="replace")
-
-    def write(self, ids, source, weights=None):
-        return self.decode(ids)
-
-    def stream(self, ids, unknown_words=()):
-        yield self.decode(ids)
-
-    def split(self, text):
-        return [str(bytes([byte])) for byte in text.encode()]
-
-    def show(self, id):
-        return str(bytes([self.values[id]]))
-
-    def to_dict(self):
-        return {}
+BYTES = byte_pairs.train(["a b c é"], 260)
 
 
 def test_the_unknown_word_is_never_written():
@@ -74,10 +37,11 @@ def test_options_of_the_search():
         assert 4 <= len(output.text.split()) == len(set(output.text.split()))
 
 
-@pytest.mark.parametrize("target", [Characters("abcdef"), Bytes(b"ab\xc3\xa9cd"), Words(WORDS)])
-@pytest.mark.parametrize("source", [Characters(" abcé"), Bytes(b"abc \xc3\xa9"), Words(WORDS)])
+@pytest.mark.parametrize("target", [Characters("abcdef"), BYTES, Words(WORDS)])
+@pytest.mark.parametrize("source", [Characters(" abcé"), BYTES, Words(WORDS)])
 def test_any_vocabulary_on_either_side(source, target):
-    translator = Translator(TinyDecoder(len(target), sources=7), source, target, 20, limit=9)
+    model = TinyDecoder(len(target), sources=len(source))
+    translator = Translator(model, source, target, 20, limit=9)
     texts = ["a", "é b", "a b c", "b"]
     outputs = translator.translate(texts, beam=3, batch=2, keep_weights=True)
     assert [len(results) for results in outputs] == [3] * 4

@@ -5,7 +5,7 @@ They are the right answers of the tests of this folder.  The book does not inclu
 
 from minillm.exercises import exercises
 
-from .all_answers import ANSWERS
+from .answers import ANSWERS
 
 
 def main() -> None:

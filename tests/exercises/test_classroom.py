@@ -8,7 +8,7 @@ import pytest
 from minillm.cli import main
 from minillm.exercises import desk, exercises
 
-from .all_answers import ANSWERS
+from .answers import ANSWERS
 
 LINEAR = next(answer for answer in ANSWERS if answer.exercise == "linear")
 

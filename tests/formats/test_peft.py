@@ -73,9 +73,23 @@ def added_to(model, ends, r=2):
 
 def merged(model, additions, scale):
     """The weights with the additions."""
-    copy = type(model)(model.config, params={n: array.copy() for n, array in model.params.items()})
+    copy = changed(model)
     LoRA(copy, additions, scale)
     return {name: getattr(weight, "array", weight) for name, weight in copy.params.items()}
+
+
+def changed(model, **changes):
+    """The model with other weights."""
+    return type(model)(
+        model.config, params={n: a.copy() for n, a in (model.params | changes).items()}
+    )
+
+
+def applied(model, arrays, scale):
+    """The weights with the additions, and with the weights that replace others."""
+    replaced = {name: array for name, array in arrays.items() if name in model.params}
+    others = {name: array for name, array in arrays.items() if name not in replaced}
+    return merged(changed(model, **replaced), others, scale)
 
 
 def assert_close(one, other):
@@ -87,7 +101,7 @@ def assert_close(one, other):
 def read(folder, model):
     """The weights with the additions of a folder, and the scale."""
     additions, r, alpha = read_adapter(folder, model)
-    return merged(model, additions, alpha / r), r, alpha
+    return applied(model, additions, alpha / r), r, alpha
 
 
 def theirs_with(model, names, scale, r=3):
@@ -150,21 +164,80 @@ def test_additions_to_modules_of_theirs(name, heads, tmp_path):
 
 
 @pytest.mark.parametrize("root", [False, True])
-def test_the_scale_may_have_the_root_of_the_rank(root, tmp_path):
+def test_each_module_may_have_its_own_rank_and_alpha(root, tmp_path):
+    """And a scale of 1 / sqrt(r): our one scale is that of the settings, the others are in B."""
     model = small("llama")
-    tensors, expected = theirs_with(model, LLAMA_MODULES, scale=6 / (np.sqrt(3) if root else 3))
-    found, r, alpha = read(write_theirs(tmp_path / "a", tensors, use_rslora=root), model)
+    tensors, expected = {}, {name: array.copy() for name, array in model.params.items()}
+    alphas = {"q_proj": 5, r"model\.layers\.1\..*up_proj": 7, "none": 3}
+    for (module, (ours, columns)), r, alpha in zip(
+        LLAMA_MODULES.items(), (1, 2, 3, 4, 5), (5, 6, 7, 6, 6), strict=True
+    ):
+        scale = alpha / (np.sqrt(r) if root else r)
+        some, own = theirs_with(model, {module: (ours, columns)}, scale, r)
+        tensors |= some
+        expected[ours] += own[ours] - model.params[ours]
+    values = {"alpha_pattern": alphas, "rank_pattern": {"none": 1}, "use_rslora": root}
+    write_theirs(tmp_path / "theirs", tensors, **values)
+    additions, r, alpha = read_adapter(tmp_path / "theirs", model)
     assert (r, alpha) == (3, pytest.approx(6 * np.sqrt(3) if root else 6))
-    assert_close(found, expected)
+    assert_close(merged(model, additions, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, additions, alpha / r, "base")
+    assert_close(read(tmp_path / "ours", model)[0], expected)
+    write_theirs(tmp_path / "theirs", tensors, rank_pattern={})
+    with pytest.raises(InputError, match=r"q_proj.lora_A: expected shape \(3, 4\), found"):
+        read_adapter(tmp_path / "theirs", model)
 
 
-def test_modules_of_one_weight_may_have_different_ranks(tmp_path):
-    """Of an addition that was trained here, after one of theirs: zeros pad the smaller rank."""
-    model, weight = small("llama"), "blocks.0.attention.W_qkv"
-    additions = added_to(model, weight, r=3)
-    additions[f"{weight}.B"][1:, 4:] = 0
-    write_adapter(tmp_path / "made", model, additions, 1.5, "base")
-    assert_close(read(tmp_path / "made", model)[0], merged(model, additions, 1.5))
+def test_weights_that_replace_others(tmp_path):
+    """Biases and saved modules; a tensor that is the baseline's is no addition."""
+    model, rng = small("gpt"), np.random.default_rng(4)
+    tensors, expected = theirs_with(model, GPT_MODULES, scale=2.0)
+    replaced = {
+        "transformer.h.0.attn.c_attn.base_layer.bias": "blocks.0.attention.b_qkv",
+        "transformer.h.1.mlp.c_fc.bias": "blocks.1.feed_forward.b_1",
+        "transformer.ln_f.weight": "norm.gain",
+        "transformer.ln_f.bias": "norm.bias",
+    }
+    for theirs, ours in replaced.items():
+        expected[ours] = rng.standard_normal(model.params[ours].shape).astype(np.float32)
+        tensors[f"base_model.model.{theirs}"] = expected[ours]
+    same = model.params["blocks.0.norm_1.bias"]
+    tensors["base_model.model.transformer.h.0.ln_1.bias"] = same
+    tensors["base_model.model.transformer.ln_f.original_module.bias"] = same  # it is not read
+    write_theirs(tmp_path / "theirs", tensors, bias="all", modules_to_save=["ln_f"])
+    arrays, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert arrays.keys() & model.params.keys() == set(replaced.values())
+    assert_close(applied(model, arrays, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    assert_close(read(tmp_path / "ours", model)[0], expected)
+    config = json.loads((tmp_path / "ours" / CONFIG).read_text())
+    assert (config["bias"], config["modules_to_save"]) == ("all", ["transformer.ln_f"])
+    tensors["base_model.model.transformer.ln_f.weight"] = np.ones(5, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    with pytest.raises(InputError, match=r"ln_f.weight: expected shape \(4,\), found \(5,\)"):
+        read_adapter(tmp_path / "theirs", model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_that_replace_others_in_a_decoder(family, tmp_path):
+    """The gains of a Gemma are not replaced, because they differ from ours."""
+    model = small(family)
+    tensors, expected = theirs_with(model, MODULES[family], scale=2.0)
+    if family == "qwen2":  # which has biases
+        name = "model.layers.1.self_attn.v_proj.base_layer.bias"
+        tensors[f"base_model.model.{name}"] = np.ones(2, np.float32)
+        expected["blocks.1.attention.b_qkv"][6:8] = 1
+    arrays, r, alpha = read_adapter(write_theirs(tmp_path / "theirs", tensors), model)
+    assert_close(applied(model, arrays, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    assert_close(read(tmp_path / "ours", model)[0], expected)
+    tensors["base_model.model.model.norm.weight"] = np.full(4, 2, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    if family == "gemma3":
+        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
+            read_adapter(tmp_path / "theirs", model)
+    else:
+        assert "norm.gain" in read_adapter(tmp_path / "theirs", model)[0]
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -174,15 +247,15 @@ def test_modules_of_one_weight_may_have_different_ranks(tmp_path):
     ("values", "message"),
     [
         ({"peft_type": "IA3"}, "peft_type: expected 'LORA', found 'IA3'"),
-        ({"use_dora": True}, "use_dora: expected None or False or {}, found True"),
-        ({"use_bdlora": True}, "use_bdlora: expected None or False or {}, found True"),
+        ({"use_dora": True}, "use_dora: expected None or False, found True"),
+        ({"use_bdlora": True}, "use_bdlora: expected None or False, found True"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices: expected None or False"),
-        ({"layer_replication": [[0, 1]]}, "layer_replication: expected None or False or {}"),
-        ({"arrow_config": {"a": 1}}, "arrow_config: expected None or False or {}"),
+        ({"layer_replication": [[0, 1]]}, "layer_replication: expected None or False"),
+        ({"arrow_config": {"a": 1}}, "arrow_config: expected None or False"),
         ({"use_rslora": "x"}, "use_rslora: expected true or false, found 'x'"),
-        ({"alpha_pattern": {"query": 3}}, "alpha_pattern: expected None or False or {}"),
-        ({"rank_pattern": {"query": 3}}, "rank_pattern: expected None or False or {}"),
-        ({"lora_alpha": 0}, "lora_alpha: expected a number above 0"),
+        ({"alpha_pattern": {"query": 0}}, "expected a number above 0.*, as in alpha_pattern"),
+        ({"alpha_pattern": {"(": 1}}, r"alpha_pattern: expected numbers by patterns"),
+        ({"alpha_pattern": ["a"]}, r"alpha_pattern: expected numbers by patterns"),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
@@ -204,8 +277,12 @@ def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path
         (lambda t: t.popitem(), "is missing from the weights"),
         (lambda t: t.clear(), "expected the tensors of additions, found none"),
         (
+            lambda t: t.update(x=np.zeros(3, np.float32)),
+            "'x': expected lora_A or lora_B of a linear",
+        ),
+        (  # the table of a tied output: PEFT would change only one of its two uses
             lambda t: t.update({"base_model.model.transformer.wte.weight": np.ones((9, 4))}),
-            r"wte.weight': expected only lora_A and lora_B of linear",
+            r"wte.weight': expected lora_A or lora_B of a linear",
         ),
         (lambda t: t.update({k: v * np.nan for k, v in t.items()}), "expected finite weights"),
         (lambda t: t.update({k: v[:1, :1] for k, v in t.items()}), "expected shape"),
@@ -220,12 +297,15 @@ def test_damaged_weights_are_refused(changed, message, tmp_path):
         read_adapter(write_theirs(tmp_path / "theirs", tensors), model)
 
 
-def test_what_is_no_linear_layer_is_not_written(tmp_path):
+def test_what_peft_does_not_have_is_not_written(tmp_path):
     model = small("gpt")
-    gains = {"norm.gain": np.ones(4, np.float32)}
-    tables = added_to(model, ("W_o", "embedding.E"))
-    for additions, name in ((gains, "norm.gain"), (tables, "embedding.E.A")):
-        message = f"{name}: expected an addition to a linear layer"
+    for additions, message in (
+        ({"norm.gain": np.ones(4, np.float32)}, "expected an addition A B, .* whole weights only"),
+        (
+            added_to(model, ("W_o", "embedding.E")),
+            "embedding.E.A: expected an addition to a linear layer",
+        ),
+    ):
         with pytest.raises(InputError, match=message):
             write_adapter(tmp_path / "x", model, additions, 1.0, "base")
     assert not (tmp_path / "x").exists()
@@ -247,10 +327,19 @@ def logits_of(model, row):
 
 ADAPTED = [name for name in ROWS if ROWS[name].lora and "," not in name and LABELLED not in name]
 ADAPTED.remove("bert ForNextSentencePrediction")
+BERT_ROW, QUERY = "bert ForMaskedLM", {"target_modules": ["query"]}
+LLAMA_ROW = {"target_modules": ["q_proj"]}
 CASES = [(name, {}) for name in ADAPTED] + [
-    ("gpt2", {"use_rslora": True}),
-    ("llama", {"use_rslora": True, "target_modules": ["q_proj", "down_proj"]}),
-    ("llama", {"target_modules": ["q_proj", "lm_head"]}),
+    (BERT_ROW, {"rank_pattern": {"query": 3}, "alpha_pattern": {"dense": 9}}),
+    ("gpt2", {"alpha_pattern": {r".*\.1\..*c_fc": 9}, "use_rslora": True}),
+    ("gpt2", {"target_modules": ["c_attn"], "bias": "all"}),
+    ("gpt2", {"target_modules": ["c_attn"], "bias": "all", "modules_to_save": ["ln_f"]}),
+    (BERT_ROW, QUERY | {"bias": "lora_only"}),
+    (BERT_ROW, QUERY | {"bias": "all"}),
+    (BERT_ROW, QUERY | {"modules_to_save": ["transform", "position_embeddings"]}),
+    ("llama", LLAMA_ROW | {"modules_to_save": ["norm", "embed_tokens", "lm_head"]}),
+    ("llama", {"target_modules": ["q_proj", "down_proj"], "use_rslora": True}),
+    ("llama", {"target_modules": ["q_proj", "lm_head"], "rank_pattern": {"lm_head": 3}}),
 ]
 
 
@@ -286,8 +375,7 @@ def test_what_peft_trains_is_equal(name, values, tmp_path):
         {name: array.astype(float) for name, array in some.items()}
         for some in (model.params, arrays)
     )
-    exact = type(model)(model.config, params=params)
-    exact.params.update(merged(exact, updates, alpha / r))
+    exact = changed(model, **applied(changed(model, **params), updates, alpha / r))
     found = logits_of(exact, row)
     tolerance = {"rtol": 0, "atol": 1e-6 * np.ptp(expected)}
     np.testing.assert_allclose(found, expected, **tolerance)

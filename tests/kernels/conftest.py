@@ -1,5 +1,9 @@
+import ctypes
 import importlib
+import mmap
+import os
 import pkgutil
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +17,7 @@ from minillm._kernels import (
     select_kernels,
     use_threads,
 )
+from minillm.quantised.panels import Panels
 
 ROOMS = tuple(
     f"minillm.{room}."
@@ -30,7 +35,45 @@ def twin(request):
     missing = kernels_info()["missing"]
     if request.param in missing:
         pytest.skip(f"{request.param}: {missing[request.param]}")
-    return select_kernels(request.param)
+    kernels = select_kernels(request.param)
+    return between_guards(kernels) if os.environ.get("TEST_GUARDS") else kernels
+
+
+def between_guards(kernels):
+    """The kernels, which get copies of their arguments behind which nobody may read."""
+    in_place = {"adam_update", "block_step"}
+
+    def guarded(function):
+        return lambda *args, **named: function(
+            *map(at_ends, args), **{name: at_ends(value) for name, value in named.items()}
+        )
+
+    functions = {name: f for name, f in vars(kernels).items() if callable(f)}
+    changed = {name: guarded(f) for name, f in functions.items() if name not in in_place}
+    return SimpleNamespace(**vars(kernels) | changed)
+
+
+def at_ends(value):
+    if isinstance(value, np.ndarray):
+        if value.flags.c_contiguous:
+            return at_an_end(value)
+        return at_an_end(value.T).T if value.flags.f_contiguous else value
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        return type(value)(map(at_ends, value))
+    if isinstance(value, Panels):
+        return replace(value, **{f.name: at_ends(getattr(value, f.name)) for f in fields(value)})
+    return value
+
+
+def at_an_end(array):
+    """A copy behind which nobody may read: its last byte is the last one of a page."""
+    size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    copy = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    end = ctypes.c_void_p(copy.ctypes.data + array.nbytes)
+    assert ctypes.CDLL(None).mprotect(end, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    return copy
 
 
 @pytest.fixture(scope="session")

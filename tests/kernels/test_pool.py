@@ -96,16 +96,24 @@ print((resident() - before) // M)
     assert least <= grown <= most
 
 
-def test_kernels_share_the_pool():
+def test_a_block_is_used_again_and_kernels_share_them():
     """The memory of a product becomes that of a gelu."""
-    product, gelu = printed("""
+    assert printed("""
 y = product(4 * M)
+address = y.ctypes.data
 del y
 print(kept() // M)
+y = product(4 * M)
+print(int(y.ctypes.data == address))
+del y
 z, backward = ops.gelu(np.ones(M, np.float32))
 print(kept() // M)
-""")
-    assert (product, gelu) == (4, 0)
+del z, backward
+gc.collect()
+from minillm._kernels import _pool
+_pool.clear()
+print(kept())
+""") == [4, 1, 0, 0]
 
 
 @pytest.mark.deep
@@ -124,30 +132,6 @@ print(kept() // M)
         MINILLM_POOL_BYTES="7400k",
     )
     assert kept == [2, 7, 6, 4, 4, 5]
-
-
-@pytest.mark.deep
-def test_a_block_beyond_the_limit_is_not_kept():
-    kept = printed(
-        "y = product(2 * M); del y; y = product(9 * M); del y; print(kept() // M)",
-        MINILLM_POOL_BYTES="4M",
-    )
-    assert kept == [2]
-
-
-def test_a_block_is_used_again():
-    same, cleared = printed("""
-y = product(M)
-address = y.ctypes.data
-del y
-y = product(M)
-print(int(y.ctypes.data == address))
-del y
-from minillm._kernels import _pool
-_pool.clear()
-print(kept())
-""")
-    assert (same, cleared) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +159,6 @@ def test_nonsense_is_refused(limit_of, text):
         limit_of(text)
 
 
-def test_nonsense_in_the_environment_is_refused_when_the_kernels_are_loaded():
-    result = run("import minillm; minillm.kernels_info()", MINILLM_POOL_BYTES="lots")
-    assert result.returncode != 0
-    assert "MINILLM_POOL_BYTES: expected a number of bytes" in result.stderr
-    assert "found 'lots'" in result.stderr
-
-
 WRITE = "from minillm._kernels import _pool; _pool.write_at({}, {})"
 BEHIND, IN_FRONT = "wrote past the end of a piece", "wrote in front of a piece"
 
@@ -190,11 +167,8 @@ BEHIND, IN_FRONT = "wrote past the end of a piece", "wrote in front of a piece"
     ("place", "size", "message"),
     [
         (1, 1, BEHIND),
-        (63, 1, BEHIND),
-        (100_000, 100_000, BEHIND),
         (199_999, 100_000, BEHIND),
         (-1, 1, IN_FRONT),
-        (-64, 1, IN_FRONT),
         (-100_000, 100_000, IN_FRONT),
     ],
 )
@@ -206,19 +180,14 @@ def test_a_guard_notices_a_write_beside_a_piece(place, size, message):
 
 
 @pytest.mark.deep
-def test_a_write_within_a_piece_is_no_fault():
-    for place, size in ((0, 1), (99_999, 100_000)):
-        for guard in "01":
-            done = run(WRITE.format(place, size), MINILLM_GUARD=guard)
-            assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.deep
-def test_a_guard_surrounds_small_outputs_as_well():
+def test_a_guard_surrounds_small_outputs_as_well_and_finds_no_fault_within():
     program = """
 import numpy as np
+from minillm._kernels import _pool
 from minillm.ops.activations import gelu_forward
 
+_pool.write_at(0, 1)
+_pool.write_at(99_999, 100_000)
 print(type(gelu_forward(np.ones(3)).base).__name__)
 """
     for guard, base in (("0", "NoneType"), ("1", "Workspace")):
@@ -248,7 +217,9 @@ print(kept() // M)
     assert printed(program, MINILLM_POOL_BYTES="") == [600, 500]
 
 
-def test_kept_blocks_are_at_most_an_eighth_more_than_were_in_use():
+@pytest.mark.parametrize(("limit", "expected"), [("", [10, 0]), ("4M", [2, 2])])
+def test_kept_blocks_are_at_most_an_eighth_more_than_were_in_use(limit, expected):
+    """A limit that is set remains the one of a training; no block beyond it is kept."""
     program = f"""{KEEPING}
 with keep_memory():
     step()
@@ -256,9 +227,4 @@ with keep_memory():
     y = product(12 * M)  # fits no idle block
     print(kept() // M)
 """
-    assert printed(program, MINILLM_POOL_BYTES="") == [10, 0]
-
-
-def test_a_limit_that_is_set_remains_that_of_a_training():
-    program = f"{KEEPING}\nwith keep_memory():\n    step()\n    print(kept() // M)"
-    assert printed(program, MINILLM_POOL_BYTES="4M") == [2]
+    assert printed(program, MINILLM_POOL_BYTES=limit) == expected

@@ -1,72 +1,17 @@
-"""The scans, at lengths of several spans and widths of several blocks."""
-
-import inspect
+"""What is particular to the scans: parts of a text, decays at their ends, and bad input."""
 
 import numpy as np
 import pytest
 
 from minillm import ops
-from minillm.decoding.mamba_reader import _mamba_layer_step
-from minillm.ops.gradient_cases import CASES
 
-SIZES = {
-    "linear_recurrence": ({"B": 3, "T": 70, "D": 300}, {"B": 1, "T": 9, "D": 4100}),
-    "selective_scan": ({"B": 2, "T": 70, "D": 70, "N": 5}, {"B": 1, "T": 32, "D": 64, "N": 16}),
-    "gated_delta_rule": (
-        {"B": 2, "N": 2, "T": 70, "K": 9, "V": 35},
-        {"B": 1, "N": 3, "T": 64, "K": 32, "V": 32},
-    ),
-}
-CASE_SIZES = [(name, sizes) for name, several in SIZES.items() for sizes in several]
-ARGUMENTS = {  # of the twins, in the order of the case
-    "linear_recurrence": ("a", "b", "h0", "lengths"),
-    "selective_scan": ("x", "delta", "A", "b", "c", "skip", "h0"),
-    "gated_delta_rule": ("q", "k", "v", "alpha", "beta", "S0"),
-}
+from .twin_cases import ARGUMENTS, OF_SCAN, Draw, arguments_of_scan, of_mamba
 
 
-def drawn(name, sizes, dtype=np.float64):
-    args = [
-        a.astype(dtype if a.dtype.kind == "f" else np.int64)
-        for a in CASES[name](np.random.default_rng(0), **sizes)[1]
-    ]
-    return dict(zip(ARGUMENTS[name], args, strict=True))
-
-
-def both(kernels, name, given):
-    """The outputs and the gradients."""
-    outputs = getattr(kernels, f"{name}_forward")(**given)
-    rng = np.random.default_rng(1)
-    dy, dlast = (rng.standard_normal(y.shape).astype(y.dtype) for y in outputs)
-    backward = getattr(kernels, f"{name}_backward")
-    if name == "linear_recurrence":
-        kept = {n: given[n] for n in ("a", "h0", "lengths")}
-        return *outputs, *backward(dy, dlast, hs=outputs[0], **kept)
-    return *outputs, *backward(dy, dlast, **given)
-
-
-@pytest.mark.parametrize(("name", "sizes"), CASE_SIZES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 2e-4)])
-def test_the_twin_is_the_original(twin, original, name, sizes, dtype, tolerance):
-    given = drawn(name, sizes, dtype)
-    results = both(twin, name, given), both(original, name, given)
-    for one, other in zip(*results, strict=True):
-        assert one.shape == other.shape
-        assert one.dtype == other.dtype == dtype
-        largest = max(1.0, np.abs(other).max())
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * largest)
-
-
-@pytest.mark.parametrize(("name", "sizes"), CASE_SIZES)
-def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, name, sizes):
-    given = drawn(name, sizes, np.float32)
-    same_bits(lambda: both(twin, name, given))
-
-
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", OF_SCAN)
 def test_a_text_may_be_cut_anywhere(twin, name):
     """The last state of a part is the first state of the next, bit for bit."""
-    given = drawn(name, SIZES[name][0])
+    given = arguments_of_scan(name, OF_SCAN[name][0])
     forward, axis = getattr(twin, f"{name}_forward"), 2 if name == "gated_delta_rule" else 1
     constant = {n: a for n, a in given.items() if n in ("A", "skip")}
     first_state = given[ARGUMENTS[name][2 if name == "linear_recurrence" else -1]]
@@ -104,7 +49,7 @@ def test_decays_that_vanish_are_no_division():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_decays_at_their_ends(twin, original, dtype):
     """Exponents without bounds, and a NaN, in columns of their own."""
-    given = drawn("selective_scan", {"B": 1, "T": 3, "D": 8, "N": 1}, dtype)
+    given = arguments_of_scan("selective_scan", {"B": 1, "T": 3, "D": 8, "N": 1}, dtype)
     ends = [0.0, -1e4, 1e4, np.nan, -np.inf, np.inf, -20.0, 20.0]
     given |= {"A": np.array(ends, dtype)[:, None], "delta": np.ones((1, 3, 8), dtype)}
     with np.errstate(all="ignore"):
@@ -113,40 +58,11 @@ def test_decays_at_their_ends(twin, original, dtype):
         np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
-# --- one step of a layer --------------------------------------------------------------------
-
-
-def of_step(rng, B, D, E, N, K, R, dtype):
-    """The arguments of mamba_layer_step."""
-    shapes = [(B, D), (B, K - 1, E), (B, E, N), (D,), (D, 2 * E), (K, E), (E,), (E, R + 2 * N)]
-    shapes += [(R, E), (E,), (E, N), (E,), (E, D)]
-    x, *others = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-    return [x, 1e-5, *others]
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {"B": 1, "D": 128, "E": 256, "N": 16, "K": 4, "R": 8},
-        {"B": 3, "D": 7, "E": 13, "N": 5, "K": 2, "R": 1},
-        {"B": 2, "D": 900, "E": 600, "N": 1, "K": 3, "R": 2},
-    ],
-)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 2e-4)])
-def test_a_step_is_the_step_of_its_original(twin, same_bits, sizes, dtype, tolerance):
-    given = of_step(np.random.default_rng(0), **sizes, dtype=dtype)
-    expected = inspect.unwrap(_mamba_layer_step)(*given)
-    for one, other in zip(twin.mamba_layer_step(*given), expected, strict=True):
-        assert one.dtype == dtype
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.abs(other).max())
-    same_bits(lambda: twin.mamba_layer_step(*given))
-
-
 def test_a_step_takes_nothing_that_does_not_fit(twin):
     sizes = {"B": 2, "D": 7, "E": 13, "N": 5, "K": 2, "R": 1}
     for name in sizes:
-        longer = of_step(np.random.default_rng(0), **sizes | {name: sizes[name] + 1}, dtype=float)
-        given = of_step(np.random.default_rng(0), **sizes, dtype=float)
+        longer = of_mamba(Draw(float), **sizes | {name: sizes[name] + 1})
+        given = of_mamba(Draw(float), **sizes)
         for place, array in enumerate(longer):
             if np.shape(array) != np.shape(given[place]):
                 wrong = [*given[:place], array, *given[place + 1 :]]

@@ -1,9 +1,9 @@
-"""The encoder-decoder: gradients of all variants, padding, steps, and the gain by attention."""
+"""The encoder-decoder: its logits, steps, and the gain by attention."""
 
 import numpy as np
 import pytest
-from model_checks import check_model, check_padding, fit, random_pairs
-from usual import originals_deep, usual_kernels
+from model_checks import check_model, check_rows
+from model_table import encoder_decoder, pairs
 
 from minillm import ops
 from minillm.decoding.decoder import TargetDecoder, select
@@ -11,43 +11,17 @@ from minillm.layers import dense
 from minillm.layers.attention import KINDS, Attention
 from minillm.layers.fresh import ParamSpec, uniform
 from minillm.layers.gradients import merge_gradients
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.training import Adam
 
 pytestmark = pytest.mark.usefixtures("both_twins")
-CELLS = ("rnn", "lstm", "gru")
 
 
-def small(dtype=np.float64, seed=0, **options):
-    config = EncoderDecoderConfig(
-        **{
-            "source_vocabulary": 6,
-            "target_vocabulary": 5,
-            "embedding": 3,
-            "hidden": 4,
-            "layers": 1,
-            "dropout": 0.0,
-            "label_smoothing": 0.0,
-            **options,
-        }
-    )
-    return EncoderDecoder(config, np.random.default_rng(seed), dtype=dtype)
-
-
-def check(model):
-    check_model(model, random_pairs(model, np.random.default_rng(1)))
-
-
-@originals_deep
-@pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradient_of_every_parameter(attention, cell):
-    check(small(attention=attention, cell=cell))
+def small(attention, **options):
+    return encoder_decoder(attention=attention, **options).new()
 
 
 @pytest.mark.parametrize("attention", KINDS)
 def test_the_logits_have_the_loss_and_its_gradients(attention):
-    model = small(attention=attention, layers=2)
+    model = small(attention, layers=2)
     source, lengths, targets = np.array([[1, 2, 3]]), np.array([3]), np.array([[4, 0, 5]])
     loss, backward = model.loss((source, lengths, targets, np.array([3])))
     state, encode_backward = model.encode(source, lengths)
@@ -64,33 +38,15 @@ def test_the_logits_have_the_loss_and_its_gradients(attention):
         np.testing.assert_allclose(found[name], gradient, atol=1e-12)
 
 
-@originals_deep
-@pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_gradient_with_layers_dropout_and_smoothing(attention, bidirectional):
-    model = small(
-        attention=attention,
-        bidirectional=bidirectional,
-        layers=2,
-        dropout=0.3,
-        label_smoothing=0.2,
-    )
-    check(model)
-
-
-@pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_and_batch_mates_change_nothing(attention, bidirectional):
-    check_padding(small(attention=attention, bidirectional=bidirectional))
-
-
-@pytest.mark.parametrize("attention", KINDS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("attention", "cell"),
+    [("none", "rnn"), ("dot", "lstm"), ("general", "gru"), ("additive", "gru")],
+)
 def test_steps_equal_the_whole_sequence(attention, cell):
     """Hypotheses that share the memory of a source equal hypotheses with a source each."""
-    model = small(attention=attention, cell=cell, layers=2)
+    model = small(attention, cell=cell, layers=2)
     rng = np.random.default_rng(5)
-    source, source_lengths, target, _ = random_pairs(model, rng)
+    source, source_lengths, target, _ = pairs(model, rng)
     decoder = TargetDecoder(model)
     state = decoder.start(source, source_lengths)
     state = select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
@@ -112,45 +68,6 @@ def test_steps_equal_the_whole_sequence(attention, cell):
         np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
         for b, length in enumerate(source_lengths):
             assert not weights[b, ..., length:].any()
-
-
-def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
-    """The loss of copying 20 tokens, in their order or reversed, after a few hundred steps."""
-    rng = np.random.default_rng(8)
-
-    def batch(B):
-        source = rng.integers(0, V, (B, length))
-        target = np.concatenate([source[:, ::order], np.full((B, 1), V)], axis=1)
-        return source, np.full(B, length), target, np.full(B, length + 1)
-
-    config = EncoderDecoderConfig(
-        V, V, embedding=16, hidden=32, attention=attention, dropout=0, label_smoothing=0
-    )
-    model = EncoderDecoder(config, rng)
-    optimiser = Adam(model.params)
-    for _ in range(steps):
-        _, backward = model.loss(batch(32))
-        optimiser.step(backward(), 0.01)
-    return model.loss(batch(100))[0]
-
-
-@usual_kernels
-@pytest.mark.deep
-def test_attention_says_again_what_one_vector_cannot_hold():
-    for order in (1, -1):
-        assert loss_on_fresh_sequences("none", order) > 0.8
-        assert loss_on_fresh_sequences("general", order) < 0.15
-    assert loss_on_fresh_sequences("dot", -1) < 0.15
-    assert loss_on_fresh_sequences("additive", -1) < 0.15
-
-
-@usual_kernels
-@pytest.mark.deep
-@pytest.mark.parametrize("attention", KINDS)
-def test_one_batch_is_learned_by_heart(attention):
-    rng = np.random.default_rng(9)
-    model = small(np.float32, hidden=16, attention=attention)
-    assert fit(model, random_pairs(model, rng, B=4), steps=150) < 0.05
 
 
 class Location(Attention):
@@ -185,6 +102,8 @@ class Location(Attention):
 def test_a_new_attention_is_one_class(monkeypatch):
     """Config, gradients, loss and steps accept it by its name."""
     monkeypatch.setitem(KINDS, "location", Location())
-    check(small(attention="location", layers=2, dropout=0.3))
+    entry = encoder_decoder(attention="location", layers=2, dropout=0.3)
+    model, batch = entry.with_batch()
+    check_model(model, batch)
+    check_rows(model, batch)
     test_steps_equal_the_whole_sequence("location", "gru")
-    test_padding_and_batch_mates_change_nothing("location", bidirectional=True)

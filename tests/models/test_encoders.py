@@ -4,53 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model_checks import check_model
+from model_table import BLOCKS, C, V, encoder
 from usual import originals_deep
 
-from minillm.data.masking import Masking, framed
-from minillm.layers.gradients import PartlyTrained
 from minillm.layers.stack import forgetful
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig, buckets_of
+from minillm.models.encoders import FAMILIES, buckets_of
 from minillm.testing import check_projections
-from minillm.training.trained import depths
 
 pytestmark = pytest.mark.usefixtures("both_twins")
-V, C = 9, 12
-PAD, CLS, SEP, MASK = 1, 0, 2, 3
-ORDINARY = np.arange(V) > MASK
-SIZES = {"vocabulary": V, "context": C, "layers": 2, "heads": 2, "width": 6}
+PAD = 1
+every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-def new(family, seed=0, dtype=np.float64, **options):
-    changes = FAMILIES[family]
-    given = {"family": family, "padding": PAD, "masked_words": changes.masked_words}
-    given |= {"embedding": 4} if changes.narrow else {}
-    config = EncoderConfig(**SIZES | given | options)
-    model = Encoder(config, np.random.default_rng(seed), dtype=dtype)
-    rng = np.random.default_rng(seed + 1)
-    for array in model.params.values():  # no bias is zero, no gain one, no branch negligible
-        array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
-    return model
-
-
-def batch_of(lengths, seed=0):
-    """Rows of unequal length with hidden tokens, some of them with a padding token inside."""
-    rng = np.random.default_rng(seed)
-    rows = [[rng.integers(4, V, length - 2)] for length in lengths]
-    rows[0][0][1] = PAD
-    return Masking(MASK, ORDINARY).hide(framed(rows, CLS, SEP), rng)
+def new(family, **options):
+    return encoder(family, **options).new()
 
 
 @originals_deep
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("family", [name for name in FAMILIES if FAMILIES[name].masked_words])
-def test_gradient(family, dropout):
-    check_model(new(family, dropout=dropout, inner=5), batch_of([12, 9, 5]))
-
-
-@originals_deep
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_gradient_of_the_vectors(family):
     model, rng = new(family), np.random.default_rng(3)
     ids, lengths = rng.integers(0, V, (3, 7)), np.array([7, 4, 2])
@@ -66,50 +38,23 @@ def test_gradient_of_the_vectors(family):
     check_projections(loss, trunk, rng=rng, miss=1e-3)
 
 
-@pytest.mark.parametrize("frozen", range(4))
-@pytest.mark.parametrize("family", FAMILIES)
-def test_frozen_layers_have_no_gradient_and_change_none_of_the_others(family, frozen):
-    model, ids = new(family), np.random.default_rng(3).integers(0, V, (2, 7))
-    x, backward = model.hidden(ids)
-    whole = backward(np.ones_like(x))
-    trained = {name for name, depth in depths(model).items() if depth >= frozen}
-    model.params = PartlyTrained(model.params, trained)
-    part = model.hidden(ids)[1](np.ones_like(x))
-    assert part.keys() == trained & whole.keys()
-    for name, gradient in part.items():
-        np.testing.assert_array_equal(gradient, whole[name])
-
-
 def test_without_changes_it_is_a_bert():
     """The blocks of an ELECTRA whose embeddings are as wide as the blocks are those of BERT."""
     model, ids = new("electra", embedding=None), np.random.default_rng(3).integers(0, V, (2, 7))
-    config = BERTConfig(**SIZES, masked_words=False)
+    config = BERTConfig(V, **BLOCKS | {"width": 6}, masked_words=False)
     lengths, segments = np.array([7, 3]), np.arange(14).reshape(2, 7) % 2
     expected, _ = BERT(config, params=model.params).hidden(ids, lengths, segments)
     np.testing.assert_array_equal(model.hidden(ids, lengths, segments)[0], expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_batch_equals_its_rows_and_padding_changes_nothing(family):
-    model, batch = new(family), batch_of([12, 4, 7, 3])
-    x, _ = model.hidden(*batch[:3])
-    for row, length in enumerate(batch.lengths):
-        alone, _ = model.hidden(batch.ids[row : row + 1, :length])
-        np.testing.assert_allclose(x[row, :length], alone[0], atol=1e-12)
-    beyond = np.arange(12) >= batch.lengths[:, None]
-    other, _ = model.hidden(np.where(beyond, 5, batch.ids), batch.lengths)
-    np.testing.assert_array_equal(other[~beyond], x[~beyond])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_reading_is_the_same_without_a_backward(family):
-    model, batch = new(family, dropout=0.5), batch_of([12, 4, 7])
-    np.testing.assert_array_equal(
-        forgetful(model).hidden(*batch[:3])[0], model.hidden(*batch[:3])[0]
-    )
+    model = new(family, dropout=0.5)
+    batch = np.array([[0, 5, PAD, 6, 2], [0, 4, 2, 1, 1]]), np.array([5, 3])
+    np.testing.assert_array_equal(forgetful(model).hidden(*batch)[0], model.hidden(*batch)[0])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@every_family
 def test_segments_count_where_there_are_several(family):
     model, ids = new(family), np.array([[0, 5, 6, 2]])
     zeros, _ = model.hidden(ids)
@@ -155,25 +100,6 @@ def test_the_bias_is_shared_and_depends_on_the_distance():
     np.testing.assert_allclose(model.hidden(ids)[0], x, atol=1e-12)
     model.params["relative.E"][0, 0] += 3.0  # of the key at the query's own position
     assert np.abs(model.hidden(ids)[0] - x).max() > 1e-3
-
-
-@pytest.mark.parametrize(
-    ("family", "changes", "message"),
-    [
-        (
-            "bert",
-            {},
-            "family: expected one of distilbert, roberta, xlm-roberta, mpnet, electra; found ",
-        ),
-        ("roberta", {"embedding": 3}, "embedding: expected none in family roberta, found 3"),
-        ("electra", {}, "masked_words: expected none in family electra, found True"),
-        ("mpnet", {"eps": 0.0}, "eps: expected a finite number above 0, found 0.0"),
-        ("mpnet", {"padding": -1}, "padding: expected 0 or more, found -1"),
-    ],
-)
-def test_what_a_family_has_not(family, changes, message):
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
-        EncoderConfig(**SIZES, family=family, **changes)
 
 
 def test_eps_counts():

@@ -1,77 +1,26 @@
-"""The recurrent language model: its gradient, its state, its batches.
+"""The recurrent language model: one-hot input, tied weights, and states.
 
-What it has in common with other language models is in test_next_token_models.py.
+What it has in common with other language models is in test_every_model.py and test_reading.py.
 """
 
 import numpy as np
 import pytest
-from usual import originals_deep
+from model_table import lm
 
 from minillm.decoding import Reader
 from minillm.decoding.recurrent import one_hot
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.testing import check_projections
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
 
 
-def small(
-    cell="lstm",
-    layers=2,
-    tied=False,
-    dropout=0.0,
-    dtype=np.float64,
-    seed=0,
-    embedding=4,
-):
-    config = LanguageModelConfig(
-        vocabulary=7,
-        embedding=embedding,
-        hidden=4,
-        layers=layers,
-        cell=cell,
-        tied=tied,
-        dropout=dropout,
-    )
-    return LanguageModel(config, np.random.default_rng(seed), dtype=dtype)
+def small(cell="lstm", **options):
+    return lm(cell, **options).new()
 
 
 def random_state(model, B, rng):
     return {name: rng.standard_normal(h.shape) for name, h in model.zero_state(B).items()}
-
-
-@originals_deep
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("T", [2, 5])  # fewer steps than words, and more: then by a table
-def test_gradient_of_every_parameter(cell, tied, dropout, T):
-    check_gradient(small(cell, tied=tied, dropout=dropout), T)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradient_of_every_parameter_of_one_hot_input(cell, dropout):
-    check_gradient(small(cell, dropout=dropout, embedding=0), T=5)
-
-
-def assert_same_state(one, other):
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_allclose(array, other[name], rtol=1e-12)
-
-
-def check_gradient(model, T):
-    rng = np.random.default_rng(1)
-    inputs, targets = rng.integers(0, 7, (2, 3, T))
-    state = random_state(model, 3, rng)
-
-    def loss():
-        (value, _), backward = model.window_loss(inputs, targets, state, np.random.default_rng(2))
-        return value, backward
-
-    check_projections(loss, model.params, rng=rng)
 
 
 @pytest.mark.parametrize("cell", CELLS)

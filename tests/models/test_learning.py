@@ -1,53 +1,141 @@
-"""Tasks that a recurrence could not learn if its gradient were wrong, on the usual kernels."""
+"""Tasks that a model could not learn if its gradient were wrong, one for each kind of model.
+
+What they are tested on was not seen in training, unless the docstring says otherwise.
+"""
 
 import numpy as np
 import pytest
+from model_checks import fit, logits_of
+from model_table import CLS, MASK, SEP, V, neural
 
 from minillm import ops
+from minillm.data import Sequences
+from minillm.data.masking import MaskedBatch, framed
+from minillm.decoding import Continuation, Sampling, beam_search, write
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
+from minillm.models.bag_of_ngrams import Bag, BagConfig
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.gated_delta_net import GatedDeltaNet, GatedDeltaNetConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.mamba import Mamba, MambaConfig
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
+from minillm.models.question_answering import Reader, ReaderConfig
+from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.text.ngrams import hashed_ngrams
 from minillm.training.optimisers import Adam, clip_global_norm
 
 
-def train(params, loss_of_next_batch, steps, learning_rate):
+def train(params, next_loss, steps, learning_rate, warmup=1):
+    """Take steps on new batches, whose rate falls in the second half."""
     optimiser = Adam(params)
-    for _ in range(steps):
-        loss, backward = loss_of_next_batch()
+    for step in range(steps):
+        _, backward = next_loss()
         gradients = backward()
         clip_global_norm(gradients, 1.0)
-        optimiser.step(gradients, learning_rate)
-    return loss
+        rate = learning_rate * min(1, (step + 1) / warmup, (steps - step) / (steps / 2))
+        optimiser.step(gradients, rate)
 
 
-@pytest.mark.parametrize("cell", recurrent.CELLS)
-def test_one_window_is_learnt_by_heart(cell):
-    rng = np.random.default_rng(0)
-    config = LanguageModelConfig(vocabulary=8, embedding=16, hidden=32, layers=2, cell=cell)
-    model = LanguageModel(config, rng)
-    inputs, targets = rng.integers(0, 8, (2, 4, 12))  # noise: there is no rule to find
-    inputs[:, 0] = range(4)  # but rows can be told apart from the start
-    loss = train(model.params, lambda: model.loss((inputs, targets)), 200, 1e-2)
-    assert loss < 0.01
+# --- language models ------------------------------------------------------------------------------
+
+
+def loss_at_the_end(model, inputs, targets, asked):
+    """The loss at the last ``asked`` places of a text: what stands before is noise."""
+    logits, logits_backward = logits_of(model, inputs)
+    loss, loss_backward = ops.cross_entropy(logits[:, -asked:], targets[:, -asked:])
+
+    def backward():
+        dlogits = np.zeros_like(logits)
+        dlogits[:, -asked:] = loss_backward()
+        return logits_backward(dlogits)
+
+    return loss, backward
+
+
+def share_learned(model, text, asked, steps, learning_rate, warmup=1):
+    """The share of right answers at the last places, in texts ``text(B)``."""
+
+    def next_loss():
+        batch = text(32)
+        return loss_at_the_end(model, batch[:, :-1], batch[:, 1:], asked)
+
+    train(model.params, next_loss, steps, learning_rate, warmup)
+    batch = text(200)
+    answers = logits_of(model, batch[:, :-1])[0][:, -asked:].argmax(-1)
+    return np.mean(answers == batch[:, -asked:])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_copying_what_was_read(cell):
     """Read three random symbols, then a separator, then output the three symbols again."""
     rng = np.random.default_rng(1)
-    model = LanguageModel(
-        LanguageModelConfig(vocabulary=5, embedding=16, hidden=48, cell=cell), rng
-    )
+    model = LanguageModel(LanguageModelConfig(5, embedding=16, hidden=48, cell=cell), rng)
 
-    def batch(B=32):
+    def text(B):
         symbols = rng.integers(1, 5, (B, 3))
-        text = np.concatenate([symbols, np.zeros((B, 1), int), symbols], axis=1)
-        return text[:, :-1], text[:, 1:]
+        return np.concatenate([symbols, np.zeros((B, 1), int), symbols], axis=1)
 
-    train(model.params, lambda: model.loss(batch()), 600, 1e-2)
-    inputs, targets = batch(200)
-    (logits, _), _ = model.forward(inputs, model.zero_state(200))
-    assert np.mean(logits[:, 3:].argmax(-1) == targets[:, 3:]) > 0.98  # chance: 0.25
+    assert share_learned(model, text, 3, 300, 2e-2) > 0.98  # chance: 0.25
+
+
+def test_one_symbol_among_noise_is_remembered():
+    """Its place varies, so that a Mamba has to choose what it takes up: by what it reads."""
+    rng, T = np.random.default_rng(2), 9
+    model = Mamba(MambaConfig(8, layers=1, width=16, state=4), rng)
+
+    def text(B):
+        text = rng.integers(3, 7, (B, T + 2))  # noise
+        text[:, T + 1] = text[np.arange(B), rng.integers(0, T - 4, B)] = rng.integers(0, 3, B)
+        text[:, T] = 7  # the question
+        return text
+
+    assert share_learned(model, text, 1, 150, 2e-2) > 0.95  # chance: 1/3
+
+
+@pytest.mark.deep
+def test_looking_up_the_value_of_a_key():
+    """Pairs of a key and a value, then a key: its value follows, which a bigram cannot know."""
+    rng, rows = np.random.default_rng(0), np.arange(200)
+    model = GatedDeltaNet(GatedDeltaNetConfig(8, context=8, layers=3, heads=2, width=32), rng)
+
+    def text(B):
+        keys = rng.permuted(np.tile(np.arange(4), (B, 1)), axis=1)[:, :3]
+        values, asked = rng.integers(4, 8, (B, 3)), rng.integers(0, 3, B)
+        pairs = np.stack([keys, values], axis=2).reshape(B, 6)
+        last = [keys[rows[:B], asked], values[rows[:B], asked]]
+        return np.concatenate([pairs, np.stack(last, axis=1)], axis=1)
+
+    assert (
+        share_learned(model, text, 1, 400, 1e-2, warmup=20) > 0.8
+    )  # guessing among the three: 1/3
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("Model", "Config"), [(GPT, GPTConfig), (Llama, LlamaConfig)])
+def test_induction_what_followed_before_follows_again(Model, Config):
+    """The second half of a random text repeats the first: only attention can predict it."""
+    rng = np.random.default_rng(0)
+    model = Model(Config(vocabulary=12, context=12, layers=2, heads=2, width=32), rng)
+
+    def text(B):
+        half = rng.permuted(np.tile(np.arange(12), (B, 1)), axis=1)[:, :6]
+        return np.concatenate([half, half], axis=1)
+
+    assert share_learned(model, text, 5, 200, 1e-2, warmup=20) > 0.98
+
+
+def test_a_neural_ngram_learns_a_text_by_heart():
+    text = np.array([0, 1, 0, 2, 0, 3, 0, 4, 5] * 4)  # what follows 0 depends on the one before
+    model = neural(3).new(np.float32)
+    assert fit(model, (text[None, :-1], text[None, 1:]), 200, 0.03) < 0.1
+    some = Continuation([4, 5], 9, Sampling(temperature=0))
+    assert list(write(model, some)) == [0, 1, 0, 2, 0, 3, 0, 4, 5]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -78,5 +166,146 @@ def test_the_adding_problem(cell):
 
         return np.mean((y - target) ** 2), backward
 
-    train(params, loss, 600, 1e-2)
+    train(params, loss, 500, 2e-2)
     assert loss(500)[0] < 0.01
+
+
+# --- encoders and classifiers ---------------------------------------------------------------------
+
+
+@pytest.mark.deep
+def test_a_bert_fills_a_repeated_pattern():
+    """A hidden token also occurs two places further, so unseen rows can be filled in, too."""
+    rng = np.random.default_rng(0)
+    model = BERT(BERTConfig(V + 2, 12, layers=1, heads=2, width=16, inner=16), rng)
+
+    def batch(B):
+        texts = framed([[np.tile(rng.integers(3, V + 2, 2), 3)] for _ in range(B)], CLS, SEP)
+        places = np.zeros(texts.ids.shape, bool)
+        places[np.arange(B), rng.integers(3, 5, B)] = True
+        read = np.where(places, MASK, texts.ids)
+        return MaskedBatch(read, texts.lengths, texts.segments, places, texts.ids[places])
+
+    train(model.params, lambda: model.loss(batch(30)), 200, 0.01, warmup=20)
+    assert model.loss(batch(100))[0] < 0.2  # guessing: log 6 = 1.8
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
+def test_a_classifier_finds_the_one_word_that_matters(pooling):
+    """One of three words occurs somewhere in the text, and decides the label."""
+    rng = np.random.default_rng(5)
+    model = Classifier(ClassifierConfig(20, 3, 16, 16, pooling=pooling, dropout=0.0), rng)
+
+    def batch(B):
+        ids, labels = rng.integers(3, 20, (B, 12)), rng.integers(0, 3, B)
+        ids[np.arange(B), rng.integers(0, 12, B)] = labels
+        return ids, np.full(B, 12), labels
+
+    train(model.params, lambda: model.loss(batch(64)), 120, 0.02)
+    assert model.loss(batch(100))[0] < 0.05
+
+
+def test_a_bag_learns_an_order_of_words():
+    """The order of the same words decides the label: only pairs of words can tell (by heart)."""
+    texts = ["dog bites man", "man bites dog", "dog dog man", "man dog dog"]
+    ids, lengths = Sequences(hashed_ngrams(t.split(), 1 << 18) for t in texts).padded(np.arange(4))
+    model = Bag(BagConfig(2), np.random.default_rng(2))
+    assert fit(model, (ids, lengths, np.array([0, 1, 0, 1])), 30, learning_rate=0.1) < 0.05
+
+
+def test_an_image_classifier_learns_what_no_linear_one_can():
+    """The exclusive or, by heart."""
+    images = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    model = ImageClassifier(ImageClassifierConfig(2, 2, hidden=16), np.random.default_rng(7))
+    assert fit(model, (images, np.array([0, 1, 1, 0])), steps=200) < 0.05
+
+
+@pytest.mark.deep
+def test_a_recurrent_reader_learns_to_look_up():
+    """The answer is the two tokens after the token that the question names."""
+    rng, T = np.random.default_rng(3), 8
+    model = Reader(ReaderConfig(11, width=16, context=20, dropout=0.0), rng)
+
+    def batch(B):
+        context = np.stack([rng.permutation(np.arange(3, 3 + T)) for _ in range(B)])
+        place = rng.integers(1, T - 2, B)
+        question = np.stack([context[np.arange(B), place], np.full(B, SEP)], axis=1)
+        context[:, 0], context[:, -1] = CLS, SEP
+        places = np.stack([place + 1, np.minimum(place + 2, T - 2)], axis=1)
+        return question, np.full(B, 2), context, np.full(B, T), places
+
+    train(model.params, lambda: model.loss(batch(32)), 150, 0.015)
+    *texts, places = batch(100)
+    right = (model.forward(*texts)[0].argmax(axis=2) == places).all(axis=1)
+    assert right.mean() > 0.95
+
+
+# --- sequences to sequences -----------------------------------------------------------------------
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("task", "post_norm"), [("reverse", True), ("sort", False)])
+def test_a_transformer_learns_to(task, post_norm):
+    """Sequences of 1 to 6 of 8 letters; guessing would get half of them right once in 10,000."""
+    sizes = {"layers": 1, "heads": 2, "width": 32, "feed_forward": 64, "post_norm": post_norm}
+    rng = np.random.default_rng(9)
+    config = TransformerConfig(8, 8, **sizes, dropout=0.0, label_smoothing=0.0)
+    model = Transformer(config, rng)
+
+    def batch(B):
+        lengths = rng.integers(1, 7, B)
+        source, target = rng.integers(0, 8, (B, 6)), np.full((B, 7), 8)
+        for b, n in enumerate(lengths):
+            target[b, :n] = np.sort(source[b, :n]) if task == "sort" else source[b, :n][::-1]
+        return source, lengths, target, lengths + 1
+
+    train(model.params, lambda: model.loss(batch(64)), 300, 0.005, warmup=30)
+    source, lengths, target, target_lengths = batch(64)
+    outputs = beam_search(model, source, lengths, beam=2, limit=10)
+    right = [
+        best.ids == target[b, : target_lengths[b] - 1].tolist()
+        for b, (best, *_) in enumerate(outputs)
+    ]
+    assert np.mean(right) > 0.9
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("attention", ["none", "general", "dot", "additive"])
+def test_attention_says_again_what_one_vector_cannot_hold(attention):
+    """20 tokens, reversed."""
+    V, length = 8, 20
+    rng = np.random.default_rng(8)
+    sizes = {"embedding": 16, "hidden": 32, "dropout": 0, "label_smoothing": 0}
+    model = EncoderDecoder(EncoderDecoderConfig(V, V, attention=attention, **sizes), rng)
+
+    def batch(B):
+        source = rng.integers(0, V, (B, length))
+        target = np.concatenate([source[:, ::-1], np.full((B, 1), V)], axis=1)
+        return source, np.full(B, length), target, np.full(B, length + 1)
+
+    train(model.params, lambda: model.loss(batch(32)), 300, 0.015)
+    loss, _ = model.loss(batch(100))
+    assert loss > 0.8 if attention == "none" else loss < 0.15
+
+
+def test_words_that_no_training_has_seen_are_copied():
+    """The target is the word after a mark; at the end, all words of a source are new."""
+    words, S, rng = 30, 6, np.random.default_rng(8)
+    config = PointerGeneratorConfig(words, embedding=16, hidden=16, dropout=0.0)
+    model = PointerGenerator(config, rng)
+
+    def batch(B, new=False):
+        source = rng.integers(2, words, (B, S))
+        if new:
+            source = words + 1 + np.argsort(rng.random((B, S)), axis=1)
+        rows, at = np.arange(B), rng.integers(0, S - 1, B)
+        source[rows, at] = 1
+        target = np.stack([source[rows, at + 1], np.full(B, words)], axis=1)
+        return source, np.full(B, S), target, np.full(B, 2)
+
+    train(model.params, lambda: model.loss(batch(32)), 200, 0.015)
+    source, lengths, target, target_lengths = batch(100, new=True)
+    outputs = beam_search(model, source, lengths, beam=2, limit=4)
+    assert [best.ids for best, *_ in outputs] == [[word] for word in target[:, 0]]
+    assert model.loss((source, lengths, target, target_lengths))[0] < 0.1

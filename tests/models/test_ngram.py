@@ -232,19 +232,6 @@ def test_a_sentence_that_ends_is_forgotten():
     assert {tuple(ids[k : k + 3]) for k in range(0, 30, 3)} == {(A, B, END), (A, C, END)}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"smoothing": "none"}, "smoothing: expected one of"),
-        ({"k": 0.0}, "k: expected a finite number above 0, found 0.0"),
-        ({"prune": (2, 1), "order": 3}, "prune: expected counts that do not fall"),
-    ],
-)
-def test_refusals(change, message):
-    with pytest.raises(ValueError, match=message):
-        model(TOY, replace(TOY_CONFIG, **change))
-
-
 # --- arrays that are damaged, and lengths without n-grams -----------------------------------------
 
 
@@ -288,20 +275,6 @@ def test_arrays_of_other_shapes_and_dtypes_are_refused():
     ):
         with pytest.raises(ValueError, match=f"{name}: expected "):
             NGram(model.config, model.params | {name: other})
-
-
-@pytest.mark.parametrize(
-    ("sizes", "complaint"),
-    [
-        ({"vocabulary": 0}, "vocabulary: expected 1 or more"),
-        ({"order": 0}, "order: expected 1 or more"),
-        ({"line_end": 4}, r"line_end: expected an id in 0\.\.3, found 4"),
-        ({"unknown": -1}, "unknown: expected an id"),
-    ],
-)
-def test_sizes_that_no_model_has_are_refused(sizes, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        NGramConfig(**{"vocabulary": 4, "order": 2} | sizes)
 
 
 @pytest.mark.usefixtures("both_twins")

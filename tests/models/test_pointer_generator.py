@@ -1,65 +1,35 @@
-"""The pointer-generator: gradients of all variants, padding, new words, and what it learns."""
+"""The pointer-generator: its mixture, coverage, new words, and what it learns."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
-from model_checks import (
-    check_ids_of_words,
-    check_model,
-    check_padded_targets,
-    check_padding,
-    fit,
-    pairs_to_copy,
-)
-from usual import originals_deep, usual_kernels
+from model_checks import same_gradients
+from model_table import pairs_to_copy, pointer
 
 from minillm import ops
-from minillm.decoding import beam_search
-from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
-from minillm.training import Adam
+from minillm.decoding import TargetDecoder
 
 pytestmark = pytest.mark.usefixtures("both_twins")
-CELLS = ("rnn", "lstm", "gru")
 V = 6
 
 
-def small(dtype=np.float64, seed=0, **options):
-    options = {"embedding": 3, "hidden": 4, "dropout": 0.0, **options}
-    config = PointerGeneratorConfig(V, **options)
-    return PointerGenerator(config, np.random.default_rng(seed), dtype=dtype)
-
-
-@originals_deep
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("coverage", [0.0, 0.7])
-def test_gradient_of_every_parameter(cell, coverage):
-    model = small(cell=cell, coverage=coverage)
-    check_model(model, pairs_to_copy(model, np.random.default_rng(1)))
-
-
-@originals_deep
-@pytest.mark.parametrize("coverage", [0.0, 1.0])
-def test_gradient_with_layers_and_dropout(coverage):
-    model = small(layers=2, dropout=0.3, coverage=coverage)
-    check_model(model, pairs_to_copy(model, np.random.default_rng(1)))
-
-
-def test_gradient_without_new_words():
-    """As with byte pairs."""
-    model = small(cell="gru")
-    check_model(model, pairs_to_copy(model, np.random.default_rng(1), new=0))
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_padding_and_batch_mates_change_nothing(layers):
-    model = small(layers=layers)
-    model.params["attention.W"] *= 4
-    check_padding(model, pairs_to_copy)
+def small(**options):
+    return pointer(**options).new()
 
 
 def test_padding_has_no_coverage_either():
-    check_padded_targets(small(coverage=2.0))
+    """More padding of the targets changes nothing in the training loss."""
+    model = small(coverage=2.0)
+    source, source_lengths, target, lengths = pairs_to_copy(model, np.random.default_rng(3))
+    results = []
+    for targets in (target, np.concatenate([target, source[:, :2]], axis=1)):
+        batch = source, source_lengths, targets, lengths
+        loss, backward = model.loss(batch, np.random.default_rng(0))  # there is no dropout
+        results.append((loss, backward()))
+    (loss, gradients), (other, others) = results
+    assert other == pytest.approx(loss, rel=1e-12)
+    same_gradients(others, gradients)
 
 
 def test_coverage_is_in_the_training_loss_alone():
@@ -119,48 +89,15 @@ def test_a_new_word_is_read_as_the_unknown_word():
 @pytest.mark.parametrize("wrong", [-1, V + 1 + 4, 2**40])
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_ids_out_of_range_are_refused(side, wrong):
-    check_ids_of_words(small(), side, wrong)
-
-
-def test_the_unknown_word_is_in_the_vocabulary():
-    with pytest.raises(ValueError, match=r"^unknown: expected an id below 6, found 6"):
-        small(unknown=6)
-
-
-def pairs_after_a_mark(rng, B, new, S=6, words=30):
-    """Sources with a mark, and as the target the word after it.
-
-    With ``new``, all words are new ones; they are in any order.
-    """
-    source = rng.integers(2, words, (B, S))
-    if new:
-        source = words + 1 + np.argsort(rng.random((B, S)), axis=1)
-    rows, at = np.arange(B), rng.integers(0, S - 1, B)
-    source[rows, at] = 1
-    target = np.stack([source[rows, at + 1], np.full(B, words)], axis=1)
-    return source, np.full(B, S), target, np.full(B, 2)
-
-
-@usual_kernels
-def test_words_that_no_training_has_seen_are_copied():
-    rng = np.random.default_rng(8)
-    config = PointerGeneratorConfig(30, embedding=16, hidden=16, dropout=0.0)
-    model = PointerGenerator(config, rng)
-    optimiser = Adam(model.params)
-    for _ in range(250):
-        _, backward = model.loss(pairs_after_a_mark(rng, 32, new=False))
-        optimiser.step(backward(), 0.01)
-    source, lengths, target, target_lengths = pairs_after_a_mark(rng, 100, new=True)
-    outputs = beam_search(model, source, lengths, beam=2, limit=4)
-    assert [best.ids for best, *_ in outputs] == [[word] for word in target[:, 0]]
-    assert model.loss((source, lengths, target, target_lengths))[0] < 0.1
-
-
-@usual_kernels
-def test_one_batch_is_learned_by_heart():
-    rng = np.random.default_rng(9)
-    model = small(np.float32, hidden=16, embedding=16)
-    assert fit(model, pairs_to_copy(model, rng, B=4), steps=150) < 0.05
+    """In one line: ids that no word of the vocabulary or of a source of 4 words has."""
+    model, source, target = small(), np.array([[1, V + 1, V + 2, 0]]), np.array([[V + 2, 3, V]])
+    {"source": source, "target": target}[side][0, 1] = wrong
+    message = rf"{side}: expected 0\.\.{V + 4}, found .*{wrong}"
+    with pytest.raises(ValueError, match=message):
+        model.loss((source, np.array([4]), target, np.array([3])))
+    if side == "source":
+        with pytest.raises(ValueError, match=message):
+            TargetDecoder(model).start(source, np.array([4]))
 
 
 @pytest.mark.parametrize("kernels", ["numpy"], indirect=True)  # whose arrays are all of NumPy

@@ -1,19 +1,13 @@
 """The Transformer: gradients, padding, causality, steps, and tasks."""
 
-from itertools import product
-
 import numpy as np
 import pytest
-from few import few
-from model_checks import check_model, check_padding, random_pairs
-from usual import originals_deep, usual_kernels
+from model_table import pairs
 
-from minillm.decoding.beam import beam_search
 from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.positions import sinusoids
 from minillm.look.measurements import transformer_weights
 from minillm.models.transformer import Transformer, TransformerConfig
-from minillm.training import Adam
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 ORDERS = pytest.mark.parametrize("post_norm", [True, False])
@@ -37,29 +31,6 @@ def test_sinusoids_are_those_of_the_paper():
             assert P[row, 2 * i + 1] == pytest.approx(np.cos(t / 10000 ** (2 * i / 6)), abs=1e-12)
 
 
-@originals_deep
-@pytest.mark.parametrize(
-    ("post_norm", "sharing"), few([(True, "none"), (False, "shared"), (False, "tied")], kept=2)
-)
-def test_gradient_of_every_parameter(post_norm, sharing):
-    model = small(
-        post_norm=post_norm,
-        tied=sharing == "tied",
-        shared=sharing == "shared",
-        source_vocabulary=5,
-        dropout=0.3,
-        label_smoothing=0.2,
-    )
-    assert ("output.W" in model.params) == (sharing == "none")
-    assert ("embedding.E" in model.params) == (sharing == "shared")
-    check_model(model, random_pairs(model, np.random.default_rng(1)))
-
-
-@ORDERS
-def test_padding_and_batch_mates_change_nothing(post_norm):
-    check_padding(small(post_norm=post_norm))
-
-
 # --- decoding -----------------------------------------------------------------------------
 
 
@@ -76,7 +47,7 @@ def whole(model, source, lengths, inputs):
 def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_norm, tied):
     model = small(post_norm=post_norm, tied=tied, layers=3)
     rng = np.random.default_rng(5)
-    source, lengths, *_ = random_pairs(model, rng, B=4)
+    source, lengths, *_ = pairs(model, rng, B=4)
     decoder = TargetDecoder(model)
     state = decoder.start(source, lengths)
     rows, texts = np.arange(4), np.full((4, 1, 0), 0)
@@ -100,7 +71,7 @@ def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_nor
 def test_a_state_may_be_continued_twice():
     model = small()
     decoder = TargetDecoder(model)
-    source, lengths, *_ = random_pairs(model, np.random.default_rng(6))
+    source, lengths, *_ = pairs(model, np.random.default_rng(6))
     state = decoder.start(source, lengths)
     for id in (5, 1, 2):
         _, _, state = decoder.step(np.full((3, 1), id), state)
@@ -115,7 +86,7 @@ def test_a_state_may_be_continued_twice():
 
 def test_attention_weights_of_a_layer():
     model = small(layers=3)
-    source, lengths, target, _ = random_pairs(model, np.random.default_rng(8))
+    source, lengths, target, _ = pairs(model, np.random.default_rng(8))
     decoder, row = TargetDecoder(model), int(lengths.argmax())
     inputs = np.concatenate([[5], target[row, :-1]])
     weights = transformer_weights(model, source[row, : lengths[row]], inputs)["cross"]
@@ -128,41 +99,6 @@ def test_attention_weights_of_a_layer():
 
 
 # --- learning -----------------------------------------------------------------------------
-
-
-@usual_kernels
-@pytest.mark.parametrize(
-    ("task", "post_norm"),
-    few([("copy", True), *product(("reverse", "sort"), (True, False)), ("copy", False)], kept=0),
-)
-def test_it_learns_to(task, post_norm):
-    """Sequences of 1 to 6 of 8 letters; guessing would get half of them right once in 10,000."""
-    sizes = {"source_vocabulary": 8, "target_vocabulary": 8, "width": 32, "feed_forward": 64}
-    model = small(np.float32, post_norm=post_norm, layers=1, **sizes)
-    rng, optimiser = np.random.default_rng(9), Adam(model.params)
-
-    def batch(B):
-        lengths = rng.integers(1, 7, B)
-        source, target = rng.integers(0, 8, (B, 6)), np.full((B, 7), 8)
-        for b, n in enumerate(lengths):
-            letters = source[b, :n]
-            target[b, :n] = {
-                "copy": letters,
-                "reverse": letters[::-1],
-                "sort": np.sort(letters),
-            }[task]
-        return source, lengths, target, lengths + 1
-
-    for step in range(300):
-        _, backward = model.loss(batch(64))
-        optimiser.step(backward(), 0.005 * min(1, (step + 1) / 30, (300 - step) / 150))
-    source, lengths, target, target_lengths = batch(64)
-    outputs = beam_search(model, source, lengths, beam=2, limit=10)
-    right = [
-        results[0].ids == target[b, : target_lengths[b] - 1].tolist()
-        for b, results in enumerate(outputs)
-    ]
-    assert np.mean(right) > 0.9
 
 
 # --- states of others -----------------------------------------------------------------------

@@ -493,22 +493,6 @@ def test_the_map_keeps_the_distances_of_a_plane():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"algorithm": "glove"}, "algorithm: expected"),
-        ({"window": 0}, "window: expected 1 or more, found 0"),
-        ({"V": 1}, "vocabulary: expected 2 or more, found 1"),
-        ({"subsample": np.nan}, "subsample: expected 0 or more, found nan"),
-        ({"subsample": np.inf}, "subsample: expected 0 or more, but finite, found inf"),
-        ({"power": np.nan}, "power: expected -10 to 10, found nan"),
-    ],
-)
-def test_refusals(options, message):
-    with pytest.raises(ValueError, match=message):
-        made(np.random.default_rng(0), **options)
-
-
-@pytest.mark.parametrize(
     ("words", "starts", "rates", "error", "message"),
     [
         ([9], [0, 1], [1.0], ValueError, r"words: expected 0\.\.8"),
@@ -601,12 +585,6 @@ def test_counts_of_another_kind_are_refused():
             Word2Vec(config, counts)
     with pytest.raises(ValueError, match="counts: expected 1 or more, found 0"):
         Word2Vec(config, np.array([3, 2, 0]))
-
-
-@pytest.mark.parametrize("power", [750.0, -11.0, float("nan"), float("inf")])
-def test_a_power_out_of_range_is_named(power):
-    with pytest.raises(ValueError, match="power: expected -10 to 10"):
-        Word2VecConfig(5, power=power)
 
 
 @pytest.mark.parametrize("power", [-10.0, -0.5, 0.75, 10.0])

@@ -25,6 +25,10 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
 }
+TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
+    ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
+)
+EVERY_MODEL = "tests/models/test_every_model.py"
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -38,38 +42,34 @@ class Witness:
     chosen: str = ""  # as for pytest's -k
 
 
-TWINS = tuple(f"tests/kernels/test_{name}.py" for name in ("twins", "threads", "bfloat16"))
-NEAR_OF_TOPIC = {
-    "activations": (
-        (*TWINS, "tests/kernels/test_maths.py"),
-        "gelu or erf or swiglu or silu or softplus",
-    ),
-    "adam": (TWINS, "adam or optimiser"),
-    "attention": (
-        (*TWINS, "tests/kernels/test_scaled_attention.py"),
-        "attention or attend or translating",
-    ),
+KERNEL_TESTS = {
+    name: f"tests/kernels/test_{name}.py"
+    for name in ("twins", "bfloat16", "maths", "scaled_attention", "step", "table_of_ids", "guards")
+}
+TWINS = KERNEL_TESTS["twins"], KERNEL_TESTS["bfloat16"]
+NEAR_OF_TOPIC: dict[str, tuple[tuple[str, ...], str]] = {  # tests, as chosen by pytest's -k
+    "activations": ((*TWINS, KERNEL_TESTS["maths"]), "gelu or erf or swiglu or silu or softplus"),
+    "adam": (TWINS, "adam"),
+    "attention": ((*TWINS, KERNEL_TESTS["scaled_attention"]), "attention"),
     "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
     "embedding": (TWINS, "embedding"),
-    "matmul": (TWINS, "matmul or product or gradient_of_weights"),
+    "matmul": (TWINS, "matmul or product or few_rows or sums"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
     "normalisation": (TWINS, "norm"),
     # a mutant is built for one instruction set; the test that is left out compares two
     "quantised": (("tests/kernels/test_quantised.py",), "not without_the_instruction"),
     "recurrent": (
-        (
-            *TWINS,
-            "tests/kernels/test_table_of_ids.py",
-            "tests/kernels/test_maths.py",
-            "tests/kernels/test_stacked_step.py",
-        ),
-        "not (matmul or embedding or entropy or gelu or swiglu or rotary or norm or "
-        "attention or adam or gradient_of_weights or optimiser)",
+        (*TWINS, *(KERNEL_TESTS[name] for name in ("table_of_ids", "maths", "step"))),
+        "stack or not (test_step.py or matmul or embedding or entropy or gelu or swiglu or silu or "
+        "rotary or norm or attention or adam or linear_recurrence or scan or delta or mamba)",
     ),
     "rotary": (TWINS, "rotary"),
-    "step": (("tests/kernels/test_decoder_step.py", "tests/kernels/test_llama_step.py"), ""),
-    "scan": (("tests/kernels/test_scans.py",), ""),
+    "step": ((KERNEL_TESTS["step"],), "not stack"),
+    "scan": (
+        (KERNEL_TESTS["twins"], "tests/kernels/test_scans.py"),
+        "test_scans.py or linear_recurrence or scan or delta or mamba",
+    ),
     "word2vec": (
         ("tests/models/test_word2vec.py",),
         "twins or step or rows or pieces or mean or several",
@@ -79,18 +79,11 @@ WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
     "bpe": ("tests/text",),
     "ngram": ("tests/models/test_ngram.py",),
-    "quantised": ("tests/quantised/test_matrix.py", "tests/kernels/test_llama_step.py"),
+    "quantised": ("tests/quantised/test_matrix.py", KERNEL_TESTS["step"]),
     "step": ("tests/models/test_causal.py", "tests/models/test_transformer.py"),
-    "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
+    "word2vec": ("tests/models/test_word2vec.py", KERNEL_TESTS["guards"]),
 }
-ALL_KERNELS = (
-    *TWINS,
-    *(
-        f"tests/kernels/test_{name}.py"
-        for name in ("scaled_attention", "table_of_ids", "maths", "guards")
-    ),
-    "tests/ops",
-)
+ALL_KERNELS = (*KERNEL_TESTS.values(), "tests/ops")
 
 
 def files(root: Path) -> list[Path]:
@@ -138,10 +131,12 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         "runs": ("tests/runs", "tests/cli", "tests/test_door.py"),
         "kinds": ("tests/runs", "tests/cli", "tests/test_door.py"),
         "training": ("tests/training", "tests/runs"),
-        "decoding": ("tests/decoding", "tests/kernels/test_decoder_step.py", "tests/serving"),
+        "decoding": ("tests/decoding", KERNEL_TESTS["step"], "tests/serving"),
     }
     own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
-    near = (own,) if (root / own).exists() else wide.get(room, (f"tests/{room}",))[:1]
+    every = (EVERY_MODEL, "tests/models/test_reading.py") if room == "models" else ()
+    near = ((own,) if (root / own).exists() else ()) + every
+    near = near or wide.get(room, (f"tests/{room}",))[:1]
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
     return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
@@ -149,7 +144,8 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:
     """The gradient cases of a page's ops; all cases if other pages use it."""
-    gradients, own = "tests/ops/test_gradients.py", f"tests/ops/test_{path.stem}.py"
+    gradients = "tests/ops/test_gradients.py"
+    own = f"tests/ops/test_{TESTED_WITH.get(path.stem, path.stem)}.py"
     others = [p for p in (root / path).parent.glob("*.py") if p.name != "__init__.py"]
     cases = defined_in(root / path) & CASES.keys()
     if cases and not any(f"ops.{path.stem} import" in other.read_text() for other in others):

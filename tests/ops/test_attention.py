@@ -1,4 +1,4 @@
-"""Attention apart from its gradient: masked keys have no effect, and values by hand."""
+"""Attention apart from its gradient: who sees whom, queries that see nothing, values by hand."""
 
 import sys
 from dataclasses import replace
@@ -6,459 +6,152 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
 from minillm.ops.scaled_dot_product_attention import scaled_attention_forward
-from minillm.ops.softmax import masked_softmax
 from minillm.testing import check_gradients, strategies
 
-ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal", "biased")
+from .cases import tuple_of, upstream_of
+
+# --- who sees whom: Mask ------------------------------------------------------------------
 
 
-def attend(kind, rng, B=3, T=3, S=4, D=5, E=2, A=4, dtype=np.float64):
-    """-> a function of query, keys, values and lengths, and those three arrays."""
-
-    def normal(*shape):
-        return rng.standard_normal(shape).astype(dtype)
-
-    if kind in ("scaled", "causal"):
-        arrays = normal(B, 2, T, D), normal(B, 2, S, D), normal(B, 2, S, E)
-        return lambda q, k, v, lengths=None: ops.scaled_dot_product_attention(
-            q, k, v, kind == "causal", lengths
-        ), arrays
-    if kind == "biased":
-        bias = normal(2, T, S)
-
-        def biased(q, k, v, lengths=None):
-            y, backward = ops.biased_attention(q, k, v, bias, lengths)
-            return y, lambda dy: backward(dy)[:3]
-
-        return biased, (normal(B, 2, T, D), normal(B, 2, S, D), normal(B, 2, S, E))
-    C = {"additive": 3, "projected": A, "general": 3, "dot": D}[kind]
-    arrays = normal(B, T, D), normal(B, S, C), normal(B, S, E)
-    if kind in ("additive", "projected"):
-        W_q, v = normal(D, A), normal(A)
-        W_k = normal(C, A) if kind == "additive" else None
-
-        def op(query, keys, values, lengths=None):
-            return ops.additive_attention(query, keys, values, W_q, W_k, v, lengths)
-    else:
-        W = normal(D, C) if kind == "general" else None
-
-        def op(query, keys, values, lengths=None):
-            return ops.multiplicative_attention(query, keys, values, W, lengths)
-
-    return op, arrays
+def sees(mask, b, i, j):
+    """Whether the query at position i of row b sees the key at position j."""
+    if mask.rows is not None:  # positions are counted in each sequence
+        ends = np.cumsum(mask.rows)
+        sequence, other = (int(np.searchsorted(ends, n, side="right")) for n in (i, j))
+        before = ends[sequence] - mask.rows[sequence]
+        i, j = i - before, j - before if sequence == other else -1
+    if j < 0 or (mask.lengths is not None and j >= mask.lengths[b]):
+        return False
+    in_window = mask.window is None or j > i - mask.window or j < mask.sinks
+    return not mask.causal or (j <= i and in_window)
 
 
-def outputs_and_gradients(op, arrays, lengths, upstream_rng):
-    result, backward = op(*arrays, lengths)
-    outputs = result if isinstance(result, tuple) else (result,)
-    upstream = [upstream_rng.standard_normal(y.shape).astype(y.dtype) for y in outputs]
-    return [*outputs, *backward(*upstream)]
+def by_definition(q, k, v, mask):
+    """One query of one head after the other."""
+    y, group = np.zeros((*q.shape[:3], v.shape[3])), q.shape[1] // k.shape[1]
+    (B, N, T, D), S = q.shape, k.shape[2]
+    for b, n, t in np.ndindex(B, N, T):
+        first = S - T if mask.start is None else mask.start[b]
+        seen = [j for j in range(S) if sees(mask, b, first + t, j)]
+        if seen:
+            p = np.exp(k[b, n // group, seen] @ q[b, n, t] / np.sqrt(D))
+            y[b, n, t] = p / p.sum() @ v[b, n // group, seen]
+    return y
 
 
-@settings(max_examples=max(12, settings.default.max_examples // 2))
-@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
-def test_gradients_of_dot_attention(kernels, rng, lengths):
-    op, arrays = attend("dot", rng)
+SIZES = strategies.sizes(M=(1, 2), G=(1, 3), T=(1, 4), S=(1, 8), W=(1, 9), sinks=(0, 4))
+
+
+def masked_case(rng, M, G, T, S, W, sinks, fields):
+    """Queries in groups of G heads, keys and values, and a mask with some of the fields."""
+    q = rng.standard_normal((3, M * G, T, 5))
+    k, v = rng.standard_normal((3, M, S, 5)), rng.standard_normal((3, M, S, 2))
+    window, sinks = (W, sinks) if "window" in fields else (None, 0)
+    return (q, k, v), ops.Mask(
+        "causal" in fields or window is not None,
+        rng.integers(0, S + 1, 3) if "lengths" in fields else None,
+        rng.integers(0, S + 1, 3) if "start" in fields else None,
+        window,
+        sinks,
+    )
+
+
+@pytest.mark.parametrize("fields", ["", "causal", "causal start", "window", "window start"])
+@given(rng=strategies.generators(), sizes=SIZES, lengths=st.sampled_from(["", " lengths"]))
+def test_each_query_attends_to_the_keys_that_it_sees(kernels, fields, rng, sizes, lengths):
+    """Grouped heads, and with a start any part of a text that a cache has read."""
+    inputs, mask = masked_case(rng, **sizes, fields=fields + lengths)
     with use_kernels(kernels):
-        check_gradients(op, *arrays, lengths, rng=rng)
+        y, _ = ops.scaled_dot_product_attention(*inputs, mask=mask)
+        if mask.window is None:
+            one_by_one = mask.causal, mask.lengths, mask.start
+            same, _ = ops.scaled_dot_product_attention(*inputs, *one_by_one)
+            np.testing.assert_array_equal(same, y)
+        else:
+            everything = replace(mask, window=10**30, sinks=0)
+            y_of_all, _ = ops.scaled_dot_product_attention(*inputs, mask=everything)
+            plain = by_definition(*inputs, replace(mask, window=None, sinks=0))
+            np.testing.assert_allclose(y_of_all, plain, 1e-12, 1e-12)
+    np.testing.assert_allclose(y, by_definition(*inputs, mask), 1e-12, 1e-12)
 
 
-@settings(max_examples=max(12, settings.default.max_examples // 2))
-@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
-def test_gradients_of_additive_attention_on_projected_keys(kernels, rng, lengths):
-    _, arrays = attend("projected", rng)
-    W_q, v = rng.standard_normal((5, 4)), rng.standard_normal(4)
+@pytest.mark.parametrize("window", [(None, 0), (2, 0), (2, 1)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_sequences_of_a_packed_row_see_themselves_alone(kernels, causal, window):
+    rng, rows = np.random.default_rng(0), np.array([5, 0, 2, 3])
+    inputs = [rng.standard_normal((1, heads, 10, 3)) for heads in (4, 2, 2)]
+    mask = ops.Mask(causal, None, None, *(window if causal else (None, 0)), rows)
     with use_kernels(kernels):
-        check_gradients(ops.additive_attention, *arrays, W_q, None, v, lengths, rng=rng)
+        y, _ = ops.scaled_dot_product_attention(*inputs, mask=mask)
+    np.testing.assert_allclose(y, by_definition(*inputs, mask), 1e-12, 1e-12)
+    allowed = np.broadcast_to(mask.allowed(10, 10), (1, 1, 10, 10))
+    for i, j in np.ndindex(10, 10):
+        assert allowed[0, 0, i, j] == sees(mask, 0, i, j)
 
 
-@pytest.mark.parametrize("kind", ATTENTIONS)
-@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
-def test_what_stands_past_the_length_changes_nothing(kind, kernels, rng, lengths):
-    op, (query, keys, values) = attend(kind, rng, dtype=np.float32)
-    junk = rng.choice([np.nan, np.inf, -np.inf])
-    dirty = [x.copy() for x in (keys, values)]
-    for b, length in enumerate(lengths):
-        for x in dirty:
-            x[b, ..., length:, :] = junk
-    seed = rng.integers(2**32)
-    with use_kernels(kernels):
-        clean, soiled = (
-            outputs_and_gradients(op, arrays, lengths, np.random.default_rng(seed))
-            for arrays in ((query, keys, values), (query, *dirty))
-        )
-    for one, other in zip(clean, soiled, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("kind", ATTENTIONS)
-def test_a_row_without_any_key_is_zero_and_so_are_its_gradients(kind, kernels):
-    rng = np.random.default_rng(1)
-    op, arrays = attend(kind, rng)
-    lengths = np.array([0, 2, 0])
-    with use_kernels(kernels):
-        results = outputs_and_gradients(op, arrays, lengths, rng)
-    count = 1 if kind in ("scaled", "causal") else 2
-    for y in (*results[:count], *results[count : count + 3]):
-        assert np.all(np.isfinite(y))
-        assert not y[[0, 2]].any()
-        assert y[1].any()
-
-
-@pytest.mark.parametrize("kind", ["additive", "projected", "dot", "general"])
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_gradient_by_weights_past_the_length_changes_nothing(kind, poison, kernels):
-    rng = np.random.default_rng(0)
-    op, arrays = attend(kind, rng)
-    lengths = np.array([4, 2, 0])
-    with use_kernels(kernels):
-        (context, weights), backward = op(*arrays, lengths)
-        dcontext, dweights = rng.standard_normal(context.shape), rng.standard_normal(weights.shape)
-        dirty = np.where(np.arange(4) < lengths[:, None, None], dweights, poison)
-        for one, other in zip(backward(dcontext, dirty), backward(dcontext, dweights), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal", "biased"])
-def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
-    """Products of large numbers may overflow: weights, context and gradients are then zero."""
-    rng = np.random.default_rng(0)
-    op, (query, keys, values) = attend(kind, rng, dtype=np.float32)
-    keys = -1e20 * np.sign(np.abs(keys) + 1)
-    query = np.abs(query)
-    query[0] *= 1e20  # of the other rows, the scores are finite
-    if kind == "general":
-        keys = keys[..., :1]
-
-        def op(query, keys, values, lengths):
-            W = np.ones((query.shape[-1], 1), np.float32)
-            return ops.multiplicative_attention(query, keys, values, W, lengths)
-
-    lengths = np.array([3, 4, 2])
-    with use_kernels(kernels), np.errstate(over="ignore"):
-        results = outputs_and_gradients(op, (query, keys.astype(np.float32), values), lengths, rng)
-    count = 1 if kind in ("scaled", "causal") else 2
-    for y in (*results[:count], *results[count : count + 3]):
-        assert np.isfinite(y).all()
-        assert not y[0].any()
-    assert results[0][1].any()
-
-
-@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal", "biased"])
-def test_a_query_that_looks_at_nothing_is_left_out_where_keys_are_infinite(kind, kernels):
-    """Zero times infinity reaches no result: all results of its row are zero and finite."""
-    rng = np.random.default_rng(0)
-    op, arrays = attend(kind, rng)
-    query, keys, values = (np.abs(x) for x in arrays)
-    values[..., 0] = np.inf
-    W_q, v = np.ones((5, 4)), np.full(4, -np.inf)
-
-    def additive(query, keys, values, lengths):
-        return ops.additive_attention(query, keys, values, W_q, None, v, lengths)
-
-    if kind != "projected":
-        keys[:] = -np.inf
-    with use_kernels(kernels), np.errstate(invalid="ignore"):
-        results = outputs_and_gradients(
-            additive if kind == "projected" else op,
-            (query, keys, values),
-            np.array([4, 2, 0]),
-            rng,
-        )
-    assert len(results) == {"projected": 7, "dot": 5}.get(kind, 4)
-    for y in results:
-        np.testing.assert_array_equal(y, 0)
-
-
-@pytest.mark.parametrize("kind", ATTENTIONS)
-@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
-def test_a_batch_equals_its_rows(kind, kernels, rng, lengths):
-    op, arrays = attend(kind, rng)
-    with use_kernels(kernels):
-        whole, _ = op(*arrays, lengths)
-        for b in range(3):
-            n = max(1, lengths[b])  # a row alone needs no padding
-            query, keys, values = (x[b : b + 1] for x in arrays)
-            if kind not in ("causal", "biased"):  # there, S fixes where the queries stand
-                keys, values = keys[..., :n, :], values[..., :n, :]
-            alone, _ = op(query, keys, values, lengths[b : b + 1])
-            if kind in ("scaled", "causal", "biased"):
-                np.testing.assert_allclose(alone[0], whole[b], rtol=1e-12, atol=1e-12)
-            else:
-                np.testing.assert_allclose(alone[0][0], whole[0][b], rtol=1e-12, atol=1e-12)
-                np.testing.assert_allclose(alone[1][0], whole[1][b, :, :n], rtol=1e-12, atol=1e-12)
-
-
-@given(
-    rng=strategies.generators(),
-    T=st.integers(1, 5),
-    S=st.integers(1, 5),
-    lengths=strategies.lengths(2, 1),
-)
-def test_causal_queries_are_the_last_of_the_positions(kernels, rng, T, S, lengths):
-    q, k, v = (rng.standard_normal((2, 1, n, 3)) for n in (T, S, S))
-    lengths = lengths * S  # each row all or nothing
-    with use_kernels(kernels):
-        y, backward = ops.scaled_dot_product_attention(q, k, v, True, lengths)
-        dq, _, _ = backward(np.ones_like(y))
-        for t in range(T):
-            seen = S - T + t + 1
-            if seen <= 0:
-                assert not y[:, :, t].any()
-                assert not dq[:, :, t].any()
-                continue
-            alone, _ = ops.scaled_dot_product_attention(
-                q[:, :, t : t + 1], k[:, :, :seen], v[:, :, :seen], False, np.minimum(lengths, seen)
-            )
-            np.testing.assert_allclose(y[:, :, t], alone[:, :, 0], rtol=1e-12, atol=1e-12)
-
-
-@given(
-    rng=strategies.generators(),
-    sizes=strategies.sizes(T=(1, 4), S=(1, 6)),
-    lengths=strategies.lengths(3, 6),
-)
-def test_causal_queries_see_what_is_not_later_than_their_own_position(kernels, rng, sizes, lengths):
-    T, S = sizes.values()
-    q, dy = rng.standard_normal((2, 3, 2, T, 5))
-    k, v = rng.standard_normal((2, 3, 2, S, 5))
-    lengths, start = np.minimum(lengths, S), rng.integers(0, S + 1, 3)
-    with use_kernels(kernels):
-        y, backward = ops.scaled_dot_product_attention(q, k, v, True, lengths, start)
-        dq, dk, dv = backward(dy)
-        dk_of_rows, dv_of_rows = np.zeros_like(dk), np.zeros_like(dv)
-        for b in range(3):
-            for t in range(T):
-                seen = min(lengths[b], start[b] + t + 1)
-                query = slice(b, b + 1), slice(None), slice(t, t + 1)
-                alone, alone_backward = ops.scaled_dot_product_attention(
-                    q[query], k[b : b + 1], v[b : b + 1], lengths=np.array([seen])
-                )
-                np.testing.assert_allclose(alone[0, :, 0], y[b, :, t], 1e-12, 1e-12)
-                dq_alone, dk_alone, dv_alone = alone_backward(dy[query])
-                np.testing.assert_allclose(dq_alone[0, :, 0], dq[b, :, t], 1e-12, 1e-12)
-                dk_of_rows[b] += dk_alone[0]
-                dv_of_rows[b] += dv_alone[0]
-    np.testing.assert_allclose(dk_of_rows, dk, 1e-12, 1e-12)
-    np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
-
-
-WINDOWS = {
-    "rng": strategies.generators(),
-    "sizes": strategies.sizes(T=(1, 6), S=(1, 8), W=(1, 9)),
-    "lengths": strategies.lengths(3, 8),
-    "cached": st.booleans(),
+MASKS = {  # that the cases of the op leave out
+    "sinks left behind": ops.Mask(True, np.array([11, 10, 11]), np.array([8, 8, 0]), 2, 3),
+    "a packed row": ops.Mask(True, window=3, sinks=1, rows=np.array([5, 0, 2, 4])),
 }
 
 
-def within_a_window(rng, T, S, lengths, cached):
-    """-> q, k, v, lengths, the position of each row's first query, and dy."""
-    q, dy = rng.standard_normal((2, 3, 4, T, 5))
-    k, v = rng.standard_normal((2, 3, 2, S, 5))
-    start = rng.integers(0, S + 1, 3) if cached else np.full(3, S - T)
-    return q, k, v, np.minimum(lengths, S), start, dy
-
-
-def with_gradients(q, k, v, lengths, start, dy, window):
-    mask = ops.Mask(True, lengths, start if (start >= 0).all() else None, window)
-    y, backward = ops.scaled_dot_product_attention(q, k, v, mask=mask)
-    return y, *backward(dy)
-
-
-@given(**WINDOWS)
-def test_a_window_is_attention_to_its_keys_alone(kernels, rng, sizes, lengths, cached):
-    T, S, W = sizes.values()
-    q, k, v, lengths, start, dy = within_a_window(rng, T, S, lengths, cached)
-    with use_kernels(kernels):
-        y, dq, dk, dv = with_gradients(q, k, v, lengths, start, dy, W)
-        dk_of_rows, dv_of_rows = np.zeros_like(dk), np.zeros_like(dv)
-        for b, t in np.ndindex(3, T):
-            last = max(0, min(lengths[b], start[b] + t + 1))
-            first = min(last, max(0, start[b] + t + 1 - W))
-            query, seen = np.s_[b : b + 1, :, t : t + 1], np.s_[b : b + 1, :, first:last]
-            if first == last:
-                assert not y[query].any()
-                assert not dq[query].any()
-                continue
-            alone, backward = ops.scaled_dot_product_attention(q[query], k[seen], v[seen])
-            np.testing.assert_allclose(alone, y[query], 1e-12, 1e-12)
-            dq_alone, dk_alone, dv_alone = backward(dy[query])
-            np.testing.assert_allclose(dq_alone, dq[query], 1e-12, 1e-12)
-            dk_of_rows[seen] += dk_alone
-            dv_of_rows[seen] += dv_alone
-    np.testing.assert_allclose(dk_of_rows, dk, 1e-12, 1e-12)
-    np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
-
-
-@given(**WINDOWS)
-def test_a_window_as_wide_as_the_text_changes_nothing(kernels, rng, sizes, lengths, cached):
-    T, S, W = sizes.values()
-    arguments = within_a_window(rng, T, S, lengths, cached)
-    last = int(arguments[4].max()) + T  # a query stands before this position
-    with use_kernels(kernels):
-        without = with_gradients(*arguments, None)
-        for window in (max(last, 1) + W - 1, 10**30):
-            for one, other in zip(with_gradients(*arguments, window), without, strict=True):
-                np.testing.assert_array_equal(one, other)
-
-
-@given(**WINDOWS)
-def test_a_key_outside_all_windows_has_no_influence(kernels, rng, sizes, lengths, cached):
-    """Other keys and values there change no bit of the results; their gradients are zero."""
-    T, S, W = sizes.values()
-    q, k, v, lengths, start, dy = within_a_window(rng, T, S, lengths, cached)
-    first = np.maximum(0, start - W + 1)[:, None, None, None]  # in the window of the first query
-    outside = np.arange(S)[:, None] < first  # (3, 1, S, 1)
-    others = [np.where(outside, 1e3 * rng.standard_normal(x.shape), x) for x in (k, v)]
-    with use_kernels(kernels):
-        results = with_gradients(q, k, v, lengths, start, dy, W)
-        changed = with_gradients(q, *others, lengths, start, dy, W)
-    for one, other in zip(results, changed, strict=True):
-        np.testing.assert_array_equal(one, other)
-    for dx in results[2:]:
-        assert not dx[np.broadcast_to(outside, dx.shape)].any()
-
-
-@given(**WINDOWS, sinks=st.integers(1, 4))
-def test_sinks_are_attention_to_the_first_keys_and_the_window(
-    kernels, rng, sizes, lengths, cached, sinks
-):
-    """Rows whose window has left the sinks behind: as with the keys between them taken out."""
-    T, S, W = sizes.values()
-    between, S = 3, sinks + 3 + W + T + S
-    start = np.full(3, sinks + between + W - 1)  # of the first query: S is behind the last one
-    q, dy = rng.standard_normal((2, 3, 4, 1, 5))
-    k, v = rng.standard_normal((2, 3, 2, S, 5))
-    hidden = np.arange(sinks, sinks + between)
-    with use_kernels(kernels):
-        mask = ops.Mask(True, None, start, W, sinks)
-        y, backward = ops.scaled_dot_product_attention(q, k, v, mask=mask)
-        dq, *dkv = backward(dy)
-        shorter = [np.delete(x, hidden, axis=2)[:, :, : sinks + W] for x in (k, v)]
-        alone, alone_backward = ops.scaled_dot_product_attention(q, *shorter)
-        dq_alone, *dkv_alone = alone_backward(dy)
-    np.testing.assert_allclose(y, alone, 1e-12, 1e-12)
-    np.testing.assert_allclose(dq, dq_alone, 1e-12, 1e-12)
-    for dx, dx_alone in zip(dkv, dkv_alone, strict=True):
-        assert not dx[:, :, hidden].any()
-        kept = np.delete(dx, hidden, axis=2)
-        np.testing.assert_allclose(kept[:, :, : sinks + W], dx_alone, 1e-12, 1e-12)
-        assert not kept[:, :, sinks + W :].any()
-
-
-@pytest.mark.parametrize("T", [3, 9])
-def test_gradients_with_sinks(kernels, T):
-    """Of rows whose windows have left the sinks behind, and of one that has just begun."""
-    rng, S = np.random.default_rng(0), 11
-    q, k, v = (rng.standard_normal((3, heads, n, 3)) for heads, n in ((4, T), (2, S), (2, S)))
-    mask = ops.Mask(True, np.array([S, S - 1, S]), np.array([S - T, S - T, 0]), 2, 3)
+@pytest.mark.parametrize("name", MASKS)
+def test_gradients_of_masks(kernels, name):
+    rng, mask = np.random.default_rng(0), MASKS[name]
+    B, T = (3, 3) if mask.rows is None else (1, 11)
+    q, k, v = (rng.standard_normal((B, heads, n, 3)) for heads, n in ((4, T), (2, 11), (2, 11)))
     with use_kernels(kernels):
         op = partial(ops.scaled_dot_product_attention, mask=mask)
         check_gradients(op, 2 * q, 2 * k, v, rng=rng)
 
 
-@pytest.mark.parametrize(("window", "sinks"), [(None, 0), (2, 0), (2, 1)])
-def test_sequences_of_a_packed_row_see_themselves_alone(kernels, window, sinks):
-    """Each as it is alone, with its gradients; one is empty."""
-    rng, lengths = np.random.default_rng(0), np.array([5, 0, 2, 3])
-    q, k, v = (rng.standard_normal((1, heads, 10, 3)) for heads in (4, 2, 2))
-    mask = ops.Mask(True, window=window, sinks=sinks)
+@pytest.mark.parametrize("fields", ["causal start", "window start", "window lengths"])
+@given(rng=strategies.generators(), sizes=SIZES)
+def test_a_key_that_no_query_sees_has_no_influence(kernels, fields, rng, sizes):
+    """Other keys and values there change no bit of the results; their gradients are zero."""
+    (q, k, v), mask = masked_case(rng, **sizes, fields=fields)
+    T, S = q.shape[2], k.shape[2]
+    first, unseen = np.full(3, S - T) if mask.start is None else mask.start, np.ones((3, S), bool)
+    for b, t, j in np.ndindex(3, T, S):
+        unseen[b, j] &= not sees(mask, b, first[b] + t, j)
+    unseen = unseen[:, None, :, None]
+    others = [np.where(unseen, 1e3 * rng.standard_normal(x.shape), x) for x in (k, v)]
+    dy, results = rng.standard_normal((*q.shape[:3], v.shape[3])), []
     with use_kernels(kernels):
-        row = replace(mask, rows=lengths)
-        y, backward = ops.scaled_dot_product_attention(q, k, v, mask=row)
-        gradients = backward(dy := rng.standard_normal(y.shape))
-        for last, n in zip(np.cumsum(lengths)[[0, 2, 3]], lengths[[0, 2, 3]], strict=True):
-            here = np.s_[:, :, last - n : last]
-            alone, alone_backward = ops.scaled_dot_product_attention(
-                q[here], k[here], v[here], mask=mask
-            )
-            np.testing.assert_allclose(y[here], alone, rtol=1e-12)
-            for gradient, expected in zip(gradients, alone_backward(dy[here]), strict=True):
-                np.testing.assert_allclose(gradient[here], expected, rtol=1e-10, atol=1e-14)
-
-
-@pytest.mark.parametrize("fields", [{}, {"window": 2}, {"window": 2, "sinks": 1}])
-def test_the_definition_of_a_packed_row(kernels, fields):
-    """The op is a softmax over the keys that ``allowed`` has."""
-    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 9, 4))
-    mask = ops.Mask(True, rows=np.array([4, 2, 3]), **fields)
-    weights, _ = masked_softmax(q @ k.mT / 2, mask.allowed(9, 9))
-    with use_kernels(kernels):
-        y, _ = ops.scaled_dot_product_attention(q, k, v, mask=mask)
-    np.testing.assert_allclose(y, weights @ v, 1e-12, 1e-12)
-
-
-@given(
-    rng=strategies.generators(),
-    W=st.integers(1, 9),
-    sinks=st.integers(0, 5),
-    cuts=st.sets(st.integers(1, 11)),
-)
-def test_a_text_read_in_parts_has_the_windows_of_the_whole_text(kernels, rng, W, sinks, cuts):
-    """Each part with its start, as a cache has it."""
-    q, k, v = rng.standard_normal((3, 2, 3, 12, 4))
-    ends = [*sorted(cuts), 12]
-    with use_kernels(kernels):
-        mask = ops.Mask(True, window=W, sinks=sinks)
-        whole, _ = ops.scaled_dot_product_attention(q, k, v, mask=mask)
-        for first, last in zip([0, *ends], ends, strict=False):
-            from_first = replace(mask, start=np.full(2, first))
-            part, _ = ops.scaled_dot_product_attention(q[:, :, first:last], k, v, mask=from_first)
-            np.testing.assert_allclose(part, whole[:, :, first:last], 1e-12, 1e-12)
-
-
-@given(
-    rng=strategies.generators(),
-    sizes=strategies.sizes(M=(1, 3), G=(1, 3), T=(1, 4), S=(1, 4)),
-    causal=st.booleans(),
-    lengths=strategies.lengths(2, 4),
-)
-def test_grouped_heads_are_repeated_heads(kernels, rng, sizes, causal, lengths):
-    M, G, T, S = sizes.values()
-    q, k = rng.standard_normal((2, M * G, T, 5)), rng.standard_normal((2, M, S, 5))
-    v, dy = rng.standard_normal((2, M, S, 3)), rng.standard_normal((2, M * G, T, 3))
-    lengths = np.minimum(lengths, S)
-    repeated = [np.repeat(x, G, axis=1) for x in (k, v)]
-    with use_kernels(kernels):
-        y, backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths)
-        expected, other = ops.scaled_dot_product_attention(q, *repeated, causal, lengths)
-        (dq, *shared), (dq_expected, *each) = backward(dy), other(dy)
-    np.testing.assert_allclose(y, expected, 1e-12, 1e-12)
-    np.testing.assert_allclose(dq, dq_expected, 1e-12, 1e-12)
-    for ours, theirs in zip(shared, each, strict=True):
-        summed = theirs.reshape(2, M, G, S, -1).sum(axis=2)
-        np.testing.assert_allclose(ours, summed, 1e-12, 1e-12)
+        for inputs in ((q, k, v), (q, *others)):
+            y, backward = ops.scaled_dot_product_attention(*inputs, mask=mask)
+            results.append((y, *backward(dy)))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for dx in results[0][2:]:
+        assert not dx[np.broadcast_to(unseen, dx.shape)].any()
 
 
 @given(rng=strategies.generators(), T=st.integers(1, 4))
-def test_a_cache_with_a_position_for_each_row(kernels, rng, T):
-    """Keys and values inside a larger array, with NaN in unused places, give the same results."""
+def test_the_free_part_of_a_cache_may_be_nan(kernels, rng, T):
+    """Keys and values inside a larger array, in a layout of its own."""
     B, M, S, D = 3, 2, 6, 4
     start = rng.integers(0, S - T + 1, B)
     q, dy = rng.standard_normal((2, B, 2 * M, T, D))
-    cache = np.full((2, B, S + 3, M, D), np.nan)  # a layout of its own
+    cache = rng.standard_normal((2, B, S + 3, M, D))
     k, v = cache[:, :, 1 : S + 1].swapaxes(2, 3)
+    copies = k.copy(), v.copy()
     for b in range(B):
-        for x in (k, v):
-            x[b, :, : start[b] + T] = rng.standard_normal((M, start[b] + T, D))
+        cache[:, b, 1 + start[b] + T :] = np.nan
+    results = []
     with use_kernels(kernels):
-        y, backward = ops.scaled_dot_product_attention(q, k, v, True, start=start)
-        gradients = backward(dy)
-        for b in range(B):
-            row, seen = slice(b, b + 1), start[b] + T
-            alone, alone_backward = ops.scaled_dot_product_attention(
-                q[row], k[row, :, :seen].copy(), v[row, :, :seen].copy(), True
-            )
-            np.testing.assert_allclose(y[row], alone, 1e-12, 1e-12)
-            for ours, theirs in zip(gradients, alone_backward(dy[row]), strict=True):
-                n = theirs.shape[2]
-                np.testing.assert_allclose(ours[row, :, :n], theirs, 1e-12, 1e-12)
-                assert not ours[row, :, n:].any()
+        for keys, values in ((k, v), copies):
+            y, backward = ops.scaled_dot_product_attention(q, keys, values, True, start=start)
+            results.append((y, *backward(dy)))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, 1e-12, 1e-12)
+    for b, dx in np.ndindex(B, 2):
+        assert not results[0][2 + dx][b, :, start[b] + T :].any()
 
 
 def test_a_cache_is_not_copied(monkeypatch):
@@ -478,65 +171,74 @@ def test_a_cache_is_not_copied(monkeypatch):
     assert all(x.strides[-1] == x.itemsize for x in seen)
 
 
-def test_weights_sum_to_one_and_survive_scores_that_overflow_exp(kernels):
-    rng = np.random.default_rng(2)
-    for kind in ("additive", "dot", "general"):
-        op, (query, keys, values) = attend(kind, rng, dtype=np.float32)
-        with use_kernels(kernels):
-            (context, weights), _ = op(1000 * query, 1000 * keys, values)
-        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
-        assert np.all(np.isfinite(context))
+# --- queries that attend to nothing -------------------------------------------------------
 
 
-def test_the_values_by_hand(kernels):
-    """Two keys, one query, numbers that fit on paper."""
-    query = np.array([[[1.0, 2.0]]])
-    keys = np.array([[[0.0, 0.0], [np.log(3.0), 0.0]]])
-    values = np.array([[[4.0], [8.0]]])
-    with use_kernels(kernels):
-        (context, weights), _ = ops.multiplicative_attention(query, keys, values)
-        # scores 0 and log 3: weights 1/4 and 3/4
-        np.testing.assert_allclose(weights, [[[0.25, 0.75]]], rtol=1e-12)
-        np.testing.assert_allclose(context, [[[7.0]]], rtol=1e-12)
-        W = np.array([[0.0, 0.0], [0.5, 0.0]])  # q W = (1, 0): the same again
-        (context, _), _ = ops.multiplicative_attention(query, keys, values, W)
-        np.testing.assert_allclose(context, [[[7.0]]], rtol=1e-12)
-        y, _ = ops.scaled_dot_product_attention(
-            query[None], np.sqrt(2.0) * keys[None], values[None]
-        )
-        np.testing.assert_allclose(y, [[[[7.0]]]], rtol=1e-12)
-        # tanh(0 + 0) = 0 and tanh(0 + 50) = 1, times v = log 3
-        (context, _), _ = ops.additive_attention(
-            query,
-            np.array([[[0.0], [50.0]]]),
-            values,
-            np.zeros((2, 1)),
-            np.ones((1, 1)),
-            np.array([np.log(3.0)]),
-        )
-        np.testing.assert_allclose(context, [[[7.0]]], rtol=1e-12)
+def attend(kind, q, k, v, lengths, u=1.0):
+    """One kind of attention on q (B, T, D), k (B, S, D), v (B, S, E); its weights are ones."""
+    W, u = np.ones((q.shape[2], q.shape[2]), q.dtype), np.full(q.shape[2], u, q.dtype)
+    if kind in ("additive", "projected"):
+        return ops.additive_attention(q, k, v, W, W if kind == "additive" else None, u, lengths)
+    if kind in ("dot", "general"):
+        return ops.multiplicative_attention(q, k, v, W if kind == "general" else None, lengths)
+    heads = q[:, None], k[:, None], v[:, None]
+    if kind == "biased":
+        bias = np.linspace(0, 1, q.shape[1] * k.shape[1], dtype=q.dtype)
+        return ops.biased_attention(*heads, bias.reshape(1, q.shape[1], k.shape[1]), lengths)
+    return ops.scaled_dot_product_attention(*heads, kind == "causal", lengths)
 
 
-@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
-def test_a_bias_of_zeros_changes_nothing_and_one_for_all_keys_neither(rng, lengths):
-    q, k, v = rng.standard_normal((3, 3, 2, 4, 5))
-    expected, backward = ops.scaled_dot_product_attention(q, k, v, lengths=lengths)
-    dy = rng.standard_normal(expected.shape)
-    for bias in (np.zeros((2, 4, 4)), np.tile(rng.standard_normal((2, 4, 1)), 4)):
-        y, biased_backward = ops.biased_attention(q, k, v, bias, lengths)
-        np.testing.assert_allclose(y, expected, atol=1e-12)
-        *gradients, dbias = biased_backward(dy)
-        for ours, other in zip(gradients, backward(dy), strict=True):
-            np.testing.assert_allclose(ours, other, atol=1e-12)
-        np.testing.assert_allclose(dbias.sum(axis=2), 0, atol=1e-12)
+def outputs_and_gradients(kind, *inputs, **options):
+    """The outputs, and the gradients of all arguments but the bias, which has no rows."""
+    outputs, backward = attend(kind, *inputs, **options)
+    gradients = tuple_of(backward(*upstream_of(outputs, np.random.default_rng(1))))
+    return tuple_of(outputs), gradients[:3] if kind == "biased" else gradients
 
 
-def test_a_bias_of_minus_infinity_masks_a_key():
+def drawn():
     rng = np.random.default_rng(0)
-    q, k, v = rng.standard_normal((3, 1, 2, 4, 5))
-    bias = np.where(np.tri(4, dtype=bool), 0, np.full((2, 4, 4), -np.inf))
-    expected, _ = ops.scaled_dot_product_attention(q, k, v, causal=True)
-    np.testing.assert_allclose(ops.biased_attention(q, k, v, bias)[0], expected, atol=1e-12)
+    return [rng.standard_normal(shape) for shape in ((3, 3, 5), (3, 4, 5), (3, 4, 2))]
+
+
+ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal", "biased")
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_a_row_without_any_key_is_zero_and_so_are_its_gradients(kind, kernels):
+    with use_kernels(kernels):
+        outputs, gradients = outputs_and_gradients(kind, *drawn(), np.array([0, 2, 0]))
+    for y in (*outputs, *gradients[:3]):
+        assert np.all(np.isfinite(y))
+        assert not y[[0, 2]].any()
+        assert y[1].any()
+
+
+@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal", "biased"])
+def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
+    """Products of large numbers may overflow: weights, context and gradients are then zero."""
+    q, k, v = (x.astype(np.float32) for x in drawn())
+    q = np.abs(q)
+    q[0] *= 1e20  # of the other rows, the scores are finite
+    k = np.full_like(k, -1e20)
+    with use_kernels(kernels), np.errstate(over="ignore"):
+        outputs, gradients = outputs_and_gradients(kind, q, k, v, np.array([3, 4, 2]))
+    for y in (*outputs, *gradients[:3]):
+        assert np.isfinite(y).all()
+        assert not y[0].any()
+    assert outputs[0][1].any()
+
+
+@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal", "biased"])
+def test_a_query_that_looks_at_nothing_is_left_out_where_keys_are_infinite(kind, kernels):
+    """Zero times infinity reaches no result: all results of its row are zero and finite."""
+    q, k, v = map(np.abs, drawn())
+    v[..., 0] = np.inf
+    if kind != "projected":  # its scores are a sum of u times a tanh
+        k[:] = -np.inf
+    with use_kernels(kernels), np.errstate(invalid="ignore"):
+        outputs, gradients = outputs_and_gradients(kind, q, k, v, np.array([4, 2, 0]), u=-np.inf)
+    for y in (*outputs, *gradients):
+        np.testing.assert_array_equal(y, 0)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
@@ -547,3 +249,79 @@ def test_padded_keys_have_no_gradient_where_a_query_is_infinite():
     _, dk, dv, _ = backward(np.ones_like(y))
     for gradient in (dk, dv):
         np.testing.assert_array_equal(gradient[:, :, 2:], 0)
+
+
+@pytest.mark.parametrize("kind", ["additive", "dot", "general"])
+def test_weights_sum_to_one_and_survive_scores_that_overflow_exp(kind, kernels):
+    q, k, v = (x.astype(np.float32) for x in drawn())
+    with use_kernels(kernels):
+        (context, weights), _ = attend(kind, 1000 * q, 1000 * k, v, None)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
+    assert np.all(np.isfinite(context))
+
+
+# --- values by hand -----------------------------------------------------------------------
+
+
+def test_the_values_by_hand(kernels):
+    """Two keys, one query, numbers that fit on paper: weights 1/4 and 3/4."""
+    query = np.array([[[1.0, 2.0]]])
+    keys = np.array([[[0.0, 0.0], [np.log(3.0), 0.0]]])
+    values = np.array([[[4.0], [8.0]]])
+    W = np.array([[0.0, 0.0], [0.5, 0.0]])  # q W = (1, 0): the scores are 0 and log 3
+    far, one = np.array([[[0.0], [50.0]]]), np.ones((1, 1))  # tanh(0 + 50) = 1
+    with use_kernels(kernels):
+        (context, weights), _ = ops.multiplicative_attention(query, keys, values)
+        (general, _), _ = ops.multiplicative_attention(query, keys, values, W)
+        heads = query[None], np.sqrt(2.0) * keys[None], values[None]
+        scaled, _ = ops.scaled_dot_product_attention(*heads)
+        (additive, _), _ = ops.additive_attention(
+            query, far, values, np.zeros((2, 1)), one, np.array([np.log(3.0)])
+        )
+    np.testing.assert_allclose(weights, [[[0.25, 0.75]]], rtol=1e-12)
+    for y in (context, general, scaled, additive):
+        np.testing.assert_allclose(y.ravel(), [7.0], rtol=1e-12)
+
+
+@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
+def test_a_bias_that_is_the_same_for_all_keys_changes_nothing(rng, lengths):
+    q, k, v = rng.standard_normal((3, 3, 2, 4, 5))
+    expected, _ = ops.scaled_dot_product_attention(q, k, v, lengths=lengths)
+    bias = np.tile(rng.standard_normal((2, 4, 1)), 4)
+    y, backward = ops.biased_attention(q, k, v, bias, lengths)
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    *_, dbias = backward(rng.standard_normal(y.shape))
+    np.testing.assert_allclose(dbias.sum(axis=2), 0, atol=1e-12)
+
+
+def test_a_bias_of_minus_infinity_masks_a_key():
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 4, 5))
+    bias = np.where(np.tri(4, dtype=bool), 0, np.full((2, 4, 4), -np.inf))
+    expected, _ = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    np.testing.assert_allclose(ops.biased_attention(q, k, v, bias)[0], expected, atol=1e-12)
+
+
+def test_attention_flow_by_hand():
+    """Word by word, by the equations in the docstring."""
+    rng = np.random.default_rng(0)
+    h, u = rng.standard_normal((1, 3, 2)), rng.standard_normal((1, 2, 2))
+    w_h, w_u, w_hu = rng.standard_normal((3, 2))
+    s = [[w_h @ x + w_u @ y + (x * w_hu) @ y for y in u[0]] for x in h[0]]
+    b = np.exp([max(row) for row in s])
+    c = (b / b.sum()) @ h[0]
+    g, _ = ops.attention_flow(h, u, w_h, w_u, w_hu)
+    for t in range(3):
+        a = np.exp(s[t]) / np.exp(s[t]).sum()
+        v = a @ u[0]
+        expected = np.concatenate([h[0, t], v, h[0, t] * v, h[0, t] * c])
+        np.testing.assert_allclose(g[0, t], expected, rtol=1e-12)
+
+
+def test_attention_flow_without_a_question_leaves_the_text():
+    h, u = np.ones((1, 2, 3)), np.ones((1, 1, 3))
+    g, backward = ops.attention_flow(h, u, *np.ones((3, 3)), None, np.array([0]))
+    np.testing.assert_array_equal(g[..., :3], h)
+    np.testing.assert_array_equal(g[..., 3:], 0)
+    dh, *others = backward(np.ones_like(g))
+    np.testing.assert_array_equal(dh, 1)
+    assert not any(other.any() for other in others)

@@ -111,40 +111,25 @@ WRONG = {
     "ngram": [
         ("data", {"files": REMOVED}, "data: 'files' is missing"),
         ("data", {"files": 3}, "data: files: expected a text, found 3"),
-        ("data", {"files": [None]}, "data: files: expected a text, found None"),
-        ("data", {"sha256": 1.5}, "data: sha256: expected a text, found 1.5"),
-        ("data", {"imported": ["x"]}, "data: imported: expected a text"),
         ("model", {"line_end": 10**6}, "line_end: expected an id"),
         ("model", {"sizes": [10**9] * 3}, "its sizes do not agree"),
-        ("model", {"sizes": [10**30] * 3}, "sizes: expected a whole number from"),
-        ("model", {"order": 21}, "order: expected a whole number from 1 to 20"),
     ],
     "lm": [
         ("model", {"hidden": 1.5}, "hidden: expected a whole number from 1 to 65536, found 1.5"),
         ("model", {"hidden": 60_000}, r"expected shape \(.*60000.*\), found \("),
-        ("model", {"layers": 10**9}, "layers: expected a whole number from 1 to 64"),
         ("model", {"layers": 64}, "layers.2.W_h: expected shape .*, found no such parameter"),
-        ("training", {"accumulate": 10**9}, "accumulate: expected a whole number from 1 to"),
         ("training", {"learning_rate": -1}, "learning_rate: expected a number above 0"),
-        ("training", {"learning_rate": 10**400}, "learning_rate: expected "),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
         ("training", {"hidden": 8}, "training: hidden: there is no such setting"),
         ("training", {"minutes": 1.0}, "expected one of minutes, steps, epochs"),
-        ("data", {"files": REMOVED}, "data: 'files' is missing"),
-    ],
-    "neural-ngram": [
-        ("model", {"order": 1000, "embedding": 60_000}, "expected shape"),
     ],
     "word2vec": [
         ("model", {"dimension": 60_000}, "vectors: expected shape .*, found "),
-        ("model", {"power": 1e308}, "power"),
         ("model", {"subsample": float("nan")}, "subsample"),
     ],
     "classifier": [
         ("data", {"labels": ["good"]}, "labels: expected 2 of them, found 1"),
         ("data", {"labels": REMOVED}, "'labels' is missing"),
-        ("data", {"labels": [1, 2]}, "labels: expected a text, found 1"),
-        ("model", {"classes": 10**9}, "labels: expected 1000000000 of them"),
     ],
     "finetuned": [
         ("model", {"kind": "elman"}, "encoder"),
@@ -154,14 +139,10 @@ WRONG = {
     ],
     "qa": [
         ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
-        ("data", {"data": 3}, "data: data: expected a text"),
-        ("model", {"encoder": "x"}, "encoder: expected one of"),
-        ("model", {"width": 60_000}, "expected shape"),
     ],
     "seq2seq": [
         ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
         ("data", {"longest_target": 10**9}, "longest_target: expected a whole number from 1 to"),
-        ("data", {"data": 3}, "data: data: expected a text"),
     ],
 }
 

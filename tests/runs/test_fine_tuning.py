@@ -107,22 +107,13 @@ def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, tune, 
 # --- LoRA -----------------------------------------------------------------------------------------
 
 
-def test_the_updates_are_all_that_is_stored(tune, runs):
-    run, base = tune("bert", **LORA), minillm.load(runs("bert"))
-    stored, matrices = run.folder.load_model(), set()
-    for weight, array in run.model.params.items():
-        if array.ndim == 2 and ".blocks." in weight:
-            matrices.add(weight)
-            A, B = stored[f"{weight}.A"], stored[f"{weight}.B"]
-            assert B.any()
-            expected = base.model.params[weight.removeprefix("encoder.")] + 1.5 * A @ B
-            np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-6)
-        elif weight.startswith("encoder."):
-            np.testing.assert_array_equal(array, base.model.params[weight.removeprefix("encoder.")])
-    updates = {f"{weight}.{side}" for weight in matrices for side in "AB"}
-    assert stored.keys() == {"output.W", "output.b"} | updates
+def test_the_updates_and_the_new_output_are_all_that_is_stored(tune):
+    run = tune("bert", **LORA)
+    matrices = [n for n, p in run.model.params.items() if p.ndim == 2 and ".blocks." in n]
+    stored = run.folder.load_model().keys()
+    assert stored == {"output.W", "output.b", *(f"{n}.{side}" for n in matrices for side in "AB")}
     arrays, _ = RunFolder(run.path).load_resume()
-    assert {name for name in stored if f"optimiser/m.{name}" in arrays} == stored.keys()
+    assert {name for name in stored if f"optimiser/m.{name}" in arrays} == stored
 
 
 def test_several_updates_of_one_run_and_merged(tune, tmp_path, capsys):
@@ -205,7 +196,7 @@ def test_what_is_no_adapter(tune, runs, tmp_path, capsys):
         (["import", adapter, "--init", runs("lm")], "or decoder, found one of lm"),
         (
             ["import", adapter, "--init", runs("bert")],
-            "of linear layers of the baseline",
+            ".query.lora_A.weight",
         ),
         (["import", runs("bert"), "--init", runs("bert")], "a folder with adapter_config.json"),
     ):

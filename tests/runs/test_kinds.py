@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from few import few
 from kind_rows import LABELLED, PAIRS, ROWS, TALKS, TEXT, lines, squad, tsv
 from model_checks import loss_in_context
 from public import OF_RUNS
@@ -156,6 +157,19 @@ def test_it_is_measured_and_saved(name, opened, tmp_path):
             InputError, match=f"beam: expected a run of .*, found '{opened.kind.name}'$"
         ):
             opened.evaluate(beam=1)
+
+
+NOT_SAVED = ("chat", "preferences", "summariser")  # quantised weights, and open words
+
+
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in NOT_SAVED])
+def test_its_model_is_saved_as_a_run(name, opened, tmp_path):
+    vocabularies = tuple(opened.vocabularies.values())
+    facts = {n: v for n, v in opened.data.items() if n in ("data", *opened.kind.info)}
+    tokenizer = vocabularies[0] if len(vocabularies) == 1 else vocabularies
+    saved = minillm.save(opened.model, tokenizer, tmp_path / "saved", **facts)
+    assert saved.kind.model is opened.kind.model
+    assert_same(opened, saved)
 
 
 def test_what_it_can_do(name, opened):
@@ -394,7 +408,7 @@ def test_a_reader_begins_with_a_bert(options, runs, tmp_path):
     assert len(run.answers(["Who?"], "gold1 is here")) == 1
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt", "lm"])
+@pytest.mark.parametrize("name", few(["gpt", "bert", "lm"], kept=1))
 def test_it_gains_on_the_domain_and_forgets_the_general_text(name, runs, tmp_path):
     domain = "ah to go on to a log. no dog has got a hat on the log at home.\n" * 60
     longer = {"steps": 60, "batch": 8, "learning_rate": 0.02, "dropout": 0}

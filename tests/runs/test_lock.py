@@ -12,7 +12,6 @@ import pytest
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.runs.folder import LOCK, held
-from minillm.runs.load import load
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -94,22 +93,6 @@ def test_without_locks_it_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with held(tmp_path), held(tmp_path):
         pass
-
-
-@pytest.mark.deep
-def test_of_several_trainings_in_one_folder_one_is_left(tmp_path):
-    text, out = tmp_path / "text.txt", tmp_path / "run"
-    text.write_text(TEXT)
-    command = ["train", "lm", text, "--out", out, "--steps", "2", "--hidden", "4"]
-    command = [sys.executable, "-m", "minillm", *command]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    errors = {process.communicate()[1].splitlines()[-1] for process in processes}
-    assert sorted(process.returncode for process in processes) == [0, 2, 2, 2]
-    for error in errors:
-        assert "Traceback" not in error
-        assert "step 2" in error or "it is in use by " in error or "already holds a run" in error
-    assert load(out).kind.name == "lm"
-    assert not list(out.glob(".*"))
 
 
 @pytest.mark.deep

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,8 +132,3 @@ def test_what_it_cannot_do_is_told_in_one_line(text_file, tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "toy-unigram" in error
-
-
-def test_nothing_of_the_package_names_it():
-    for path in Path(minillm.__path__[0]).rglob("*.py"):
-        assert "toy-unigram" not in path.read_text(), path

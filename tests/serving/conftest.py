@@ -1,4 +1,4 @@
-"""A run of a model that chats, and a server of it, for each file of tests."""
+"""A run of a model that chats, and a server of it, for all files."""
 
 import chatting
 import pytest
@@ -6,14 +6,13 @@ import pytest
 import minillm
 
 
-@pytest.fixture(scope="module")
-def run(request, tmp_path_factory):
-    """The context is the file's ``CONTEXT``."""
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving") / "run"
-    return minillm.load(chatting.save(folder, context=request.module.CONTEXT))
+    return minillm.load(chatting.save(folder, context=1024))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(run):
     from running_server import Running  # it skips a test for want of an extra
 

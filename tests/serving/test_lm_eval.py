@@ -10,7 +10,6 @@ pytest.importorskip("lm_eval")
 from minillm.decoding import Reader
 from minillm.ops.softmax import log_softmax
 
-CONTEXT = 64
 QUESTIONS = [
     *(("the cat", " sat"), ("the cat", " on the mat"), ("on the mat and", " log")),
     ("", "the"),

@@ -53,81 +53,58 @@ def rendered(*texts):
     return run(f"{NODE}{MARKDOWN}\n{printed}", texts)
 
 
+LINES = (
+    "# A *b*\n\nOne **two `x*y`** `<b>`\nline [site](https://a.b/c?d=e) 2 * 3 * 4\n"
+    "- one\n- two\n  1. in\n  2. it\n\n```python\nx = 1\n\n# no heading\n```\n3. three\nafter"
+)
+NODES = [
+    ["h1", "A ", ["em", "b"]],
+    [
+        *("p", "One ", ["strong", "two ", ["code", "x*y"]], " ", ["code", "<b>"], "\nline "),
+        *(["a", {"href": "https://a.b/c?d=e", "rel": REL}, "site"], " 2 * 3 * 4"),
+    ],
+    [
+        *("ul", ["li", ["p", "one"]]),
+        ["li", ["p", "two"], ["ol", {"start": 1}, ["li", ["p", "in"]], ["li", ["p", "it"]]]],
+    ],
+    ["pre", ["code", "x = 1\n\n# no heading"]],
+    ["ol", {"start": 3}, ["li", ["p", "three"]]],
+    ["p", "after"],
+]
+ATTRIBUTES = {"href": 'https://x"onclick="alert', "rel": REL}
+PLAIN = [  # texts that are shown as they are
+    *("**a", "[a](https://", "![a](x.png)", "&lt;b&gt;"),
+    "<img src=x onerror=alert(1)><script>alert(1)</script>",
+    "[a](javascript:alert(1))",
+    "[a](JavaScript://x%0aalert(1))",
+    "[a](data:text/html,x)",
+    "[a]( https://x)",
+]
+
+
 def test_markdown():
-    [nodes] = rendered(
-        "# A *b*\n\nOne **two `x*y`** `<b>`\nline [site](https://a.b/c?d=e) 2 * 3 * 4\n"
-        "- one\n- two\n  1. in\n  2. it\n\n```python\nx = 1\n\n# no heading\n```\n3. three\nafter"
-    )
-    assert nodes == [
-        ["h1", "A ", ["em", "b"]],
-        [
-            *("p", "One ", ["strong", "two ", ["code", "x*y"]], " ", ["code", "<b>"], "\nline "),
-            *(["a", {"href": "https://a.b/c?d=e", "rel": REL}, "site"], " 2 * 3 * 4"),
-        ],
-        [
-            *("ul", ["li", ["p", "one"]]),
-            [
-                *("li", ["p", "two"]),
-                ["ol", {"start": 1}, ["li", ["p", "in"]], ["li", ["p", "it"]]],
-            ],
-        ],
-        ["pre", ["code", "x = 1\n\n# no heading"]],
-        ["ol", {"start": 3}, ["li", ["p", "three"]]],
-        ["p", "after"],
+    """Also of texts that are not finished, and of hostile ones."""
+    rows = [
+        (LINES, NODES),
+        ("```\n<script>", [["pre", ["code", "<script>"]]]),
+        ('[<b>](https://x"onclick="alert)', [["p", ["a", ATTRIBUTES, "<b>"]]]),
+        *((text, [["p", text]]) for text in PLAIN),
     ]
-
-
-def test_a_text_that_is_not_finished():
-    opened, bold, link = rendered("```\n<script>", "**a", "[a](https://")
-    assert opened == [["pre", ["code", "<script>"]]]
-    assert (bold, link) == ([["p", "**a"]], [["p", "[a](https://"]])
-
-
-def test_hostile_texts_are_shown_as_they_are():
-    hostile = [
-        "<img src=x onerror=alert(1)><script>alert(1)</script>",
-        "[a](javascript:alert(1))",
-        "[a](JavaScript://x%0aalert(1))",
-        "[a](data:text/html,x)",
-        "[a]( https://x)",
-        "![a](x.png)",
-        "&lt;b&gt;",
-    ]
-    for text, nodes in zip(hostile, rendered(*hostile), strict=True):
-        assert nodes == [["p", text]]
-    [[[_, (tag, attributes, text)]]] = rendered('[<b>](https://x"onclick="alert)')
-    assert (tag, attributes["href"], text) == ("a", 'https://x"onclick="alert', "<b>")
+    assert rendered(*(text for text, _ in rows)) == [nodes for _, nodes in rows]
 
 
 def test_long_hostile_texts_are_shown_soon():
     n = 20_000
     plain = ["[" * n, "*" * n, "a" + "`" * n, "[a](https://" * n, "> " * n]
-    others = [
-        "- " * n,
-        "1. " * n,
-        "**a " * n,
-        "*a" * n,
-        "`a" * n,
-        "# " * n,
-        "  - a\n" * n,
-        "\n" * n,
-    ]
+    others = [text * n for text in ("- ", "1. ", "**a ", "*a", "`a", "# ", "  - a\n", "\n")]
     nodes = rendered(*plain, *others)
     assert nodes[: len(plain)] == [[["p", text]] for text in plain]
 
 
 def test_the_page_makes_no_markup_of_texts_and_asks_no_other_server():
-    for way in (
-        "innerHTML",
-        "outerHTML",
-        "insertAdjacentHTML",
-        "document.write",
-        "eval",
-        "DOMParser",
-    ):
-        assert way not in PAGE
+    ways = "innerHTML|outerHTML|insertAdjacentHTML|document.write|eval|DOMParser|style="
+    assert not re.search(ways, PAGE)
     assert not re.search(r"""\b(?:src|href)=|url\(|@import|["'`]https?:""", PAGE)
-    assert "style=" not in PAGE
 
 
 def test_the_page_names_its_fields():
@@ -138,16 +115,12 @@ def test_the_page_names_its_fields():
 
 def test_a_request_has_the_system_prompt_and_the_temperature_if_they_are_given():
     function = re.search(r"  function request\(\) \{.*?\n  \}\n", SCRIPT, re.DOTALL)[0]
-    asked = {"role": "user", "content": "x"}
-    for prompt, given, messages, others in (
-        (" ", "", [asked], {}),
-        ("Be brief.", "0", [{"role": "system", "content": "Be brief."}, asked], {"temperature": 0}),
-    ):
+    asked, program = {"role": "user", "content": "x"}, f"new Function({json.dumps(SCRIPT)});"
+    for prompt, given in ((" ", ""), ("Be brief.", "0")):
         values = f"{{value: {json.dumps(prompt)}}}, temperature = {{value: {json.dumps(given)}}}"
-        program = f"const model = 'm', messages = [{json.dumps(asked)}], system = {values};"
-        sent = run(f"{program}{function}console.log(request())")
-        assert sent == {"model": "m", "messages": messages, "stream": True, **others}
-
-
-def test_the_script_can_be_read():
-    assert run(f"new Function({json.dumps(SCRIPT)}); console.log(1)") == 1
+        head = f"const model = 'm', messages = [{json.dumps(asked)}], system = {values};"
+        program += f"sent.push((() => {{ {head}{function} return JSON.parse(request()) }})());"
+    plain, brief = run(f"const sent = []; {program} console.log(JSON.stringify(sent))")
+    assert plain == {"model": "m", "messages": [asked], "stream": True}
+    messages = [{"role": "system", "content": "Be brief."}, asked]
+    assert brief == {**plain, "messages": messages, "temperature": 0}

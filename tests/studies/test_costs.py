@@ -21,14 +21,6 @@ MACHINE = Machine(products=1e11, memory=1e10, network=1e9, latency=1e-5)
 DEMAND = Demand(weights=1_000_000, context=100, operations=5e6, moved=10_000, kept=2_000)
 
 sizes = st.integers(1, 4)
-machines = st.builds(
-    Machine,
-    *(st.floats(1e6, 1e15) for _ in ("products", "memory", "network")),
-    st.floats(1e-9, 1.0),
-)
-demands = st.builds(
-    Demand, st.integers(1, 10**12), st.integers(2, 10**5), *(st.floats(1, 1e12) for _ in range(3))
-)
 ints = (st.integers(2, 40), st.integers(2, 12), sizes, sizes, sizes)
 gpts = st.builds(lambda V, C, L, N, D: GPTConfig(V, C, L, N, N * D), *ints)
 
@@ -105,12 +97,7 @@ print(resident("VmHWM") - before)
 
 @pytest.mark.deep
 @pytest.mark.parametrize(
-    ("L", "N", "D", "C", "V", "B"),
-    [
-        (4, 4, 128, 128, 65, 16),
-        (2, 4, 128, 128, 5000, 8),
-        (6, 4, 256, 64, 65, 16),
-    ],
+    ("L", "N", "D", "C", "V", "B"), [(2, 4, 128, 128, 5000, 8), (6, 4, 256, 64, 65, 16)]
 )
 def test_the_memory_is_within_a_tenth_of_what_is_measured(L, N, D, C, V, B):
     """Gradients and activations, with the compiled kernels, on one thread."""
@@ -160,47 +147,6 @@ def test_the_memory_by_hand():
     taken = costs.memory(DEMAND, 10)
     assert taken == {"weights": 4e6, "gradients": 4e6, "moments": 8e6, "activations": 8e6}
     assert costs.memory(DEMAND, 5, 2) == taken | {"buffer": 4e6, "activations": 4e6}
-
-
-def test_what_a_rank_sends_is_what_a_ring_sends():
-    """n - 1 times one n-th of the gradient, to sum it, and as often to hand it on."""
-    for n in (1, 2, 3, 8, 1024):
-        pieces = [4e6 / n for _ in range(n - 1)]
-        assert costs.sent(DEMAND, n) == pytest.approx(2 * sum(pieces))
-    messages = [costs.communication(DEMAND, MACHINE, n) for n in (2, 3, 4, 5, 1024)]
-    without = [costs.sent(DEMAND, n) / 1e9 for n in (2, 3, 4, 5, 1024)]
-    waits = (np.array(messages) - without) / 1e-5
-    assert waits == pytest.approx([2, 4, 4, 6, 20])
-
-
-@given(demands, machines, st.integers(1, 100), st.integers(1, 1024))
-def test_more_ranks_are_not_slower_to_compute_nor_more_efficient(demand, machine, rows, n):
-    alone = costs.weak(demand, machine, rows, 1)
-    for way in (costs.weak, costs.strong):
-        step, more = (way(demand, machine, rows, ranks) for ranks in (n, n + 1))
-        if step is None:
-            assert more is None
-            continue
-        assert costs.efficiency(step, alone) <= 1 + 1e-12
-        assert step.rate > 0
-        if more is not None and n > 1:  # one rank has no buffer
-            assert more.compute <= step.compute
-            assert more.communication >= step.communication
-            assert costs.efficiency(more, alone) <= costs.efficiency(step, alone) * (
-                1 + 1e-9 if way is costs.weak else math.ceil(rows / n) / (rows / n) + 1e-9
-            )
-
-
-@given(demands, machines, st.integers(1, 100), st.integers(2, 1024))
-def test_faster_machines_are_faster(demand, machine, rows, n):
-    step = costs.weak(demand, machine, rows, n)
-    for changed in (
-        Machine(2 * machine.products, machine.memory, machine.network, machine.latency),
-        Machine(machine.products, 2 * machine.memory, machine.network, machine.latency),
-        Machine(machine.products, machine.memory, 2 * machine.network, machine.latency),
-        Machine(machine.products, machine.memory, machine.network, machine.latency / 2),
-    ):
-        assert costs.weak(demand, changed, rows, n).seconds <= step.seconds
 
 
 # --- how large a model -------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 import json
 import signal
+from collections import Counter
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.studies import curve
 from minillm.cli import main
@@ -102,13 +106,11 @@ def test_each_training_is_done_once_after_an_interruption_too(data, capsys, trai
 
 def test_each_run_to_begin_with_is_a_line(data, trained):
     (data / "text.txt").write_text("what a fine day 0123\nrain and wind again 456789\n" * 40)
-    runs = [str(data / "one"), str(data / "two")]
-    for out in runs:
-        assert main(["train", "lm", str(data / "text.txt"), "--out", out, *LM]) == 0
-    assert curve.main(command(data, "--init", *runs, sizes=["10"], seeds="1")) == 0
-    tuned = {"steps": 5, "seed": 0, "kind": "finetuned"}
-    assert [settings for _, _, settings in trained][1:] == [tuned | {"init": run} for run in runs]
-    assert [r["line"] for r in results(data)][-2:] == ["from one", "from two"]
+    run = str(data / "one")
+    assert main(["train", "lm", str(data / "text.txt"), "--out", run, *LM]) == 0
+    assert curve.main(command(data, "--init", run, sizes=["10"], seeds="1")) == 0
+    assert trained[-1][2] == {"steps": 5, "seed": 0, "kind": "finetuned", "init": run}
+    assert results(data)[-1]["line"] == "from one"
 
 
 def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, trained):
@@ -119,21 +121,28 @@ def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, train
         assert not set(part) & set(held_out)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        (["81"], "--sizes: expected at most the 80 texts of"),
-        (["1"], "at least one text of each of the 2 labels, and 5 of some label"),
-        (["4"], "at least one text of each of the 2 labels, and 5 of some label"),
-    ],
-)
-def test_sizes_that_the_data_cannot_have(data, sizes, message, capsys):
-    assert curve.main(command(data, sizes=sizes)) == 2
-    assert message in capsys.readouterr().err
-    assert not (data / "curve").exists()
-
-
 def test_bad_data(data, capsys):
+    for size, message in (
+        ("81", "--sizes: expected at most the 80 texts of"),
+        ("1", "at least one text of each of the 2 labels, and 5 of some label"),
+        ("4", "at least one text of each of the 2 labels, and 5 of some label"),
+    ):
+        assert curve.main(command(data, sizes=[size])) == 2
+        assert message in capsys.readouterr().err
     (data / "test.tsv").write_text("good\tx\nodd\ty\n")
     assert curve.main(command(data)) == 2
     assert "test.tsv, text 2: expected a label that" in capsys.readouterr().err
+    assert not (data / "curve").exists()
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60), st.integers(0, 1000))
+def test_the_first_rows_of_any_number_have_the_labels_in_their_shares(labels, seed):
+    order = curve.nested_order(labels, np.random.default_rng(seed))
+    assert sorted(order) == list(range(len(labels)))
+    whole = Counter(labels)
+    for n in range(len(whole), len(labels) + 1):
+        found = Counter(labels[row] for row in order[:n])
+        assert found.keys() == whole.keys()
+        for label, count in whole.items():
+            # each label's first row is out of turn: as many of the others come later
+            assert abs(found[label] - n * count / len(labels)) <= len(whole)

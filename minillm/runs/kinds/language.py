@@ -263,6 +263,7 @@ def require_text(options: EvalOptions, expected: str) -> None:
 
 
 def compiled(pattern: str | None) -> re.Pattern[str] | None:
+    """The regular expression; InputError for a pattern that is none."""
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:

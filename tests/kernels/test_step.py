@@ -1,0 +1,695 @@
+"""One token at a time, or a few: the kernels of a whole step, the weights that they know, and bad
+input.  block_step is one kernel for a GPT, a translator, a Llama and the families after it, whose
+weights may be packed; stacked_step is the one of recurrent layers."""
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quantised_cases import beside
+
+from minillm import kernels_info, use_kernels, use_threads
+from minillm.decoding import Reader, TargetDecoder
+from minillm.decoding.decoder import select
+from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.quantised import Quantised, QuantisedLora, quantise
+from minillm.quantised.codes import BLOCK
+from minillm.training.lora import LoraWeight
+
+from .twin_cases import Draw, stack
+
+# --- models and arguments -------------------------------------------------------------------
+
+
+def moved(model):
+    """No bias is zero, no gain one; a weight of N inputs moves by 1 / sqrt(N) at most.
+
+    Scores of some hundreds would make a softmax of one element, whose ties magnify any rounding.
+    """
+    rng = np.random.default_rng(1)
+    for array in model.params.values():
+        size = 0.3 if array.ndim == 1 else min(0.3, len(array) ** -0.5)
+        array += (size * rng.standard_normal(array.shape)).astype(model.dtype)
+    return model
+
+
+def gpt(dtype=np.float64, **sizes):
+    sizes = {"vocabulary": 7, "context": 12, "layers": 2, "heads": 2, "width": 8} | sizes
+    return moved(GPT(GPTConfig(**sizes), np.random.default_rng(0), dtype=dtype))
+
+
+def translator(dtype=np.float64, **options):
+    sizes = {"layers": 2, "heads": 2, "width": 8, "feed_forward": 12} | options
+    config = TransformerConfig(6, 7, **sizes)
+    return moved(Transformer(config, np.random.default_rng(0), dtype=dtype))
+
+
+def llama(dtype=np.float32, bits=(), family=None, shared=2, **sizes):
+    """A Llama or decoder of width 64, whose matrices have weights of these bits, if any."""
+    sizes = {"layers": 1, "key_heads": 2, "head_width": 16, "vocabulary": 7, "tied": True} | sizes
+    sizes |= {"heads": sizes["key_heads"] * shared, "width": 64, "feed_forward": 96, "context": 40}
+    rng = np.random.default_rng(0)
+    if family is None:
+        model = moved(Llama(LlamaConfig(**sizes), rng, dtype=dtype))
+    else:
+        if FAMILIES[family].windows:
+            sizes |= {"window": 4, "sinks": 3 * (family == "mistral")}
+        config = DecoderConfig(family=family, **sizes, global_every=2, unrotated_every=2)
+        model = moved(Decoder(config, rng, dtype=dtype))
+    for name, W in model.params.items():
+        if bits and W.ndim == 2:
+            model.params[name] = packed(name, W, bits)
+    return model
+
+
+def packed(name, W, bits):
+    """The matrix as blocks of these bits, or as it is where its inputs are not whole blocks."""
+    W, format = W.T if name == "embedding.E" else W, bits[len(name) % len(bits)]
+    if len(W) % BLOCK:
+        return W
+    if "qkv" in name and W.shape[1] > 7:  # parts of several formats
+        return beside(quantise(W[:, :5], "Q4_1"), quantise(W[:, 5:], "Q8_0"))
+    W = quantise(W, {4: "Q4_1", 5: "Q5_0", 8: "Q8_0"}[format])
+    return W.T if name == "embedding.E" else W
+
+
+def with_additions(model, rank=3, seed=3):
+    """The model with thin matrices added to the weights of its blocks."""
+    rng = np.random.default_rng(seed)
+    for name, W in model.params.items():
+        if name.startswith("blocks") and W.ndim == 2:
+            A = (W.shape[0] ** -0.5 * rng.standard_normal((W.shape[0], rank))).astype(W.dtype)
+            B = rng.standard_normal((rank, W.shape[1])).astype(W.dtype)
+            is_array = isinstance(W, np.ndarray)
+            added = LoraWeight(W + A @ B, A, B) if is_array else QuantisedLora(W, A, B)
+            model.params[name] = added
+    return model
+
+
+def arguments(model, B, S, T=1, first=0):
+    """The arguments of block_step for T tokens of each of B texts, with any past from a first."""
+    c, draw = model.config, Draw(model.dtype, 2)
+    shape = B, getattr(c, "key_heads", c.heads), S + T, getattr(c, "head_width", c.width // c.heads)
+    past = [draw(*shape) for _ in range(2 * c.layers)]
+    x, start = draw(B * T, c.width), draw.rng.integers(first, S + 1, B)
+    positions = start[:, None] + np.arange(T)
+    weights = Reader(model).new_weights()
+    angles = weights.cos_and_sin(positions.reshape(B * T, 1), model.dtype)
+    return [weights, x, *angles, past, start, None, [], None, -1]
+
+
+def arguments_with_source(model, B, K, T, S):
+    """The same for B sources with K hypotheses each, of T tokens in a pool of more rows."""
+    c, draw = model.config, Draw(model.dtype, 2)
+    Q, width, rng = B * K, c.width // c.heads, draw.rng
+
+    def kept(rows, *shape):  # the keys and values of a token side by side
+        pairs = range(2 * c.layers)
+        return [draw(*shape, rows, c.heads, width).swapaxes(1, 2) for _ in pairs]
+
+    pool, memory = kept(Q * T + 3, 1), kept(S, B)
+    new, read = np.split(rng.permutation(Q * T + 3), [Q])
+    rows = rng.choice(read, (Q, T))
+    rows[:, -1] = new  # each has its own new one, which no other has read
+    x, lengths = draw(Q, c.width), rng.integers(0, S + 1, B)
+    weights, angles = TargetDecoder(model).new_weights(), (np.zeros((0, 0, 0), model.dtype),) * 2
+    return [weights, x, *angles, pool, np.full(Q, T - 1), rows, memory, lengths, c.layers - 1]
+
+
+WEIGHTS, X, COS, SIN, PAST, START, ROWS, MEMORY, LENGTHS, _ = range(10)  # of the arguments
+
+
+def results(step, given_ones):
+    """The logits, the attention to a source, if any, and the keys and values after the step."""
+    past = [array.copy() for array in given_ones[PAST]]
+    logits, seen = step(*given_ones[:PAST], past, *given_ones[START:])
+    return [logits, *([] if seen is None else [seen]), *past]
+
+
+def assert_near(twin, original, given_ones, tolerance):
+    pairs = (results(kernels.block_step, given_ones) for kernels in (twin, original))
+    for ours, theirs in zip(*pairs, strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype == given_ones[X].dtype
+        bound = tolerance * max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+PRECISIONS = st.sampled_from([(np.float64, 1e-12), (np.float32, 1e-5)])
+LAYERS, HEADS, S, V = st.integers(1, 3), st.integers(1, 3), st.integers(1, 40), st.integers(1, 70)
+B = st.integers(1, 11)
+# Of few numbers that are nearly equal, a norm magnifies the rounding.
+WIDTHS = st.one_of(
+    st.tuples(HEADS, st.sampled_from([7, 16, 29, 32])), st.just((8, 1)), st.just((11, 1))
+).map(lambda s: {"heads": s[0], "width": s[0] * s[1]})
+OF_LLAMA = st.fixed_dictionaries(
+    {
+        "layers": st.integers(1, 2),
+        "key_heads": HEADS,
+        "shared": HEADS,  # heads for each head of keys
+        "head_width": st.sampled_from([2, 6, 16, 34]),
+        "vocabulary": st.sampled_from([1, 7, 40]),
+        "tied": st.booleans(),
+        "family": st.sampled_from([None, None, *FAMILIES]),
+    }
+)
+TOKENS = st.sampled_from([1, 1, 2, 5])
+
+
+@given(LAYERS, WIDTHS, V, B, S, TOKENS, PRECISIONS)
+def test_a_gpt(twin, original, layers, width, vocabulary, B, S, T, precision):
+    model = gpt(precision[0], context=50, layers=layers, vocabulary=vocabulary, **width)
+    assert_near(twin, original, arguments(model, B, S, T), precision[1])
+
+
+@given(LAYERS, WIDTHS, V, B, S, *(st.integers(1, 9), st.integers(1, 4)), st.data(), PRECISIONS)
+def test_a_translator(twin, original, layers, width, F, B, S, T, K, data, precision):
+    options = {name: data.draw(st.booleans()) for name in ("post_norm", "tied")}
+    width |= {"width": 2 * width["width"]}
+    model = translator(precision[0], layers=layers, feed_forward=F, **width, **options)
+    assert_near(twin, original, arguments_with_source(model, B, K, T, S), precision[1])
+
+
+@given(OF_LLAMA, B, st.integers(0, 20), TOKENS, PRECISIONS)
+def test_a_llama(twin, original, sizes, B, S, T, precision):
+    given_ones = arguments(llama(precision[0], **sizes), B, S, T)
+    assert_near(twin, original, given_ones, max(precision[1], 1e-12))
+
+
+@given(OF_LLAMA, B, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8), (5,)]))
+def test_packed_weights(twin, original, sizes, B, S, T, bits):
+    assert_packed(twin, original, arguments(llama(**sizes, bits=bits), B, S, T))
+
+
+def assert_packed(twin, original, given_ones):
+    """An activation between two integers may be rounded to either: a step of 1/127 of a block."""
+    pairs = (results(kernels.block_step, given_ones) for kernels in (twin, original))
+    for ours, theirs in zip(*pairs, strict=True):
+        size = max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.05 * size)
+        assert np.abs(ours - theirs).mean() <= 2e-3 * size
+
+
+@pytest.mark.parametrize("bits", [(), (8,), (4, 8)])
+@pytest.mark.parametrize("T", [1, 5])
+def test_what_is_added_to_weights(twin, original, bits, T):
+    model = llama(bits=bits, layers=2, shared=3, vocabulary=40)
+    without = results(original.block_step, arguments(model, 3, 9, T))
+    given_ones = arguments(with_additions(model), 3, 9, T)
+    if bits:
+        assert_packed(twin, original, given_ones)
+    else:
+        assert_near(twin, original, given_ones, 2e-5)
+    for after, before in zip(results(original.block_step, given_ones), without, strict=True):
+        assert np.abs(after - before).max() > 0.1 * max(1, np.abs(after).max())
+
+
+def test_the_memory_of_a_step_has_room_where_every_piece_is_rounded_up(twin, original):
+    """Attention to 1001 positions needs most of it; MINILLM_GUARD=1 shows a write past its end."""
+    model = llama(key_heads=1, shared=1, head_width=2, vocabulary=1, bits=(8,))
+    with use_threads(1):
+        assert_packed(twin, original, arguments(model, 1, 1000, first=1000))
+
+
+def of_gpt(B):
+    model = gpt(np.float32, vocabulary=999, context=40, layers=5, heads=3, width=192)
+    return arguments(model, B, 40)
+
+
+def of_translator(B, K, post_norm):
+    sizes = {"layers": 3, "heads": 3, "width": 192, "feed_forward": 512, "post_norm": post_norm}
+    return arguments_with_source(translator(np.float32, **sizes), B, K, 7, 12)
+
+
+def of_llama(bits, T, family=None):
+    sizes = {"layers": 2, "key_heads": 3, "shared": 3, "vocabulary": 4000}
+    return arguments(llama(bits=bits, family=family, **sizes), 3, 20, T)
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes"),
+    [
+        *((of_gpt, (B,)) for B in (1, 2, 9, 40)),  # 40 rows are two groups on one thread
+        *((of_translator, sizes) for sizes in ((1, 1, False), (2, 2, True))),
+        *((of_translator, sizes) for sizes in ((7, 5, False), (33, 4, True), (33, 4, False))),
+        *((of_llama, (bits, T)) for bits in ((), (4, 8)) for T in (1, 3)),
+        *((of_llama, (bits, T, "gemma3")) for bits, T in (((), 3), ((4, 8), 1))),
+    ],
+)
+def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, make, sizes):
+    given_ones = make(*sizes)
+    same_bits(results, twin.block_step, given_ones, counts=(2, 3, 5))
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_packed_weights_make_a_text_the_bits_that_it_has_alone(twin, T):
+    """Sums of floats depend on the number of rows."""
+    weights, x, cos, sin, past, start, *others = of_llama((4, 8), T)
+    logits, *kept = results(twin.block_step, [weights, x, cos, sin, past, start, *others])
+    rows = [x[T : 2 * T], cos[:, T : 2 * T].copy(), sin[:, T : 2 * T].copy()]
+    one = [weights, *rows, [array[1:2] for array in past], start[1:2], *others]
+    alone, *kept_alone = results(twin.block_step, one)
+    np.testing.assert_array_equal(alone, logits[T : 2 * T])
+    for ours, theirs in zip(kept_alone, kept, strict=True):
+        np.testing.assert_array_equal(ours, theirs[1:2])
+
+
+@pytest.mark.parametrize("of_twin", [True, False])
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_what_is_nobodys_has_no_influence(twin, original, of_twin, poison):
+    """Positions behind a row's last, rows of the pool that nobody looks at, and padding."""
+    step = (twin if of_twin else original).block_step
+    given_ones = arguments(gpt(), 3, 9)
+    expected = step(*given_ones)[0]
+    for q, before in enumerate(given_ones[START]):
+        for array in given_ones[PAST]:
+            array[q, :, before + 1 :] = poison
+    np.testing.assert_array_equal(step(*given_ones)[0], expected)
+
+    given_ones = arguments_with_source(translator(), 4, 2, 3, 9)
+    expected, pool = step(*given_ones), given_ones[PAST]
+    unseen = np.setdiff1d(np.arange(pool[0].shape[2]), given_ones[ROWS])
+    assert len(unseen)
+    for array in pool:
+        array[0, :, unseen] = poison
+    for array in given_ones[MEMORY]:
+        for b, length in enumerate(given_ones[LENGTHS]):
+            array[b, :, length:] = poison
+    for ours, before in zip(step(*given_ones), expected, strict=True):
+        np.testing.assert_array_equal(ours, before)
+
+
+def test_a_nan_reaches_its_own_row_alone(twin, original):
+    with_source = arguments_with_source(translator(post_norm=True), 4, 2, 3, 9)
+    stacked = stack(Draw(np.float64), "gru", 2, 8, 6, 20, 7, False)
+    for name, given_ones in (
+        ("block_step", arguments(gpt(), 8, 9)),
+        ("block_step", with_source),
+        ("stacked_step", stacked),
+    ):
+        given_ones[X][5, 1] = np.nan
+        for kernels in (twin, original):
+            with np.errstate(invalid="ignore"):
+                logits, _ = getattr(kernels, name)(*given_ones)
+            assert np.isnan(logits[5]).all()
+            assert np.isfinite(np.delete(logits, 5, axis=0)).all()
+
+
+# --- readers --------------------------------------------------------------------------------
+
+TEXT = np.random.default_rng(0).integers(0, 7, (2, 7))
+
+
+def stepped(reader):
+    """The logits of a text that is read step by step; of a translation's first step."""
+    if hasattr(reader, "start"):
+        return reader.step(np.array([[3]]), reader.start(np.array([[1, 2]]), np.array([2])))[0]
+    logits, state = reader.read(TEXT[:, :3], reader.zero_state(len(TEXT)))
+    for t in range(3, TEXT.shape[1]):
+        logits, state = reader.read(TEXT[:, t : t + 1], state)
+    return logits
+
+
+def in_fortran_order(model):
+    name = "blocks.1.feed_forward.W_1"
+    model.params[name] = np.asfortranarray(model.params[name])
+    return model
+
+
+READERS = {
+    "GPT": lambda: Reader(gpt()),
+    "GPT in Fortran's order": lambda: Reader(in_fortran_order(gpt())),
+    "translator": lambda: TargetDecoder(translator()),
+    "Llama": lambda: Reader(llama(layers=2)),
+    "packed": lambda: Reader(llama(layers=2, bits=(4, 8))),
+    "added": lambda: Reader(with_additions(llama(layers=2))),
+    "added to packed": lambda: Reader(with_additions(llama(layers=2, bits=(4, 8)))),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_reader_sees_weights_that_change_and_can_be_copied(kind):
+    """The kernels keep the addresses of the weights, each set of kernels its own."""
+    reader = READERS[kind]()
+    params, gain = reader.model.params, np.array(1.5, reader.model.dtype)
+    first, last = "blocks.0.norm_1.gain", "blocks.1.norm_2.gain"
+    if kind == "translator":
+        first, last = "decoder.0.norm_1.gain", "decoder.1.norm_3.gain"
+    W = next(reversed([name for name in params if "feed_forward.W" in name]))
+    fresh = TargetDecoder if kind == "translator" else Reader
+    before = stepped(reader)
+
+    def require(reader, moves):
+        nonlocal before
+        found = stepped(reader)
+        np.testing.assert_array_equal(found, stepped(fresh(reader.model)))
+        if isinstance(reader.model, GPT):
+            np.testing.assert_allclose(found, reader.model.forward(TEXT)[0][:, -1], atol=1e-12)
+        assert (np.abs(found - before).max() > 1e-3) == moves
+        before = found
+
+    for name in kernels_info()["available"]:
+        with use_kernels(name):
+            before = stepped(reader)
+            for copied in (copy.deepcopy(reader), pickle.loads(pickle.dumps(reader))):
+                require(copied, moves=False)
+                copied.model.params[first] *= 2 * gain
+                require(copied, moves=True)
+                require(reader, moves=True)  # as before: the copy has weights of its own
+            params[first] *= gain  # in place
+            require(reader, moves=True)
+            params[last] = params[last] * gain  # another array
+            require(reader, moves=True)
+            if isinstance(params[W], (LoraWeight, QuantisedLora)):
+                of_block = params[W]
+                (of_block.B if "packed" in kind else of_block.array)[:] *= -1
+                require(reader, moves=True)
+                for part in ("array", "W", "A", "B"):
+                    with pytest.raises(FrozenInstanceError):
+                        setattr(of_block, part, np.ones((2, 2), np.float32))
+    params[W] = np.ones(params[W].shape, reader.model.dtype)  # no longer packed
+    require(reader, moves=True)
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_an_old_state_stays_as_it_is_where_the_window_slides():
+    reader, rng = Reader(gpt()), np.random.default_rng(4)
+    _, old = reader.read(TEXT[:1], reader.zero_state(1))
+    branches = [rng.integers(0, 7, (1, 9)) for _ in range(2)]
+    states = [old, old]
+    for t in range(9):
+        for i, branch in enumerate(branches):
+            logits, states[i] = reader.read(branch[:, t : t + 1], states[i])
+            text = np.concatenate([TEXT[:1], branch[:, : t + 1]], axis=1)
+            expected, _ = reader.read(text, reader.zero_state(1))
+            np.testing.assert_allclose(logits, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("bits", [(), (4, 8)])
+def test_steps_continue_a_prompt(kernels, bits):
+    """A step gives what reading the whole text gives, apart from the rounding of activations."""
+    reader = Reader(llama(layers=2, vocabulary=40, bits=bits))
+    ids, lengths = np.random.default_rng(1).integers(0, 40, (3, 12)), np.array([3, 9, 1])
+    with use_kernels(kernels):
+        _, state = reader.read(ids[:, :9], reader.zero_state(3), lengths)
+        all_logits, _ = reader.read_all(ids[:, 9:], state)
+        for t in range(9, 12):
+            logits, state = reader.read(ids[:, t : t + 1], state)
+            tolerance = 0 if bits else 1e-5
+            np.testing.assert_allclose(all_logits[:, t - 9], logits, rtol=tolerance, atol=tolerance)
+        for row, length in enumerate(lengths):
+            whole = np.concatenate([ids[row, :length], ids[row, 9:]])[None]
+            expected, _ = reader.read(whole, reader.zero_state(1))
+            tolerance = (0.05 if bits else 2e-5) * np.abs(expected).max()
+            np.testing.assert_allclose(logits[row], expected[0], atol=tolerance)
+
+
+def test_no_window_is_too_wide(kernels):
+    """Nor are too many sinks: their sum is beyond any integer of the kernel."""
+    most = 2**63 - 1
+    config = DecoderConfig(7, 9, 1, 2, width=4, family="mistral", window=most, sinks=most)
+    model, ids = Decoder(config, np.random.default_rng(0)), np.arange(6)[None]
+    with use_kernels(kernels):
+        reader = Reader(model)
+        _, state = reader.read(ids[:, :4], reader.zero_state(1))
+        for n in (4, 5):
+            logits, state = reader.read(ids[:, [n]], state)
+        np.testing.assert_allclose(logits, model.forward(ids)[0][:, -1], rtol=1e-5, atol=1e-6)
+
+
+@given(
+    st.sampled_from(kernels_info()["available"]),
+    *(st.integers(1, 4), st.integers(1, 4)),
+    st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    *(st.booleans(), st.booleans()),
+)
+def test_hypotheses_are_alone_in_the_world(name, B, K, parents, post_norm, tied):
+    """Step by step, each hypothesis has the logits of its own text alone, from its source alone,
+    without a cache, without padding, and without others beside it."""
+    model = translator(post_norm=post_norm, tied=tied)
+    rng = np.random.default_rng(B + 10 * K)
+    source, lengths = rng.integers(0, 6, (B, 5)), rng.integers(1, 6, B)
+    with use_kernels(name):
+        decoder = TargetDecoder(model)
+        state, ids = decoder.start(source, lengths), np.full((B, 1), model.config.bos)
+        texts = ids[..., None]
+        for parent in parents:
+            logits, weights, state = decoder.step(ids, state)
+            for b, k in np.ndindex(ids.shape):
+                one = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
+                y, _ = model.decode(texts[b : b + 1, k], model.encode(*one)[0], one[1])
+                output = model.output()
+                expected = y[0, -1] @ output["output.W"] + output.get("output.b", 0)
+                np.testing.assert_allclose(logits[b, k], expected, rtol=1e-9, atol=1e-10)
+                np.testing.assert_allclose(weights[b, k, : lengths[b]].sum(), 1, rtol=1e-12)
+                assert not weights[b, k, lengths[b] :].any()
+            chosen = (np.arange(B * K).reshape(B, K) + parent) % ids.shape[1]
+            state, ids = select(state, np.arange(B), chosen), rng.integers(0, 7, (B, K))
+            texts = np.concatenate([texts[np.arange(B)[:, None], chosen], ids[..., None]], axis=2)
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize(
+    ("ids", "error"),
+    [([[7]], ValueError), ([[-1]], ValueError), ([[1.0]], TypeError)],
+)
+def test_ids_that_cannot_be_are_refused_at_a_step(ids, error):
+    reader = Reader(gpt())
+    _, state = reader.read(TEXT[:1], reader.zero_state(1))
+    with pytest.raises(error, match="ids"):
+        reader.read(np.array(ids), state)
+
+
+def at(place, change):
+    """The change of one array of a list; of the weights of a step, too."""
+
+    def changed(arrays):
+        if hasattr(arrays, "arrays"):
+            arrays.arrays = tuple(changed(list(arrays.arrays)))
+            return arrays
+        arrays = list(arrays)
+        arrays[place] = change(arrays[place])
+        return arrays
+
+    return changed
+
+
+def ones(*shape, dtype=np.float32):
+    return lambda _: np.ones(shape, dtype)
+
+
+def each(change):
+    return lambda arrays: [change(array) for array in arrays]
+
+
+def only(part):
+    """Of the weights of a step, a part."""
+
+    def changed(weights):
+        weights.arrays = weights.arrays[part]
+        return weights
+
+    return changed
+
+
+def with_own(name, values):
+    def changed(weights):
+        setattr(weights, name, np.array(values, np.int64))
+        return weights
+
+    return changed
+
+
+def nothing(_):
+    return None
+
+
+def transposed(W):
+    return W.T if isinstance(W, Quantised) else W.T.copy()
+
+
+OUTPUT, OF_MODEL, OF_BLOCK = 2, 4, 22  # places of weights, as in step.pyx
+W_QKV, B_QKV, W_O, NORM_Q, NORM_OF_ATTENTION, W_OF_CROSS, W_1, W_2, B_2 = (
+    OF_MODEL + place for place in (2, 3, 4, 6, 8, 13, 17, 19, 20)
+)
+SPOILT = {  # for a GPT and a packed Llama of float32, whose width is 64
+    "x of another dtype": (X, lambda x: x.astype(np.float64)),
+    "x too wide": (X, lambda x: np.tile(x, 2)),
+    "x with strides": (X, np.asfortranarray),
+    "x of no whole texts": (X, lambda x: x[:3]),
+    "no rows": (X, lambda x: x[:0]),
+    "windows of fewer layers": (WEIGHTS, with_own("windows", [])),
+    "a window below 0": (WEIGHTS, with_own("windows", [-1])),
+    "sinks of fewer layers": (WEIGHTS, with_own("sinks", [])),
+    "sinks below 0": (WEIGHTS, with_own("sinks", [-1])),
+    "angles that are not there": (WEIGHTS, with_own("tables", [1])),
+    "angles below -1": (WEIGHTS, with_own("tables", [-2])),
+    "a layer less": (PAST, lambda past: past[:-2]),
+    "keys of fewer rows": (PAST, at(0, lambda k: k[:1])),
+    "keys of another dtype": (PAST, at(0, lambda k: k.astype(float))),
+    "keys of odd heads": (PAST, each(lambda k: np.repeat(k, 2, 1)[:, :3])),
+    "keys of a larger width": (PAST, each(lambda k: np.tile(k, 2))),
+    "keys with less room": (PAST, each(lambda k: k[:, :, :1].copy())),
+    "one with less room": (PAST, at(0, lambda k: k[:, :, :4].copy())),
+    "keys with strides": (PAST, at(0, lambda k: np.repeat(k, 2, 3)[..., ::2])),
+    "keys to be read only": (PAST, at(0, lambda k: np.broadcast_to(k[:1], k.shape))),
+    "no heads": (PAST, each(lambda k: k[:, :0])),
+    "start of int32": (START, lambda start: start.astype(np.int32)),
+    "start beyond the room": (START, lambda start: start + 9),
+    "start below 0": (START, lambda start: start - 9),
+    "no start": (START, lambda start: start[:0]),
+    "start of fewer texts": (START, lambda start: start[:1]),
+    "a weight less": (WEIGHTS, only(slice(-1))),
+    "no blocks": (WEIGHTS, only(slice(OF_MODEL))),
+    "no E": (WEIGHTS, at(OUTPUT, nothing)),
+    "E without columns": (WEIGHTS, at(OUTPUT, ones(7, 0))),
+    "E of one axis": (WEIGHTS, at(OUTPUT, ones(64))),
+    "E not transposed": (WEIGHTS, at(OUTPUT, transposed)),
+    "E and b": (WEIGHTS, at(OUTPUT + 1, ones(7))),
+    "a gain too long": (WEIGHTS, at(0, ones(65))),
+    "a gain of two axes": (WEIGHTS, at(OF_MODEL, lambda gain: gain[None])),
+    "a packed gain": (WEIGHTS, at(OF_MODEL, lambda _: quantise(ones(64, 64)(_), "Q8_0"))),
+    "a bias without a gain": (WEIGHTS, lambda w: at(0, nothing)(at(1, ones(64))(w))),
+    "no W_qkv": (WEIGHTS, at(W_QKV, nothing)),
+    "W_qkv too narrow": (WEIGHTS, at(W_QKV, ones(64, 8))),
+    "W_o transposed": (WEIGHTS, at(W_O, lambda W: W.T)),
+    "W_1 of one half": (WEIGHTS, at(W_1, ones(64, 48))),
+    "W_2 too small": (WEIGHTS, at(W_2, ones(95, 64))),
+    "W_2 with strides": (WEIGHTS, at(W_2, lambda W: np.ones((64, 256), np.float32)[:, :96].T)),
+    "W_2 of another dtype": (WEIGHTS, at(W_2, lambda W: np.ones(W.shape))),
+    "a list for a weight": (WEIGHTS, at(W_2, lambda _: [1.0])),
+    "a list for a bias": (WEIGHTS, at(B_2, lambda _: [1.0] * 64)),
+    "a bias too short": (WEIGHTS, at(B_QKV, ones(95))),
+    "a bias of two axes": (WEIGHTS, at(B_QKV, ones(1, 96))),
+    "one norm of heads": (WEIGHTS, at(NORM_Q, ones(16))),
+    "a norm of one result": (WEIGHTS, at(NORM_OF_ATTENTION, ones(64))),
+    "part of a cross-attention": (WEIGHTS, at(W_OF_CROSS, ones(64, 64))),
+}
+SPOILT_ANGLES = {  # for a Llama
+    "fewer angles": (COS, lambda cos: cos[:, :1].copy()),
+    "angles too wide": (SIN, lambda sin: np.tile(sin, 2)),
+    "no angles": (COS, lambda cos: cos[:0]),
+    "W_gate_up of one half": (WEIGHTS, at(W_1, ones(64, 96))),
+}
+SPOILT_SOURCE = {
+    "no memory": (MEMORY, lambda m: []),
+    "memory of fewer rows": (MEMORY, at(0, lambda k: k[:1])),
+    "memory of other rows": (MEMORY, each(lambda k: np.repeat(k, 2, 0)[:3])),
+    "memory of other heads": (MEMORY, each(lambda k: k[:, :1])),
+    "no lengths": (LENGTHS, nothing),
+    "fewer lengths": (LENGTHS, lambda n: n[:1]),
+    "lengths beyond the source": (LENGTHS, lambda n: n + 9),
+    "negative lengths": (LENGTHS, lambda n: n - 9),
+    "no rows of the pool": (ROWS, nothing),
+    "rows of fewer hypotheses": (ROWS, lambda r: r[:1]),
+    "a negative row": (ROWS, lambda r: r - 99),
+    "a row beyond the pool": (ROWS, lambda r: r + 99),
+    "a cross-attention too few": (WEIGHTS, at(OF_BLOCK + OF_MODEL + 11, nothing)),
+    "only part of a cross-attention": (WEIGHTS, at(W_OF_CROSS, nothing)),
+}
+
+
+def added(change):
+    """The same of what is added to the first weight that has additions."""
+    return WEIGHTS, at(W_O, lambda W: QuantisedLora(W.W, *change(W.A, W.B)))
+
+
+SPOILT_ADDITIONS = {
+    "A of more inputs": added(lambda A, B: (np.tile(A, (2, 1)), B)),
+    "A of a larger rank": added(lambda A, B: (np.tile(A, 2), B)),
+    "A of another dtype": added(lambda A, B: (A.astype(float), B)),
+    "A with strides": added(lambda A, B: (np.asfortranarray(A), B)),
+    "A of one axis": added(lambda A, B: (A[0], B)),
+    "no A": added(lambda A, B: (None, B)),
+    "B of fewer outputs": added(lambda A, B: (A, B[:, :-1].copy())),
+    "B of another dtype": added(lambda A, B: (A, B.astype(float))),
+    "B with strides": added(lambda A, B: (A, np.asfortranarray(B))),
+    "no rank": added(lambda A, B: (A[:, :0].copy(), B[:0])),
+}
+STATES, LAYERS_, LAST = 2, 3, 4  # of the arguments of stacked_step, of an LSTM with two layers
+SPOILT_STACK = {
+    "an id too large": (X, lambda x: x + 9),
+    "a negative id": (X, lambda x: x - 9),
+    "ids of int32": (X, lambda x: x.astype(np.int32)),
+    "fewer ids": (X, lambda x: x[:1]),
+    "x of another width": (X, ones(2, 3, dtype=float)),
+    "x of float32": (X, ones(2, 5)),
+    "x of three axes": (X, ones(2, 5, 1, dtype=float)),
+    "a state less": (STATES, lambda s: s[:-1]),
+    "h of fewer rows": (STATES, at(0, lambda h: h[:1])),
+    "h of one axis": (STATES, at(0, lambda h: h[0])),
+    "c of another width": (STATES, at(1, lambda c: np.tile(c, 2))),
+    "c of float32": (STATES, at(3, lambda c: c.astype(np.float32))),
+    "no rows": (STATES, each(lambda h: h[:0])),
+    "h with strides": (STATES, at(2, np.asfortranarray)),
+    "a weight less": (LAYERS_, lambda w: w[:-1]),
+    "W_x too small": (LAYERS_, at(0, lambda W: W[:, :-1].copy())),
+    "W_x of float32": (LAYERS_, at(3, lambda W: W.astype(np.float32))),
+    "W_h too small": (LAYERS_, at(1, lambda W: W[:-1].copy())),
+    "W_h with strides": (LAYERS_, at(4, np.asfortranarray)),
+    "a bias too long": (LAYERS_, at(2, lambda b: np.tile(b, 2))),
+    "a bias of float32": (LAYERS_, at(5, lambda b: b.astype(np.float32))),
+    "no weights": (LAYERS_, lambda w: []),
+    "W of other rows": (LAST, at(0, lambda W: W[:-1].copy())),
+    "W of float32": (LAST, at(0, lambda W: W.astype(np.float32))),
+    "b too short": (LAST, at(1, lambda b: b[:-1])),
+    "no b": (LAST, lambda output: output[:1]),
+}
+
+
+def spoilt_models():
+    """The step, its good arguments made anew, and what spoils them."""
+    sizes = {"layers": 1, "heads": 2, "width": 64}
+    models = {
+        "GPT": (gpt(np.float32, context=40, **sizes), SPOILT),
+        "Llama": (llama(), SPOILT | SPOILT_ANGLES),
+        "packed": (llama(bits=(4, 8)), SPOILT | SPOILT_ANGLES),
+        "added": (with_additions(llama(bits=(4, 8))), SPOILT_ADDITIONS),
+    }
+    for name, (model, spoilt) in models.items():
+        yield name, "block_step", lambda model=model: arguments(model, 2, 8, 2), spoilt
+    model = translator()
+    yield "source", "block_step", lambda: arguments_with_source(model, 2, 2, 3, 5), SPOILT_SOURCE
+    sizes = "lstm", 2, 2, 5, 4, 3, True
+    yield "stack", "stacked_step", lambda: [*stack(Draw(np.float64), *sizes)], SPOILT_STACK
+
+
+ROWS_OF_SPOILT = [
+    pytest.param(step, good, *spoilt[what], id=f"{name}, {what}")
+    for name, step, good, spoilt in spoilt_models()
+    for what in spoilt
+]
+
+
+@pytest.mark.parametrize(("name", "good", "place", "change"), ROWS_OF_SPOILT)
+def test_wrong_arguments_of_the_kernel_raise(twin, name, good, place, change):
+    step, given_ones = getattr(twin, name), good()
+    given_ones[place] = change(given_ones[place])
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        step(*given_ones)
+
+
+def test_right_arguments_of_the_kernel_do_not_raise(twin):
+    for _, name, good, _ in spoilt_models():
+        getattr(twin, name)(*good())
+
+
+def test_packed_weights_are_of_float32(twin):
+    weights, x, cos, sin, past, *others = arguments(llama(bits=(4,)), 2, 8)
+    arrays = [a.astype(float) if isinstance(a, np.ndarray) else a for a in weights.arrays]
+    weights.arrays = tuple(arrays)
+    x, cos, sin, *past = (array.astype(float) for array in (x, cos, sin, *past))
+    with pytest.raises(ValueError, match="step: the shape of a packed weight"):
+        twin.block_step(weights, x, cos, sin, past, *others)
