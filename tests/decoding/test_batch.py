@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from minillm.decoding import Continuation, Reader, Sampling, batch, write
 from minillm.decoding.batch import Batch, PrefixCache
-from minillm.decoding.cache import gathered
 from minillm.decoding.continuation import Pieces
 from minillm.errors import InputError
 from minillm.ops.softmax import log_softmax
@@ -170,18 +169,6 @@ def test_a_prompt_of_several_texts_is_read_once(monkeypatch):
     assert sorted(shape for shape in read if shape[1] > 1) == [(1, 3), (1, 3), (1, 5), (1, 5)]
     for k, text in enumerate(texts):
         assert text.ids == alone(prompt, 3, Sampling(seed=k))
-
-
-@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=80), min_size=1, max_size=4))
-@settings(max_examples=10)
-def test_gathered_rows_continue_as_they_would_have(texts):
-    caches = [READER.read(np.array([text]), READER.zero_state(1))[1] for text in texts]
-    joined = gathered([(cache, 0) for cache in caches])
-    logits, joined = READER.read(np.full((len(texts), 1), 5), joined)
-    for text, of_row in zip(texts, logits, strict=True):
-        expected, _ = READER.read(np.array([[*text, 5]]), READER.zero_state(1))
-        np.testing.assert_allclose(of_row, expected[0], rtol=1e-3, atol=1e-3)
-    assert joined.lengths.tolist() == [len(text) + 1 for text in texts]
 
 
 class Failing:
