@@ -1,8 +1,6 @@
-"""The attention encoder-decoder in PyTorch, for training.py and transformer.py."""
+"""The attention encoder-decoder in PyTorch, for the training step in training.py."""
 
 import numpy as np
-
-from .search import search
 
 
 def pytorch_model(config, params):
@@ -27,42 +25,20 @@ def pytorch_model(config, params):
         def loss(self, batch):
             source, source_lengths, target, target_lengths = map(torch.from_numpy, batch)
             inputs = torch.cat([torch.full((len(target), 1), config.bos), target[:, :-1]], dim=1)
-            memory, past, h, c = self.encode(source, source_lengths)
-            hs, _ = self.decoder(self.target(inputs), (h[None], c[None]))
-            real = torch.arange(target.shape[1]) < target_lengths[:, None]
-            logits = self.output(self.attend(hs, memory, past)[real])
-            return nn.functional.cross_entropy(logits, target[real])
-
-        def encode(self, source, lengths):
             packed = pack_padded_sequence(
-                self.source(source), lengths, batch_first=True, enforce_sorted=False
+                self.source(source), source_lengths, batch_first=True, enforce_sorted=False
             )
             memory, (h, c) = self.encoder(packed)
             memory, _ = pad_packed_sequence(memory, batch_first=True)
             h = torch.tanh(self.bridge_h(torch.cat([h[0], h[1]], dim=1)))
             c = self.bridge_c(torch.cat([c[0], c[1]], dim=1))
-            return memory, torch.arange(memory.shape[1]) >= lengths[:, None], h, c
-
-        def attend(self, hs, memory, past):
+            hs, _ = self.decoder(self.target(inputs), (h[None], c[None]))
+            past = torch.arange(memory.shape[1]) >= source_lengths[:, None]
             scores = self.attention(hs) @ memory.transpose(1, 2)
             weights = torch.softmax(scores.masked_fill(past[:, None], -torch.inf), dim=-1)
-            return torch.tanh(self.combine(torch.cat([weights @ memory, hs], dim=-1)))
-
-        def translate(self, source, lengths, beam, limit):
-            """The best output of each source: ids without EOS."""
-            memory, past, *state = self.encode(source, lengths)
-            state = [entry.repeat_interleave(beam, dim=0) for entry in state]  # (B K, H)
-
-            def next_logits(ids, t, parents):
-                if parents is not None:
-                    state[:] = [entry[parents] for entry in state]
-                x = self.target(ids.reshape(-1, 1))
-                hs, (h, c) = self.decoder(x, (state[0][None], state[1][None]))
-                state[:] = h[0], c[0]
-                # The hypotheses of a source share its memory.
-                return self.output(self.attend(hs.view(*ids.shape, -1), memory, past))
-
-            return search(next_logits, len(source), beam, limit, config.eos)
+            a = torch.tanh(self.combine(torch.cat([weights @ memory, hs], dim=-1)))
+            real = torch.arange(target.shape[1]) < target_lengths[:, None]
+            return nn.functional.cross_entropy(self.output(a[real]), target[real])
 
     tables = {"source": "source.E", "target": "target.E"}
     dense = ("bridge_h", "bridge_c", "attention", "combine", "output")

@@ -13,7 +13,6 @@ Each cell runs in a process of its own, so that its peak of memory is its own.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from minillm.decoding import Reader
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
-from minillm.timing.contest import threads
+from minillm.timing.contest import threads, turns
 
 V = 65
 MODELS: dict[str, Callable[[int], tuple[type, Any]]] = {
@@ -43,7 +42,7 @@ def measured(name: str, T: int, count: int) -> dict[str, float]:
     """The figures of a cell, in this process."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, V, (1, T + 1))
-    before = peak()
+    before = pytorch.peak()
     with threads(count):
         if name == MAMBAPY:
             return compared_with_mambapy(ids)
@@ -56,7 +55,7 @@ def measured(name: str, T: int, count: int) -> dict[str, float]:
 
         result = {"weights": sum(p.size for p in model.params.values())}
         result["ms"] = 1e6 * median_seconds(step) / T
-        result["mb"] = (peak() - before) / 1e6
+        result["mb"] = (pytorch.peak() - before) / 1e6
         reader = Reader(model)
         _, state = reader.read(ids[:, :T], reader.zero_state(1))
         result["us"] = 1e6 * median_seconds(lambda: reader.read(ids[:, T:], state), 20)
@@ -87,13 +86,8 @@ def compared_with_mambapy(ids: np.ndarray) -> dict[str, float]:
         _, backward = ours.loss((ids[:, :-1], ids[:, 1:]))
         backward()
 
-    turns: dict[Callable[[], None], list[float]] = {theirs_step: [], our_step: []}
-    for _ in range(6):
-        for step, taken in turns.items():
-            begin = time.perf_counter()
-            step()
-            taken.append(time.perf_counter() - begin)
-    theirs, own = (float(np.median(taken[1:])) for taken in turns.values())
+    taken = turns({"theirs": theirs_step, "ours": our_step}, 0.0, 5)
+    theirs, own = (float(np.median(seconds)) for seconds in taken.values())
     return {"ms": 1e6 * theirs / (ids.shape[1] - 1), "ratio": theirs / own}
 
 
@@ -106,11 +100,6 @@ def median_seconds(step: Callable[[], Any], most: int = 5) -> float:
         step()
         taken.append(time.perf_counter() - begin)
     return float(np.median(taken))
-
-
-def peak() -> float:
-    """The most bytes that this process has had in memory."""
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def bytes_of(state: Any) -> float:

@@ -13,14 +13,13 @@ data in the same order.  For each matrix of theirs there is an addition of rank 
 queries, keys and values together, and one for gate and up.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,13 +31,14 @@ from minillm.formats import gguf, huggingface
 from minillm.formats.format import Contents
 from minillm.models.llama import Llama
 from minillm.quantised.matrix import dequantised
+from minillm.timing.contest import turns
 from minillm.training import AdamW
 from minillm.training.conversations import Encoded, packed
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.packed import Packed
 from minillm.training.trained import Trained
 
-from .pytorch import on_threads, parser
+from .pytorch import on_threads, parser, peak
 
 B, T, RANK, ALPHA, RATE = 4, 512, 8, 16.0, 7e-4
 STEPS = 20  # whose losses are compared
@@ -162,20 +162,15 @@ def theirs(folder: Path, dtype: str) -> tuple[Step, Step]:
 
 def speed(file: Path, folder: Path, threads: list[int], rounds: int) -> None:
     """Print the tokens per second of each, on each number of threads."""
-    vocabulary = gguf.read(file).model.config.vocabulary
+    some = batch(0, gguf.read(file).model.config.vocabulary)
     steps = {kind: made(kind, file, folder)[0] for kind in KINDS}
     for _ in on_threads(threads):
-        figures: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        for number in range(1 + rounds):
-            for kind, step in steps.items():
-                some = batch(number, vocabulary)
-                begin = perf_counter()
-                step(some)
-                if number > 0:
-                    figures[kind].append(B * T / (perf_counter() - begin))
-        for kind, rates in figures.items():
-            against = median(rates) / median(figures["pytorch float32"])
-            print(f"  {kind:17} {median(rates):7.0f} tokens/s, {against:.2f} times float32 PyTorch")
+        contestants = {kind: partial(step, some) for kind, step in steps.items()}
+        times = turns(contestants, 0.0, rounds)
+        rates = {kind: B * T / median(seconds) for kind, seconds in times.items()}
+        for kind, rate in rates.items():
+            against = rate / rates["pytorch float32"]
+            print(f"  {kind:17} {rate:7.0f} tokens/s, {against:.2f} times float32 PyTorch")
 
 
 def memory(file: Path, folder: Path) -> None:
@@ -194,7 +189,7 @@ def alone(kind: str, file: str, folder: str) -> None:
     with keep_memory():
         for number in range(3):
             step(batch(number, 49152))
-    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(int(peak()))
 
 
 def losses(file: Path, folder: Path) -> None:

@@ -6,6 +6,8 @@ usual modules, and has their layout of weights: (out, in).
 
 import argparse
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -95,3 +97,9 @@ def show(times: Mapping[str, Sequence[float]], each: int = 1) -> None:
         low, middle, high = np.quantile(seconds, [0, 0.5, 1]) * 1e3 / each
         ratio = np.median(seconds) / first
         print(f"  {name:17} {middle:9.3f} ms ({low:.3f} to {high:.3f})  {ratio:.2f}", flush=True)
+
+
+def peak() -> float:
+    """The most bytes that this process has had in memory at once."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(most if sys.platform == "darwin" else 1024 * most)

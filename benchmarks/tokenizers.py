@@ -10,7 +10,6 @@ pairs is measured, too; with the package tokenizers, its speed with the same wor
 
 import argparse
 import random
-import resource
 import sys
 import sysconfig
 import time
@@ -23,6 +22,8 @@ from minillm import kernels_info, use_kernels
 from minillm.text import BytePairs, WordPieces, load_tokenizer, tokenizer_files, word_pieces
 from minillm.text.bpe import PATTERN, split_words
 from minillm.text.byte_pairs import learn_merges, train
+
+from .pytorch import peak
 
 ENCODED = 8_000_000  # characters
 SHORT = 200  # characters of a short text
@@ -60,13 +61,10 @@ def learning(texts: list[str], megabytes: int, vocabulary: int) -> BytePairs:
     """Learn a tokenizer, and print the times of the parts."""
     size = megabytes * 10**6
     tokenizer, seconds = timed(lambda: train(repeated(texts, size), vocabulary))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 1024
-    )
     words = Counter(word for text in texts for word in split_words(text))
     print(
         f"{len(tokenizer):,} tokens from {megabytes} MB in {seconds:.1f} s of CPU, "
-        f"in at most {peak:.0f} MB of memory"
+        f"in at most {peak() / 2**20:.0f} MB of memory"
     )
     print(
         f"{len(words):,} different words, {sum(map(len, words)):,} bytes; "

@@ -1,6 +1,6 @@
-"""Translating with the Transformer and the recurrent encoder-decoder, here and in PyTorch.
+"""Translating with the Transformer, here and in PyTorch.
 
-    python -m benchmarks.transformer [--threads 1 2] [--sizes small big recurrent] [--together 64]
+    python -m benchmarks.transformer [--threads 1 2] [--sizes small big] [--together 64]
 
 The same weights and the same batches; outputs must agree before anything is timed.  PyTorch runs
 eagerly, with its fused attention.  The sentences are random ids as long as captions are, in batches
@@ -21,15 +21,12 @@ import numpy as np
 from minillm.data import Minibatches, Sequences
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.timing.contest import turns
 
-from . import encoder_decoder
 from .pytorch import on_threads, parser, show, tensors
 from .search import search
 
-RECURRENT: dict[str, Any] = {"embedding": 256, "hidden": 256, "attention": "general"}
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "feed_forward": 512},
     "big": {"layers": 4, "heads": 4, "width": 256, "feed_forward": 1024},
@@ -41,14 +38,13 @@ BEAMS = (1, 5)
 
 def main() -> None:
     options = parser(__doc__, rounds=7)
-    names = [*SIZES, "recurrent"]
-    options.add_argument("--sizes", choices=names, nargs="+", default=names)
+    options.add_argument("--sizes", choices=SIZES, nargs="+", default=list(SIZES))
     options.add_argument("--together", type=int, default=64, help="sentences of a batch")
     args = options.parse_args()
     for count in on_threads(args.threads):
         for name in args.sizes:
-            print(f"{name} {SIZES.get(name, RECURRENT)}, vocabulary {VOCABULARY}")
-            model = fresh(name, shared=False, tied=False) if name in SIZES else recurrent()
+            print(f"{name} {SIZES[name]}, vocabulary {VOCABULARY}")
+            model = fresh(name, shared=False, tied=False)
             model.params["output.b"][model.config.eos] = -100  # never
             ours, _ = random_sentences(max(2 * args.together, 8))
             batches = list(Minibatches((ours,), args.together, seed=0).once())
@@ -60,12 +56,6 @@ def fresh(name: str, **options: bool):
     sizes: dict[str, Any] = SIZES[name] | options
     config = TransformerConfig(VOCABULARY, VOCABULARY, **sizes)
     return Transformer(config, np.random.default_rng(0))
-
-
-def recurrent():
-    """Make an encoder-decoder with attention, with random weights."""
-    config = EncoderDecoderConfig(VOCABULARY, VOCABULARY, **RECURRENT)
-    return EncoderDecoder(config, np.random.default_rng(0))
 
 
 def random_sentences(count: int):
@@ -85,11 +75,7 @@ def translate(model, batches, rounds: int, count: int) -> None:
     """Print sentences per second, from ids to ids."""
     import torch
 
-    other: Any
-    if isinstance(model, EncoderDecoder):
-        other = encoder_decoder.pytorch_model(model.config, model.params)
-    else:
-        other = PyTorch(replace(model.config, dropout=0.0), tensors(model.params))
+    other = PyTorch(replace(model.config, dropout=0.0), tensors(model.params))
     theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
     sentences = sum(len(lengths) for _, lengths in batches)
     for beam in BEAMS:

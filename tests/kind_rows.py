@@ -277,6 +277,8 @@ ROWS = {
     "tokenizer": Row("tokenizer", TEXT, {"vocabulary": 300}, TOKENS, splits),
 }
 
+KINDS = {row.kind: name for name, row in reversed(ROWS.items())}  # the first row of each
+
 
 # --- made once ------------------------------------------------------------------------------------
 

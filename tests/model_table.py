@@ -301,5 +301,9 @@ EACH_CLASS = {
 
 
 def each(table):
-    """A test of each entry of a table, with its name."""
-    return pytest.mark.parametrize("entry", table.values(), ids=list(table))
+    """A test of each entry of a table, with its name and its module's, by which it is chosen."""
+    modules = [
+        e.Model.__module__.rpartition(".")[2] if e.Model else "ngram" for e in table.values()
+    ]
+    names = [f"{module}: {name}" for module, name in zip(modules, table, strict=True)]
+    return pytest.mark.parametrize("entry", table.values(), ids=names)

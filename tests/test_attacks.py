@@ -1,7 +1,5 @@
 """What a hostile or careless caller may do without crashing the interpreter."""
 
-import os
-
 import pytest
 from attacks import survives
 
@@ -44,9 +42,3 @@ def test_threads_that_go_on_from_one_state(kernels):
 @TWINS
 def test_integers_that_another_thread_writes(twin):
     survives("integers_that_another_thread_writes", twin, shorter(4, twin))
-
-
-@deep
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_that_raises_the_number_of_threads():
-    survives("fork_with_more_threads", "cython")

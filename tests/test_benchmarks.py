@@ -18,7 +18,7 @@ from made_up_times import LIMITS, kept, times
 import benchmarks
 from benchmarks import __main__ as program
 from benchmarks import compatibility, llama, report
-from benchmarks.changes import ALL, Between, Config, Run, table
+from benchmarks.changes import ALL, Between, Config
 from benchmarks.machine import HELD_TO_AVX2, VERSION, described, machine
 from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
@@ -83,23 +83,19 @@ def test_a_file_of_another_kind_ends_the_program(line, message, tmp_path, capsys
 
 def test_peers_are_held_to_avx2_where_our_kernels_are(monkeypatch):
     started = []
-    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments[1:]))
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--full"])
     for name in HELD_TO_AVX2:
         monkeypatch.delenv(name, raising=False)
-    for kernels, available in (("avx512", ["avx512", "avx2"]), ("avx2", ["avx2"])):
-        kernels = {"kernels": kernels, "available": available}
-        monkeypatch.setattr(program, "kernels_info", lambda found=kernels: found)
+    for kernels, available in (("avx512", ["avx512"]), ("avx2", ["avx2"]), ("avx2", ["avx512"])):
+        assert started == []
+        found = {"kernels": kernels, "available": available}
+        monkeypatch.setattr(program, "kernels_info", lambda found=found: found)
         program.hold_peers()
-        assert not started
-    kernels = {"kernels": "avx2", "available": ["avx512", "avx2"]}
-    monkeypatch.setattr(program, "kernels_info", lambda: kernels)
-    program.hold_peers()
-    ((_, command, environment),) = started
+    ((command, environment),) = started
     assert command == [sys.executable, "-m", "benchmarks", "--full"]
-    assert "held to AVX2" not in described(machine())
+    assert environment.items() >= HELD_TO_AVX2.items()
     for name, value in HELD_TO_AVX2.items():
-        assert environment[name] == value
         monkeypatch.setenv(name, value)
     program.hold_peers()
     assert len(started) == 1
@@ -124,18 +120,8 @@ def test_the_table_has_ratios_and_shares(here):
     limits = {1: Limits(1, 2e9, 1e9), 2: Limits(2, 4e9, 1e9)}
     shown = report.table(Results(here, limits, cells))
     row = next(line for line in shown.splitlines() if line.startswith("lstm"))
-    assert row.split()[3:] == [
-        "1e+03",
-        "0%",
-        "2.00",
-        "0.50",
-        "50%",
-        "1e+03",
-        "0%",
-        "3.00",
-        "-",
-        "25%",
-    ]
+    one, two = "1e+03 0% 2.00 0.50 50%", "1e+03 0% 3.00 - 25%"
+    assert row.split()[3:] == f"{one} {two}".split()
     assert "Recurrences on 1, geometric mean: 2.00 x NumPy, 0.50 x PyTorch." in shown
 
 
@@ -185,18 +171,6 @@ def test_any_changes_make_a_model_with_its_gradient(names, seed):
     check_projections(lambda: model.loss(batch), model.params, rng=rng)
 
 
-@given(st.lists(st.floats(0, 10), min_size=2, max_size=4))
-def test_the_table_has_mean_and_deviation(losses):
-    runs = [Run("text", "all", "muon", seed) for seed in range(len(losses))]
-    row = table(dict(zip(runs, losses, strict=True)), dict.fromkeys(runs, 1234)).splitlines()[-1]
-    text, variant, nothing, none, steps, cell = (part.strip() for part in row[2:-2].split("|"))
-    assert (text, variant, nothing, none, steps) == ("text", "all", "", "", "1,234")
-    mean, deviation = map(float, cell.split(" ± "))
-    assert math.isclose(mean, sum(losses) / len(losses), abs_tol=5.01e-4)
-    squares = sum((loss - sum(losses) / len(losses)) ** 2 for loss in losses)
-    assert math.isclose(deviation, math.sqrt(squares / (len(losses) - 1)), abs_tol=5.01e-4)
-
-
 def test_a_padded_llama_has_the_same_logits():
     from benchmarks.llama import padded
 
@@ -211,16 +185,6 @@ def test_a_padded_llama_has_the_same_logits():
     np.testing.assert_allclose(wide.forward(ids)[0], expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_speeds_are_compared_with_ours():
-    from benchmarks.llama import heads, line
-
-    ours, theirs = [(300.0, 90.0), (600.0, 135.0)], [(100.0, 60.0), (150.0, 90.0)]
-    found = line(theirs, ours, [0.005, 0.002])
-    prompt, writing = ["100", "150", "3.00", "4.00", "1.50"], ["60", "90", "1.50", "1.50", "1.50"]
-    assert found == [*prompt, *writing, "30%", "18%"]
-    assert len(heads([1, 2])) == 4 + len(found)
-
-
 def test_all_programs_are_listed():
     folder = Path(benchmarks.__file__).parent
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]
@@ -229,18 +193,15 @@ def test_all_programs_are_listed():
     assert sorted(listed) == sorted(set(scripts) - {"__main__"})
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["missing.gguf"], "missing.gguf: there is no such file"),
-        (["missing.gguf", "--peer", "it"], "peer: expected NAME=LIBRARY, found no file 'it'"),
-    ],
-)
-def test_wrong_input_is_answered_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
+def test_wrong_input_is_answered_in_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["llama", *arguments])
-    assert llama.main() == 2
-    assert capsys.readouterr().err == f"benchmarks.llama: {message}\n"
+    for arguments, message in (
+        ([], "missing.gguf: there is no such file"),
+        (["--peer", "it"], "peer: expected NAME=LIBRARY, found no file 'it'"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["llama", "missing.gguf", *arguments])
+        assert llama.main() == 2
+        assert capsys.readouterr().err == f"benchmarks.llama: {message}\n"
 
 
 @pytest.fixture(scope="module")
@@ -284,39 +245,24 @@ def test_the_contestants_of_all_cases_agree():
         contest.check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
 
 
-def test_rows_of_compatibility_have_a_cell_for_each_column(monkeypatch, tmp_path):
+def test_the_page_of_compatibility(monkeypatch, tmp_path):
     """Dashes where a library is missing, and the reason where a file is refused."""
 
-    def check(*cells):
-        def row(folder):
-            for cell in cells:
-                if isinstance(cell, Exception):
-                    raise cell
-                yield cell
+    def missing(folder):
+        yield 1e-7
+        raise ImportError
 
-        return row
+    def refused(folder):
+        raise InputError("/a/b/config.json: a|b: expected 1, found 2", "others")
+        yield
 
-    assert compatibility.cells_of(check(1e-7, "3 of 3"), 2) == ["1.0e-07", "3 of 3"]
-    assert compatibility.cells_of(check(0.0, ImportError()), 3) == ["0.0e+00", "-", "-"]
-    refused = InputError("/a/b/config.json: x: expected 1, found 2", "others")
-    assert (
-        compatibility.cells_of(check(refused), 2)[0]
-        == "refused: config.json: x: expected 1, found 2"
-    )
-    assert compatibility.row_of(["a|b", "c"]) == r"| a\|b | c |"
-    monkeypatch.setattr("sys.argv", ["x", "--only", "templates", "--out", str(tmp_path)])
-    monkeypatch.setattr(compatibility, "TEMPLATES", {"empty": ""})
+    rows = [("one", missing), ("two", refused)]
+    group = compatibility.Group("Some", ("model", "read", "written"), rows)
+    monkeypatch.setattr(compatibility, "GROUPS", {"shapes": lambda: group, "types": None})
+    monkeypatch.setattr(sys, "argv", ["x", "--only", "shapes", "--out", str(tmp_path)])
     compatibility.main()
     text = (tmp_path / "compatibility.md").read_text()
-    assert text.startswith(
-        "```console\n$ python -m benchmarks.compatibility --only templates\n```\n"
-    )
-    assert "| empty | " in text
-
-
-def test_every_group_of_compatibility_has_rows():
-    for make in compatibility.GROUPS.values():
-        group = make()
-        names = [name for name, _ in group.rows]
-        assert len(names) == len({*names}) > 4
-        assert len(group.heads) > 1
+    command = "$ python -m benchmarks.compatibility --only shapes"
+    assert text.startswith(f"```console\n{command}\n```\n")
+    assert "| one | 1.0e-07 | - |" in text
+    assert r"| two | refused: config.json: a\|b: expected 1, found 2 | - |" in text

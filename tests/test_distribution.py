@@ -1,6 +1,5 @@
-"""What is uploaded: one version, pinned tools, no pickles, and kernels for all CPUs."""
+"""What is uploaded: one version, pinned tools, and kernels for all CPUs."""
 
-import ast
 import re
 import runpy
 import tomllib
@@ -8,12 +7,9 @@ from contextlib import chdir
 from pathlib import Path
 from unittest import mock
 
-import pytest
-
 import minillm
 
 ROOT = Path(minillm.__file__).parents[1]
-PICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch.serialization"}
 
 
 def test_one_version():
@@ -49,28 +45,3 @@ def test_no_kernel_is_compiled_for_the_building_machine_alone():
     wheels = (ROOT / "distribution/build.py").read_text()
     assert "cc -target {target}" in wheels  # without a target, zig compiles for this CPU
     assert "native" not in wheels
-
-
-def imported(path):
-    """The modules that a file imports anywhere."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-        elif isinstance(node, ast.Call):  # numpy.load(..., allow_pickle=True), as well
-            yield from ("pickle" for keyword in node.keywords if keyword.arg == "allow_pickle")
-
-
-def test_nothing_reads_a_pickle():
-    files = sorted((ROOT / "minillm").rglob("*.py"))
-    assert len(files) > 200
-    assert not [f"{path}: {name}" for path in files for name in imported(path) if name in PICKLING]
-
-
-@pytest.mark.parametrize(
-    "program", ["import pickle", "f(allow_pickle=True)", "def f():\n import dill"]
-)
-def test_a_pickle_would_be_found(tmp_path, program):
-    (tmp_path / "a.py").write_text(program)
-    assert PICKLING & set(imported(tmp_path / "a.py"))

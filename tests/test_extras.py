@@ -159,9 +159,5 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 
 def test_every_package_of_an_extra_for_use_is_covered():
-    used = set().union(
-        *map(
-            distributions, ("plot", "data", "metrics", "mpi", "race", "hf", "chat", "json", "serve")
-        )
-    )
-    assert used <= MISSING.keys()
+    extras = ("plot", "data", "metrics", "mpi", "race", "hf", "chat", "json", "serve")
+    assert set().union(*map(distributions, extras)) <= MISSING.keys()

@@ -73,14 +73,6 @@ def test_a_rung_whose_library_is_missing_gets_a_line(monkeypatch, capsys):
     assert line.startswith("JAX is left out: import of jax")
 
 
-def test_help(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["ladder", "--help"])
-    with pytest.raises(SystemExit) as stopped:
-        ladder.main()
-    assert stopped.value.code == 0
-    assert "milliseconds per step" in capsys.readouterr().out
-
-
 def test_the_command_refuses_a_number_of_threads_and_leaves_no_file(tmp_path):
     """The refusal comes from the process that would time, so this also tests how it is started."""
     command = [sys.executable, "-m", "benchmarks.ladder", "--threads", "0", "--out", str(tmp_path)]

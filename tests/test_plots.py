@@ -1,14 +1,12 @@
 """Every picture is a PNG, whatever it has to show."""
 
 import io
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks.studies.pictures import learning_curve
 from minillm import plots
-from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 
 RECORDS = [
@@ -35,11 +33,10 @@ def shape(png):
     return imread(io.BytesIO(png)).shape[:2]
 
 
-@pytest.mark.parametrize("records", [[], RECORDS[:1], RECORDS[1:2], RECORDS])
-def test_losses_whatever_the_run_has_come_to(records):
-    pytest.importorskip("matplotlib")
-    assert shape(loss_curve(records, "character")) > (300, 300)
-    assert shape(loss_curves({"a": records, "b": RECORDS})) > (300, 300)
+def test_losses_whatever_the_run_has_come_to():
+    for records in ([], RECORDS[:1], RECORDS[1:2], RECORDS):
+        assert shape(loss_curve(records, "character")) > (300, 300)
+        assert shape(loss_curves({"a": records, "b": RECORDS})) > (300, 300)
 
 
 def test_the_best_n_gram_is_a_line_across(drawn):
@@ -62,32 +59,9 @@ def test_a_learning_curve_shows_means_and_deviations(monkeypatch):
     np.testing.assert_allclose(bars.get_segments()[0], [[50, 40], [50, 60]])
 
 
-def test_attention_grows_with_its_tokens():
-    pytest.importorskip("matplotlib")
-    weights = np.full((2, 3), 1 / 3)
-    small = shape(attention_map(weights, ["a", "$", "$x^$"], [r"\n", "␣"]))
-    wide = shape(attention_map(np.full((2, 9), 1 / 9), ["words"] * 9, ["b", "c"]))
-    assert wide[1] > small[1]
-
-
-def test_words_may_look_like_mathematics():
-    pytest.importorskip("matplotlib")
+def test_tokens_and_words_may_look_like_mathematics():
+    assert shape(attention_map(np.full((2, 3), 1 / 3), ["a", "$", "$x^$"], [r"\n", "␣"])) > (9, 9)
     assert shape(word_map(["a", "$x^$", r"\frac"], np.eye(3)[:, :2])) > (300, 300)
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: loss_curve(RECORDS),
-        lambda: loss_curves({"a": RECORDS}),
-        lambda: attention_map(np.ones((1, 1)), ["a"], ["b"]),
-        lambda: word_map(["a"], np.zeros((1, 2))),
-    ],
-)
-def test_a_missing_library_is_named(monkeypatch, draw):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"^a picture needs the package matplotlib$"):
-        draw()
 
 
 @pytest.fixture
@@ -136,7 +110,7 @@ def test_where_there_is_room_every_word_is_shown(drawn):
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize(("T", "S"), [(1, 2), (9, 7), (2, 60), (100, 100)])
+@pytest.mark.parametrize(("T", "S"), [(1, 2), (2, 60), (100, 100)])
 def test_attention_has_a_scale_and_fits_its_page(T, S, drawn):
     source = (["a", "internationalisation", "of"] * S)[:S]
     target = (["internationalisation", "b"] * T)[:T]
@@ -179,22 +153,14 @@ def test_one_measurement_is_a_mark(drawn):
     assert [line.get_marker() for line in lines] == ["o", "o"]
 
 
-@pytest.mark.parametrize(
-    ("extra", "expected"),
-    [
-        ("", ["training", "validation (best 2.250)"]),
-        ("dropout", ["training (with dropout)", "validation (without it; best 2.250)"]),
-        (
-            "dropout and label smoothing",
-            [
-                "training (with dropout and label smoothing)",
-                "validation (without them; best 2.250)",
-            ],
-        ),
-    ],
-)
-def test_the_legend_says_what_the_losses_hold(extra, expected, drawn):
-    assert legend(drawn(loss_curve, RECORDS, "token", extra)) == expected
+def test_the_legend_says_what_the_losses_hold(drawn):
+    for extra, training, validation in (
+        ("", "training", "best 2.250"),
+        ("dropout", "training (with dropout)", "without it; best 2.250"),
+        ("a and b", "training (with a and b)", "without them; best 2.250"),
+    ):
+        names = legend(drawn(loss_curve, RECORDS, "token", extra))
+        assert names == [training, f"validation ({validation})"]
 
 
 def test_a_run_without_validation_is_compared_by_its_training_loss(drawn):

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +14,17 @@ LM = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--window", "8"]
 GPT = ["--width", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "4"]
 WORD2VEC = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1"]
 WILD = ["--optimiser", "sgd", "--learning-rate", "1e38", "--clip", "1e38", "--warmup", "0"]
+
+
+def start(*command):
+    """A command as a process of its own, whose parent ignores no signal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "minillm", *map(str, command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def metrics(folder):

@@ -193,6 +193,7 @@ def _read_pair(
     I, O = shape
     first: Any = tensor_of(path, tensors, f"{module}.lora_A")
     rank = first.shape[0] if scales.ranks and first.shape else scales.rank
+    tensor_of(path, tensors, f"{module}.lora_A", (rank, I))  # before memory of any rank is taken
     A, B = np.empty((rank, I), np.float32), np.zeros((rank, O), np.float32)
     for side, array in (("A", A), ("B", B[:, columns].T)):
         name = f"{module}.lora_{side}"

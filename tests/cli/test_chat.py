@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import chatting
 import pytest
 from chatting import assistant, system, user
+from tiny import start
 
 import minillm
 from minillm.cli import main
@@ -73,17 +72,15 @@ def test_what_is_left_out_is_said(folder, typed, prints):
 def test_ctrl_c_stops_an_answer_and_not_the_program(tmp_path):
     """The first answer has no end within the test."""
     folder = chatting.save(tmp_path / "run", context=1 << 15)
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [sys.executable, "-m", "minillm", "chat", str(folder), "--temperature", "0"]
-    process = subprocess.Popen(command, **pipes)
-    process.stdin.write(b"the cat\n")
+    process = start("chat", folder, "--temperature", "0")
+    process.stdin.write("the cat\n")
     process.stdin.flush()
     written = os.read(process.stdout.fileno(), 1)
     process.send_signal(signal.SIGINT)
     while not written.endswith(b"\n"):
         written += os.read(process.stdout.fileno(), 1 << 16)
-    _, error = process.communicate(b"/reset\n")
-    assert (process.returncode, error) == (0, b"")
+    _, error = process.communicate("/reset\n")
+    assert (process.returncode, error) == (0, "")
 
 
 # --- lines that are answered alone ----------------------------------------------------------------

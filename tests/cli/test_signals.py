@@ -20,17 +20,6 @@ TINY = tiny.LM
 WORDS = [*tiny.WORD2VEC, "--epochs"]
 
 
-def start(*command, **options):
-    """The command as a process of its own, whose parent ignores no signal."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "minillm", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
 def test_ctrl_c_while_a_class_is_made_is_ctrl_c(monkeypatch, capsys):
     """Python 3.11 makes it the cause of another error."""
 
@@ -59,7 +48,7 @@ def progress(out):
 )
 def test_it_saves_and_says_how_to_resume(text_file, tmp_path, kind, options, longer, number):
     out = tmp_path / "run"
-    process = start("train", kind, text_file, "--out", out, *options)
+    process = tiny.start("train", kind, text_file, "--out", out, *options)
     wanted = 1 if longer else 0  # word2vec writes a line after a hundredth of its time
     while len(progress(out)) < wanted or not (out / "config.json").exists():
         assert process.poll() is None

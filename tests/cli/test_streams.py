@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 from forked import Commands
-from tiny import LM
+from tiny import LM, start
 
 import minillm
 from minillm.cli import main
@@ -44,14 +44,11 @@ def test_a_training_whose_output_cannot_be_written_is_saved(run, text_file, tmp_
 
 
 def test_the_reader_of_the_output_may_leave(lm):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "minillm", "generate", str(lm), "--length", "100000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start("generate", lm, "--length", "100000")
+    process.stdin.close()
     process.stdout.read(10)
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(20) == 141
 
@@ -138,13 +135,7 @@ def test_a_message_is_one_line_without_control_characters(capsys):
 def test_progress_is_seen_while_it_is_made(text_file, tmp_path):
     steps = ["--steps", "100000", "--validations", "10000", "--checkpoint-seconds", "1000"]
     command = ["train", "lm", text_file, "--out", tmp_path / "out", *LM, *steps]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "minillm", *map(str, command)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
+    process = start(*command)
     try:
         assert process.stderr.readline().startswith("step 10: ")
     finally:

@@ -5,13 +5,12 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from kind_rows import ROWS
-from tiny import LM, TEXT, metrics
+from tiny import LM, TEXT, metrics, start
 
 import minillm
 from minillm.cli import main
@@ -208,8 +207,7 @@ def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_
     train = ["train", "lm", text_file, "--out", out, *LM, *length, "--checkpoint-seconds", "0"]
     moment, kills = random.Random(0), 0
     for _ in range(3):
-        command = [sys.executable, "-m", "minillm", *map(str, train)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = start(*train)
         config = out / "config.json"
         while not config.exists() and process.poll() is None:
             time.sleep(0.005)

@@ -309,23 +309,22 @@ def test_damaged_shards_are_named(folder):
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("name", "content", "complaint"),
     [
-        (None, r"there are no shards in it \(no index.json\)"),
-        (b"", r"index\.json: expected JSON, but it is damaged"),
-        (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
-        (b"[1]", r"index\.json: expected a JSON object, found \[1\]"),
-        (b'{"format_version": 4}', r"index\.json: expected format version 5, found 4: it was"),
-        (
-            b'{"format_version": 5}',
-            r"index\.json: expected what `minillm tokenize` wrote, found it",
-        ),
+        ("index", None, r"there are no shards in it \(no index.json\)"),
+        ("index", b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
+        ("index", b"[1]", r"index\.json: expected a JSON object, found \[1\]"),
+        ("index", b'{"format_version": 4}', r"expected format version 5, found 4: it was written"),
+        ("index", b'{"format_version": 5}', r"expected what `minillm tokenize` wrote, found it"),
+        ("vocabulary", None, r"vocabulary\.json: there is no such file"),
+        ("vocabulary", b"{}", r"vocabulary\.json: expected the vocabulary that the shards were ma"),
     ],
 )
-def test_a_damaged_index_is_named(folder, content, complaint):
-    (folder / "index.json").unlink()
+def test_a_damaged_index_or_vocabulary_is_named(folder, name, content, complaint):
+    path = folder / f"{name}.json"
+    path.unlink()
     if content is not None:
-        (folder / "index.json").write_bytes(content)
+        path.write_bytes(content)
     with pytest.raises(InputError, match=complaint) as error:
         Shards(folder)
     assert "\n" not in str(error.value)
@@ -338,16 +337,6 @@ def test_a_changed_entry_of_an_index_is_named(folder):
             (folder / "index.json").write_text(json.dumps(changed))
             with pytest.raises(InputError, match=r"index\.json: expected what `minillm tokeni"):
                 Shards(folder)
-
-
-def test_another_vocabulary_beside_the_shards_is_named(folder):
-    path = folder / "vocabulary.json"
-    path.write_text(path.read_text().replace('"o"', '"q"'))
-    with pytest.raises(InputError, match=r"vocabulary\.json: expected the vocabulary that the sh"):
-        Shards(folder)
-    path.unlink()
-    with pytest.raises(InputError, match=r"vocabulary\.json: there is no such file"):
-        Shards(folder)
 
 
 def test_the_fingerprint_is_that_of_the_contents(folder, tmp_path, text_file):

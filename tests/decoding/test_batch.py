@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from chatting import TOKENIZER, model
+from chatting import SPECIALS, TOKENIZER, model
 from fake_models import TinyLanguageModel
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Continuation, Reader, Sampling, batch, write
@@ -17,6 +17,19 @@ from minillm.ops.softmax import log_softmax
 READER = Reader(model())
 PROMPTS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 TEXTS = st.lists(st.tuples(PROMPTS, st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=6)
+
+
+def text_of(prompt, length, **options):
+    """A greedy text without the token 3."""
+    return Continuation(list(prompt), length, Sampling(temperature=0), banned=[3], **options)
+
+
+def write_all(some):
+    """Write all texts of a batch to their ends."""
+    while len(some):
+        for text in some.step():
+            if text.ended is not None:
+                some.remove(text)
 
 
 def alone(prompt, length, sampling, stop=()):
@@ -82,33 +95,6 @@ def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
         assert text.ids == alone(*given_ones[text])
 
 
-@pytest.mark.parametrize("right", range(5))
-def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
-    """Some guesses are right, and two are wrong; a right one may be the stop id."""
-    monkeypatch.setattr(batch, "is_worthwhile", lambda reader: True)
-    sampling = Sampling(temperature=1.0, seed=1)
-    free = alone([1, 2], 20, sampling)
-    free = free[: 1 + free.index(free[15], 2)]
-    assert len(free) > 8
-    kept, learned = PrefixCache(READER), []
-    some = Batch(READER, kept)
-    text = Continuation([1, 2], 20, sampling, frozenset({free[-1]}), [3])
-    monkeypatch.setattr(text.speculation, "learn", lambda *counts: learned.append(counts))
-    monkeypatch.setattr(
-        text.speculation,
-        "guess",
-        lambda ids, most: [*free[len(ids) :][:right], 3, 3][:most],
-    )
-    some.add(text)
-    while text.ended is None:
-        assert some.step() == [text]
-        assert some._cache.lengths.tolist() == [len(text.ids) - 1]
-    assert text.ids == free
-    assert learned[0] == (right + 2, right)
-    some.remove(text)
-    assert kept.take(np.array([*free, 0, 0]))[0] == len(free) - 1
-
-
 def test_texts_may_be_removed_at_any_time(monkeypatch):
     """The part of a prompt that was read is kept."""
     monkeypatch.setattr(batch, "PART", 5)
@@ -139,21 +125,19 @@ def test_texts_may_be_removed_at_any_time(monkeypatch):
 @settings(max_examples=10)
 def test_prompts_that_are_scored_together(prompts, lengths, part):
     """The scores are those of a pass over each alone, and its text goes on as it would alone."""
-    sampling = Sampling(temperature=0.0)
-    some, kept = Batch(READER, PrefixCache(READER)), []
-    for prompt, length in zip(prompts, lengths, strict=False):
-        text = Continuation(list(prompt), length, sampling, banned=[3], top=2, scores_prompt=True)
-        kept.append(text)
+    some = Batch(READER, PrefixCache(READER))
+    kept = [
+        text_of(prompt, length, top=2, scores_prompt=True)
+        for prompt, length in zip(prompts, lengths, strict=False)
+    ]
+    for text in kept:
         some.add(text)
     assert len(some) == len(prompts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "PART", part)
-        while len(some):
-            for text in some.step():
-                if text.ended:
-                    some.remove(text)
+        write_all(some)
     for text, prompt, length in zip(kept, prompts, lengths, strict=False):
-        assert text.ids == (alone(prompt, length, sampling) if length else prompt)
+        assert text.ids == (alone(prompt, length, Sampling(temperature=0)) if length else prompt)
         log_p = log_softmax(READER.model.forward(np.array([text.ids]))[0][0])
         assert [score.token for score in text.scores] == text.ids
         assert (text.scores[0].log_p, text.scores[0].top) == (None, [])
@@ -215,21 +199,14 @@ class Failing:
 def test_a_text_that_fails_ends_alone():
     errors = [InputError("no token"), RuntimeError("a defect")]
     some, prompts = Batch(READER, PrefixCache(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
+    adjustments = [[Failing(error)] for error in errors] + [[], []]
     texts = [
-        Continuation(
-            list(prompt), 8, Sampling(temperature=0), banned=[3], adjustments=[Failing(error)]
-        )
-        for prompt, error in zip(prompts[:2], errors, strict=True)
-    ]
-    texts += [
-        Continuation(list(prompt), 8, Sampling(temperature=0), banned=[3]) for prompt in prompts[2:]
+        text_of(prompt, 8, adjustments=own)
+        for prompt, own in zip(prompts, adjustments, strict=True)
     ]
     for text in texts:
         some.add(text)
-    while len(some):
-        for text in some.step():
-            if text.ended is not None:
-                some.remove(text)
+    write_all(some)
     assert [text.ended for text in texts] == [*errors, "length", "length"]
     for text, prompt in zip(texts, prompts, strict=True):
         whole = alone(prompt, 8, Sampling(temperature=0))
@@ -271,10 +248,15 @@ def test_logits_that_are_nan_are_an_error(options):
 
 # --- pieces ------------------------------------------------------------------------------------
 
+LONGEST = max(
+    (TOKENIZER.token(id).decode() for id in range(256, len(TOKENIZER) - len(SPECIALS))), key=len
+)
 WORDS = st.lists(st.sampled_from(["the ", "cat", "é", "😀", "sat", "<|im_end|>"])).map("".join)
 
 
 @given(WORDS, st.lists(st.sampled_from(["cat", "cats", "at", "é😀", "t", "zz"]), max_size=3))
+@example("catsat", ["cats", "at"])  # the one that is complete first
+@example(LONGEST, [LONGEST, LONGEST[1:-1]])  # both in one token
 def test_pieces_are_the_text_before_a_stop_text(text, stop):
     pieces, written, seen = Pieces(TOKENIZER, stop), [], b""
     for id in TOKENIZER.encode(text).tolist():
@@ -297,36 +279,6 @@ def test_pieces_are_the_text_before_a_stop_text(text, stop):
     else:
         assert "".join(written) == plain
     assert pieces.stopped == bool(starts)
-
-
-def test_the_stop_text_that_is_complete_first_ends_the_text():
-    pieces = Pieces(TOKENIZER, ["cats", "at"])
-    written = [pieces.add(id) for id in TOKENIZER.encode("catsat").tolist()]
-    assert "".join(written) == "c"
-
-
-def test_beginnings_longer_than_the_text_are_not_compared():
-    class Stop(str):
-        def __getitem__(self, part):
-            cuts.append(part.stop)
-            return str(self)[part]
-
-    cuts: list[int] = []
-    pieces = Pieces(TOKENIZER, [Stop("y" * 1000)])
-    pieces.add(TOKENIZER.encode("y").tolist()[0])
-    assert cuts == [1]
-
-
-def test_two_stop_texts_in_one_token():
-    """The one that is complete first, although the other begins before it."""
-    tokens = {id: TOKENIZER.token(id).decode(errors="ignore") for id in range(len(TOKENIZER))}
-    plain = [id for id, text in tokens.items() if text not in TOKENIZER.specials]
-    id = max(plain, key=lambda id: len(tokens[id]))
-    text = tokens[id]
-    assert len(text) > 2
-    pieces = Pieces(TOKENIZER, [text, text[1:-1]])
-    assert pieces.add(id) == text[0]
-    assert pieces.stopped
 
 
 def test_a_character_that_stays_incomplete_is_replaced_at_the_end():

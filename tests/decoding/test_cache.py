@@ -69,19 +69,26 @@ def test_a_text_in_parts(kernels, model, rng, cuts, all_of_them):
     n=st.integers(1, 18),
     lengths=st.lists(st.integers(1, 18), min_size=1, max_size=4),
     more=st.integers(1, 5),
+    last=st.booleans(),
 )
-def test_a_cache_that_is_cut_back(kernels, model, rng, n, lengths, more):
+def test_a_cache_that_is_cut_back(kernels, model, rng, n, lengths, more, last):
     """To any length, again and again, as guesses and a conversation's prompts are."""
     ids, reader = rng.integers(0, 20, (1, 24)), Reader(model)
     with use_kernels(kernels):
         _, state = reader.read(ids[:, :n], reader.zero_state(1))
         for length in lengths:
-            length = min(length, n)
-            state, n = state.cut(np.array([length])), length + more
+            before, old, length = state, ids[:, :n].copy(), min(length, n)
             ids[:, length:] = rng.integers(0, 20, (1, 24 - length))
-            logits, state = reader.read_all(ids[:, length:n], state)
+            most, n = max(0, min(n, length + more - 2)), length + more
+            common, state = reader.cut(ids[0, :n], state, last=last)
+            assert common == np.cumprod(ids[0, :most] == old[0, :most]).sum()
+            logits, state = reader.read_all(ids[:, common:n], state)
             expected, _ = model.forward(ids[:, :n])
-            np.testing.assert_allclose(logits, expected[:, length:], 1e-9, 1e-9)
+            np.testing.assert_allclose(logits, expected[:, common:], 1e-9, 1e-9)
+            if not last:  # the longer one can still go on
+                logits, _ = reader.read(np.array([[3]]), before)
+                expected, _ = model.forward(np.append(old, [[3]], axis=1))
+                np.testing.assert_allclose(logits, expected[:, -1], 1e-9, 1e-9)
 
 
 @given(rng=strategies.generators(), lengths=st.lists(st.integers(1, 14), min_size=3, max_size=3))

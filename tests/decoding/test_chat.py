@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -179,23 +178,3 @@ def test_an_answer_belongs_to_its_grammar(seed):
     assert list(together) == [text, text]
     cut = answer(some, talk, 2, sampling, grammar=grammar)
     assert text.startswith(cut)
-
-
-def test_a_cache_that_is_cut_is_that_of_the_shorter_text():
-    some = Reader(model())
-    ids = np.arange(20)
-    _, state = some.read(ids[None], some.zero_state(1))
-    for other in (ids, ids[:7], np.array([0, 1, 2, 9, 9]), np.array([5])):
-        for last in (False, True):
-            copy = deepcopy(state)
-            n, cut = some.cut(other, copy, last=last)
-            T = max(0, len(other) - 2)
-            assert n == len(np.flatnonzero(np.cumsum(other[:T] != ids[:T]) == 0))
-            logits, after = some.read(other[None, n:], cut)
-            expected, _ = some.read(other[None], some.zero_state(1))
-            np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-            if not last:  # the longer one can still go on
-                logits, _ = some.read(np.array([[3]]), copy)
-                expected, _ = some.read(np.append(ids, 3)[None], some.zero_state(1))
-                np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-            assert after.lengths.tolist() == [len(other)]

@@ -5,15 +5,14 @@ and the fuzzer goes on.
 """
 
 import argparse
-import mmap
 import os
 import resource
 import signal
-import struct
 import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -30,66 +29,49 @@ COUNTS = ("read", "refused", "wrong", "crashed", "hung")
 KEPT = Path("build/fuzz")
 
 
-class Shared:
-    """Numbers that a process and its child share: the next input, and the counts."""
-
-    def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, 8 * (1 + len(COUNTS)))
-
-    def __getitem__(self, k: int) -> int:
-        return struct.unpack_from("q", self.memory, 8 * k)[0]
-
-    def __setitem__(self, k: int, value: int) -> None:
-        struct.pack_into("q", self.memory, 8 * k, value)
-
-    def count(self, what: str) -> None:
-        self[1 + COUNTS.index(what)] += 1
-
-    def counts(self) -> dict[str, int]:
-        return {name: self[1 + k] for k, name in enumerate(COUNTS)}
-
-
-def work(bench: Bench, shared: Shared, inputs: int) -> None:
-    """Reads the inputs that are left; in the child."""
+def work(bench: Bench, numbers: range, pipe: int) -> None:
+    """Reads these inputs, and writes a byte for each of them; in the child."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for timer in TIMERS:
         signal.signal(timer, signal.SIG_DFL)  # kills, even in compiled code
-    while shared[0] < inputs:
+    for number in numbers:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         signal.alarm(PATIENCE)
-        error = bench.run(shared[0])
-        if right(error):
-            shared.count("read" if error is None else "refused")
-        else:
-            shared.count("wrong")
-            kept = bench.save(shared[0], type(error).__name__, KEPT)
+        error = bench.run(number)
+        what = "read" if error is None else "refused"
+        if not right(error):
+            what = "wrong"
+            kept = bench.save(number, type(error).__name__, KEPT)
             (kept / "traceback").write_text("".join(traceback.format_exception(error)))
             print(f"{kept}: {type(error).__name__}: {str(error)[:200]}", flush=True)
-        shared[0] += 1
+        os.write(pipe, bytes([COUNTS.index(what)]))
 
 
 def fuzz(bench: Bench, inputs: int, report: float) -> dict[str, int]:
     """All inputs of one reader; a child that dies is followed by another."""
-    shared, reported = Shared(), time.monotonic()
-    while shared[0] < inputs:
+    counts, reported = Counter(dict.fromkeys(COUNTS, 0)), time.monotonic()
+    while (begun := counts.total()) < inputs:
+        pipe, end = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                work(bench, shared, inputs)
+                work(bench, range(begun, inputs), end)
             finally:
-                os._exit(1 if shared[0] < inputs else 0)
-        while (found := os.waitpid(child, os.WNOHANG))[0] == 0:
-            time.sleep(0.02)
+                os._exit(1)
+        os.close(end)
+        while found := os.read(pipe, 4096):
+            counts.update(COUNTS[number] for number in found)
             if time.monotonic() - reported > report:
                 reported = time.monotonic()
-                print(f"{bench.name}: {shared[0]:,} of {inputs:,} {shared.counts()}", flush=True)
-        if os.WIFSIGNALED(found[1]) or shared[0] < inputs:
-            hung = os.WIFSIGNALED(found[1]) and os.WTERMSIG(found[1]) in TIMERS
-            shared.count("hung" if hung else "crashed")
-            print(bench.save(shared[0], "hang" if hung else "crash", KEPT), flush=True)
-            shared[0] += 1
-    return shared.counts()
+                print(f"{bench.name}: {counts.total():,} of {inputs:,} {dict(counts)}", flush=True)
+        os.close(pipe)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if counts.total() < inputs:
+            what = "hung" if -status in TIMERS else "crashed"
+            print(bench.save(counts.total(), what, KEPT), flush=True)
+            counts[what] += 1
+    return dict(counts)
 
 
 def samples_in(folder: Path) -> Samples:

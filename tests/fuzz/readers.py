@@ -6,14 +6,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from data.test_readers import READERS as OF_DATA
 
 from minillm import decoding
-from minillm.data import RandomWindows, Shards, read_text, word_sets
-from minillm.data.conversations import read_conversations
-from minillm.data.corpora import TextStream
+from minillm.data import RandomWindows, Shards
 from minillm.data.labelled import open_labelled
 from minillm.data.lines import read_lines
-from minillm.data.pairs import open_pairs
 from minillm.data.squad import read_squad
 from minillm.formats import arpa, gguf, huggingface, word2vec
 from minillm.formats.peft import read_adapter
@@ -25,7 +23,8 @@ from minillm.runs.kinds.labels import read_image
 from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
-from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
+from minillm.text import load_tokenizer, tokenizer_files
+from minillm.text.word_pieces import WordPieces
 from minillm.training import AdamW, restore_checkpoint
 from minillm.training.ngram import score_text
 from minillm.training.word2vec import restore_progress
@@ -122,26 +121,9 @@ def read_vectors(folder: Path, rng: random.Random) -> None:
     assert vectors.shape[0] == len(words)
 
 
-def read_texts(folder: Path, rng: random.Random) -> None:
-    name = str(folder / "text.txt")
-    text = read_text([name])
-    assert "".join(TextStream([name], rng.choice([3, 50, 5000])).blocks()) == text
-    for unit in ("word", "token", "character"):
-        tokenizer = build_vocabulary([text], unit)
-        tokenizer.decode(tokenizer.encode(text))
-
-
-def read_pairs(folder: Path, rng: random.Random) -> None:
+def read_data(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
-    pairs = open_pairs(file)
-    assert pairs["training"]
-    assert pairs["validation"]
-
-
-def read_labelled(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    data = open_labelled(file)
-    assert data["training"]
+    list(OF_DATA[file.name].read(str(file)))
 
 
 def read_labelled_folder(folder: Path, rng: random.Random) -> None:
@@ -154,20 +136,6 @@ def read_questions(folder: Path, rng: random.Random) -> None:
             assert question.context.startswith(answer.text, answer.start)
 
 
-def read_chats(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    for one in read_conversations(file):
-        assert isinstance(one.key, str)
-
-
-def read_scored_pairs(folder: Path, rng: random.Random) -> None:
-    word_sets.read_scored_pairs(str(folder / "pairs.txt"))
-
-
-def read_analogies(folder: Path, rng: random.Random) -> None:
-    word_sets.read_analogies(str(folder / "questions.txt"))
-
-
 def read_vocabulary(folder: Path, rng: random.Random) -> None:
     stored = RunConfig(find_kind("lm"), None, None, {})
     found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
@@ -177,17 +145,12 @@ def read_vocabulary(folder: Path, rng: random.Random) -> None:
 
 def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer = load_tokenizer(folder)
-    text = TEXT + "<|endoftext|>"
-    tokenizer.decode(tokenizer.encode(text))
-    tokenizer_files(tokenizer)
-
-
-def read_wordpieces(folder: Path, rng: random.Random) -> None:
-    tokenizer = load_tokenizer(folder)
-    text = TEXT + "[MASK] Été ?"
-    ids, offsets = tokenizer.encode_with_offsets(text)
-    assert ids.tolist() == tokenizer.encode(text).tolist()
-    assert len(tokenizer.split(text)) == len(offsets)
+    text = TEXT + "<|endoftext|> [MASK] Été ?"
+    ids = tokenizer.encode(text)
+    if isinstance(tokenizer, WordPieces):
+        again, offsets = tokenizer.encode_with_offsets(text)
+        assert again.tolist() == ids.tolist()
+        assert len(tokenizer.split(text)) == len(offsets)
     tokenizer.decode(ids)
     tokenizer_files(tokenizer)
 
@@ -221,16 +184,6 @@ def read_peft(folder: Path, rng: random.Random) -> None:
             assert array.shape == model.params[name].shape
 
 
-def read_bert(folder: Path, rng: random.Random) -> None:
-    found = huggingface.read(folder)
-    model = found.model
-    ids = found.tokenizer.encode(TEXT)[: model.config.context]
-    with np.errstate(all="ignore"):
-        model.hidden(ids[None])
-    if rng.random() < 0.1:
-        huggingface.write(found, folder / "again")
-
-
 def read_encoder(folder: Path, rng: random.Random) -> None:
     found = huggingface.read(folder)
     config, model = getattr(found.model.config, "encoder", found.model.config), found.model
@@ -256,35 +209,23 @@ def read_shards(folder: Path, rng: random.Random) -> None:
     tokenizer_of(shards).decode(shards[:].tolist())
 
 
+NAMES: dict[Reader, str] = {  # each name has samples of its own
+    read_data: " ".join(OF_DATA),
+    read_arpa: "arpa arpa-gzip",
+    read_vectors: "word2vec-text word2vec-binary",
+    read_labelled_folder: "labelled-folder",
+    read_questions: "questions",
+    read_vocabulary: "vocabulary",
+    read_tokenizer: "tokenizer-gpt2 tokenizer-hugging-face wordpieces-bert wordpieces-hugging-face",
+    read_hugging_face: "hugging-face hugging-face-llama hugging-face-mamba hugging-face-decoders",
+    read_encoder: "hugging-face-bert hugging-face-encoders",
+    read_gguf: "gguf gguf-decoders",
+    read_peft: "peft",
+    read_images: "images",
+    read_shards: "shards",
+}
 READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
-    "arpa": read_arpa,
-    "arpa-gzip": read_arpa,
-    "word2vec-text": read_vectors,
-    "word2vec-binary": read_vectors,
-    "text": read_texts,
-    "pairs": read_pairs,
-    "labelled": read_labelled,
-    "labelled-folder": read_labelled_folder,
-    "questions": read_questions,
-    "conversations": read_chats,
-    "scored-pairs": read_scored_pairs,
-    "analogies": read_analogies,
-    "vocabulary": read_vocabulary,
-    "tokenizer-gpt2": read_tokenizer,
-    "tokenizer-hugging-face": read_tokenizer,
-    "wordpieces-bert": read_wordpieces,
-    "wordpieces-hugging-face": read_wordpieces,
-    "hugging-face": read_hugging_face,
-    "hugging-face-llama": read_hugging_face,
-    "hugging-face-mamba": read_hugging_face,
-    "hugging-face-bert": read_bert,
-    "hugging-face-encoders": read_encoder,
-    "hugging-face-decoders": read_hugging_face,
-    "gguf": read_gguf,
-    "peft": read_peft,
-    "gguf-decoders": read_gguf,
-    "images": read_images,
-    "shards": read_shards,
+    name: reader for reader, names in NAMES.items() for name in names.split()
 }
 Files = dict[str, bytes]
 Samples = dict[str, list[Files]]

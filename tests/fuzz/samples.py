@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from data.test_readers import READERS as OF_DATA
+from kind_rows import squad
 from published import old_files
 from safetensors.numpy import load_file, save_file
 
@@ -51,8 +53,6 @@ CHARACTERS = Characters.from_text(TEXT)
 WORDS = build_vocabulary([TEXT], "word", 1)
 PAIRS_OF_BYTES = train([TEXT], 275)
 PIECES = word_pieces.train([TEXT], 50)
-PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "six") for b in ("ten", "two", "on"))
-LABELLED = "".join(f"{label}\twhat a {label} day {k}\n" for k in range(10) for label in ("a", "b"))
 
 
 def write_samples(root: Path) -> None:
@@ -66,10 +66,11 @@ def _write(path: Path, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _write_objects(path: Path, names: tuple[str, ...], rows: list[list]) -> None:
-    """JSON lines with these names in each object."""
-    lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
-    _write(path, "".join(lines))
+def _new(root: Path, *names: str) -> Path:
+    """A new folder."""
+    folder = root.joinpath(*names)
+    folder.mkdir(parents=True)
+    return folder
 
 
 # --- runs ------------------------------------------------------------------------------------
@@ -127,15 +128,13 @@ SIZES: dict[str, dict[str, Any]] = {
         "hidden": 4,
     },
 }  # fmt: skip
+OF_TEXT = {"files": ["text.txt"], "sha256": "0"}
+TOKENISED = OF_TEXT | {"tokenizer": None, "vocabulary_sha256": "0"}
+OF_LABELS = {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]}
 DATA: dict[str, dict[str, Any]] = {
-    "lm": {"files": ["text.txt"], "sha256": "0"},
-    "mamba": {"files": ["text.txt"], "sha256": "0"},
-    "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
-    "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
-    "llama": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
-    "bert": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
-    "classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
-    "recurrent-classifier": {"data": "data.tsv", "sha256": "0", "labels": ["a", "b"]},
+    **dict.fromkeys(("lm", "mamba", "neural-ngram"), OF_TEXT),
+    **dict.fromkeys(("gpt", "llama", "bert"), TOKENISED),
+    **dict.fromkeys(("classifier", "recurrent-classifier"), OF_LABELS),
     "qa": {"data": "data.json", "validation": None, "sha256": "0", "unanswered": True},
     "image-classifier": {"data": "digits", "labels": ["a", "b"]},
     "seq2seq": {"data": "data.tsv", "validation": None, "sha256": "0", "longest_target": 5},
@@ -148,8 +147,7 @@ def _runs(root: Path) -> None:
         Model, Config = kind.model, kind.config
         rng = np.random.default_rng(0)
         model = Model(Config(**sizes), rng)
-        folder = RunFolder(root / name / "run")
-        folder.path.mkdir(parents=True)
+        folder = RunFolder(_new(root, name, "run"))
         for file, _ in kind.vocabularies.values():
             vocabulary = {"recurrent-classifier": WORDS, "seq2seq": WORDS}
             vocabulary |= {"bert": PIECES, "qa": PIECES}
@@ -173,11 +171,10 @@ def _metrics_and_config(folder: RunFolder, name: str, model: Any, data: dict[str
 
 def _ngram_run(root: Path) -> None:
     model = ngram_model()
-    folder = RunFolder(root / "ngram" / "run")
-    folder.path.mkdir(parents=True)
+    folder = RunFolder(_new(root, "ngram", "run"))
     folder.save_json("vocabulary.json", WORDS.to_dict())
     folder.save_model(model.params, {"tokens": 40})
-    _metrics_and_config(folder, "ngram", model, {"files": ["text.txt"], "sha256": "0"})
+    _metrics_and_config(folder, "ngram", model, OF_TEXT)
 
 
 def _word2vec_run(root: Path) -> None:
@@ -188,12 +185,11 @@ def _word2vec_run(root: Path) -> None:
         counts = WordCounts(words, np.arange(len(words), 0, -1), False)
         config = Config(len(words), 3, window=2, negative=negative)
         model = Model(config, counts.counts, np.random.default_rng(0))
-        folder = RunFolder(root / "word2vec" / name)
-        folder.path.mkdir(parents=True)
+        folder = RunFolder(_new(root, "word2vec", name))
         folder.save_json("vocabulary.json", counts.to_dict())
         folder.save_model(model.params, {"words": 40})
         save_progress(folder, model, Progress(2, 20, 1.5, 40, 0.5))
-        _metrics_and_config(folder, "word2vec", model, {"files": ["text.txt"], "sha256": "0"})
+        _metrics_and_config(folder, "word2vec", model, OF_TEXT)
 
 
 # --- models of other programs, and texts ---------------------------------------------------------
@@ -201,27 +197,56 @@ def _word2vec_run(root: Path) -> None:
 
 def _models(root: Path) -> None:
     model = ngram_model()
-    (root / "arpa" / "words").mkdir(parents=True)
-    write_arpa(root / "arpa" / "words" / "model.arpa", WORDS, model.params)
+    write_arpa(_new(root, "arpa", "words") / "model.arpa", WORDS, model.params)
     text = Characters.from_text("ab \n")
     ids = np.array([4, *text.encode("ab ba\nabba\n")], np.int32)
     small = estimate(count_ngrams(ids, 2, 4), NGramConfig(4, 2))
-    (root / "arpa" / "characters").mkdir()
-    write_arpa(root / "arpa" / "characters" / "model.arpa", text, small.params)
-    packed = gzip.compress((root / "arpa" / "words" / "model.arpa").read_bytes(), mtime=0)
-    _write(root / "arpa-gzip" / "words" / "model.gz", packed)
+    write_arpa(_new(root, "arpa", "characters") / "model.arpa", text, small.params)
+    packed = gzip.compress((root / "arpa/words/model.arpa").read_bytes(), mtime=0)
+    _write(root / "arpa-gzip/words/model.gz", packed)
     vectors = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
     words = ["the", "Zürich", "3.14", "日本", "it's", "of"]
-    (root / "word2vec-text" / "small").mkdir(parents=True)
-    write_vectors(root / "word2vec-text" / "small" / "vectors.txt", words, vectors)
+    write_vectors(_new(root, "word2vec-text", "small") / "vectors.txt", words, vectors)
     rows = [w.encode() + b" " + v.tobytes() + b"\n" for w, v in zip(words, vectors, strict=True)]
-    _write(root / "word2vec-binary" / "small" / "vectors.bin", b"6 3\n" + b"".join(rows))
+    _write(root / "word2vec-binary/small/vectors.bin", b"6 3\n" + b"".join(rows))
+    for write in (_gpts_and_llamas, _decoders, _encoders):
+        write(root)
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _hugging_face(root: Path, reader: str, name: str, model: Any, tokenizer: Any, **facts: Any):
+    folder = root / reader / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    huggingface.write(Contents(model, tokenizer, facts=facts), folder)
+
+
+def _gpts_and_llamas(root: Path) -> None:
+    size, tokenizer = len(PAIRS_OF_BYTES), PAIRS_OF_BYTES
+    model = GPT(GPTConfig(size, 8, 2, 2, 4), _rng())
+    for name in ("pairs", "in-two-files"):
+        _hugging_face(root, "hugging-face", name, model, tokenizer)
+    _in_two_files(root / "hugging-face/in-two-files")
+    for name, scaling in (("plain", None), ("scaled", Llama3(8.0, 1.0, 4.0, 6.0))):
+        sizes = LlamaConfig(size, 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling)
+        _hugging_face(root, "hugging-face-llama", name, Llama(sizes, _rng()), tokenizer)
+    mamba = Mamba(MambaConfig(size, 2, 4, state=2), _rng())
+    _hugging_face(root, "hugging-face-mamba", "plain", mamba, tokenizer)
+    llama, template = Llama(LlamaConfig(size, 8, 1, 2, 1, 32, 32), _rng()), ChatTemplate("{{ x }}")
+    for kind in ("F32", "Q4_1", "Q8_0"):
+        export_gguf(llama, tokenizer, _new(root, "gguf", kind) / "model.gguf", kind, template)
+    arrays = {"blocks.0.attention.W_qkv.B": np.ones((1, 8), np.float32)}
+    for name, end, shape in (("W_o", "A", (4, 2)), ("W_o", "B", (2, 4)), ("W_qkv", "A", (4, 1))):
+        arrays[f"blocks.0.attention.{name}.{end}"] = np.ones(shape, np.float32)
+    write_adapter(_new(root, "peft") / "base", adapted(), arrays, 1.5, "base")
 
 
 def adapted() -> Llama:
     """The model that an adapter is for."""
     sizes = {"layers": 1, "heads": 2, "key_heads": 1, "width": 4, "feed_forward": 6}
-    return Llama(LlamaConfig(9, 8, **sizes, tied=False), np.random.default_rng(0))
+    return Llama(LlamaConfig(9, 8, **sizes, tied=False), _rng())
 
 
 def _in_two_files(folder: Path) -> None:
@@ -235,122 +260,62 @@ def _in_two_files(folder: Path) -> None:
     _write(folder / "model.safetensors.index.json", json.dumps({"weight_map": places}))
 
 
-def _texts(root: Path) -> None:
-    _write(root / "text" / "small" / "text.txt", TEXT)
-    _write(root / "text" / "other" / "text.txt", "\ufeffà la ligne\r\n日本 😀\r\n\n  x\ty")
-    file = root / "shards" / "small" / "text.txt"
-    _write(file, TEXT)
-    write_shards(file.parent / "corpus", [str(file)], CHARACTERS, 80)
-    file.unlink()
-    _write(root / "pairs" / "small" / "pairs.tsv", PAIRS + PAIRS)
-    _write(root / "labelled" / "file" / "data.tsv", LABELLED)
-    pairs = [line.split("\t") for line in (PAIRS + PAIRS).splitlines()]
-    _write_objects(root / "pairs" / "json" / "pairs.jsonl", ("source", "target"), pairs)
-    labelled = [line.split("\t") for line in LABELLED.splitlines()]
-    _write_objects(root / "labelled" / "json" / "data.jsonl", ("label", "text"), labelled)
-    answers = [{"text": "on the mat", "answer_start": 12}, {"text": "mat", "answer_start": 19}]
-    qas = [
-        {"id": "1", "question": "Where?", "answers": answers},
-        {"id": "2", "question": "Why?", "answers": [], "is_impossible": True},
-    ]
-    paragraphs = [{"context": TEXT, "qas": qas}]
-    squad = {"version": "v2.0", "data": [{"title": "x", "paragraphs": paragraphs}]}
-    _write(root / "questions" / "small" / "squad.json", json.dumps(squad))
-    talk = [{"role": "user", "content": "cat?"}, {"role": "assistant", "content": "sat"}]
-    for name, rows in (
-        ("messages", [[talk], [talk + talk]]),
-        ("prompt completion", [["cat?", "sat"], [talk[:1], talk[1:]]]),
-        ("prompt chosen rejected", [["cat?", "sat", "mat"], [talk[:1], talk, talk[1:]]]),
-    ):
-        file = root / "conversations" / name / "chats.jsonl"
-        _write_objects(file, tuple(name.split()), rows)
-    for k in range(3):
-        for label in ("a", "b"):
-            _write(root / "labelled-folder" / "files" / label / f"{k}.txt", f"text {k} of {label}")
-    _write(root / "scored-pairs" / "small" / "pairs.txt", "# x\nw1\tw2\ts\na b 1.5\ncat,dog,7\n")
-    _write(root / "analogies" / "small" / "questions.txt", ": one\na b c d\n: two\ne f g h\n")
-    vocabulary = RunFolder(root / "vocabulary" / "words")
-    for name, values in (
-        ("words", WORDS),
-        ("characters", CHARACTERS),
-        ("pairs", PAIRS_OF_BYTES),
-        ("pieces", PIECES),
-    ):
-        vocabulary = RunFolder(root / "vocabulary" / name)
-        vocabulary.path.mkdir(parents=True)
-        vocabulary.save_json("vocabulary.json", values.to_dict())
-    files = tokenizer_files(PAIRS_OF_BYTES)
-    _write(root / "tokenizer-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
-    for file in ("vocab.json", "merges.txt"):
-        _write(root / "tokenizer-gpt2" / "small" / file, old_files(PAIRS_OF_BYTES)[file])
-    _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
-    files = tokenizer_files(PIECES)
-    _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
-    for file, data in (old_files(PIECES) | {"tokenizer_config.json": b"{}"}).items():
-        _write(root / "wordpieces-bert" / "small" / file, data)
-    model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
-    (root / "hugging-face").mkdir()
-    for name in ("pairs", "in-two-files"):
-        huggingface.write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
-    _in_two_files(root / "hugging-face" / "in-two-files")
-    (root / "hugging-face-llama").mkdir()
-    for name, scaling in (("plain", None), ("scaled", Llama3(8.0, 1.0, 4.0, 6.0))):
-        llama_config = LlamaConfig(
-            len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
-        )
-        llama = Llama(llama_config, np.random.default_rng(0))
-        huggingface.write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
-    mamba = Mamba(MambaConfig(len(PAIRS_OF_BYTES), 2, 4, state=2), np.random.default_rng(0))
-    (root / "hugging-face-mamba").mkdir()
-    huggingface.write(Contents(mamba, PAIRS_OF_BYTES), root / "hugging-face-mamba" / "plain")
-    llama_config = LlamaConfig(len(PAIRS_OF_BYTES), 8, 1, 2, 1, 32, 32)
-    for kind in ("F32", "Q4_1", "Q8_0"):
-        llama = Llama(llama_config, np.random.default_rng(0))
-        (root / "gguf" / kind).mkdir(parents=True)
-        file = root / "gguf" / kind / "model.gguf"
-        export_gguf(llama, PAIRS_OF_BYTES, file, kind, ChatTemplate("{{ messages }}"))
-    (root / "peft").mkdir()
-    arrays = {"norm.gain": np.full(4, 2, np.float32)}
-    for name, end, shape in (("W_o", "A", (4, 2)), ("W_o", "B", (2, 4)), ("W_qkv", "A", (4, 1))):
-        arrays[f"blocks.0.attention.{name}.{end}"] = np.ones(shape, np.float32)
-    arrays["blocks.0.attention.W_qkv.B"] = np.ones((1, 8), np.float32)
-    pattern = {"alpha_pattern": {r".*layers\.0.*o_proj": 3}, "rank_pattern": {"o_proj": 2}}
-    write_adapter(root / "peft" / "base", adapted(), arrays, 1.5, "base")
-    config = root / "peft" / "base" / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | pattern))
-    (root / "hugging-face-decoders").mkdir()
+def _decoders(root: Path) -> None:
+    sizes = {"context": 8, "layers": 2, "heads": 2, "key_heads": 1, "width": 32}
+    sizes |= {"global_every": 2, "unrotated_every": 2, "feed_forward": 32}
     for family in FAMILIES:
-        sizes = {"context": 8, "layers": 2, "heads": 2, "key_heads": 1, "width": 32}
-        sizes |= {"global_every": 2, "unrotated_every": 2, "feed_forward": 32}
         window = 4 if FAMILIES[family].windows else None
         config = DecoderConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
-        decoder = Decoder(config, np.random.default_rng(0))
-        contents = Contents(decoder, PAIRS_OF_BYTES)
-        huggingface.write(contents, root / "hugging-face-decoders" / family)
-        (root / "gguf-decoders" / family).mkdir(parents=True)
-        file = root / "gguf-decoders" / family / "model.gguf"
+        decoder = Decoder(config, _rng())
+        _hugging_face(root, "hugging-face-decoders", family, decoder, PAIRS_OF_BYTES)
+        file = _new(root, "gguf-decoders", family) / "model.gguf"
         export_gguf(decoder, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
+
+
+def _encoders(root: Path) -> None:
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
-    (root / "hugging-face-encoders").mkdir()
+    reader = "hugging-face-encoders"
     for family, changes in encoders.FAMILIES.items():
         given = {"family": family, "padding": 1, "segments": 1, "masked_words": False}
         encoder = encoders.EncoderConfig(**sizes, **given, embedding=3 if changes.narrow else None)
         layout = next(one for one in LAYOUTS if one.family == family)
         head = layout.classifier.activation
         config = FineTunedConfig("encoder", encoder, 2, pooling="first", head=head)
-        classifier = FineTuned(config, np.random.default_rng(0))
-        contents = Contents(classifier, PIECES, facts={"labels": ["a", "b"]})
-        huggingface.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
+        model = FineTuned(config, _rng())
+        _hugging_face(root, reader, f"{family}-labels", model, PIECES, labels=["a", "b"])
         words = replace(encoder, masked_words=changes.masked_words, pooler=True)
-        contents = Contents(encoders.Encoder(words, np.random.default_rng(0)), PIECES)
-        huggingface.write(contents, root / "hugging-face-encoders" / family)
-    bert = root / "hugging-face-bert"
-    bert.mkdir()
+        _hugging_face(root, reader, family, encoders.Encoder(words, _rng()), PIECES)
     for name, sentences in (("words", Sentences()), ("sentences", Sentences("mean", True, 6))):
         config = BERTConfig(**sizes, masked_words=name == "words", pooler=True)
-        model = BERT(config, np.random.default_rng(0))
-        huggingface.write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
+        model = BERT(config, _rng())
+        _hugging_face(root, "hugging-face-bert", name, model, PIECES, **asdict(sentences))
+    bert = root / "hugging-face-bert"
     _in_two_files(bert / "sentences")
-    (bert / "words" / "tokenizer.json").unlink()
-    _write(bert / "words" / "vocab.txt", old_files(PIECES)["vocab.txt"])
-    _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)
+    (bert / "words/tokenizer.json").unlink()
+    _write(bert / "words/vocab.txt", old_files(PIECES)["vocab.txt"])
+
+
+def _texts(root: Path) -> None:
+    for name, row in OF_DATA.items():
+        _write(root / name / "good" / name, row.good)
+    file = root / "shards/small/text.txt"
+    _write(file, TEXT)
+    write_shards(file.parent / "corpus", [str(file)], CHARACTERS, 80)
+    file.unlink()
+    _write(root / "questions/small/squad.json", squad("abcd", unanswered=True))
+    for k in range(3):
+        for label in ("a", "b"):
+            _write(root / f"labelled-folder/files/{label}/{k}.txt", f"text {k} of {label}")
+    _write(root / "images/lines/images.txt", "0 0.5 1 0 0.25 1\n" * 3)
+    tokenizers = {"words": WORDS, "characters": CHARACTERS}
+    tokenizers |= {"pairs": PAIRS_OF_BYTES, "pieces": PIECES}
+    for name, tokenizer in tokenizers.items():
+        folder = RunFolder(_new(root, "vocabulary", name))
+        folder.save_json("vocabulary.json", tokenizer.to_dict())
+    for tokenizer, new, old, config in (
+        (PAIRS_OF_BYTES, "tokenizer-hugging-face", "tokenizer-gpt2", "config.json"),
+        (PIECES, "wordpieces-hugging-face", "wordpieces-bert", "tokenizer_config.json"),
+    ):
+        _write(root / new / "small/tokenizer.json", tokenizer_files(tokenizer)["tokenizer.json"])
+        for file_name, content in (old_files(tokenizer) | {config: b"{}"}).items():
+            _write(root / old / "small" / file_name, content)

@@ -49,15 +49,15 @@ def crash(folder, rng): ctypes.string_at(0)
 def hang(folder, rng):
     while True: pass
 def leak(folder, rng): raise KeyError("x")
-driver.READERS |= {"pairs": crash, "images": hang, "analogies": leak}
+driver.READERS |= {"pairs.tsv": crash, "images": hang, "analogies": leak}
 fuzz.SECONDS = 0.2
-sys.argv = ["fuzz", "--inputs", "6", "--readers", "pairs", "images", "analogies"]
+sys.argv = ["fuzz", "--inputs", "6", "--readers", "pairs.tsv", "images", "analogies"]
 sys.exit(fuzz.main())
 """
     done = run(program, cwd=tmp_path, PYTHONPATH=str(Path(__file__).parents[2]))
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line}
     assert done.returncode == 1, done.stderr
-    assert rows["pairs"] == ["0", "0", "0", "2", "0"]
+    assert rows["pairs.tsv"] == ["0", "0", "0", "2", "0"]
     assert rows["images"] == ["0", "0", "0", "0", "2"]
     assert rows["analogies"] == ["0", "0", "2", "0", "0"]
     assert len(list((tmp_path / "build" / "fuzz").iterdir())) == 6

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from model_checks import check_layer
 
 from minillm.layers import embedding
 from minillm.layers.gradients import PartlyTrained
@@ -24,20 +23,6 @@ def test_the_sum_of_tables_and_its_gradients():
         expected = np.zeros_like(params[name])
         np.add.at(expected, ids, dx)
         np.testing.assert_allclose(gradients[name], expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_gradients_of_an_output_by_a_table(bias):
-    rng = np.random.default_rng(0)
-    params = {"E": rng.standard_normal((5, 3))} | ({"b": rng.standard_normal(5)} if bias else {})
-
-    def layer(params, y):
-        return embedding.output(params, "E", y, "b" if bias else None)
-
-    y = rng.standard_normal((2, 4, 3))
-    expected = y @ params["E"].T + params.get("b", 0)
-    np.testing.assert_allclose(layer(params, y)[0], expected, rtol=1e-12)
-    check_layer(layer, params, y, rng)
 
 
 def test_a_table_that_is_not_trained_has_no_gradient():

@@ -60,38 +60,13 @@ def test_gradients_of_a_layer(kernels, cell, bidirectional, sizes, rng):
 
 @originals_deep
 @pytest.mark.usefixtures("both_twins")
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
-    rng = np.random.default_rng(0)
-    params = stack_params(cell, 2, 2, 2, rng, bidirectional)
-    state = random_state(params, cell, 2, 2, rng)
-
-    def layer(params, x, state):
-        return recurrent.stack(
-            params,
-            "p",
-            x,
-            state,
-            cell,
-            2,
-            lengths=np.array([3, 2]),
-            dropout=0.3,
-            rng=np.random.default_rng(1),
-        )
-
-    check_stack(layer, params, rng.standard_normal((2, 3, 2)), rng, state)
-
-
-@originals_deep
-@pytest.mark.usefixtures("both_twins")
 @pytest.mark.parametrize(
     ("embedding", "V", "options"),
     [
         ("E", 20, {}),
         ("E", 3, {"dropout": 0.3}),  # fewer rows than steps: the table
         ("E", 3, {"lengths": np.array([4, 3])}),
-        ("both ways", 3, {"lengths": np.array([4, 3])}),
+        ("both ways", 3, {"lengths": np.array([4, 3]), "dropout": 0.3}),
         (None, 3, {"dropout": 0.3}),
     ],
 )
@@ -270,8 +245,9 @@ def test_a_new_cell_is_one_page(monkeypatch):
     """Layers, stacks, steps and models accept it by its name."""
     entry = Cell(leaky, leaky_step, state=("h",), weights=("W_x", "W_h", "b"), gates=1)
     monkeypatch.setitem(recurrent.CELLS, "leaky", entry)
-    test_gradients_of_a_stack_with_dropout("leaky", bidirectional=True)
-    test_gradients_of_a_stack_over_ids("leaky", "E", 3, {"lengths": np.array([4, 3])})
+    for embedding in ("E", "both ways"):
+        options = {"lengths": np.array([4, 3]), "dropout": 0.3}
+        test_gradients_of_a_stack_over_ids("leaky", embedding, 3, options)
     test_padding_and_the_other_rows_change_nothing("leaky", bidirectional=True)
     test_steps_equal_the_whole_sequence_for_hypotheses_too("leaky")
     config = LanguageModelConfig(5, 3, 4, 2, cell="leaky")

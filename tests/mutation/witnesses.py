@@ -18,17 +18,22 @@ QUANTISED = [
     for name in ("planes", "codes", "panels", "matrix", "low_rank")
 ]
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
-    "minillm/layers/heads.py": "tests/layers/test_block.py",
+    **{
+        f"minillm/layers/{name}.py": "tests/layers/test_every_layer.py"
+        for name in ("block", "dense", "embedding", "heads", "norms")
+    },
     "minillm/models/gpt.py": "tests/models/test_causal.py",
+    "minillm/training/muon.py": "tests/training/test_optimisers.py",
     "minillm/quantised/planes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/codes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
 }
+MODEL_TABLE = "tests/model_table.py"
+EVERY_MODEL = "tests/models/test_every_model.py", "tests/models/test_reading.py"
 TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
     ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
 )
-EVERY_MODEL = "tests/models/test_every_model.py"
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -134,12 +139,14 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         "decoding": ("tests/decoding", KERNEL_TESTS["step"], "tests/serving"),
     }
     own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
-    every = (EVERY_MODEL, "tests/models/test_reading.py") if room == "models" else ()
-    near = ((own,) if (root / own).exists() else ()) + every
-    near = near or wide.get(room, (f"tests/{room}",))[:1]
+    near = (own,) if (root / own).exists() else wide.get(room, (f"tests/{room}",))[:1]
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]
-    return [Witness(None, near)], [Witness(None, wide.get(room, (f"tests/{room}",)))]
+    found = [Witness(None, near)]
+    if f"minillm.models.{path.stem} import" in (root / MODEL_TABLE).read_text():
+        found = found if (root / own).exists() else []
+        found.append(Witness(None, EVERY_MODEL, path.stem))  # its entries of the table
+    return found, [Witness(None, wide.get(room, (f"tests/{room}",)))]
 
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:

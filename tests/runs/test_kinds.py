@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from few import few
-from kind_rows import LABELLED, PAIRS, ROWS, TALKS, TEXT, lines, squad, tsv
+from kind_rows import KINDS, LABELLED, PAIRS, ROWS, TALKS, TEXT, lines, squad, tsv
 from model_checks import loss_in_context
 from public import OF_RUNS
 from tiny import metrics
@@ -162,7 +162,7 @@ def test_it_is_measured_and_saved(name, opened, tmp_path):
 NOT_SAVED = ("chat", "preferences", "summariser")  # quantised weights, and open words
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if n not in NOT_SAVED])
+@pytest.mark.parametrize("name", [n for n in KINDS.values() if n not in NOT_SAVED])
 def test_its_model_is_saved_as_a_run(name, opened, tmp_path):
     vocabularies = tuple(opened.vocabularies.values())
     facts = {n: v for n, v in opened.data.items() if n in ("data", *opened.kind.info)}
@@ -176,7 +176,8 @@ def test_what_it_can_do(name, opened):
     ROWS[name].check(opened)
 
 
-def test_what_it_cannot_do_is_told(opened):
+@pytest.mark.parametrize("name", KINDS.values())
+def test_what_it_cannot_do_is_told(name, opened):
     kind = opened.kind.name
     lacking = [ability for ability in OF_RUNS if not hasattr(opened.kind.run, ability)]
     for ability in lacking:

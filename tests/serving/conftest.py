@@ -18,3 +18,19 @@ def server(run):
 
     with Running(run.answering) as some:
         yield some
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What the verb serves: the server, the host and the port."""
+    from minillm.serving import app  # of an extra, too
+
+    found = []
+
+    def serve(server, host, port, started):
+        found[:] = server, host, port
+        started("http://127.0.0.1:1")
+        server.close()
+
+    monkeypatch.setattr(app, "serve", serve)
+    return found

@@ -82,14 +82,7 @@ def test_an_encoder_writes_no_text(encoder):
     assert server.ask(None, "/", "GET")[0] == 404
 
 
-def test_the_verb_serves_an_encoder(folder, capsys, monkeypatch):
-    served = []
-
-    def serve(server, host, port, started):
-        started("http://127.0.0.1:1")
-        served.append(server)
-
-    monkeypatch.setattr(app, "serve", serve)
+def test_the_verb_serves_an_encoder(folder, capsys, served):
     assert main(["serve", str(folder)]) == 0
     assert capsys.readouterr().out.startswith("http://127.0.0.1:1 answers as encoder; ")
     assert served[0].name == "encoder"

@@ -62,16 +62,3 @@ def test_texts_that_are_written(server, run):
         whole = "".join(run.write(text, length=12, temperature=0)).removeprefix(text)
         ends = [whole.index(stop) for stop in STOPS if stop in whole]
         assert written == whole[: min(ends, default=len(whole))]
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_answers_of_a_chat(server, run):
-    from lm_eval.models.api_models import JsonChatStr
-
-    some = client(server, run, "LocalChatCompletion", "chat/completions")
-    talk = JsonChatStr('[{"role": "user", "content": "the cat"}]')
-    options = {"until": STOPS, "max_gen_toks": 8}
-    [found] = some.generate_until(instances("generate_until", (talk, options)))
-    asked = {"model": "run", "messages": [{"role": "user", "content": "the cat"}]}
-    asked |= {"temperature": 0, "max_tokens": 8, "stop": STOPS[:4]}
-    assert found == server.text(asked)

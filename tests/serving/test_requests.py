@@ -20,6 +20,7 @@ ENDPOINTS = {
     "vectors": ("/v1/embeddings", {"model": "run", "input": "a"}),
 }
 TIME = {"type": "function", "function": {"name": "time"}}
+NONE = {"type": "function", "function": {"name": "x"}}
 BAD_CALL = {"role": "assistant", "tool_calls": [{"function": {"arguments": "{"}}]}
 
 
@@ -66,7 +67,10 @@ def of_schema(schema):
             *("chat", {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
             "tools[0].function.name: expected str matching regex",
         ),
+        ("chat", {"tools": [TIME] * 2}, "tools: expected different names, found ['time']"),
         ("chat", {"tools": [TIME], "tool_choice": "any"}, "tool_choice: expected str matching "),
+        ("chat", {"tool_choice": "required"}, "tool_choice: expected the name of a tool, found 'r"),
+        ("chat", {"tools": [TIME], "tool_choice": NONE}, "tool_choice: expected the name of a too"),
         (
             *("chat", {"tools": [TIME], "response_format": {"type": "json_object"}}),
             'response_format: expected {"type": "text"} with tools',

@@ -125,27 +125,3 @@ def test_what_is_forced():
     assert has(rules, '{"name": "time", "arguments": {}}')
     assert not has(rules, '{"name": "time", "arguments": {"a":1}}')
     assert not has(rules, '{"name": "weather", "arguments": {"city":"a"}}')
-
-
-@pytest.mark.parametrize(
-    ("tools", "selected", "message"),
-    [
-        ([TIME, TIME], "auto", "tools: expected different names, found ['time']"),
-        ([], "required", "tool_choice: expected the name of a tool, found 'required'"),
-        (
-            [TIME],
-            Tool("function", Function("x")),
-            "tool_choice: expected the name of a tool, found 'x'",
-        ),
-    ],
-)
-def test_what_is_wrong_is_named(tools, selected, message):
-    with pytest.raises(InputError) as error:
-        chosen(tools, selected, [])
-    assert str(error.value) == message
-
-
-def test_a_schema_that_cannot_be_forced_is_named():
-    rules = call_rules({"time": {"not": {}}})
-    with pytest.raises(InputError, match=r'^tools: Unimplemented keys: \["not"\]$'):
-        Grammar(tokens_of(Bytes(), [255]), rules, "tools")

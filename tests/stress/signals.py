@@ -29,29 +29,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from forked import fork, import_everything
+from kind_rows import ROWS
 
-TEXT = "".join(
-    f"the {a} sat on the {b} and the {b} saw the {a} .\n"
-    for a in ("cat", "dog", "cow")
-    for b in ("mat", "log", "rug", "box") * 20
-)
-PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "three") for b in ("six", "ten")) * 9
-LABELLED = "good\twhat a fine day\nbad\train and wind again\n" * 30
-SMALL = "--batch 4 --validations 5"
-TINY = f"{SMALL} --hidden 8 --embedding 6"
-BLOCKS = f"{SMALL} --width 8 --heads 2 --layers 1 --context 8 --steps 40"
-COMMANDS = {
-    "ngram": ("text", "--order 3"),
-    "neural-ngram": ("text", f"{TINY} --order 3 --window 8 --steps 40"),
-    "lm": ("text", f"{TINY} --dropout 0.1 --window 8 --steps 40"),
-    "gpt": ("text", BLOCKS),
-    "bert": ("text", f"{BLOCKS} --vocabulary 40"),
-    "word2vec": ("text", "--dimension 8 --epochs 6 --minimum-count 1"),
-    "seq2seq": ("pairs", f"{TINY} --dropout 0.1 --minimum-count 1 --steps 30"),
-    "classifier": ("labelled", f"{SMALL} --steps 40"),
-    "recurrent-classifier": ("labelled", f"{TINY} --steps 40"),
-    "image-classifier": ("digits", f"{SMALL} --hidden 8 --steps 40"),
-}
+from minillm.errors import InputError
+from minillm.runs.config import read_config
+from minillm.runs.folder import RunFolder
+from minillm.runs.kinds.language import WritingRun
+from minillm.runs.load import load
+
+SEVERAL = ("ngram", "neural-ngram", "lm", "gpt", "bert", "word2vec", "seq2seq")
+KINDS = [*SEVERAL, "classifier", "recurrent-classifier", "image-classifier"]
 ACTIONS = ("train", "overwrite", "resume", "import", "export")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TIMES = ("seconds", "validation_seconds")
@@ -72,8 +59,9 @@ class Stress:
     def __init__(self, folder, kinds):
         self.folder, self.kinds = folder, kinds
         self.missing = ["matplotlib.figure"]
-        for name, text in (("text", TEXT), ("pairs", PAIRS), ("labelled", LABELLED)):
-            (folder / name).write_text(text)
+        for kind in kinds:
+            if ROWS[kind].data is not None:
+                (folder / f"data of {kind}").write_text(ROWS[kind].data)
         self.seconds = {}
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
@@ -89,11 +77,15 @@ class Stress:
                 self.reference(out.name, ["import", model, "--out", out])
 
     def train(self, kind, out, seed, *more):
-        data, options = COMMANDS[kind]
-        data = data if data == "digits" else self.folder / data
+        data = self.folder / f"data of {kind}" if ROWS[kind].data else "digits"
+        settings = {"steps": 40, "validations": 5, "epochs": 6}  # some of them
+        known = {name: settings.get(name, value) for name, value in ROWS[kind].settings.items()}
+        if "steps" in known:
+            known["validations"] = 5
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in known.items()]
         # An n-gram model has no seed.
         other = f"--k 0.{seed} --smoothing add-k" if kind == "ngram" else f"--seed {seed}"
-        return ["train", kind, data, "--out", out, *options.split(), *other.split(), *more]
+        return ["train", kind, data, "--out", out, *options, *other.split(), *more]
 
     def reference(self, name, command):
         began = time.monotonic()
@@ -201,11 +193,6 @@ class Stress:
 
     def found(self, out, old, overwrites):
         """Which run is there, whole: "old", "new" or None."""
-        from minillm.errors import InputError
-        from minillm.runs.config import read_config
-        from minillm.runs.folder import RunFolder
-        from minillm.runs.load import load
-
         folder = RunFolder(out)
         folder.settle()
         if not (out / "config.json").exists():
@@ -226,8 +213,6 @@ class Stress:
         return "new"
 
     def unfinished(self, out):
-        from minillm.runs.folder import RunFolder
-
         progress = RunFolder(out).load_resume()[1]["progress"]
         config = json.loads((out / "config.json").read_text())
         if "step" in progress:
@@ -240,8 +225,6 @@ class Stress:
 
     def comparable(self, path):
         """A file's contents without times and places."""
-        from minillm.runs.folder import RunFolder
-
         if path.name == "config.json":
             config = json.loads(path.read_text())
             config["training"].pop("checkpoint_seconds", None)
@@ -281,8 +264,6 @@ class Stress:
 
 def short_samples():
     """Samples of 20 tokens, not 500, so that they end soon after the training."""
-    from minillm.runs.kinds.language import WritingRun
-
     prompt, _, *others = WritingRun.write.__defaults__
     WritingRun.write.__defaults__ = (prompt, 20, *others)
 
@@ -291,7 +272,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS)
     args = parser.parse_args()
     import_everything()

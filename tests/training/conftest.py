@@ -1,3 +1,7 @@
+"""The smallest task there is, and a function that trains it."""
+
+import signal
+
 import numpy as np
 import pytest
 
@@ -7,9 +11,16 @@ from minillm.training import AdamW, Options, Task, restore_checkpoint, train
 
 
 class BigramTask(Task):
-    """The smallest task there is: a table of logits, batches drawn at random from a short text."""
+    """A table of logits, and batches drawn at random from a short text.
 
-    def __init__(self, seed=0):
+    Ctrl-C stops it at a batch; its validation losses may be given; it may have epochs.
+    """
+
+    def __init__(self, seed=0, *, stop=None, losses=None, epoch=None):
+        self.stop, self.losses = stop, losses
+        if epoch:
+            self.batches_per_epoch = epoch
+        self.seen = []  # the weights at each validation
         self.params = {"table": np.random.default_rng(seed).standard_normal((5, 5))}
         self.ids = np.cumsum(np.random.default_rng(1).integers(1, 3, 200)) % 5
         self.batches = 0
@@ -26,10 +37,15 @@ class BigramTask(Task):
 
     def training_loss(self, rng):
         self.batches += 1
+        if self.batches == self.stop:
+            signal.raise_signal(signal.SIGINT)
         self.carried = self.carried + rng.random(3)
         return *self.loss(rng.integers(0, 150, 8)), 8
 
     def validation_loss(self):
+        self.seen.append(self.params["table"].copy())
+        if self.losses is not None:
+            return self.losses.pop(0)
         return float(self.loss(np.arange(150, 199))[0])
 
     def state(self):

@@ -15,13 +15,10 @@ from minillm.training.language_model import token_losses
 V, CONTEXT = 11, 12
 MODELS = {
     "lstm": (LanguageModel, LanguageModelConfig(V, embedding=6, hidden=12, cell="lstm")),
-    "gru": (LanguageModel, LanguageModelConfig(V, embedding=0, hidden=12, layers=2, cell="gru")),
-    "tied": (LanguageModel, LanguageModelConfig(V, embedding=12, hidden=12, tied=True)),
     "min_gru": (
         LanguageModel,
         LanguageModelConfig(V, embedding=0, hidden=12, layers=2, cell="min_gru"),
     ),
-    "min_lstm": (LanguageModel, LanguageModelConfig(V, embedding=6, hidden=12, cell="min_lstm")),
     "mamba": (Mamba, MambaConfig(V, layers=2, width=8)),
     "neural-ngram": (NeuralNGram, NeuralNGramConfig(V, order=4, embedding=6, hidden=12)),
     "gpt": (GPT, GPTConfig(V, layers=2, heads=2, width=8, context=CONTEXT)),
@@ -40,7 +37,7 @@ def text(length, seed=1):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("t", [1, 5, 32, 33, 70, 99])
+@pytest.mark.parametrize("t", [1, 32, 33, 70, 99])
 def test_no_token_is_scored_after_it_was_learned(name, t):
     ids = text(100)
     other = ids.copy()
@@ -72,7 +69,7 @@ def test_the_first_window_is_scored_by_the_trained_weights(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("length", [2, 10, 33, 100])
+@pytest.mark.parametrize("length", [2, 33, 100])
 def test_without_steps_it_is_the_plain_evaluation(name, length):
     model, ids = model_of(name), text(length)
     adapted = adapt(model, ids, 0.0)

@@ -1,3 +1,5 @@
+"""The loop: resumed to the bit, validated, logged, stopped, and what a checkpoint must have."""
+
 import itertools
 import math
 import os
@@ -12,7 +14,6 @@ import pytest
 from minillm.errors import DivergedError, InputError
 from minillm.training import (
     SGD,
-    Adam,
     AdamW,
     Options,
     Summary,
@@ -38,39 +39,22 @@ def same_files(one, other):
     assert records == other_records
 
 
-def test_training_lowers_the_loss(bigram, capsys):
-    task = bigram()
-    before = task.validation_loss()
-    summary = train(
-        task.params,
-        AdamW(task.params),
-        task,
-        Options(steps=200, learning_rate=0.1),
-        np.random.default_rng(0),
-        quiet=True,
-    )
-    assert summary.step == 200
-    assert summary.tokens == 1600
-    assert not summary.interrupted
+def test_training_lowers_the_loss(run_bigram, bigram, capsys):
+    before = bigram().validation_loss()
+    summary, *_ = run_bigram("run", steps=200, learning_rate=0.1)
+    assert (summary.step, summary.tokens, summary.interrupted) == (200, 1600, False)
     assert summary.best_loss < before - 0.5
     assert summary.best_loss < math.log(2) + 0.1  # each token has two that can follow
     assert capsys.readouterr().err == ""  # for it was to be quiet
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("make", [SGD, Adam, AdamW])
-@pytest.mark.parametrize("stop", [1, 7, 8, 13])
+@pytest.mark.parametrize("make", [SGD, AdamW])
+@pytest.mark.parametrize(("stop", "accumulate"), [(1, 1), (7, 3), (8, 1), (13, 3)])
 def test_resumed_equals_uninterrupted(run_bigram, bigram, make, stop, accumulate):
-    class Stopping(bigram):
-        def training_loss(self, rng):
-            if self.batches == stop * accumulate - 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            return super().training_loss(rng)
-
     options = {"steps": 20, "validations": 5, "accumulate": accumulate}
     task = bigram()
     _, _, whole = run_bigram("whole", task=task, optimiser=make(task.params), **options)
-    task = Stopping()
+    task = bigram(stop=stop * accumulate)
     summary, _, folder = run_bigram("parts", task=task, optimiser=make(task.params), **options)
     assert summary.interrupted
     assert summary.step == stop
@@ -95,21 +79,13 @@ def test_a_run_of_the_command_line_starts_from_a_checkpoint(run_bigram, bigram):
 
 
 def test_validations_are_evenly_spread_and_the_best_is_kept(run_bigram, bigram):
-    class Scripted(bigram):
-        losses = iter([5.0, 3.0, 4.0, math.nan])
-
-        def validation_loss(self):
-            loss = next(self.losses)
-            if loss == 3.0:
-                self.best = {name: p.copy() for name, p in self.params.items()}
-            return loss
-
-    summary, task, folder = run_bigram("run", task=Scripted(), steps=22, validations=4)
+    task = bigram(losses=[5.0, 3.0, 4.0, math.nan])
+    summary, _, folder = run_bigram("run", task=task, steps=22, validations=4)
     assert (summary.best_loss, summary.best_step) == (3.0, 11)
     steps = [r["step"] for r in folder.read_metrics() if "validation_loss" in r]
     assert steps == [6, 11, 17, 22]
     kept = folder.load_model()
-    assert np.array_equal(kept["table"], task.best["table"])
+    assert np.array_equal(kept["table"], task.seen[1])
     assert not np.array_equal(kept["table"], task.params["table"])
 
 
@@ -131,24 +107,15 @@ def test_metrics_are_means_between_the_lines(run_bigram, bigram):
     ("option", "wrong"),
     [
         *itertools.product(("learning_rate", "warmup", "final", "checkpoint_seconds"), (-1.0,)),
+        *itertools.product(("learning_rate", "warmup", "accumulate", "patience"), (math.nan,)),
         *itertools.product(("accumulate", "validations", "log_every"), (0,)),
-        *itertools.product(
-            ("learning_rate", "warmup", "final", "clip", "accumulate", "validations", "patience"),
-            (math.nan,),
-        ),
-        ("learning_rate", math.inf),
         ("clip", 0.0),
+        ("learning_rate", math.inf),
     ],
 )
 def test_options_out_of_range_are_refused(option, wrong):
     with pytest.raises(ValueError, match=f"^{option}: expected .*, found {wrong}$"):
         Options(steps=3, **{option: wrong})
-
-
-@pytest.mark.parametrize("length", [{"minutes": math.nan}, {"epochs": 0}, {"steps": math.nan}, {}])
-def test_a_length_that_is_none_is_refused(length):
-    with pytest.raises(ValueError, match="expected"):
-        Options(**length)
 
 
 def test_accumulated_batches_are_one_large_batch(bigram):
@@ -184,13 +151,11 @@ def timed(bigram, monkeypatch):
 
     class Timed(bigram):
         def __init__(self, validation_takes, stop=None):
-            super().__init__()
-            self.validation_takes, self.stop = validation_takes, stop
+            super().__init__(stop=stop)
+            self.validation_takes = validation_takes
             now[0] += 5000  # what lies between two runs does not count
 
         def training_loss(self, rng):
-            if self.batches + 1 == self.stop:
-                os.kill(os.getpid(), signal.SIGINT)
             now[0] += 1
             return super().training_loss(rng)
 
@@ -224,12 +189,7 @@ def test_validation_does_not_eat_the_time(run_bigram, timed):
 
 
 def test_a_model_can_be_read_after_a_stop_before_the_first_validation(run_bigram, bigram):
-    class Stopping(bigram):
-        def training_loss(self, rng):
-            os.kill(os.getpid(), signal.SIGINT)
-            return super().training_loss(rng)
-
-    summary, task, folder = run_bigram("run", task=Stopping(), steps=10, validations=1)
+    summary, task, folder = run_bigram("run", task=bigram(stop=1), steps=10, validations=1)
     assert (summary.step, summary.best_step) == (1, 0)
     kept = folder.load_model()
     assert np.array_equal(kept["table"], task.params["table"])
@@ -309,55 +269,45 @@ def test_a_complete_run_can_be_made_longer(run_bigram):
     assert steps == [3, 6, 9]
 
 
-@pytest.mark.parametrize("part", ["optimiser", "task", "rng", "progress"])
-def test_an_incomplete_checkpoint_is_named(run_bigram, part):
+def damaged(run_bigram, damage):
+    """Resume from a checkpoint with damage to its arrays or values."""
     _, _, folder = run_bigram("run", steps=4)
     arrays, values = folder.load_resume()
-    folder.save_resume(arrays, {key: value for key, value in values.items() if key != part})
-    with pytest.raises(InputError, match=r"resume.safetensors: an entry is missing"):
+    damage(arrays, values)
+    folder.save_resume(arrays, values)
+    with pytest.raises(InputError, match=r"resume.safetensors: ") as caught:
         run_bigram("run", steps=8, resume=True)
-    fewer = {key: array for key, array in arrays.items() if not key.startswith(f"{part}/")}
-    if len(fewer) < len(arrays):
-        folder.save_resume(fewer, values)
-        with pytest.raises(InputError, match=r"resume.safetensors: .* is missing"):
-            run_bigram("run", steps=8, resume=True)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["optimiser", "task", "rng", "progress"])
+def test_an_incomplete_checkpoint_is_named(run_bigram, part):
+    assert "an entry is missing" in damaged(run_bigram, lambda _, values: values.pop(part))
+    if part in ("optimiser", "task"):
+        name = {"optimiser": "optimiser/m.table", "task": "task/carried"}[part]
+        assert "is missing" in damaged(run_bigram, lambda arrays, _: arrays.pop(name))
 
 
 @pytest.mark.parametrize(
     ("part", "entry", "value"),
     [
-        ("progress", "step", 1.5),
-        ("progress", "step", -1),
-        ("progress", "seconds", math.nan),
-        ("progress", "seconds", math.inf),
-        ("progress", "recent_loss", math.nan),
-        ("progress", "best_loss", math.nan),
-        ("progress", "tokens", "5"),
-        ("progress", "tokens", 10**400),
-        ("optimiser", "t", -1),
-        ("optimiser", "t", "5"),
-        ("optimiser", "t", 10**400),
+        *itertools.product(["progress"], ["step"], [1.5, -1]),
+        *itertools.product(["progress"], ["seconds", "recent_loss", "best_loss"], [math.nan]),
+        *itertools.product(["progress"], ["seconds"], [math.inf]),
+        *itertools.product(["progress"], ["tokens"], ["5", 10**400]),
+        *itertools.product(["optimiser"], ["t"], [-1, "5", 10**400]),
         ("rng", "bit_generator", "MT19937"),
         ("rng", "state", 5),
         ("rng", "has_uint32", 10**30),
     ],
 )
 def test_a_damaged_checkpoint_is_named(run_bigram, part, entry, value):
-    _, _, folder = run_bigram("run", steps=4)
-    arrays, values = folder.load_resume()
-    values[part][entry] = value
-    folder.save_resume(arrays, values)
-    with pytest.raises(InputError, match=r"resume.safetensors: ") as caught:
-        run_bigram("run", steps=8, resume=True)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
+    damaged(run_bigram, lambda _, values: values[part].__setitem__(entry, value))
 
 
 @pytest.mark.parametrize("name", ["params/table", "optimiser/m.table", "optimiser/v.table"])
 def test_numbers_of_a_checkpoint_are_finite(run_bigram, name):
-    _, _, folder = run_bigram("run", steps=4)
-    arrays, values = folder.load_resume()
-    arrays[name][1, 1] = math.nan
-    folder.save_resume(arrays, values)
-    with pytest.raises(InputError, match=r"table': expected finite numbers, found a NaN"):
-        run_bigram("run", steps=8, resume=True)
+    message = damaged(run_bigram, lambda arrays, _: arrays[name].__setitem__((1, 1), math.nan))
+    assert "table': expected finite numbers, found a NaN" in message

@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
+from model_table import CAUSAL, WINDOWS, lm, tuned
 
 from minillm.decoding import Reader
-from minillm.models.bert import BERTConfig
-from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.models.llama import Llama, LlamaConfig
-from minillm.testing import check_projections
 from minillm.training import AdamW
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.trained import Trained
@@ -25,23 +21,19 @@ TARGETS = {
 }
 
 
+MODELS = {
+    "gpt": CAUSAL["gpt"],
+    "llama": CAUSAL["llama, untied"],
+    "lm": WINDOWS["lstm"],
+    "tied": lm("lstm", tied=True, dropout=0.3),
+    "classifier": tuned("bert"),
+}
+
+
 def made(name, dtype=np.float64):
     """A small model, its batch, and additions to it none of which is zero."""
+    model, batch = MODELS[name].with_batch(dtype)
     rng = np.random.default_rng(0)
-    sizes = {"context": 6, "layers": 2, "heads": 2, "width": 4}
-    if name == "gpt":
-        model = GPT(GPTConfig(7, **sizes), rng, dtype=dtype)
-    elif name == "llama":
-        model = Llama(LlamaConfig(7, **sizes, tied=False), rng, dtype=dtype)
-    elif name == "classifier":
-        config = FineTunedConfig("bert", BERTConfig(7, **sizes, masked_words=False), 3)
-        model = FineTuned(config, rng, dtype=dtype)
-    else:
-        config = LanguageModelConfig(7, 4, 4, layers=2, tied=name == "tied", dropout=0.3)
-        model = LanguageModel(config, rng, dtype=dtype)
-    batch = (rng.integers(0, 7, (3, 5)), rng.integers(0, 7, (3, 5)))
-    if name == "classifier":
-        batch = (batch[0], np.array([5, 3, 4]), np.array([0, 2, 1]))
     additions = new_additions(model.params, TARGETS[name], 2, rng)
     for array in additions.values():
         array[...] = 0.3 * rng.standard_normal(array.shape)
@@ -50,26 +42,11 @@ def made(name, dtype=np.float64):
 
 @pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("name", TARGETS)
-def test_gradients_against_the_checker(name, marked):
-    """In the layers, which ask a matrix for A and B, and from the gradients of whole weights."""
-    model, batch, additions = made(name)
-    lora = LoRA(model, additions, scale=1.7)
-    trained = Trained(additions, lora)
-    if marked:
-        trained.mark(model)
+def test_outputs_and_gradients_are_those_of_the_merged_weights(name, marked):
+    """Of a model whose W' = W + s A B are plain arrays: dA = s dW' B^T, dB = s A^T dW'.
 
-    def loss():
-        lora.merge()
-        loss, backward = model.loss(batch, np.random.default_rng(2))
-        return loss, lambda: trained.gradients(backward)
-
-    assert loss()[1]().keys() == additions.keys()
-    check_projections(loss, additions, rng=np.random.default_rng(1))
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_outputs_and_gradients_are_those_of_the_merged_weights(name):
-    """Of a model whose W' = W + s A B are plain arrays: dA = s dW' B^T, dB = s A^T dW'."""
+    In the layers, which ask a matrix for A and B, and from the gradients of whole weights.
+    """
     model, batch, additions = made(name)
     merged = dict(model.params)
     for target in TARGETS[name]:
@@ -78,7 +55,8 @@ def test_outputs_and_gradients_are_those_of_the_merged_weights(name):
     plain = type(model)(model.config, params=merged)
     lora = LoRA(model, additions, scale=1.7)
     trained = Trained(additions, lora)
-    trained.mark(model)
+    if marked:
+        trained.mark(model)
     (loss, backward), (expected, plain_backward) = (
         one.loss(batch, np.random.default_rng(2)) for one in (model, plain)
     )
@@ -182,10 +160,10 @@ def test_memory_is_a_small_part_of_that_of_all_weights():
 
 def test_gradients_that_do_not_fit_are_refused():
     model, _, additions = made("gpt")
-    lora, E = LoRA(model, additions, 1.0), "embedding.E"  # (7, 4)
-    for shape in ((7, 5), (700, 4)):
+    lora, E = LoRA(model, additions, 1.0), "embedding.E"  # (7, 8)
+    for shape in ((7, 5), (700, 8)):
         with pytest.raises(ValueError, match="expected shape"):
             lora.gradients({E: np.ones(shape)})
-    lora.params[f"{E}.B"] = np.ones((3, 4))
+    lora.params[f"{E}.B"] = np.ones((3, 8))
     with pytest.raises(ValueError, match="expected shape"):
         lora.merge()

@@ -1,9 +1,15 @@
+"""Optimisers: one entry each, by its equation, in PyTorch, saved, and what they refuse."""
+
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minillm import use_kernels
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.mamba import Mamba, MambaConfig
 from minillm.training import (
     OPTIMISERS,
     SGD,
@@ -14,6 +20,7 @@ from minillm.training import (
     new_optimiser,
     optimisers,
 )
+from minillm.training.muon import orthogonal
 
 SHAPES = {"W": (7, 5), "b": (5,), "big": (300, 120)}  # the last is more than one block
 
@@ -147,87 +154,87 @@ def test_a_state_that_does_not_fit_is_refused_before_any_of_it_is_restored(case)
     assert all(np.array_equal(before[name], a) for name, a in optimiser.state()[0].items())
 
 
-def test_gradients_that_do_not_fit_are_refused():
-    params = parameters()
-    optimiser = AdamW(params)
-    with pytest.raises(ValueError, match=r"grads: .*'b'"):
-        optimiser.step({name: g for name, g in parameters().items() if name != "b"}, 0.1)
-    with pytest.raises(ValueError, match=r"grads\['b'\]: expected shape \(5,\), found \(1,\)"):
-        optimiser.step(parameters() | {"b": np.zeros(1)}, 0.1)
-    with pytest.raises(TypeError, match=r"grads\['b'\]: expected float64, found float32"):
-        optimiser.step(parameters() | {"b": np.zeros(5, np.float32)}, 0.1)
-    with pytest.raises(ValueError, match="'W'"):
-        SGD({"W": params["W"].T})
+def replaced(optimiser, where, replace):
+    """Replace a weight or a moment of an optimiser, or make the gradients of a step other ones."""
+    grads = parameters(seed=1)
+    array, name = where
+    arrays = grads if array == "grads" else getattr(optimiser, array)
+    arrays[name] = replace(arrays[name])
+    return grads
 
 
-REPLACEMENTS = [
-    ("W", np.asfortranarray, ValueError, r"params\['W'\]: expected a C-contiguous array"),
-    ("W", lambda p: p.T, ValueError, r"params\['W'\]: expected shape \(7, 5\), found \(5, 7\)"),
-    ("b", lambda p: np.repeat(p, 2)[::2], ValueError, r"params\['b'\]: expected a C-contiguous"),
-    ("b", lambda p: np.broadcast_to(p[:1], 5), ValueError, "that can be changed"),
-    ("b", lambda p: p[:4].copy(), ValueError, r"expected shape \(5,\), found \(4,\)"),
-    ("b", lambda p: p.astype(np.float32), TypeError, "expected float64, found float32"),
-    ("b", lambda p: p.astype(int), TypeError, r"params\['b'\]: expected .*, found int64"),
-    ("b", lambda p: p.tolist(), TypeError, r"params\['b'\]: expected .*, found list"),
+NO_PLAIN_ARRAY = [
+    (lambda a: a.tolist(), "list"),
+    (lambda a: None, "NoneType"),
+    (lambda a: a.view(np.matrix), "matrix"),
+    (lambda a: np.ma.masked_array(a, a > 0), "MaskedArray"),
+    (lambda a: a.astype(">f8"), ">f8"),
+    (lambda a: a.astype(complex), "complex128"),
+    (lambda a: a.astype(int), "int64"),
+    (lambda a: a.astype(np.float16), "float16"),
+    (lambda a: a.astype(object), "object"),
 ]
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("name", "replace", "error", "message"), REPLACEMENTS)
-def test_a_replaced_parameter_is_refused(case, kernels, name, replace, error, message):
-    """Before anything is changed: it would otherwise be trained as a copy, or crash a kernel."""
-    params = parameters()
-    optimiser = CASES[case][0](params)
-    params[name] = replace(params[name])
-    before = {key: np.array(p) for key, p in params.items()}
-    with use_kernels(kernels), pytest.raises(error, match=message):
-        optimiser.step(parameters(seed=1), 0.1)
-    assert all(np.array_equal(before[key], params[key]) for key in params)
+NO_SUCH_ARRAY = [
+    (lambda a: a[:2].copy(), ValueError, r"expected shape \(7, 5\), found \(2, 5\)"),
+    (lambda a: np.zeros((9, 7, 5)), ValueError, r"expected shape \(7, 5\), found"),
+    (lambda a: a.astype(np.float32), TypeError, "expected float64, found float32"),
+]
+NOT_IN_PLACE = [
+    (lambda a: a.T.copy().T, ValueError, "expected a C-contiguous array that can be changed"),
+    (lambda a: np.frombuffer(bytes(a.nbytes)).reshape(a.shape), ValueError, "can be changed"),
+    (lambda a: np.broadcast_to(a[:1], a.shape), ValueError, "can be changed"),
+]
 
 
 @pytest.mark.parametrize(
     ("case", "moment"), [("sgd", "v"), ("adam", "m"), ("adamw", "v"), ("muon", "v")]
 )
-@pytest.mark.parametrize(
-    ("replace", "error", "message"),
-    [
-        (lambda a: a[:2].copy(), ValueError, r"expected shape \(7, 5\), found \(2, 5\)"),
-        (lambda a: np.zeros((9, 7, 5)), ValueError, r"expected shape \(7, 5\), found"),
-        (lambda a: a.astype(np.float32), TypeError, "expected float64, found float32"),
-        (lambda a: a.astype(int), TypeError, "expected a NumPy array of float32 or float64"),
-        (lambda a: a.T.copy().T, ValueError, "expected a C-contiguous array that can be changed"),
-        (lambda a: np.frombuffer(bytes(a.nbytes)).reshape(a.shape), ValueError, "can be changed"),
-        (lambda a: np.broadcast_to(a[:1], a.shape), ValueError, "can be changed"),
-    ],
-)
-def test_a_replaced_moment_is_refused(case, moment, kernels, replace, error, message):
-    """A kernel would write beyond it, or into the bytes of an object that never changes."""
-    params = parameters()
-    optimiser = CASES[case][0](params)
-    moments = getattr(optimiser, moment)
-    moments["W"] = replace(moments["W"])
-    before = {key: p.copy() for key, p in params.items()}
-    with use_kernels(kernels), pytest.raises(error, match=rf"^{moment}\['W'\]: .*{message}"):
-        optimiser.step(parameters(seed=1), 0.1)
-    assert all(np.array_equal(before[key], params[key]) for key in params)
+@pytest.mark.parametrize("array", ["params", "grads", "moment"])
+def test_an_array_that_does_not_fit_is_refused(case, moment, kernels, array, tmp_path):
+    """Before anything is changed.
 
-
-def test_a_moment_on_a_read_only_map_is_refused(tmp_path, kernels):
-    np.zeros((7, 5)).tofile(tmp_path / "m")
-    optimiser = Adam(parameters())
-    optimiser.m["W"] = np.memmap(tmp_path / "m", float, "r", shape=(7, 5))
-    with use_kernels(kernels), pytest.raises(ValueError, match=r"m\['W'\]: .* can be changed"):
-        optimiser.step(parameters(seed=1), 0.1)
+    A kernel would write beyond it, or into the bytes of an object that never changes; a weight
+    would be trained as a copy.
+    """
+    array = moment if array == "moment" else array
+    np.zeros((7, 5)).tofile(tmp_path / "map")
+    read_only = np.memmap(tmp_path / "map", float, "r", shape=(7, 5))
+    rows = NO_SUCH_ARRAY + [
+        (replace, TypeError, f"expected a NumPy array of float32 or float64, found {found}")
+        for replace, found in NO_PLAIN_ARRAY
+    ]
+    if array != "grads":  # of gradients, any layout will do
+        rows = [*rows, *NOT_IN_PLACE, (lambda a: read_only, ValueError, "can be changed")]
+    for replace, error, message in rows:
+        params = parameters()
+        optimiser = CASES[case][0](params)
+        grads = replaced(optimiser, (array, "W"), replace)
+        before = {name: np.array(p) for name, p in params.items()}
+        with use_kernels(kernels), pytest.raises(error, match=rf"^{array}\['W'\]: .*{message}"):
+            optimiser.step(grads, 0.1)
+        assert all(np.array_equal(before[name], params[name]) for name in params)
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("view", [lambda a: a, lambda a: a[:], lambda a: a.reshape(-1)])
-def test_one_array_under_two_names_is_refused(case, kernels, view):
-    W = np.ones((7, 5))
-    both = {"tied": W, "b": np.ones(5), "W": view(W)}
-    message = r"params\['tied'\] and params\['W'\]: expected two arrays, found one: a tied weight"
-    with use_kernels(kernels), pytest.raises(ValueError, match=message):
-        CASES[case][0](both)
+def test_names_that_do_not_fit_are_refused(case):
+    make, W = CASES[case][0], np.ones((7, 5))
+    for view in (W, W[:], W.reshape(-1)):
+        message = r"params\['tied'\] and params\['W'\]: expected two arrays, found one: a tied w"
+        with pytest.raises(ValueError, match=message):
+            make({"tied": W, "b": np.ones(5), "W": view})
+    params = parameters()
+    optimiser = make(params)
+    with pytest.raises(ValueError, match=r"grads: .*'b'"):
+        optimiser.step({name: g for name, g in parameters().items() if name != "b"}, 0.1)
+    params["new"] = np.zeros(2)
+    with pytest.raises(ValueError, match=r"params: expected .*\['new'\]"):
+        optimiser.step(parameters(seed=1) | {"new": np.zeros(2)}, 0.1)
+    del params["new"], params["b"]
+    with pytest.raises(ValueError, match=r"params: expected .*\['b'\]"):
+        optimiser.step(parameters(seed=1), 0.1)
+    for replace, found in NO_PLAIN_ARRAY:
+        with pytest.raises(TypeError, match=rf"params\['W'\]: expected .*, found {found}"):
+            make(parameters() | {"W": replace(parameters()["W"])})
 
 
 def test_a_gradient_under_two_names_is_scaled_once(kernels):
@@ -263,48 +270,6 @@ def test_a_parameter_replaced_by_another_of_its_kind_is_trained(case, kernels):
     np.testing.assert_allclose(params["W"], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_parameter_added_or_taken_away_is_refused(case):
-    params = parameters()
-    optimiser = CASES[case][0](params)
-    grads = parameters(seed=1) | {"new": np.zeros(2)}
-    params["new"] = np.zeros(2)
-    with pytest.raises(ValueError, match=r"params: expected .*\['new'\]"):
-        optimiser.step(grads, 0.1)
-    del params["new"], params["b"]
-    with pytest.raises(ValueError, match=r"params: expected .*\['b'\]"):
-        optimiser.step(parameters(seed=1), 0.1)
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(
-    ("wrong", "found"),
-    [
-        (lambda a: a.tolist(), "list"),
-        (lambda a: None, "NoneType"),
-        (lambda a: a.view(np.matrix), "matrix"),
-        (lambda a: np.ma.masked_array(a, a > 0), "MaskedArray"),
-        (lambda a: a.astype(">f4"), ">f4"),
-        (lambda a: a.astype(">f8"), ">f8"),
-        (lambda a: a.astype(complex), "complex128"),
-        (lambda a: a.astype(int), "int64"),
-        (lambda a: a.astype(np.float16), "float16"),
-        (lambda a: a.astype(object), "object"),
-    ],
-)
-def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
-    where = rf"\['W'\]: expected a NumPy array of float32 or float64, found {found}"
-    params = parameters()
-    broken = params | {"W": wrong(params["W"])}
-    with use_kernels(kernels):
-        with pytest.raises(TypeError, match="params" + where):
-            CASES[case][0](broken)
-        with pytest.raises(TypeError, match="grads" + where):
-            CASES[case][0](params).step(broken, 0.1)
-        with pytest.raises(TypeError, match="grads" + where):
-            clip_global_norm(broken, 1.0)
-
-
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -313,10 +278,9 @@ def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
         (lambda p: Adam(p, beta2=-0.1), "beta2"),
         (lambda p: Adam(p, eps=0), "eps"),
         (lambda p: AdamW(p, weight_decay=-1), "weight_decay"),
-        (lambda p: SGD(p, np.nan), "momentum"),
         (lambda p: Adam(p, eps=np.inf), "eps"),
         (lambda p: AdamW(p, weight_decay=np.nan), "weight_decay"),
-        (lambda p: AdamW(p, weight_decay=np.inf), "weight_decay"),
+        *((lambda p, m=m: Muon(p, momentum=m), "momentum") for m in (-0.1, 1.0, np.nan)),
     ],
 )
 def test_settings_out_of_range_are_refused(make, name):
@@ -325,11 +289,12 @@ def test_settings_out_of_range_are_refused(make, name):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1, None, "x", "0.1", [0.1], 1j])
-def test_a_learning_rate_that_would_damage_the_weights_is_refused(case, rate):
+def test_a_learning_rate_that_would_damage_the_weights_is_refused(case):
     params = parameters()
-    with pytest.raises(ValueError, match="learning_rate: expected a finite number from 0, found"):
-        CASES[case][0](params).step(parameters(seed=1), rate)
+    optimiser = CASES[case][0](params)
+    for rate in (np.nan, np.inf, -0.1, None, "0.1", [0.1], 1j):
+        with pytest.raises(ValueError, match="learning_rate: expected a finite number from 0, fou"):
+            optimiser.step(parameters(seed=1), rate)
     assert all(np.array_equal(p, params[name]) for name, p in parameters().items())
 
 
@@ -402,3 +367,86 @@ def test_an_optimiser_is_declared_in_one_place(monkeypatch, run_bigram, bigram):
     assert made.weight_decay == 0.01
     summary, *_ = run_bigram("run", task=task, optimiser=made, steps=60)
     assert summary.best_loss < before - 0.2
+
+
+# --- Muon: orthogonal steps for hidden matrices ---------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(1e-3, 1e3), st.integers(0, 99))
+def test_singular_values_become_about_one(I, O, scale, seed):
+    """And the directions stay: those of a random matrix with singular values from 0.05 to 1."""
+    rng, k = np.random.default_rng(seed), min(I, O)
+    U, V = (np.linalg.qr(rng.standard_normal((n, k)))[0] for n in (I, O))
+    s = rng.uniform(0.05, 1, k)
+    result = orthogonal(scale * (U * s) @ V.T)
+    inner = U.T @ result @ V
+    np.testing.assert_allclose(result, U @ inner @ V.T, atol=1e-12)  # nothing beside them
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-12)
+    assert np.all((np.diag(inner) > 0.65) & (np.diag(inner) < 1.22))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_size_of_a_gradient_does_not_matter(dtype):
+    """Powers of 2 change no bit, and the squares of the smallest numbers are 0, or infinite."""
+    u = np.random.default_rng(0).standard_normal((4, 6)).astype(dtype)
+    least, most = np.finfo(dtype).minexp + 9, np.finfo(dtype).maxexp - 9
+    expected = orthogonal(u)
+    for exponent in (least, least // 2, -3, 3, most):
+        np.testing.assert_array_equal(orthogonal(np.ldexp(u, exponent)), expected)
+    step = orthogonal((1e-40 * u).astype(np.float32))  # subnormal numbers have fewer digits
+    np.testing.assert_allclose(step, expected, atol=1e-3)
+
+
+def test_zeros_give_no_step():
+    np.testing.assert_array_equal(orthogonal(np.zeros((3, 5), np.float32)), 0)
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (32, 32)])
+def test_a_step_is_as_large_as_adams(shape):
+    params = {"W": np.zeros(shape)}
+    Muon(params).step({"W": np.random.default_rng(0).standard_normal(shape)}, 0.01)
+    assert np.sqrt((params["W"] ** 2).mean()) == pytest.approx(0.2 * 0.01, rel=0.15)
+
+
+def test_embeddings_output_and_gains_are_left_to_adamw():
+    config = LlamaConfig(9, 6, 1, 2, width=8, tied=False)
+    one, other = (Llama(config, np.random.default_rng(0), dtype=np.float64) for _ in range(2))
+    ids = np.random.default_rng(1).integers(0, 9, (2, 6))
+    options = {"beta2": 0.9, "weight_decay": 0.1}
+    optimisers = Muon(one.params, **options), AdamW(other.params, **options)
+    for model, optimiser in zip((one, other), optimisers, strict=True):
+        optimiser.step(model.loss((ids, ids))[1](), 0.01)
+    alike = {n for n, p in one.params.items() if np.array_equal(p, other.params[n])}
+    hidden = {n for n in one.params if ".W_" in n}
+    assert alike == one.params.keys() - hidden
+    assert optimisers[0].v.keys() == hidden
+    assert len(hidden) == 4
+    assert not set(optimisers[0].state()[0]) & {f"m.{n}" for n in hidden}  # half the memory
+
+
+def test_columns_of_a_mamba_are_left_to_adamw():
+    params = Mamba(MambaConfig(9, 1, 8, tied=False), np.random.default_rng(0)).params
+    hidden = {f"layers.0.{name}.W" for name in ("input", "selection", "step", "output")}
+    assert Muon(params).v.keys() == hidden
+
+
+def test_the_muon_of_torch():
+    """Theirs computes in bfloat16, whose numbers have 8 bits."""
+    torch = pytest.importorskip("torch")
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this PyTorch has no Muon")
+    rng = np.random.default_rng(0)
+    params = {"W": rng.standard_normal((20, 30)).astype(np.float32)}
+    twin = torch.tensor(params["W"], requires_grad=True)
+    theirs = torch.optim.Muon(
+        [twin], lr=0.05, weight_decay=0.2, momentum=0.9, adjust_lr_fn="match_rms_adamw"
+    )
+    ours, start = Muon(params, momentum=0.9, weight_decay=0.2), params["W"].copy()
+    for _ in range(3):
+        g = rng.standard_normal((20, 30)).astype(np.float32)
+        twin.grad = torch.tensor(g)
+        theirs.step()
+        ours.step({"W": g}, 0.05)
+    moved = params["W"] - start
+    error = np.abs(twin.detach().numpy() - params["W"]).max() / np.abs(moved).max()
+    assert error < 0.02

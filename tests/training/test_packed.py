@@ -1,60 +1,38 @@
 """The second forward of causal Transformers equals the page, in one row and in packed ones."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_checks import same_gradients
+from model_table import CAUSAL, C, V, decoder, each
 
 from minillm.layers.gradients import PartlyTrained
-from minillm.models.decoders import Decoder, DecoderConfig
-from minillm.models.gpt import GPT, GPTConfig
-from minillm.models.llama import Llama, LlamaConfig
-from minillm.testing import check_projections
+from minillm.models.llama import Llama
 from minillm.training.language_model import token_losses
 from minillm.training.packed import Packed
 
-V, C = 11, 9
-SIZES = {"context": C, "layers": 2, "heads": 4, "width": 8}
-CONFIGS = {
-    "gpt": (GPT, GPTConfig, SIZES),
-    "llama": (Llama, LlamaConfig, SIZES | {"key_heads": 2, "feed_forward": 6}),
-    "decoder": (
-        *(Decoder, DecoderConfig),
-        SIZES | {"key_heads": 2, "family": "gemma3", "global_every": 2, "window": 4},
-    ),
-    "sinks": (
-        *(Decoder, DecoderConfig),
-        SIZES | {"feed_forward": 6, "family": "mistral", "window": 2, "sinks": 3},
-    ),
-    "n-grams": (Decoder, DecoderConfig, SIZES | {"feed_forward": 6, "ngrams": 4}),
-    "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
+MODELS = CAUSAL | {
+    "n-grams": decoder("qwen3", ngrams=4),
+    "sinks": decoder("mistral", window=2, sinks=3),
 }
+FEW = {name: MODELS[name] for name in ("gpt", "llama, untied", "gemma3", "sinks", "n-grams")}
 LENGTHS = st.lists(st.integers(1, C), min_size=1, max_size=5)
 
-every_model = pytest.mark.parametrize("name", CONFIGS)
+every_model = each(FEW)
 with_and_without = pytest.mark.parametrize("recompute", [False, True])
 
 
-def made(name, dropout=0.0, dtype=np.float64, **options):
-    kind, config, sizes = CONFIGS[name]
-    rng = np.random.default_rng(0)
-    model = kind(config(V, **sizes | options, dropout=dropout), rng, dtype=dtype)
-    for array in model.params.values():
-        array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
-    return model
+def made(entry, dropout=0.0, dtype=np.float64, **options):
+    return replace(entry, config=replace(entry.config, dropout=dropout, **options)).new(dtype)
 
 
 def drawn(shape, seed=1):
     rng = np.random.default_rng(seed)
     return rng.integers(0, V, shape), rng.integers(0, V, shape)
-
-
-def assert_same(gradients, expected):
-    assert gradients.keys() == expected.keys()
-    for name, gradient in gradients.items():
-        np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 # --- models with blocks of their own --------------------------------------------------
@@ -67,7 +45,7 @@ class Halved(Llama):
 
 
 def test_a_subclass_is_evaluated_by_its_own_forward():
-    model = made("llama")
+    model = made(FEW["llama, untied"])
     halved = Halved(model.config, params=model.params)
     ids = drawn((1, 30))[0][0]
     np.testing.assert_array_equal(
@@ -83,30 +61,23 @@ def test_a_subclass_is_evaluated_by_its_own_forward():
 
 
 @pytest.mark.usefixtures("both_twins")
-@every_model
+@each(MODELS)
 @with_and_without
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_hidden_is_that_of_the_page(name, recompute, dropout):
+def test_hidden_and_loss_are_those_of_the_page(entry, recompute):
     """With dropout, too: the same numbers are drawn in the same order."""
-    model, (ids, _) = made(name, dropout), drawn((3, 7))
-    y, backward = Packed(model, recompute).hidden(ids, rng := np.random.default_rng(2))
+    model, (ids, targets) = made(entry, dropout=0.4), drawn((3, 7))
+    some = Packed(model, recompute)
+    y, backward = some.hidden(ids, rng := np.random.default_rng(2))
     expected, page_backward = model.hidden(ids, page_rng := np.random.default_rng(2))
     np.testing.assert_array_equal(y, expected)
     assert rng.random() == page_rng.random()
     dy = np.random.default_rng(3).standard_normal(y.shape)
-    assert_same(backward(dy), page_backward(dy))
-    assert_same(backward(dy), page_backward(dy))  # it can be called twice
-
-
-@pytest.mark.usefixtures("both_twins")
-@every_model
-@with_and_without
-def test_the_loss_is_that_of_the_page(name, recompute):
-    model, batch = made(name, dropout=0.3), drawn((3, 7))
-    loss, backward = Packed(model, recompute).loss(batch, np.random.default_rng(2))
-    expected, page_backward = model.loss(batch, np.random.default_rng(2))
+    same_gradients(backward(dy), page_backward(dy))
+    same_gradients(backward(dy), page_backward(dy))  # it can be called twice
+    loss, backward = some.loss((ids, targets), np.random.default_rng(2))
+    expected, page_backward = model.loss((ids, targets), np.random.default_rng(2))
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
-    assert_same(backward(), page_backward())
+    same_gradients(backward(), page_backward())
 
 
 # --- a row is several texts ---------------------------------------------------------
@@ -117,9 +88,9 @@ def test_the_loss_is_that_of_the_page(name, recompute):
 @with_and_without
 @given(lengths=LENGTHS)
 @settings(max_examples=8)
-def test_packed_texts_have_the_outputs_and_gradients_that_they_have_alone(name, recompute, lengths):
+def test_packed_texts_have_the_outputs_and_gradients_of_texts_alone(entry, recompute, lengths):
     """By the page, one text at a time; all of them may be longer than the context."""
-    model, lengths = made(name), np.array(lengths)
+    model, lengths = made(entry), np.array(lengths)
     ids, _ = drawn((1, lengths.sum()))
     y, backward = Packed(model, recompute).hidden(ids, None, lengths)
     dy = np.random.default_rng(3).standard_normal(y.shape)
@@ -130,7 +101,7 @@ def test_packed_texts_have_the_outputs_and_gradients_that_they_have_alone(name, 
         np.testing.assert_allclose(y[:, first:last], alone, rtol=1e-10, atol=1e-12)
         for key, gradient in alone_backward(dy[:, first:last]).items():
             total[key] = total.get(key, 0) + gradient
-    assert_same(backward(dy), total)
+    same_gradients(backward(dy), total)
 
 
 @pytest.mark.usefixtures("both_twins")
@@ -138,9 +109,9 @@ def test_packed_texts_have_the_outputs_and_gradients_that_they_have_alone(name, 
 @with_and_without
 @given(lengths=LENGTHS, seed=st.integers(0, 9))
 @settings(max_examples=8)
-def test_the_packed_loss_is_the_mean_over_the_targets_that_count(name, recompute, lengths, seed):
+def test_the_packed_loss_is_the_mean_over_the_targets_that_count(entry, recompute, lengths, seed):
     """Of the page's logits of each text, computed in full."""
-    model, lengths = made(name), np.array(lengths)
+    model, lengths = made(entry), np.array(lengths)
     inputs, targets = drawn((1, lengths.sum()), seed)
     mask = np.random.default_rng(seed).random(inputs.shape) < 0.5
     mask[0, -1] = True
@@ -157,27 +128,13 @@ def test_the_packed_loss_is_the_mean_over_the_targets_that_count(name, recompute
         for key, gradient in logits_backward((p - one_hot) * counted / n).items():
             total[key] = total.get(key, 0) + gradient
     np.testing.assert_allclose(loss, expected, rtol=1e-10)
-    assert_same(backward(), total)
-
-
-@pytest.mark.usefixtures("both_twins")
-@every_model
-def test_gradients_against_the_checker(name):
-    """Recomputed, which changes no bit."""
-    model, lengths = made(name, dropout=0.3), np.array([5, 2, 9])
-    batch, mask = drawn((1, 16)), np.arange(16)[None] % 3 > 0
-    some = Packed(model, recompute=True)
-    check_projections(
-        lambda: some.loss(batch, np.random.default_rng(4), mask, lengths),
-        model.params,
-        rng=np.random.default_rng(1),
-    )
+    same_gradients(backward(), total)
 
 
 @every_model
-def test_no_text_sees_another(name):
+def test_no_text_sees_another(entry):
     """Not even a bit: another text of the row may be anything."""
-    some, lengths = Packed(made(name)), np.array([4, 5, 3])
+    some, lengths = Packed(made(entry)), np.array([4, 5, 3])
     ids, others = drawn((1, 12))
     others = np.where(np.arange(12) // 4 == 0, ids, others)  # the first text stays
     y, changed = (some.hidden(row, None, lengths)[0] for row in (ids, others))
@@ -185,9 +142,8 @@ def test_no_text_sees_another(name):
     assert (y[:, 4:] != changed[:, 4:]).any()
 
 
-@every_model
-def test_a_text_longer_than_the_context_is_refused(name):
-    some = Packed(made(name))
+def test_a_text_longer_than_the_context_is_refused():
+    some = Packed(made(FEW["gpt"]))
     for lengths in (None, np.array([C + 1])):
         with pytest.raises(ValueError, match=f"expected at most {C} tokens, found {C + 1}"):
             some.hidden(drawn((1, C + 1))[0], None, lengths)
@@ -199,9 +155,8 @@ def test_a_text_longer_than_the_context_is_refused(name):
 
 @pytest.mark.usefixtures("both_twins")
 @every_model
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_recomputing_changes_no_bit(name, dropout):
-    model, lengths = made(name, dropout, np.float32), np.array([9, 3, 4])
+def test_recomputing_changes_no_bit(entry):
+    model, lengths = made(entry, 0.4, np.float32), np.array([9, 3, 4])
     results = []
     for recompute in (False, True):
         rng = np.random.default_rng(7)
@@ -214,10 +169,10 @@ def test_recomputing_changes_no_bit(name, dropout):
         np.testing.assert_array_equal(gradient, gradients_again[key])
 
 
-@every_model
-def test_recomputing_keeps_the_input_of_each_block_only(name):
+@pytest.mark.parametrize("entry", [FEW["gpt"], FEW["gemma3"]])
+def test_recomputing_keeps_the_input_of_each_block_only(entry):
     """Between the forward and the backward; a block needs some 16 times as much."""
-    model, (ids, _) = made(name, dtype=np.float32, layers=6, width=32, context=64), drawn((4, 64))
+    model, (ids, _) = made(entry, dtype=np.float32, layers=6, width=32, context=64), drawn((4, 64))
     held = []
     for recompute in (False, True):
         tracemalloc.start()
@@ -234,9 +189,9 @@ def test_recomputing_keeps_the_input_of_each_block_only(name):
 @every_model
 @with_and_without
 @pytest.mark.parametrize("trained", [["norm.gain"], ["blocks.1.norm_2.gain"], ["embedding.E"]])
-def test_a_part_has_the_gradients_that_it_has_in_the_whole(name, recompute, trained):
+def test_a_part_has_the_gradients_that_it_has_in_the_whole(entry, recompute, trained):
     """No block below it runs backwards, nor again; nothing else of it is computed."""
-    model, lengths = made(name), np.array([9, 3, 4])
+    model, lengths = made(entry), np.array([9, 3, 4])
     whole = Packed(model).loss(drawn((1, 16)), None, None, lengths)[1]()
     model.params = PartlyTrained(model.params, trained)
     gradients = Packed(model, recompute).loss(drawn((1, 16)), None, None, lengths)[1]()
@@ -248,11 +203,10 @@ def test_a_part_has_the_gradients_that_it_has_in_the_whole(name, recompute, trai
             assert model.params[key].ndim == 1, "a matrix that is not trained"
 
 
-@every_model
 @with_and_without
 @pytest.mark.parametrize(("trained", "blocks"), [("norm.gain", 0), ("blocks.1.norm_2.gain", 1)])
-def test_no_block_below_runs_backwards_or_again(name, recompute, trained, blocks, monkeypatch):
-    model, ran = made(name), []
+def test_no_block_below_runs_backwards_or_again(recompute, trained, blocks, monkeypatch):
+    model, ran = made(FEW["gpt"]), []
     original = model.block
 
     def counted(layer, *arguments, **others):

@@ -68,7 +68,6 @@ SMALL = ["--steps", "3", "--hidden", "4", "--batch", "4"]
 @pytest.mark.parametrize(
     ("kind", "text", "options", "unit"),
     [
-        ("lm", TEXTS * 3, [*SMALL, "--window", "4"], "characters"),
         ("lm", TEXTS * 3, [*SMALL, "--window", "4", "--unit", "word"], "words"),
         ("seq2seq", PAIRS, [*SMALL, "--unit", "character"], "pairs"),
         ("classifier", LABELLED, ["--steps", "3", "--buckets", "40"], "texts"),

@@ -1,0 +1,269 @@
+"""What no linter knows of the source: citations, docstrings, examples, messages, pickles."""
+
+import ast
+import doctest
+import importlib
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "minillm"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [*MODULES, *(p for e in ("pyx", "pxi", "pxd", "h") for p in PACKAGE.rglob(f"*.{e}"))]
+PAGES = [*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+@cache
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def nodes(path):
+    return list(ast.walk(ast.parse(text_of(path))))
+
+
+def place(path):
+    return str(path.relative_to(ROOT))
+
+
+def test_there_is_much_to_look_at():
+    assert len(MODULES) > 200
+    assert len(SOURCES) > 300
+    assert len(PAGES) > 40
+
+
+# --- citations: every file, module and name that the source or a page cites exists ----------------
+
+FOLDERS = {p.name for root in (ROOT, PACKAGE) for p in root.glob("[!.]*") if p.is_dir()}
+FOLDERS -= {"build", "dist"}
+FILES = {p.name for p in ROOT.iterdir()}
+FILES |= {p.name for folder in FOLDERS for p in ROOT.glob(f"{folder}/**/*.*")}
+
+# Files that a reader is to create or that another project has, and names with a dot in them.
+EXAMPLES = {
+    *("x.py", "test_x.py", "mine.py", "name.py", "NAME.py", "chapterNN.py", "NN-name.md"),
+    *("X.h", "X.pxi", "X.pyx", "topic.pyx", "pyconfig.h", "prefix.h", "minillm._kernels._matmul"),
+    *("decoder.h", "exercises/linear.py", "exercises/square.py", "docs/gguf.md"),
+}
+
+ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?([\w.]+)`")
+DOTTED = re.compile(r"`(minillm(?:\.\w+)+)")
+PATH = re.compile(r"(?<![\w./-])((?:[\w-]+/)+[\w-]+\.(?:pyx?|px[id]|h|md))\b(?:: ([\w.]+)[`\"])?")
+FILE = re.compile(r"`([\w-]+\.(?:pyx?|px[id]|h))`")
+
+
+@cache
+def names(path):
+    """Names that a module, or any module of a package, defines or imports."""
+    files = path.parent.glob("*.py") if path.name == "__init__.py" else [path]
+    every = [node for file in files for node in nodes(file)]
+    found = {a.asname or a.name for n in every if isinstance(n, ast.ImportFrom) for a in n.names}
+    found |= {n.name for n in every if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    found |= {n.id for n in every if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return found | {
+        n.attr for n in every if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+    }
+
+
+def dotted(name):
+    """Whether a name such as minillm.runs.run.Run.look exists."""
+    at, parts = PACKAGE, name.split(".")[1:]
+    while parts and (at / parts[0]).is_dir():
+        at /= parts.pop(0)
+    file = at / "__init__.py"
+    if parts and (at / f"{parts[0]}.py").exists():
+        file = at / f"{parts.pop(0)}.py"
+    return set(parts) <= names(file)
+
+
+def stale(text, path):
+    """Citations in a text without anything that they cite."""
+    for name in ROLE.findall(text):
+        if not name.startswith("minillm"):  # of this module, or of one next to it
+            near = path.parent / "__init__.py" if path.parent != PACKAGE else path
+            if not set(name.split(".")) <= names(near) | {p.stem for p in path.parent.glob("*.py")}:
+                yield name
+    for name in {*ROLE.findall(text), *DOTTED.findall(text)}:
+        if name.startswith("minillm.") and name not in EXAMPLES and not dotted(name):
+            yield name
+    for cited, name in PATH.findall(text):
+        if cited.split("/")[0] not in FOLDERS or {cited, cited.split("/")[-1]} & EXAMPLES:
+            continue
+        file = next((f for f in (ROOT / cited, PACKAGE / cited) if f.exists()), None)
+        if file is None:
+            yield cited
+        elif name and file.suffix == ".py" and not set(name.split(".")) <= names(file):
+            yield f"{cited}: {name}"
+    for name in FILE.findall(text):
+        if name not in EXAMPLES | FILES:
+            yield name
+
+
+def test_every_citation_is_of_something_that_exists():
+    found = {place(p): sorted(stale(text_of(p), p)) for p in (*SOURCES, *PAGES)}
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+def test_contributing_tells_the_layers_of_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        contract["layers"]
+        for contract in contracts["tool"]["importlinter"]["contracts"]
+        if contract["name"] == "imports only run downwards"
+    )
+    rows = re.findall(r"^\| (`.*?) \|", text_of(ROOT / "CONTRIBUTING.md"), re.MULTILINE)
+    told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
+    assert told == [set(re.findall(r"minillm\.(\w+)", layer)) for layer in layers]
+
+
+# --- docstrings: a noun phrase for the result, or an imperative verb for an action ----------------
+
+# "The number of rows", not "How many rows"; "Write the file", not "Writes the file".
+WRONG = re.compile(
+    r"(What|Those|That|Which|How|Where|When|If|It|There|Used|Helper|Returns?"
+    r"|Gets?|Has|Does|Is|Are|Takes|Gives|Makes|Computes|Checks|Reads|Writes|Yields|Calculates"
+    r"|This (function|method|class))\b"
+)
+
+
+def test_a_docstring_begins_with_its_noun_or_with_an_imperative():
+    wrong = [
+        f"{place(path)}:{node.lineno}: {text.splitlines()[0]}"
+        for path in MODULES
+        for node in nodes(path)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if (text := ast.get_docstring(node)) and WRONG.match(text)
+    ]
+    assert wrong == []
+
+
+WITH_EXAMPLES = [path for path in MODULES if re.search(r"^ *>>> ", text_of(path), re.MULTILINE)]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=place)
+def test_the_examples_of_a_module(path):
+    module = importlib.import_module(place(path).removesuffix(".py").replace("/", "."))
+    assert doctest.testmod(module).failed == 0
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+ERRORS = {"InputError", "ValueError", "TypeError"}
+
+
+def test_nothing_names_a_distribution_of_the_package_index():
+    """There, minillm is another project: ours is minillm-book."""
+    wrong = re.compile(r"install\s+(-\S+\s+)*['\"]?minillm\b(?!-book)")
+    files = {*MODULES, *PAGES, *ROOT.glob("*.md")}
+    assert [place(path) for path in files if wrong.search(text_of(path))] == []
+
+
+# A message without "expected" and "found" matches one of these, each with its reason.
+EXCEPTIONS = {
+    "a library is missing": r"needs? the packages? ",
+    "the system or a library says what it found": r"cannot be read: |is damaged: |: \{\}$",
+    "something is absent": r"\b(is missing|(has|have|is|are) no(ne)?)\b|is not among the",
+    "it says what was found in other words": r"expected .*(, but |, because |, as |: )",
+    "the user chooses how to go on": r": (give|raise) ",
+}
+
+# The beginnings of other messages.  These name two facts that do not fit, or what cannot be done:
+FACTS = """
+among: a run of {} compares words, not texts
+format: a run of {} is exported as {}, found {}
+{}: the run in {} has {}, found {}: it cannot change when a run is resumed
+FILE: images are measured on the built-in set only (part)
+a chat needs a tokenizer of byte pairs, which has special tokens
+its sizes do not agree with the tensors stored
+similar: a run of {} compares two texts, or one with --among FILE
+the model's logits are {}: its weights are damaged, or its training diverged
+{} is {}: gradients are checked in float64
+{} needs rng, to draw fresh parameters, or params
+{}: a run of {} takes its data as {}
+{}: config.json says vocab_size {}, but the tokenizer has {} tokens
+{}: it does not exist yet: the run's first validation writes it
+{}: it has been cut short since it was opened
+{}: it has {} under two names
+{}: it is in use by {}
+{}: its weights are quantised, and cannot be trained: train additions to them, with lora_rank
+{}: only a run of llama has quantised weights
+{}: the model knows {} tokens, but {} has {}
+{}: the word {} cannot be made of the {} pieces that the model knows
+{}: there is nothing to draw yet
+{}: this model was imported without its head for masked words
+{}: {} changed since the run was started
+{}: {} has {} rows, but the tokenizer has {} tokens
+"""
+# In these, what was found is an absent argument, or long, or stands in front:
+PLACES = """
+pattern: expected a FILE of conversations with it
+first.{}: expected offsets that ascend from 0 to {}
+out: expected a folder, which all ranks share
+resume: expected out, the folder of the run to resume
+standard input: expected files, which every rank can read
+started as one of {} processes, but MPI ({}) knows of one: expected the mpiexec that belongs to
+word.{}: expected ids from 0 to {}
+word.{}: expected the words of each context, ascending
+{}: expected init, the run that its additions are for
+{}: expected FILE.py:NAME, the name of a function or of a class
+{}: expected a folder of shards alone, or FILEs of text
+{}: starts: expected to ascend from 0 to {}
+{}[{}]: expected a C-contiguous array that can be changed
+"""
+LISTED = (*FACTS.strip().split("\n"), *PLACES.strip().split("\n"))
+
+
+def raised(path):
+    """The messages of raised errors, with {} for what is computed; unless all of it is."""
+    for node in nodes(path):
+        if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in ERRORS:
+            text = ": ".join(map(literal, reversed(node.args)))  # InputError(message, where)
+            if re.search(r"\w \w", text):
+                yield text
+
+
+def literal(text):
+    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+    return "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts)
+
+
+def test_an_error_says_what_was_expected_and_what_was_found():
+    """One phrase for one thing: not "must be"."""
+    messages = [text for path in MODULES for text in raised(path)]
+    assert len(messages) > 300
+    assert [text for text in messages if "must" in text.split()] == []
+    others = [text for text in messages if not re.search(r"expected\b.*\bfound\b", text)]
+    unlike = [text for text in others if not re.search("|".join(EXCEPTIONS.values()), text)]
+    assert [text for text in unlike if not text.startswith(LISTED)] == []
+
+
+# --- pickles --------------------------------------------------------------------------------------
+
+PICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch.serialization"}
+
+
+def imported(path):
+    """The modules that a file imports anywhere."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Call):  # numpy.load(..., allow_pickle=True), as well
+            yield from ("pickle" for keyword in node.keywords if keyword.arg == "allow_pickle")
+
+
+def test_nothing_reads_a_pickle():
+    found = [(place(path), *PICKLING & {*imported(path)}) for path in MODULES]
+    assert [one for one in found if one[1:]] == []
+
+
+def test_a_pickle_would_be_found(tmp_path):
+    for program in ("import pickle", "f(allow_pickle=True)", "def f(): import dill"):
+        (tmp_path / program).write_text(program)
+        assert PICKLING & set(imported(tmp_path / program))
