@@ -64,7 +64,7 @@ def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
 
 
 @usual_kernels
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     st.integers(1, 2),
     st.lists(st.sampled_from(SMALL), min_size=1, max_size=3),
