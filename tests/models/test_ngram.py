@@ -211,6 +211,12 @@ def test_it_generates_what_it_was_trained_on():
     assert vocabulary.decode(written) == "k brown fox\n"
 
 
+def test_a_sentence_that_ends_is_forgotten():
+    toy = model(TOY, replace(TOY_CONFIG, smoothing="mle"))
+    ids = list(write(toy, Continuation([END], 30, Sampling(temperature=1.0, seed=0))))
+    assert {tuple(ids[k : k + 3]) for k in range(0, 30, 3)} == {(A, B, END), (A, C, END)}
+
+
 # --- arrays that are damaged, and lengths without n-grams -----------------------------------------
 
 
