@@ -26,11 +26,11 @@ def model(context=128, seed=0, scale=12.0):
     return some
 
 
-def save(path, **sizes):
-    """Make a run of such a model, and return its folder."""
-    some, kind = model(**sizes), find_kind("gpt")
+def save(path, some=None, kind="gpt", **sizes):
+    """Make a run of such a model, or of another one, and return its folder."""
+    some, found = some or model(**sizes), find_kind(kind)
     data = {"files": [], "documents": True, "imported": "x"}
-    stored = RunConfig(kind, some.config, kind.settings(unit="bpe"), data)
+    stored = RunConfig(found, some.config, found.settings(unit="bpe"), data)
     save_run(RunFolder(path), stored, some.params, {"tokenizer": TOKENIZER}, chat=TEMPLATE)
     return path
 

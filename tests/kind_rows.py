@@ -212,6 +212,8 @@ TOKENS = "text vocabulary tokens bytes_per_token characters_per_token"
 SMALL = {"steps": 6, "batch": 4}
 TINY = {**SMALL, "hidden": 8, "embedding": 6}
 LM = {**TINY, "window": 8}
+SGD = {"optimiser": "sgd", "momentum": 0.5, "learning_rate": 0.1}
+ADAM = {"optimiser": "adam", "accumulate": 2}
 BLOCKS = {**SMALL, "width": 8, "heads": 2, "layers": 2}
 GPT = {**BLOCKS, "context": 12}
 OF_PAIRS = {**TINY, "minimum_count": 1}
@@ -245,8 +247,8 @@ ROWS = {
     "characters": Row("ngram", TEXT, {"order": 3, "unit": "character"}, SPELLED, writes),
     "neural-ngram": Row("neural-ngram", TEXT, {**LM, "order": 4}, SPELLED, writes),
     "lm": Row("lm", TEXT, {**LM, "layers": 2, "dropout": 0.1}, SPELLED, writes),
-    "gru": Row("lm", TEXT, {**LM, "cell": "gru", "embedding": 0}, SPELLED),
-    "rnn": Row("lm", TEXT, {**LM, "cell": "rnn", "embedding": 8, "tied": True}, SPELLED),
+    "gru": Row("lm", TEXT, {**LM, "cell": "gru", "embedding": 0, **SGD}, SPELLED),
+    "rnn": Row("lm", TEXT, {**LM, "cell": "rnn", "embedding": 8, "tied": True, **ADAM}, SPELLED),
     "min_gru": Row("lm", TEXT, {**LM, "cell": "min_gru", "layers": 2}, SPELLED),
     "min_lstm": Row("lm", TEXT, {**LM, "cell": "min_lstm", "embedding": 0}, SPELLED),
     "mamba": Row("mamba", TEXT, MAMBA, SPELLED, writes),

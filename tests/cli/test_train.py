@@ -46,6 +46,8 @@ def test_the_end_of_training_tells_what_came_of_it(name, printed, told, runs, tm
     assert re.search(told, prints.noted)
     if name in ("lm", "gpt"):
         assert 200 < len(output.partition("sample:\n\n")[2]) < 600
+    if name == "seq2seq":
+        assert 20 < len(output.partition("held-out examples")[2]) < 600
     assert {path.name for path in out.iterdir()} >= {
         *("config.json", "model.safetensors", "resume.safetensors", "metrics.jsonl", "loss.png")
     }

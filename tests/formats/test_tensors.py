@@ -122,28 +122,15 @@ def test_both_refuse_the_same_damaged_files(tmp_path):
     save_file(ARRAYS, path, {"made": "by"})
     whole = path.read_bytes()
     header = 8 + struct.unpack("<Q", whole[:8])[0]
-    verdicts = []
-    for _ in range(1000):
+    pieces, verdicts = [b"", *b'0 1 - } " x , ['.split(), b" "], []
+    for _ in range(400):
         data = bytearray(whole)
         for _ in range(rng.randint(1, 2)):
             at = rng.randrange(header)
-            data[at : at + rng.randint(0, 1)] = rng.choice(
-                [
-                    b"",
-                    b"0",
-                    b"1",
-                    b"-",
-                    b"}",
-                    b'"',
-                    b"x",
-                    b",",
-                    b"[",
-                    b" ",
-                    bytes([rng.randrange(256)]),
-                ]
-            )
+            any_byte = bytes([rng.randrange(256)])
+            data[at : at + rng.randint(0, 1)] = rng.choice([*pieces, any_byte])
         path.write_bytes(data)
         theirs, ours = both(path)
         assert theirs == ours, bytes(data[:header])
         verdicts.append(ours)
-    assert 20 < sum(verdicts) < 980
+    assert 8 < sum(verdicts) < 392

@@ -87,11 +87,6 @@ def test_messages_know_it(run, tmp_path, capsys):
     assert "a run of ngram is exported as arpa or toy-counts, found" in capsys.readouterr().err
 
 
-def test_nothing_of_the_package_names_it():
-    for path in Path(minillm.__path__[0]).rglob("*.py"):
-        assert "toy-counts" not in path.read_text("utf-8"), path
-
-
 def test_kinds_and_verbs_name_no_format():
     names = {one.read.__module__.rpartition(".")[2] for one in declared_formats()}
     package = Path(minillm.__path__[0])

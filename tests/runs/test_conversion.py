@@ -28,10 +28,7 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dense
-from minillm.runs.config import save_run
 from minillm.runs.conversion import quantise
-from minillm.runs.folder import RunFolder
-from minillm.runs.kind import RunConfig, find_kind
 from minillm.text import BytePairs, load_tokenizer, word_pieces
 from minillm.text.byte_pairs import train
 
@@ -451,15 +448,11 @@ def test_the_life_of_a_decoder(family, tmp_path):
     config = DecoderConfig(
         len(chatting.TOKENIZER), **sizes, feed_forward=32, family=family, **window
     )
-    model, kind = new(Decoder, config), find_kind("decoder")
+    model = new(Decoder, config)
     for array in model.params.values():
         if array.ndim == 2:
             array *= 8
-    stored = RunConfig(
-        kind, config, kind.settings(unit="bpe"), {"files": [], "documents": True, "imported": "x"}
-    )
-    vocabularies = {"tokenizer": chatting.TOKENIZER}
-    save_run(RunFolder(first), stored, model.params, vocabularies, chat=chatting.TEMPLATE)
+    chatting.save(first, model, "decoder")
     (tmp_path / "chats.jsonl").write_text(TALKS)
     for command in (
         ["quantise", first, "--to", "q8_0", "--out", packed],

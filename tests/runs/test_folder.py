@@ -1,5 +1,4 @@
 import errno
-import io
 import json
 import math
 import os
@@ -8,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from waiting import deadline
 
 from minillm.errors import InputError
@@ -180,7 +179,7 @@ def test_missing_files_are_named(folder, tmp_path):
         folder.load_model()
 
 
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["builtins.open", "os.fsync", "os.replace"])
 def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
     path = folder.path / "model.safetensors"
     before = path.read_bytes()
@@ -188,23 +187,13 @@ def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a name that nobody gave")
 
-    if call == "write":
-
-        class Full(io.FileIO):
-            write = full
-
-        monkeypatch.setattr("builtins.open", Full)
-    elif call == "open":
-        monkeypatch.setattr("builtins.open", full)
-    else:
-        monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError, match="No space left") as error:
-        folder.save_model(empty(), {})
+    with monkeypatch.context() as patch:
+        patch.setattr(call, full)
+        with pytest.raises(OSError, match="No space left") as error:
+            folder.save_model(empty(), {})
     assert error.value.filename == str(path)
-    monkeypatch.undo()
     assert path.read_bytes() == before
     assert not list(folder.path.glob(".*"))
-    assert np.array_equal(load_file(path)["a.W"], PARAMS["a.W"])
 
 
 def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):

@@ -91,7 +91,7 @@ OTHERS = {
 }
 
 
-# Short ones in the manner of Qwen, Mistral, Gemma, Phi and SmolLM3, with tools and reasoning.
+# Short ones in the manner of Qwen, Mistral and Gemma, with tools and reasoning.
 FAMILIES = {
     "qwen": """\
 {%- if tools %}
@@ -193,44 +193,6 @@ FAMILIES = {
     {{ '<end_of_turn>\\n' }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}""",
-    "phi": """\
-{% for message in messages %}{% if message['role'] == 'system' %}{{'<|system|>\\n' + \
-message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'user' %}{{'<|user|>\\n' + \
-message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'assistant' %}{{'<|assistant|>\\n' \
-+ message['content'] + '<|end|>\\n'}}{% endif %}{% endfor %}\
-{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}""",
-    "smollm3": """\
-{%- set enable_thinking = true if enable_thinking is not defined else enable_thinking -%}
-{%- set mode = "/think" if enable_thinking else "/no_think" -%}
-{%- if messages[0].role == "system" -%}
-    {%- set system = messages[0].content -%}
-    {%- if "/no_think" in system -%}{%- set mode = "/no_think" -%}{%- endif -%}
-    {%- set custom = system.replace("/no_think", "").replace("/think", "").rstrip() -%}
-{%- endif -%}
-{{- "<|im_start|>system\\nReasoning Mode: " + mode + "\\n" + (custom or "") + "\\n" -}}
-{%- if xml_tools or tools -%}
-    {%- set names = namespace(text="") -%}
-    {%- for tool in xml_tools or tools -%}
-        {%- set names.text = names.text ~ (tool | string) ~ "\\n" -%}
-    {%- endfor -%}{{- "<tools>" + names.text + "</tools>" -}}
-{%- endif -%}{{- "<|im_end|>\\n" -}}
-{%- for message in messages -%}
-    {%- set content = message.content if message.content is string else "" -%}
-    {%- if message.role == "user" -%}
-        {{ "<|im_start|>" + message.role + "\\n" + content + "<|im_end|>\\n" }}
-    {%- elif message.role == "assistant" -%}
-        {% generation %}
-        {%- if mode == "/think" -%}
-            {{ "<|im_start|>assistant\\n" + content.lstrip("\\n") + "<|im_end|>\\n" }}
-        {%- else -%}
-            {{ "<|im_start|>assistant\\n<think>\\n\\n</think>\\n" + content + "<|im_end|>\\n" }}
-        {%- endif -%}
-        {% endgeneration %}
-    {%- elif message.role == "tool" -%}
-        {{ "<|im_start|>user\\n" + content + "<|im_end|>\\n" }}
-    {%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ "<|im_start|>assistant\\n" }}{%- endif -%}""",
 }
 
 

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,16 +86,3 @@ def test_the_json_form_has_everything():
     vocabulary = of("Please call", maximum_size=2)
     again = vocabulary_from_dict(json.loads(json.dumps(vocabulary.to_dict())))
     assert (again.tokens, again.forms) == (vocabulary.tokens, vocabulary.forms)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "forms", "message"),
-    [
-        (["<unk>", "a"], ["<unk>"], "forms: expected one for each of 2 tokens, found 1"),
-        (["a"], ["a"], "expected '<unk>' first"),
-        (["<unk>", "a", "a"], ["<unk>", "a", "A"], "expected distinct words, found 2 of 3"),
-    ],
-)
-def test_damaged_vocabularies_are_refused(tokens, forms, message):
-    with pytest.raises(ValueError, match=message):
-        OpenWords(tokens, forms)

@@ -1,9 +1,7 @@
-"""Pieces of words: against their definitions, against the reference library, as a vocabulary."""
+"""Pieces of words: against their definitions, and as a vocabulary."""
 
-import json
 import unicodedata
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +10,11 @@ from hypothesis import strategies as st
 
 from minillm.errors import InputError
 from minillm.text import (
-    PublishedTokenizer,
     WordPieces,
     banned_ids,
-    vocabulary_from_dict,
     wordpiece,
 )
 from minillm.text.bpe import join
-from minillm.text.tokenizer_json import of_ours
 from minillm.text.word_pieces import _RUN, SPECIALS, alphabet, learn_pieces, train
 from minillm.text.wordpiece import (
     CharacterTable,
@@ -207,14 +202,6 @@ def test_specials(tokenizer):
     assert banned_ids(tokenizer) == [0, 1, 2, 3]
 
 
-def test_json_keeps_it(tokenizer, cased):
-    for one in (tokenizer, cased):
-        again = vocabulary_from_dict(json.loads(json.dumps(one.to_dict())))
-        assert again.to_dict() == one.to_dict()
-        text = SEA + "[MASK] éÉ漢字"
-        assert again.encode(text).tolist() == one.encode(text).tolist()
-
-
 @given(TEXTS)
 def test_the_longest_piece_first(tokenizer, cased, text):
     for one in (tokenizer, cased):
@@ -250,8 +237,8 @@ def test_words_that_are_too_long(tokenizer):
 
 
 def test_a_text_without_white_space_takes_no_time(tokenizer):
-    text = "漢字" * 100_000
-    assert len(tokenizer.encode(text)) == 200_000
+    text = "漢字" * 20_000
+    assert len(tokenizer.encode(text)) == 40_000
     assert tokenizer._remembered.cache_info().currsize < 1000  # it is not kept
 
 
@@ -264,22 +251,6 @@ def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
     expected = [once.tokens[id] for id in tokenizer.encode(text)]
     assert once.split(text) == [once.tokens[id] for id in once.encode(text)] == expected
     assert once._remembered.cache_info().currsize <= 5
-
-
-@given(TEXTS)
-def test_decoded_text_encodes_to_the_same_ids(tokenizer, cased, text):
-    for one in (tokenizer, cased):
-        ids = one.encode(text)
-        decoded = one.decode(ids)
-        assert "".join(one.stream(iter(ids.tolist()))) == decoded
-        assert one.encode(decoded).tolist() == ids.tolist()
-        assert len(one.split(text)) == len(ids)
-
-
-@given(st.lists(st.integers(0, 10**6), max_size=30))
-def test_any_ids_can_be_decoded(tokenizer, ids):
-    ids = [id % len(tokenizer) for id in ids]
-    assert tokenizer.decode(ids) == "".join(tokenizer.stream(iter(ids)))
 
 
 def test_decoded_texts():
@@ -296,59 +267,3 @@ def test_unknown_words():
     message = r"^FILE: the word 'Zoë' cannot be made of the 6 pieces that the model knows$"
     with pytest.raises(InputError, match=message):
         one.encode_known("sea [UNK] Zoë", "FILE")
-
-
-def test_pieces_are_shown_on_one_line(tokenizer):
-    for id in range(len(tokenizer)):
-        assert tokenizer.show(id).isprintable()
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"tokens": 3}, '"tokens": a list of strings'),
-        ({"tokens": ["a"]}, r"expected \[UNK\] among them"),
-        ({"tokens": ["[UNK]", "a", "a"]}, "distinct texts"),
-        ({"tokens": ["[UNK]", ""]}, "not empty"),
-        ({"tokens": ["[UNK]", "\ud800"]}, "half of a character"),
-        ({"lower_case": None}, "lower_case: expected true or false, found None"),
-    ],
-)
-def test_damaged_json_is_refused(change, complaint):
-    values = {**WordPieces(SPECIALS).to_dict(), **change}
-    with pytest.raises(ValueError, match=complaint):
-        vocabulary_from_dict(values)
-
-
-def test_lone_surrogates_are_refused(tokenizer):
-    with pytest.raises(InputError, match=r"FILE, line 2, column 2: .*lone surrogate"):
-        tokenizer.encode("a\nb\ud800", "FILE")
-
-
-# --- against the reference library
-
-
-@pytest.mark.parametrize("case", range(2))
-def test_frozen(case):
-    """Ids, offsets and decoded texts of tokenizers."""
-    frozen = json.loads(Path(__file__).with_name("wordpiece_vectors.json").read_text())[case]
-    tokenizer = WordPieces(frozen["tokens"], frozen["lower_case"])
-    for text, ids, offsets, decoded in frozen["texts"]:
-        results = tokenizer.encode_with_offsets(text)
-        assert results[0].tolist() == tokenizer.encode(text).tolist() == ids, text
-        assert results[1].tolist() == offsets, text
-        assert tokenizer.decode(ids) == decoded
-
-
-@given(TEXTS)
-def test_ids_are_the_librarys(tokenizer, cased, text):
-    """Of the tokenizer.json that other programs read."""
-    pytest.importorskip("tokenizers")
-    for one in (tokenizer, cased):
-        if not hasattr(one, "in_library"):
-            one.in_library = PublishedTokenizer(of_ours(one))
-        if text == "".join(c for c in text if ord(c) < 0x300 or c in HARD):  # of older Unicode
-            ids, offsets = one.in_library.encode_with_offsets(text)
-            assert one.encode(text).tolist() == ids.tolist()
-            assert one.encode_with_offsets(text)[1].tolist() == offsets.tolist()
-            assert one.in_library.decode(ids) == one.decode(ids)
