@@ -55,11 +55,10 @@ def test_any_part_has_the_gradients_that_it_has_in_the_whole(entry):
             np.testing.assert_allclose(found[name], whole[name], rtol=1e-9, atol=1e-13)
 
 
+@usual_kernels
 @each(EACH_CLASS)
-def test_parameters_are_given_by_name_and_shape(entry, kernels):
+def test_parameters_are_given_by_name_and_shape(entry):
     """As from a file: the same losses to the bit, and no other parameters."""
-    if kernels == "numpy":
-        pytest.skip("nothing here is of a kernel")
     model, batch = entry.with_batch(np.float32)
     Model, config, params = entry.Model, entry.config, model.params
     count = sum(p.size for p in params.values())
