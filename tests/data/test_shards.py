@@ -223,6 +223,7 @@ def test_any_part_equals_the_same_part_of_the_array(tmp_path_factory, data):
     assert len(part) == len(expected)
     for places in (
         slice(None),
+        slice(None, None, 2),
         data.draw(st.slices(n)),
         np.array(data.draw(st.lists(st.integers(0, max(0, len(part) - 1)), max_size=6)), int),
     ):

@@ -20,25 +20,6 @@ def small(dtype=np.float64):
     return model
 
 
-def test_steps_equal_the_whole_sequence():
-    """Hypotheses that share the memory of a source equal hypotheses with a source each."""
-    model = small()
-    source, lengths, target, _ = pairs_to_copy(model, np.random.default_rng(5))
-    decoder = TargetDecoder(model)
-    state = select(decoder.start(source, lengths), np.arange(3), np.zeros((3, 2), int))
-    ids, total = np.full((3, 2), model.config.bos), 0.0
-    for t in range(4):
-        log_P, weights, state = decoder.step(ids, state)
-        assert log_P.shape == (3, 2, V + 1 + 3)
-        np.testing.assert_array_equal(log_P[:, 0], log_P[:, 1])
-        np.testing.assert_allclose(np.exp(log_P).sum(-1), 1, rtol=1e-12)
-        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
-        total += log_P[np.arange(3), 0, target[:, t]].sum()
-        ids = np.repeat(target[:, t, None], 2, axis=1)
-    loss, _ = model.loss((source, lengths, target, np.full(3, 4)))
-    assert -total / 12 == pytest.approx(loss, rel=1e-10)
-
-
 def test_a_word_is_copied_from_its_own_source_alone():
     decoder = TargetDecoder(small())
     source = np.array([[0, V + 1, V + 2], [V + 1, 1, 0], [2, 2, V + 3]])

@@ -31,9 +31,12 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
 }
 MODEL_TABLE = "tests/model_table.py"
 EVERY_MODEL = "tests/models/test_every_model.py", "tests/models/test_reading.py"
-TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
-    ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
-)
+TESTED_WITH = {  # the name of the tests of an op's page, where it is another
+    "attention_flow": "attention",
+    "mask": "attention",
+    "recurrence": "properties",
+    "scaled_dot_product_attention": "attention",
+}
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -49,7 +52,7 @@ class Witness:
 
 KERNEL_TESTS = {
     name: f"tests/kernels/test_{name}.py"
-    for name in ("twins", "bfloat16", "maths", "scaled_attention", "step", "table_of_ids", "guards")
+    for name in ("twins", "bfloat16", "maths", "scaled_attention", "step", "guards")
 }
 TWINS = KERNEL_TESTS["twins"], KERNEL_TESTS["bfloat16"]
 NEAR_OF_TOPIC: dict[str, tuple[tuple[str, ...], str]] = {  # tests, as chosen by pytest's -k
@@ -65,7 +68,7 @@ NEAR_OF_TOPIC: dict[str, tuple[tuple[str, ...], str]] = {  # tests, as chosen by
     # a mutant is built for one instruction set; the test that is left out compares two
     "quantised": (("tests/kernels/test_quantised.py",), "not without_the_instruction"),
     "recurrent": (
-        (*TWINS, *(KERNEL_TESTS[name] for name in ("table_of_ids", "maths", "step"))),
+        (*TWINS, *(KERNEL_TESTS[name] for name in ("maths", "step"))),
         "stack or not (test_step.py or matmul or embedding or entropy or gelu or swiglu or silu or "
         "rotary or norm or attention or adam or linear_recurrence or scan or delta or mamba)",
     ),

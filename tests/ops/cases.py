@@ -3,8 +3,9 @@
 import inspect
 
 import numpy as np
+import pytest
 
-from minillm import ops, use_kernels
+from minillm import _kernels, ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.testing.calls import as_tuple as tuple_of
 from minillm.testing.calls import is_float
@@ -44,3 +45,34 @@ def declared(name):
     """The declared arguments of a case's op."""
     op = getattr(ops, name)
     return op.declaration.arguments if hasattr(op, "declaration") else []
+
+
+def calls_kernels(name):
+    """Whether an op's case calls a function that may have a compiled twin."""
+    called = []
+
+    class Recorder:
+        def __getattr__(self, twin):
+            called.append(twin)
+            raise AttributeError(twin)  # so that the original runs
+
+    op, args = CASES[name](np.random.default_rng(0))
+    token = _kernels._chosen.set(Recorder())
+    try:
+        outputs, backward = op(*args)
+        backward(*upstream_of(outputs, np.random.default_rng(0)))
+    except Exception:  # its own tests tell what is wrong
+        return True
+    finally:
+        _kernels._chosen.reset(token)
+    return called != []
+
+
+TWINNED = [name for name in CASES if calls_kernels(name)]
+
+
+def on_its_twins(names=CASES):
+    """A mark that gives a test each op, on both twins if the op has them."""
+    pairs = [("numpy", name) for name in names]
+    pairs += [("cython", name) for name in names if name in TWINNED]
+    return pytest.mark.parametrize(("kernels", "name"), pairs, indirect=["kernels"])

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from minillm import ops, use_kernels
 
-from .cases import names_of, tuple_of
+from .cases import names_of, on_its_twins, tuple_of
 
 VECTORS = np.load(Path(__file__).with_name("frozen_vectors.npz"))
 OPS = sorted({key.split("/")[0] for key in VECTORS.files})
@@ -22,7 +21,7 @@ def group(op, role):
     return found
 
 
-@pytest.mark.parametrize("name", OPS)
+@on_its_twins(OPS)
 def test_against_frozen_vectors(name, kernels):
     op, names = getattr(ops, name), names_of(getattr(ops, name))
     with use_kernels(kernels):

@@ -10,7 +10,7 @@ from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import check_gradients, strategies
 
-from .cases import BOUNDS
+from .cases import BOUNDS, on_its_twins
 
 
 def test_every_op_has_a_case():
@@ -19,7 +19,7 @@ def test_every_op_has_a_case():
 
 
 @pytest.mark.again
-@pytest.mark.parametrize("name", CASES)
+@on_its_twins()
 @settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
 def test_backward_is_the_derivative_of_the_forward(name, kernels, data, rng):

@@ -9,7 +9,16 @@ from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import strategies
 
-from .cases import case_of, declared, is_float, names_of, results, tuple_of, upstream_of
+from .cases import (
+    case_of,
+    declared,
+    is_float,
+    names_of,
+    on_its_twins,
+    results,
+    tuple_of,
+    upstream_of,
+)
 
 CUT = {  # by the op, its arguments of lengths and the axis that each of them cuts
     name: {a.name: a.below[0] for a in declared(name) if a.name.endswith("lengths")}
@@ -41,7 +50,7 @@ def padding(a, x, lengths):
     return found
 
 
-@pytest.mark.parametrize("name", PADDED)
+@on_its_twins(PADDED)
 @given(rng=strategies.generators(), junk=st.sampled_from([100.0, np.nan, np.inf, -np.inf]))
 def test_padding_changes_nothing(name, kernels, rng, junk):
     """Nor do the upstream gradients of padding, and all results there are zero."""
@@ -79,7 +88,7 @@ def row_of(a, x, b, lengths):
     return x
 
 
-@pytest.mark.parametrize("name", OF_ROWS)
+@on_its_twins(OF_ROWS)
 @given(rng=strategies.generators())
 def test_a_batch_equals_its_rows(name, kernels, rng):
     op, args = case_of(name, rng)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from minillm import ops, use_kernels
 from minillm.testing import strategies
 
-from .cases import BOUNDS, tuple_of
+from .cases import BOUNDS, on_its_twins, tuple_of
 
 pytest.importorskip("torch")
 import torch_reference
 
 
-@pytest.mark.parametrize("name", torch_reference.OPS)
+@on_its_twins(torch_reference.OPS)
 @given(data=st.data(), rng=strategies.generators())
 def test_against_pytorch(name, kernels, data, rng):
     args, upstream = torch_reference.case_of(name, rng, **data.draw(strategies.sizes(**BOUNDS)))

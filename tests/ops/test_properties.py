@@ -11,7 +11,7 @@ from minillm.ops.recurrence import CELLS
 from minillm.testing import strategies
 from minillm.testing.variants import check_float32, check_layouts
 
-from .cases import case_of, is_float, tuple_of, upstream_of
+from .cases import TWINNED, case_of, on_its_twins, tuple_of, upstream_of
 
 SIZES = strategies.sizes(B=(1, 4), T=(3, 7), I=(1, 5), H=(1, 5))
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
@@ -19,32 +19,7 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 # --- all ops ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("seed", range(3))
-def test_dtype_in_is_dtype_out_and_nothing_is_changed(name, kernels, dtype, seed):
-    """Arguments may be read-only, and a second backward gives the same gradients."""
-    rng = np.random.default_rng(seed)
-    op, args = case_of(name, rng, dtype)
-    for a in args:
-        if isinstance(a, np.ndarray):
-            a.flags.writeable = False
-    with use_kernels(kernels):
-        outputs, backward = op(*args)
-        assert all(y.dtype == dtype for y in tuple_of(outputs))
-        upstream, before = upstream_of(outputs, rng), [y.copy() for y in tuple_of(outputs)]
-        for dy in upstream:
-            dy.flags.writeable = False
-        gradients = tuple_of(backward(*upstream))
-        again = tuple_of(backward(*upstream))
-    assert [(g.dtype, g.shape) for g in gradients] == [
-        (dtype, a.shape) for a in args if is_float(a)
-    ]
-    for one, other in zip((*gradients, *before), (*again, *tuple_of(outputs)), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("name", CASES)
+@on_its_twins()
 def test_arrays_of_any_layout_and_empty_ones(name, kernels):
     rng = np.random.default_rng(0)
     op, args = CASES[name](rng)
@@ -53,7 +28,7 @@ def test_arrays_of_any_layout_and_empty_ones(name, kernels):
 
 
 # The mask of a dropout is drawn in the dtype of its input; only a float32 is rounded to integers.
-@pytest.mark.parametrize("name", sorted(CASES.keys() - {"dropout"}))
+@on_its_twins(sorted(CASES.keys() - {"dropout"}))
 def test_float32_is_as_precise_as_its_inputs(name, kernels):
     with use_kernels(kernels):
         for seed in range(3):
@@ -62,7 +37,7 @@ def test_float32_is_as_precise_as_its_inputs(name, kernels):
             check_float32(op, *args, rng=rng)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TWINNED)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_backward_of_one_twin_follows_the_forward_of_the_other(name, dtype):
     if kernels_info()["available"] == ["numpy"]:

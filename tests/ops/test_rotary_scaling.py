@@ -52,15 +52,6 @@ def scalings(draw):
     return Yarn(s, L, low + more, low, draw(st.booleans()))
 
 
-@given(scalings(), st.integers(1, 33), st.sampled_from([10.0, 1e4, 5e5]))
-def test_no_pair_turns_faster_than_without(scaling, pairs, base):
-    """Nor slower than after a division by the factor."""
-    theta, scaled = frequencies(2 * pairs, base), scaling.frequencies(2 * pairs, base)
-    assert scaled.shape == theta.shape
-    assert np.all(scaled <= theta * (1 + 1e-12))
-    assert np.all(scaled >= theta / scaling.factor * (1 - 1e-12))
-
-
 @given(FACTORS, st.integers(1, 33), CONTEXTS, st.floats(0.25, 4), st.floats(1, 30))
 def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
     """The limits of YaRN are rounded outwards, to the next pair."""
@@ -76,16 +67,6 @@ def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
         slow = turns <= low / beside * (1 - 1e-9)
         np.testing.assert_allclose(scaled[fast], theta[fast], rtol=1e-12)
         np.testing.assert_allclose(scaled[slow], theta[slow] / factor, rtol=1e-12)
-
-
-@given(st.data(), st.integers(1, 9), st.sampled_from([10.0, 1e4]))
-def test_a_factor_of_one_changes_nothing(data, pairs, base):
-    L = data.draw(CONTEXTS)
-    for scaling in (Linear(1), Llama3(1, 1, 4, L), Yarn(1, L)):
-        np.testing.assert_allclose(
-            scaling.frequencies(2 * pairs, base), frequencies(2 * pairs, base), rtol=1e-12
-        )
-        assert scaling.attention_factor == 1
 
 
 @given(strategies.generators(), st.floats(0.5, 2))

@@ -17,9 +17,8 @@ from chatting import user
 from running_server import Running, expected
 
 from minillm.cli import main
-from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
-from minillm.serving import app, engine
+from minillm.serving import app
 from minillm.text import ChatTemplate
 
 TALK = [user("the cat")]
@@ -109,8 +108,11 @@ def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
             while not server.server.engine._active:
                 time.sleep(0.01)
             jobs = [*server.server.engine._active.values()]
+            waiting = [job for jobs in [*server.server.engine._queue] for job in jobs]
         server.idle()
         assert all(len(job.continuation.written) < 400 for job in jobs)
+        assert not any(job.continuation.written for job in waiting)
+        assert len(waiting) >= options.get("n", 4) - 4
     assert server.text(GREEDY) == expected(run, TALK)
 
 
@@ -120,33 +122,6 @@ def test_too_many_requests_are_told_to_come_again(run, monkeypatch):
         for stream in (False, True):
             status, answer = some.ask({**GREEDY, "stream": stream})
             assert (status, answer["error"]["code"]) == (503, "overloaded")
-
-
-def test_the_engine_ends_jobs_that_wait_or_run():
-    some = chatting.model(context=512)
-    chat = Chat(some, chatting.TOKENIZER, chatting.TEMPLATE)
-    running = engine.Engine(chat, parallel=1, waiting=5)
-    first, others = queue.Queue(), queue.Queue()
-    ids = chat.encode(TALK)
-    greedy = Sampling(temperature=0)
-
-    def job(length, into):
-        return engine.Job(chat.continuation(ids, length, greedy), into.put)
-
-    long, waits = [job(400, first)], [job(400, others), job(400, others)]
-    running.submit(long)
-    first.get(timeout=30)
-    running.submit(waits)
-    running.cancel(waits)
-    running.cancel(long)
-    after = queue.Queue()
-    running.submit([job(3, after)])
-    while after.get(timeout=30).reason is None:
-        pass
-    assert others.empty()
-    assert len(long[0].continuation.written) < 400
-    running.cancel(long)  # it has ended already
-    running.close()
 
 
 # --- the command line ----------------------------------------------------------------------------

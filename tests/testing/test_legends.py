@@ -9,20 +9,12 @@ from minillm.errors import InputError
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.strategies import given_op_cases, op_cases
 
+from .faulty import linear, relu, spoiled
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def affine(x, W, b):
-    def backward(dy):
-        rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-        return dy @ W.T, rows.T @ drows, drows.sum(axis=0)
-
-    return x @ W + b, backward
-
-
-def affine_without_db(x, W, b):
-    y, backward = affine(x, W, b)
-    return y, lambda dy: (*backward(dy)[:2], np.zeros_like(b))
+without_db = spoiled(linear, lambda g, *_: (*g[:2], 0 * g[2]))
 
 
 # --- what is drawn ----------------------------------------------------------------------
@@ -104,21 +96,14 @@ def test_floats_keep_away_from_kinks(case):
 
 
 def test_relu_is_checked_away_from_its_kink():
-    def relu(x):
-        return np.maximum(x, 0), lambda dy: dy * (x > 0)
-
     for seed in range(3):
         arrays("N", N=300, kinks=0, seed=seed).check(relu)
 
 
 def test_the_upstream_gradient_is_no_argument():
     """Were both drawn from one stream, x would be dy here, and this backward would pass."""
-
-    def half_square(x):
-        return x**2 / 2, lambda dy: x * x
-
     with pytest.raises(GradientError, match="respect to x is wrong"):
-        arrays("B T D").check(half_square)
+        arrays("B T D").check(lambda x: (x**2 / 2, lambda dy: x * x))
 
 
 @pytest.mark.parametrize(
@@ -126,12 +111,8 @@ def test_the_upstream_gradient_is_no_argument():
     [
         ("", {}, "expected parts such as .* found ''"),
         ("B T,", {}, "expected parts such as .* found ''"),
-        ("B T <", {}, "expected parts such as .* found 'B T <'"),
-        ("ids B < V", {}, "expected parts such as .* found 'ids B < V'"),
         ("rate: positive", {}, "expected parts such as .* found 'rate: positive'"),
         ("ids B T", {}, "expected parts such as .* found 'ids B T'"),
-        ("ids < V", {}, "expected parts such as .* found 'ids < V'"),
-        ("lengths B < T", {}, "expected parts such as .* found 'lengths B < T'"),
         ("B, mask B <= T", {}, "expected parts such as .* found 'mask B <= T'"),
         ("B (T)", {}, "expected parts such as .* found 'B \\(T\\)'"),
         ("0 B", {}, "expected parts such as .* found '0 B'"),
@@ -152,26 +133,26 @@ def test_a_wrong_legend_is_told_in_one_line(legend, sizes, message):
 # --- what fails -------------------------------------------------------------------------
 
 
-@given_op_cases("B T I, I O, O")
-def test_a_right_op_passes(case):
-    assert case.check(affine) < 1e-7
-
-
 def test_a_failing_case_shrinks_to_the_least_one():
     case = find(op_cases("B T I, I O, O"), lambda case: case.sizes["I"] > 1)
     assert repr(case) == 'arrays("B T I, I O, O", B=1, T=3, I=2, O=1, seed=0)'
 
 
-@given_op_cases("B T I, I O, O")
+@given_op_cases("B I, I O, O")
 def test_the_last_line_of_a_failure_repeats_it(case):
+    """It has no other exception behind it: reports would print it, and hypothesis would take
+    failures at other lines for others."""
     with pytest.raises(GradientError, match="respect to b is wrong") as caught:
-        case.check(affine_without_db, tolerance=1e-5)
+        case.check(without_db, tolerance=1e-5)
+    assert caught.value.__context__ is None
     message, _, call = str(caught.value).rpartition("\nto repeat: ")
-    assert call.startswith("check_gradients(affine_without_db, *arrays(")
-    names = {"arrays": arrays, "check_gradients": check_gradients, "np": np}
+    assert call.startswith("check_gradients(wrong, *arrays(")
     with pytest.raises(GradientError) as again:
-        eval(call, names | {"affine_without_db": affine_without_db})
+        eval(call, names | {"wrong": without_db})
     assert str(again.value) == message
+
+
+names = {"arrays": arrays, "as_op": as_op, "check_gradients": check_gradients, "np": np}
 
 
 def test_the_call_names_the_adapter_where_it_is_needed():
@@ -186,13 +167,5 @@ def test_the_call_names_the_adapter_where_it_is_needed():
         arrays("B").check(Double)
     call = str(caught.value).rpartition("\nto repeat: ")[2]
     assert call.startswith('check_gradients(as_op(Double), *arrays("B", B=')
-    names = {"arrays": arrays, "as_op": as_op, "check_gradients": check_gradients, "np": np}
     with pytest.raises(GradientError):
         eval(call, names | {"Double": Double})
-
-
-def test_a_failure_has_no_other_exception_behind_it():
-    """Reports would print it, and hypothesis would take failures at other lines for others."""
-    with pytest.raises(GradientError) as caught:
-        arrays("B I, I O, O").check(affine_without_db)
-    assert caught.value.__context__ is None
