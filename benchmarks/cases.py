@@ -18,7 +18,7 @@ from minillm.decoding.recurrent import one_hot
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.timing.contest import Case
 
-from .pytorch import torch
+from .pytorch import LSTM, recurrent, torch
 from .training import training_steps
 
 try:
@@ -101,16 +101,9 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 
     contestants: dict[str, Callable[[], Any]] = twins(ours)
     if torch:
-        module = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
-        layer = module(I, H, batch_first=True)
+        layer = recurrent(cell, W_x, W_h, *biases).requires_grad_()
         tx, tdhs = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dhs)
         tstates = tuple(torch.from_numpy(state[None]) for state in states)
-        with torch.no_grad():
-            layer.weight_ih_l0.copy_(torch.from_numpy(W_x.T))
-            layer.weight_hh_l0.copy_(torch.from_numpy(W_h.T))
-            layer.bias_ih_l0.copy_(torch.from_numpy(biases[0]))
-            second = biases[1] if cell == "gru" else np.zeros_like(biases[0])
-            layer.bias_hh_l0.copy_(torch.from_numpy(second))
 
         def theirs() -> list[np.ndarray]:
             layer.zero_grad(set_to_none=True)
@@ -311,12 +304,7 @@ def generation() -> Case:
     contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
     if torch:
         p = {name: torch.from_numpy(value) for name, value in model.params.items()}
-        layer = torch.nn.LSTM(D, H, batch_first=True)
-        with torch.no_grad():
-            layer.weight_ih_l0.copy_(p["layers.0.W_x"].T)
-            layer.weight_hh_l0.copy_(p["layers.0.W_h"].T)
-            layer.bias_ih_l0.copy_(p["layers.0.b"])
-            layer.bias_hh_l0.zero_()
+        layer = recurrent("lstm", *(model.params[f"layers.0.{name}"] for name in LSTM))
 
         def theirs() -> list[int]:
             ids, state = [1], None

@@ -24,6 +24,9 @@ except ImportError:
     torch = None
 
 
+LSTM = ("W_x", "W_h", "b")  # our weights of a layer
+
+
 def parser(description: str | None, rounds: int = 9) -> argparse.ArgumentParser:
     """Make a parser with the options of all comparisons."""
     made = argparse.ArgumentParser(
@@ -54,6 +57,25 @@ def tensors(params: Mapping[str, np.ndarray]) -> dict[str, Any]:
         name: torch.tensor(array.T if is_transposed(name) else array).contiguous().requires_grad_()
         for name, array in params.items()
     }
+
+
+def recurrent(cell: str, W_x: np.ndarray, W_h: np.ndarray, *biases: np.ndarray) -> Any:
+    """Make a layer "rnn", "lstm" or "gru" with our weights.
+
+    PyTorch has two biases.  Where we have one, the second is zero and is not trained: its gradient
+    is no part of the norm.
+    """
+    layer = getattr(torch.nn, cell.upper())(*W_x.shape[:1], *W_h.shape[:1], batch_first=True)
+    second = biases[1] if len(biases) > 1 else np.zeros_like(biases[0])
+    with torch.no_grad():
+        for name, array in zip(
+            ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+            (W_x.T, W_h.T, biases[0], second),
+            strict=True,
+        ):
+            getattr(layer, f"{name}_l0").copy_(torch.from_numpy(np.ascontiguousarray(array)))
+    layer.bias_hh_l0.requires_grad_(len(biases) > 1)
+    return layer
 
 
 def our_step(model: Any, batch: Any, kernels: str = "auto") -> Callable[[], list[float]]:

@@ -21,7 +21,7 @@ from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.timing.contest import Case
 
 from . import bert, encoder_decoder, gpt, pointer_generator, transformer
-from .pytorch import our_step, tensors, their_step, torch
+from .pytorch import LSTM, our_step, recurrent, tensors, their_step, torch
 from .studies.costs import of_gpt
 
 BERTS = {
@@ -78,6 +78,14 @@ def tensors_of(batch: Iterable[np.ndarray]) -> list[Any]:
     return [torch.from_numpy(array) for array in batch]
 
 
+def of_modules(model: Any, batch: Any) -> Peer:
+    """A peer of modules, whose second biases are not trained (see pytorch.recurrent)."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("bias_hh" not in name)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return trained, lambda: model.loss(batch)
+
+
 def lstm_step(T: int) -> Case:
     """Make a step of the character model."""
     B, V, D, H = 32, 65, 128, 512
@@ -86,34 +94,17 @@ def lstm_step(T: int) -> Case:
     inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
-        embedding, layer, output = (
-            torch.nn.Embedding(V, D),
-            torch.nn.LSTM(D, H, batch_first=True),
-            torch.nn.Linear(H, V),
-        )
-        weights = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
-        ours_in_order = [
-            start["embedding.E"],
-            start["layers.0.W_x"].T,
-            start["layers.0.W_h"].T,
-            start["layers.0.b"],
-            np.zeros_like(start["layers.0.b"]),
-            start["output.W"].T,
-            start["output.b"],
-        ]
-        with torch.no_grad():
-            for weight, array in zip(weights, ours_in_order, strict=True):
-                weight.copy_(torch.from_numpy(array))
+        layer = recurrent("lstm", *(start[f"layers.0.{name}"] for name in LSTM))
+        p = tensors({name: start[name] for name in ("embedding.E", "output.W", "output.b")})
         tin, tout = torch.from_numpy(inputs), torch.from_numpy(targets).reshape(-1)
-        # One bias here, two there: the gradient of the second is no part of the norm.
-        layer.bias_hh_l0.requires_grad_(False)
-        trained = [weight for weight in weights if weight.requires_grad]
+        F = torch.nn.functional
 
         def loss() -> Any:
-            hs, _ = layer(embedding(tin))
-            return torch.nn.functional.cross_entropy(output(hs).reshape(-1, V), tout)
+            hs, _ = layer(F.embedding(tin, p["embedding.E"]))
+            logits = F.linear(hs, p["output.W"], p["output.b"])
+            return F.cross_entropy(logits.reshape(-1, V), tout)
 
-        return trained, loss
+        return [*p.values(), *(each for each in layer.parameters() if each.requires_grad)], loss
 
     model = LanguageModel(LanguageModelConfig(V, D, H), rng)
     # As PyTorch counts: we leave out most of D * 4 * H, and so may pass the peak.
@@ -132,11 +123,7 @@ def encoder_decoder_step() -> Case:
     batch = source, lengths[0], target, lengths[1]
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
-        model = encoder_decoder.pytorch_model(config, start)
-        trained = [p for name, p in model.named_parameters() if "bias_hh" not in name]
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_("bias_hh" not in name)  # as in lstm_step
-        return trained, lambda: model.loss(batch)
+        return of_modules(encoder_decoder.pytorch_model(config, start), batch)
 
     H, D = config.hidden, config.embedding
     steps = lengths[0].sum() * 2 + lengths[1].sum()
@@ -162,11 +149,7 @@ def pointer_generator_step(shortest: int) -> Case:
     batch = source, lengths[0], target, lengths[1]
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
-        model = pointer_generator.pytorch_model(config, start)
-        trained = [p for name, p in model.named_parameters() if "bias_hh" not in name]
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_("bias_hh" not in name)  # as in lstm_step
-        return trained, lambda: model.loss(batch)
+        return of_modules(pointer_generator.pytorch_model(config, start), batch)
 
     steps = lengths[0].sum() * 2 + lengths[1].sum()
     each = 2 * H * H + 2 * S * 2 * H + 3 * H * D + D * V  # of a target token, after the recurrence

@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 
-from benchmarks.studies.pictures import learning_curve
 from minillm import plots
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 
@@ -46,19 +45,6 @@ def test_the_best_n_gram_is_a_line_across(drawn):
     assert not any("n-gram" in name for name in legend(drawn(loss_curve, RECORDS)))
 
 
-def test_a_learning_curve_shows_means_and_deviations(monkeypatch):
-    pytest.importorskip("matplotlib")
-    often = {100: [0.5, 0.7], 50: [0.4, 0.5, 0.6], 1000: [0.9]}
-    lines = {"TF-IDF": {50: [0.3]}, "from scratch": often}
-    assert shape(learning_curve(lines)) > (300, 300)
-    monkeypatch.setattr(plots, "_png", lambda figure: figure)
-    (axes,) = learning_curve(lines).axes
-    _, scratch = axes.containers
-    assert scratch[0].get_xydata().tolist() == [[50, 50], [100, 60], [1000, 90]]
-    (bars,) = scratch[2]
-    np.testing.assert_allclose(bars.get_segments()[0], [[50, 40], [50, 60]])
-
-
 def test_tokens_and_words_may_look_like_mathematics():
     assert shape(attention_map(np.full((2, 3), 1 / 3), ["a", "$", "$x^$"], [r"\n", "␣"])) > (9, 9)
     assert shape(word_map(["a", "$x^$", r"\frac"], np.eye(3)[:, :2])) > (300, 300)
@@ -88,6 +74,9 @@ def test_no_word_of_a_map_covers_another(drawn):
     from matplotlib.text import Text
 
     rng = np.random.default_rng(0)
+    axes = drawn(word_map, ["a", "b", "c"], np.array([[0, 0], [0, 1.0], [1, 0]])).axes[0]
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "c"}  # there is room
+    assert axes.get_xlabel() == " "
     words = [f"word{k}" * (1 + k % 3) for k in range(200)]
     coordinates = np.concatenate([0.01 * rng.standard_normal((120, 2)), rng.random((80, 2))])
     axes = drawn(word_map, words, coordinates).axes[0]
@@ -101,12 +90,6 @@ def test_no_word_of_a_map_covers_another(drawn):
         assert frame.x0 <= box.x0
         assert box.x1 <= frame.x1
         assert not any(box.overlaps(other) for other in boxes[:k])
-
-
-def test_where_there_is_room_every_word_is_shown(drawn):
-    axes = drawn(word_map, ["a", "b", "c"], np.array([[0, 0], [0, 1.0], [1, 0]])).axes[0]
-    assert {text.get_text() for text in axes.texts} == {"a", "b", "c"}
-    assert axes.get_xlabel() == " "
 
 
 @pytest.mark.deep

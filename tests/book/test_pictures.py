@@ -16,7 +16,7 @@ SVG = "http://www.w3.org/2000/svg"
 LONGEST = 60  # seconds: what takes longer is drawn by hand, after a change
 
 # What NumPy computes or matplotlib draws takes long, and may differ with their versions.
-COMPUTES = re.compile(r"^(?:from|import) (?:minillm|numpy|plotting)\b", re.MULTILINE)
+COMPUTES = re.compile(r"^(?:from|import) (?:minillm|numpy|plotting)\b|\bbenchmarks\.", re.MULTILINE)
 PLOTS = [svg for svg in SVGS if COMPUTES.search(svg.with_suffix(".py").read_text())]
 DIAGRAMS = [svg for svg in SVGS if svg not in PLOTS]
 

@@ -202,6 +202,18 @@ def test_step_by_step_has_the_bits_of_the_whole(twin, cell, ids, B):
         np.testing.assert_array_equal(states[0], hs[:, t])
 
 
+def test_a_step_over_ids_builds_no_table(twin):
+    """A recurrence makes its input terms for each id or for each step: whichever is less."""
+    pool = pytest.importorskip("minillm._kernels._pool")
+    arguments = sequence(Draw(np.float32), "lstm", 1, 1, 2, 64, ids=True)
+    pool.clear()
+    twin.lstm_forward(*arguments)
+    before = pool.kept_bytes()
+    arguments[3] = np.ones((50_000, 4 * 64), np.float32)  # W_x
+    twin.lstm_forward(*arguments)
+    assert pool.kept_bytes() - before < 5_000_000  # a table has 51 MB
+
+
 # --- what is unlike the others --------------------------------------------------------------
 
 

@@ -1,6 +1,5 @@
 """A copy of the project in which mutants are built and tested, so that nothing else is harmed."""
 
-import ast
 import contextlib
 import os
 import re
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from .witnesses import KERNELS, SHARED, Witness, topics
 
 OF_ROOT = {".git", ".venv", "build", "dist", "runs", "docs", "benchmarks"}  # not minillm/runs
 ANYWHERE = shutil.ignore_patterns("*.so", "__pycache__", ".*cache")
-QUIET = 120  # seconds: a process without CPU time for so long waits for ever
+PATIENCE = 20  # times its CPU time, after which a process waits for ever
 MEMORY = 8_000_000  # kilobytes of address space of one process
 SUFFIX = ".abi3.so"  # as setup.py builds them
 # Fast to compile.  No symbols: they name the file, and equal code is to be equal bytes.
@@ -75,19 +73,16 @@ class Project:
         )
         self.running.add(process)
         try:
-            output = output_of(process)
+            output, waits = process.communicate(timeout=PATIENCE * cpu)[0], False
+        except subprocess.TimeoutExpired:
+            kill(process)
+            output, waits = process.communicate()[0], True
         finally:
             self.running.discard(process)
         if self.stopped:
             raise Stopped
-        hung = output is None or process.returncode == -signal.SIGXCPU
-        return Outcome(None if hung else process.returncode, output or "")
-
-    def python(self, *arguments: str) -> str:
-        outcome = self.run(sys.executable, *arguments)
-        if outcome.code != 0:
-            raise RuntimeError(f"{' '.join(arguments)}: {outcome.output}")
-        return outcome.output.strip()
+        hung = waits or process.returncode == -signal.SIGXCPU
+        return Outcome(None if hung else process.returncode, output)
 
     def test(self, witness: Witness, first: list[str], cpu: float, keep: bool) -> Outcome:
         """Run a witness's tests, those named in `first` first; `keep` caches Python's bytecode."""
@@ -146,8 +141,10 @@ class Project:
         for name in shared:
             if not self.take(name):
                 self.require(self.build(name, name, self.flags))
-        sets = self.python("-c", "import minillm._kernels._cpu as c; print(c.instruction_sets())")
-        self.instruction_set = ast.literal_eval(sets)[-1]
+        best = "import minillm._kernels._cpu as c; print(c.instruction_sets()[-1])"
+        outcome = self.run(sys.executable, "-c", best)
+        self.require(outcome)
+        self.instruction_set = outcome.output.strip()
         self.flags += recipe["GCC_SETS"][self.instruction_set]
         for topic in topics(self.folder):
             if not self.take(self.module(topic)):
@@ -197,33 +194,6 @@ class Project:
     def same_code(self, topic: str) -> bool:
         so = self.so_of(self.module(topic))
         return so.read_bytes() == self.built[so]
-
-
-def output_of(process: subprocess.Popen) -> str | None:
-    """The output of a process; None if it had to be killed because it only waited."""
-    seen, since = -1.0, time.monotonic()
-    while True:
-        try:
-            return process.communicate(timeout=2)[0]
-        except subprocess.TimeoutExpired:
-            used = cpu_time_of_session(process.pid)
-            if used != seen:
-                seen, since = used, time.monotonic()
-            elif time.monotonic() - since > QUIET:
-                kill(process)
-                process.communicate()
-                return None
-
-
-def cpu_time_of_session(session: int) -> float:
-    """The CPU time of a process and its descendants; constant if there is no /proc."""
-    used = 0.0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                used += int(fields[11]) + int(fields[12])
-    return used
 
 
 def kill(process: subprocess.Popen) -> None:

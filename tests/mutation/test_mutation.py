@@ -59,53 +59,57 @@ HEADER = """
 """
 
 
-def texts(mutants, *, line):
-    """The line in question of each mutant."""
-    return [m.text.splitlines()[line - 1].strip(" \\") for m in mutants if m.line == line]
+FOUND = {  # of a file: the lines that are mutated, and what becomes of them
+    "page.py": {
+        6: ["dx = (dy) * x**2", "dx = (-dy)", "dx = -dy * ((x) ** 3)"],
+        7: ["dx -= dy @ x", "dx += (-(dy @ x))"],
+        8: ["return -(dx), dy", "return 0 * (dx), dy", "return dx, -(dy)", "return dx, 0 * (dy)"],
+    },
+    "k.pyx": {
+        10: [
+            "b[0] -= -a[0] * <float>(b[1] - 1) + f(a, n) / 2",
+            "b[0] += a[0] * <float>(b[1] - 1) + f(a, n) / 2",
+            "b[0] += -a[0] + f(a, n) / 2",
+            "b[0] += -a[0] * <float>(b[1] + 1) + f(a, n) / 2",
+            "b[0] += -a[0] * <float>(b[1] - 1) - f(a, n) / 2",
+            "b[0] += -a[0] * <float>(b[1] - 1) + f(a, n)",
+        ],
+        17: ["return a[n + 1]"],
+    },
+    "k.h": {
+        8: [
+            "a[0] /= *(const REAL *)(a + n) * (REAL)n * -1.5e-3f;",
+            "a[0] *= *(const REAL *)(a - n) * (REAL)n * -1.5e-3f;",
+            "a[0] *= *(const REAL *)(a + n) * -1.5e-3f;",
+            "a[0] *= *(const REAL *)(a + n) * (REAL)n;",
+            "a[0] *= *(const REAL *)(a + n) * (REAL)n * 1.5e-3f;",
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "source"),
+    [
+        (python.mutants, "page.py", PAGE),  # the forward is no gradient
+        (compiled.mutants, "k.pyx", KERNEL),
+        (compiled.mutants, "k.h", HEADER),
+    ],
+)
+def test_mutants_of_a_file(find, name, source):
+    found = {}
+    for mutant in find(Path(name), source):
+        line = mutant.text.splitlines()[mutant.line - 1].strip(" \\")
+        found.setdefault(mutant.line, []).append(line)
+    assert found == FOUND[name]
 
 
 def test_mutants_of_all_functions_change_conditions_too():
-    page = "def f(x):\n    return not x and 1 < x != 2"
-    found = {m.what for m in python.mutants(Path("page.py"), page, everywhere=True)}
-    assert {"not x: not dropped", "not x and 1 < x != 2: or", "1: one more"} <= found
-    page = "def f(x):\n    return x < 3"
-    assert "return (x <= 3)" in texts(python.mutants(Path("page.py"), page, True), line=2)
-
-
-def test_mutants_of_a_page():
-    found = python.mutants(Path("page.py"), PAGE)
-    assert texts(found, line=6) == ["dx = (dy) * x**2", "dx = (-dy)", "dx = -dy * ((x) ** 3)"]
-    assert texts(found, line=7) == ["dx -= dy @ x", "dx += (-(dy @ x))"]
-    assert texts(found, line=8) == [
-        *("return -(dx), dy", "return 0 * (dx), dy", "return dx, -(dy)", "return dx, 0 * (dy)")
-    ]
-    assert {m.line for m in found} == {6, 7, 8}  # the forward is no gradient
-
-
-def test_mutants_of_cython():
-    found = compiled.mutants(Path("k.pyx"), KERNEL)
-    assert texts(found, line=10) == [
-        "b[0] -= -a[0] * <float>(b[1] - 1) + f(a, n) / 2",
-        "b[0] += a[0] * <float>(b[1] - 1) + f(a, n) / 2",
-        "b[0] += -a[0] + f(a, n) / 2",
-        "b[0] += -a[0] * <float>(b[1] + 1) + f(a, n) / 2",
-        "b[0] += -a[0] * <float>(b[1] - 1) - f(a, n) / 2",
-        "b[0] += -a[0] * <float>(b[1] - 1) + f(a, n)",
-    ]
-    assert texts(found, line=17) == ["return a[n + 1]"]
-    assert {m.line for m in found} == {10, 17}
-
-
-def test_mutants_of_a_header():
-    found = compiled.mutants(Path("k.h"), HEADER)
-    assert texts(found, line=8) == [
-        "a[0] /= *(const REAL *)(a + n) * (REAL)n * -1.5e-3f;",
-        "a[0] *= *(const REAL *)(a - n) * (REAL)n * -1.5e-3f;",
-        "a[0] *= *(const REAL *)(a + n) * -1.5e-3f;",
-        "a[0] *= *(const REAL *)(a + n) * (REAL)n;",
-        "a[0] *= *(const REAL *)(a + n) * (REAL)n * 1.5e-3f;",
-    ]
-    assert {m.line for m in found} == {8}
+    page = "def f(x):\n    return not x and 1 < x != 2 and x < 3"
+    found = python.mutants(Path("page.py"), page, everywhere=True)
+    what = {m.what for m in found}
+    assert {"not x: not dropped", "1: one more", "x < 3: becomes <="} <= what
+    assert "(not x) or (1 < x != 2) or (x < 3)" in "".join(m.text for m in found)
 
 
 def test_functions_that_compute_gradients_go_by_their_names():
@@ -220,6 +224,6 @@ def test_what_hangs_is_killed_and_the_copy_restored(judge, monkeypatch, tmp_path
     judge.unchanged = dict.fromkeys(judge.unchanged, 0.0)
     assert judge.decide(project, hang) == (KILLED, "time")
     wait = Mutant(Path("toy.py"), PAGE, 0, 0, "import time; time.sleep(1e6)\n", "waits")
-    monkeypatch.setattr("mutation.project.QUIET", 1)
+    monkeypatch.setattr("mutation.project.PATIENCE", 3)
     assert judge.decide(project, wait) == (KILLED, "time")
     assert (project.folder / "toy.py").read_text() == PAGE

@@ -49,7 +49,7 @@ class Witness:
 
 KERNEL_TESTS = {
     name: f"tests/kernels/test_{name}.py"
-    for name in ("twins", "bfloat16", "maths", "scaled_attention", "step", "table_of_ids", "guards")
+    for name in ("twins", "bfloat16", "maths", "scaled_attention", "step", "guards")
 }
 TWINS = KERNEL_TESTS["twins"], KERNEL_TESTS["bfloat16"]
 NEAR_OF_TOPIC: dict[str, tuple[tuple[str, ...], str]] = {  # tests, as chosen by pytest's -k
@@ -65,7 +65,7 @@ NEAR_OF_TOPIC: dict[str, tuple[tuple[str, ...], str]] = {  # tests, as chosen by
     # a mutant is built for one instruction set; the test that is left out compares two
     "quantised": (("tests/kernels/test_quantised.py",), "not without_the_instruction"),
     "recurrent": (
-        (*TWINS, *(KERNEL_TESTS[name] for name in ("table_of_ids", "maths", "step"))),
+        (*TWINS, *(KERNEL_TESTS[name] for name in ("maths", "step"))),
         "stack or not (test_step.py or matmul or embedding or entropy or gelu or swiglu or silu or "
         "rotary or norm or attention or adam or linear_recurrence or scan or delta or mamba)",
     ),

@@ -34,12 +34,6 @@ def test_the_weights_are_those_of_the_model(config):
     assert costs.of_gpt(config).weights == sum(p.size for p in model.params.values())
 
 
-def test_the_weights_of_gpt_2():
-    """Its smallest: "124M"."""
-    config = GPTConfig(50257, context=1024, layers=12, heads=12, width=768)
-    assert costs.of_gpt(config).weights == 124_439_808
-
-
 @given(gpts, st.integers(1, 3))
 def test_the_operations_are_those_of_the_products(config, rows):
     """Each product that forward and backward make, and each score of the attention, is counted."""
@@ -152,12 +146,14 @@ def test_the_memory_by_hand():
 # --- how large a model -------------------------------------------------------------------
 
 
-def test_the_optimum_of_chinchilla():
+def test_the_optimum_of_chinchilla_and_the_weights_of_gpt_2():
     """5.76e23 operations were those of Gopher: 67 billion weights are best for them (table 3)."""
     weights, tokens = costs.optimum(5.76e23)
     assert 6 * weights * tokens == pytest.approx(5.76e23)
     assert tokens == pytest.approx(20 * weights)
     assert weights == pytest.approx(67e9, rel=0.05)
+    smallest = GPTConfig(50257, context=1024, layers=12, heads=12, width=768)  # "124M"
+    assert costs.of_gpt(smallest).weights == 124_439_808
 
 
 @given(st.floats(1e3, 1e12), st.integers(2, 100_000), st.integers(2, 4096))
