@@ -109,7 +109,9 @@ def test_seeds_and_defaults(run):
 def test_contents_in_parts_and_developers(server, run):
     parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "cat"}]
     asked = [{"role": "developer", "content": "the mat"}, {"role": "user", "content": parts}]
-    assert server.text({**CHAT, "messages": asked}) == expected(run, [system("the mat"), *TALK])
+    answer, talk = server.ask({**CHAT, "messages": asked})[1], [system("the mat"), *TALK]
+    assert answer["choices"][0]["message"]["content"] == expected(run, talk)
+    assert answer["usage"]["prompt_tokens"] == len(run.answering.encode(talk))
 
 
 def test_models_and_the_page(server):
