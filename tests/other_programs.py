@@ -8,19 +8,9 @@ from minillm.formats.sentences import Sentences
 from minillm.text import ChatTemplate
 
 
-def import_folder(folder):
-    found = huggingface.read(folder)
-    return found.model, found.tokenizer
-
-
 def import_gguf(path):
     found = gguf.read(path)
     return found.model, found.tokenizer, found.chat
-
-
-def import_bert(folder):
-    found = huggingface.read(folder)
-    return found.model, found.tokenizer, Sentences.of(found.facts)
 
 
 def export_folder(model, tokenizer, folder, template=None):

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from book.commands import arguments_of
-from other_programs import export_folder, import_folder
+from other_programs import export_folder
 
 from minillm.cli.arguments import command_line
 from minillm.exercises import exercises
+from minillm.formats import huggingface
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs
 
@@ -36,7 +37,7 @@ def test_the_files_that_are_downloaded_are_enough_to_import(tmp_path):
     (tmp_path / "gpt2").mkdir()
     for name in names.split():
         shutil.copy(tmp_path / "whole" / name, tmp_path / "gpt2")
-    model, _ = import_folder(tmp_path / "gpt2")
+    model = huggingface.read(tmp_path / "gpt2").model
     assert model.config.width == 4
 
 

@@ -212,29 +212,14 @@ def test_a_page_with_stray_html_is_named(book):
 
 
 def test_the_numbers_of_pages_are_read_from_the_pdf():
-    pdf = b"""1 0 obj
-<</Type /Page /Parent 4 0 R>>
-endobj
-2 0 obj
-<</Type /Page /Parent 5 0 R>>
-endobj
-3 0 obj
-<</Type /Page /Parent 5 0 R>>
-endobj
-4 0 obj
-<</Type /Pages /Count 3 /Kids [1 0 R 5 0 R]>>
-endobj
-5 0 obj
-<</Type /Pages /Parent 4 0 R /Count 2 /Kids [3 0 R 2 0 R]>>
-endobj
-6 0 obj
-<</a [3 0 R /XYZ 63 763 0] /caf#C3#A9--b [2 0 R /XYZ 1 1 0]
-/c [1 0 R /XYZ 1 2 0]>>
-endobj
-7 0 obj
-<</Type /Catalog /Pages 4 0 R /Dests 6 0 R>>
-endobj
-"""
+    objects = [
+        *(b"<</Type /Page /Parent %d 0 R>>" % parent for parent in (4, 5, 5)),
+        b"<</Type /Pages /Count 3 /Kids [1 0 R 5 0 R]>>",
+        b"<</Type /Pages /Parent 4 0 R /Count 2 /Kids [3 0 R 2 0 R]>>",
+        b"<</a [3 0 R /XYZ 63 763 0] /caf#C3#A9--b [2 0 R /XYZ 1 1 0]\n/c [1 0 R /XYZ 1 2 0]>>",
+        b"<</Type /Catalog /Pages 4 0 R /Dests 6 0 R>>",
+    ]
+    pdf = b"".join(b"%d 0 obj\n%s\nendobj\n" % pair for pair in enumerate(objects, 1))
     assert printed.destinations(pdf) == {"a": 2, "café--b": 3, "c": 1}
 
 

@@ -9,9 +9,10 @@ from minillm import ops
 from minillm.layers import dense, embedding, heads
 from minillm.layers.block import new_block, post_norm, pre_norm
 from minillm.layers.dense import feed_forward, gated_feed_forward
-from minillm.layers.fresh import draw_all, glorot
+from minillm.layers.fresh import draw_all, glorot, normal, side_by_side
 from minillm.layers.gradients import PartlyTrained
 from minillm.layers.norms import norm
+from minillm.quantised import quantise
 from minillm.testing import check_projections
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -204,3 +205,62 @@ def test_where_the_norm_stands(order):
         between = x + 2 * n(x)
         expected = between + 5 * m(between)
     np.testing.assert_allclose(y, expected, rtol=1e-12)
+
+
+def test_fresh_weights_have_the_variances_that_are_said():
+    rng = np.random.default_rng(0)
+    params = draw_all(dense.new_layer("x", 100, 400), rng)
+    assert params["x.W"].dtype == np.float32
+    assert 0.99 * 0.1 < np.abs(params["x.W"]).max() <= 0.1
+    assert not params["x.b"].any()
+    x = rng.standard_normal((300, 100))
+    for variance in (1.0, 2.0):
+        y = x @ normal((variance / 100) ** 0.5)((100, 400), rng, np.float64)
+        assert y.var() == pytest.approx(variance, rel=0.05)
+    several = side_by_side(3, glorot)((100, 3 * 300), rng, np.float64)
+    for W in np.split(several, 3, axis=1):
+        assert W.var() == pytest.approx(2 / 400, rel=0.05)
+
+
+# --- tables of vectors ----------------------------------------------------------------------------
+
+
+def test_the_sum_of_tables_and_its_gradients():
+    rng = np.random.default_rng(0)
+    params = {name: rng.standard_normal((n, 3)) for name, n in (("E", 5), ("P", 4), ("S", 2))}
+    tables = {name: rng.integers(0, len(E), (2, 4)) for name, E in params.items()}
+    x, backward = embedding.layer(params, tables)
+    np.testing.assert_array_equal(x, sum(params[name][ids] for name, ids in tables.items()))
+    dx = rng.standard_normal(x.shape)
+    gradients = backward(dx)
+    assert gradients.keys() == params.keys()
+    for name, ids in tables.items():
+        expected = np.zeros_like(params[name])
+        np.add.at(expected, ids, dx)
+        np.testing.assert_allclose(gradients[name], expected, rtol=1e-12)
+
+
+def test_a_table_that_is_not_trained_has_no_gradient():
+    rng = np.random.default_rng(0)
+    params = {name: rng.standard_normal((5, 3)) for name in ("E", "P")}
+    some = PartlyTrained(params, ["P"])
+    tables = {name: rng.integers(0, 5, (2, 4)) for name in ("E", "P")}
+    (x, backward), (same, some_backward) = (embedding.layer(p, tables) for p in (params, some))
+    np.testing.assert_array_equal(same, x)
+    expected, found = backward(x), some_backward(x)
+    assert found.keys() == {"P"}
+    np.testing.assert_array_equal(found["P"], expected["P"])
+
+
+def test_a_quantised_table_is_constant():
+    rng = np.random.default_rng(0)
+    E = quantise(rng.standard_normal((32, 7)).astype(np.float32), "Q8_0").T
+    ids = rng.integers(0, 7, 4)
+    x, backward = embedding.layer({"E": E}, {"E": ids})
+    np.testing.assert_array_equal(x, E.dense()[ids])
+    assert backward(x) == {}
+    logits, backward = embedding.output({"E": E}, "E", x.astype(np.float64))  # not rounded
+    np.testing.assert_allclose(logits, x @ E.dense().T, rtol=1e-5, atol=1e-5)
+    dy, gradients = backward(logits)
+    assert gradients == {}
+    np.testing.assert_allclose(dy, logits @ E.dense(), rtol=1e-5, atol=1e-5)

@@ -10,7 +10,6 @@ from minillm import ops, use_kernels
 from minillm.decoding.recurrent import stack_step
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
-from minillm.layers.gradients import PartlyTrained
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
@@ -253,26 +252,3 @@ def test_a_new_cell_is_one_page(monkeypatch):
     config = LanguageModelConfig(5, 3, 4, 2, cell="leaky")
     model = LanguageModel(config, np.random.default_rng(0), dtype=np.float64)
     check_model(model, tuple(np.random.default_rng(1).integers(0, 5, (2, 3, 4))))
-
-
-def test_what_is_not_trained_is_not_computed():
-    """The backward ends with the lowest trained layer; the other gradients do not change."""
-    rng = np.random.default_rng(0)
-    config = LanguageModelConfig(5, 3, 4, 3, cell="gru", dropout=0.0)
-    model = LanguageModel(config, rng, dtype=np.float64)
-    params, batch = model.params, tuple(rng.integers(0, 5, (2, 3, 4)))
-    loss, backward = model.loss(batch)
-    everything = backward()
-    for trained, parts in (
-        ({"embedding.E"}, ("embedding.", "layers.")),
-        ({"layers.1.W_h"}, ("layers.1.", "layers.2.")),
-        ({"layers.2.W_h", "output.b"}, ("layers.2.", "output.b")),
-        ({"output.W"}, ("output.",)),
-    ):
-        model.params = PartlyTrained(params, trained)
-        same, backward = model.loss(batch)
-        assert same == loss
-        some = backward()
-        assert some.keys() == {n for n in everything if n.startswith(parts)}
-        for name, gradient in some.items():
-            np.testing.assert_array_equal(gradient, everything[name])

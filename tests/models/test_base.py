@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minillm.decoding.decoder import one_hypothesis, select
+from minillm.decoding.decoder import select
 from minillm.models import sizes
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -83,12 +83,6 @@ def test_select_takes_memory_by_source_and_all_else_by_hypothesis():
     np.testing.assert_array_equal(turned["memory.lengths"], [3, 2, 5])
     everything = select(state, np.arange(3), np.zeros((3, 1), int))
     assert everything["memory.keys"] is state["memory.keys"]  # not copied at every step
-
-
-def test_a_state_of_one_hypothesis_has_an_axis_for_it_but_the_memory_has_not():
-    state = {"memory.keys": np.zeros((3, 5, 2)), "decoder.0.h": np.zeros((3, 4))}
-    shapes = {name: entry.shape for name, entry in one_hypothesis(state).items()}
-    assert shapes == {"memory.keys": (3, 5, 2), "decoder.0.h": (3, 1, 4)}
 
 
 def test_a_decoder_reads_bos_and_then_all_targets_but_the_last():

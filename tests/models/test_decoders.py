@@ -1,25 +1,19 @@
-"""Decoders after Llama: every coordinate of a gradient, each change by itself, and wrong sizes."""
+"""Decoders after Llama: each change by itself."""
 
 import numpy as np
 import pytest
+from model_table import BLOCKS, V, decoder
 
-from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig, geglu
+from minillm.models.decoders import Decoder, DecoderConfig, geglu
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
-TINY = {"vocabulary": 5, "context": 8, "layers": 2, "heads": 2, "width": 4, "feed_forward": 3}
-SMALL = TINY | {"key_heads": 1, "head_width": 4, "global_every": 2, "unrotated_every": 2}
-WINDOWS = {family: {"window": 2} for family, row in FAMILIES.items() if row.windows}
+SMALL = BLOCKS | {"width": 4, "feed_forward": 3, "key_heads": 1}
 
 
-def new(family, seed=0, **options):
-    rng = np.random.default_rng(seed)
-    config = DecoderConfig(family=family, **SMALL | WINDOWS.get(family, {}) | options)
-    model = Decoder(config, rng, dtype=np.float64)
-    for array in model.params.values():
-        array += 0.4 * rng.standard_normal(array.shape)
-    return model
+def new(family, **options):
+    return decoder(family, **{"width": 4, "head_width": 4, "feed_forward": 3} | options).new()
 
 
 def test_the_gated_gelu():
@@ -30,9 +24,8 @@ def test_the_gated_gelu():
 @both_twins
 @pytest.mark.parametrize("family", ["mistral", "phi3"])
 def test_without_a_window_it_is_a_llama(family):
-    options = TINY | {"key_heads": 1}
-    decoder = Decoder(DecoderConfig(family=family, **options), np.random.default_rng(0))
-    llama = Llama(LlamaConfig(**options), params=decoder.params)
+    decoder = Decoder(DecoderConfig(V, family=family, **SMALL), np.random.default_rng(0))
+    llama = Llama(LlamaConfig(V, **SMALL), params=decoder.params)
     ids = np.random.default_rng(1).integers(0, 5, (2, 8))
     np.testing.assert_array_equal(decoder.forward(ids)[0], llama.forward(ids)[0])
 

@@ -39,14 +39,6 @@ def steps(S):
 # --- scores ---------------------------------------------------------------------------
 
 
-@given(graphs(), st.floats(0.1, 0.9))
-def test_scores_are_the_first_eigenvector_of_the_reader(S, d):
-    n = len(S)
-    values, vectors = np.linalg.eig((1 - d) / n + d * steps(S).T)
-    first = np.abs(vectors[:, np.argmax(values.real)].real)
-    assert rank(S, d) == pytest.approx(n * first / first.sum(), abs=1e-4)
-
-
 @given(graphs(isolated=True), st.floats(0.1, 0.9))
 def test_scores_solve_their_equation(S, d):
     n, x = len(S), rank(S, d)
@@ -64,14 +56,6 @@ def test_scores_depend_on_the_graph_alone(S, random, factor):
     assert rank(factor * S) == pytest.approx(rank(S), abs=1e-4)
 
 
-@given(graphs(), graphs())
-def test_graphs_without_a_common_edge_are_ranked_separately(S, T):
-    both = np.zeros((len(S) + len(T),) * 2)
-    both[: len(S), : len(S)], both[len(S) :, len(S) :] = S, T
-    assert rank(both) == pytest.approx(np.concatenate([rank(S), rank(T)]), abs=1e-4)
-    assert rank(S).mean() == pytest.approx(1, abs=1e-4)
-
-
 # --- TextRank -------------------------------------------------------------------------
 
 
@@ -84,21 +68,6 @@ def test_weights_are_common_words_by_lengths(found):
             lengths = math.log(len(one)) + math.log(len(other))
             expected = len({*one} & {*other}) / lengths if i != j and lengths else 0
             assert S[i, j] == pytest.approx(expected, rel=1e-6)
-
-
-@given(SENTENCES, st.randoms(use_true_random=False))
-def test_the_order_of_words_and_their_case_do_not_matter(found, random):
-    def shuffled(sentence):
-        words = sentence.upper().split()
-        return " ".join(random.sample(words, len(words)))
-
-    assert np.array_equal(common_words(found), common_words([shuffled(s) for s in found]))
-
-
-@given(SENTENCES)
-def test_a_sentence_that_comes_twice_scores_the_same(found):
-    x = rank(common_words([*found, found[0]]))
-    assert x[0] == pytest.approx(x[-1], abs=1e-5)
 
 
 @given(SENTENCES, st.integers(1, 8))
@@ -167,14 +136,7 @@ def test_an_empty_text_has_no_sentence():
         assert lead(empty) == textrank(empty) == oracle(empty, ["a"], shared) == []
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: lead("A.", 0), "count: expected 1 or more, found 0"),
-        (lambda: textrank("A.", -1), "count: expected 1 or more, found -1"),
-        (lambda: oracle("A.", ["a"], shared, 0), "count: expected 1 or more, found 0"),
-    ],
-)
-def test_wrong_arguments(call, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        call()
+def test_no_count_is_below_one():
+    for pick, *arguments in ((lead,), (textrank,), (oracle, ["a"], shared)):
+        with pytest.raises(ValueError, match=r"^count: expected 1 or more, found 0$"):
+            pick("A.", *arguments, 0)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from minillm.layers import hashed_ngrams
 from minillm.layers.heads import causal
@@ -11,7 +9,6 @@ from minillm.layers.norms import norm
 from minillm.look.measurements import read_gpt
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import Llama3
 from minillm.testing import check_gradients
 
@@ -122,17 +119,3 @@ def test_only_distances_matter():
         x, _ = model.block(layer, x, positions, causal)
     found, _ = norm(model.params, "norm", x, model.config.eps)
     np.testing.assert_allclose(found, expected, rtol=1e-11)
-
-
-@given(st.floats(1.1, 64), st.floats(0.5, 4), st.floats(0.5, 8), st.sampled_from([64, 8192]))
-def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, context):
-    """Between the two limits, an angle lies between that of a short text and that of a long one."""
-    unscaled = frequencies(64, 500000.0)
-    scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0)
-    turns = context * unscaled / (2 * np.pi)
-    fast, slow = turns >= low + more, turns <= low
-    np.testing.assert_array_equal(scaled[fast], unscaled[fast])
-    np.testing.assert_allclose(scaled[slow], unscaled[slow] / factor, rtol=1e-15)
-    assert np.all(scaled <= unscaled * (1 + 1e-15))
-    assert np.all(scaled >= unscaled / factor * (1 - 1e-15))
-    assert np.all(np.diff(scaled) < 0)

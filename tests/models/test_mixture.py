@@ -48,19 +48,6 @@ def test_a_single_model_is_left_as_it_is(rng):
     assert (mixed.weights == 1).all()
 
 
-@given(generators())
-def test_a_step_never_lowers_the_likelihood(rng):
-    """The derivation: mean responsibilities as weights, for one block that is read again."""
-    p, _ = some_text(rng, 3, BLOCK, 1)
-    weights = rng.dirichlet(np.ones(3))
-    for _ in range(5):
-        joint = weights[:, None] * p
-        better = (joint / joint.sum(axis=0)).mean(axis=1)
-        assert better.sum() == pytest.approx(1)
-        assert np.log(better @ p).sum() >= np.log(weights @ p).sum() - 1e-9
-        weights = better
-
-
 def test_the_weights_after_a_block_by_hand(monkeypatch):
     monkeypatch.setattr(mixture, "BLOCK", 2)
     p = np.array([[0.6, 0.2, 0.5], [0.2, 0.6, 0.0]])  # blocks of one token and of two

@@ -55,15 +55,13 @@ def expected_logits(model, ids):
 
 
 def same_states(one, other, tolerance=1e-10):
-    if not isinstance(one, dict):
-        return  # a cache: its logits tell
     assert one.keys() == other.keys()
     for name, entry in one.items():
         assert entry.dtype == other[name].dtype
         np.testing.assert_allclose(other[name], entry, rtol=tolerance, atol=tolerance)
 
 
-@every_model
+@each(WINDOWS | COUNTED)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 1e-4)])
 @given(cuts=st.lists(st.integers(1, T - 1), unique=True).map(sorted), B=st.integers(1, 3))
 def test_any_split_gives_the_logits_of_one_pass(entry, dtype, tolerance, cuts, B):

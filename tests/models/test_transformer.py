@@ -1,23 +1,19 @@
-"""The Transformer: gradients, padding, causality, steps, and tasks."""
+"""The Transformer: its steps, the weights of its attention, and states of others."""
 
 import numpy as np
 import pytest
-from model_table import pairs
+from model_table import pairs, transformer
 
 from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.positions import sinusoids
 from minillm.look.measurements import transformer_weights
-from minillm.models.transformer import Transformer, TransformerConfig
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 ORDERS = pytest.mark.parametrize("post_norm", [True, False])
 
 
-def small(dtype=np.float64, seed=0, **options):
-    sizes = {"source_vocabulary": 6, "target_vocabulary": 5, "layers": 2, "heads": 2, "width": 4}
-    rates = {"feed_forward": 6, "dropout": 0.0, "label_smoothing": 0.0}
-    config = TransformerConfig(**(sizes | rates | options))
-    return Transformer(config, np.random.default_rng(seed), dtype=dtype)
+def small(**options):
+    return transformer(**{"layers": 2} | options).new()
 
 
 # --- the parts ----------------------------------------------------------------------------
@@ -123,21 +119,20 @@ def test_a_state_mixed_from_two_is_refused(entry):
         decoder.step(np.zeros((2, 1), int), long | {entry: short[entry]})
 
 
-@pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"width": 8}])
-def test_the_state_of_another_model_is_refused(options):
-    with pytest.raises(ValueError, match="state: "):
-        TargetDecoder(small()).step(np.zeros((2, 1), int), after(small(**options), 2))
-
-
 @pytest.mark.parametrize(
-    ("entry", "value", "message"),
+    ("options", "changes", "message"),
     [
-        ("past", np.array([[[0, 99]], [[1, 1]]]), r"past: expected 0\.\.\d+, found 0\.\.99"),
-        ("memory.lengths", np.array([3, 4]), r"memory.lengths: expected 0\.\.3, found 3\.\.4"),
-        ("memory.lengths", np.array([3]), r"memory.lengths: expected shape \(2,\)"),
+        *(({name: n}, {}, "state: ") for name, n in (("heads", 4), ("layers", 3), ("width", 8))),
+        ({}, {"past": np.array([[[0, 99]], [[1, 1]]])}, r"past: expected 0\.\.\d+, found 0\.\.99"),
+        (
+            {},
+            {"memory.lengths": np.array([3, 4])},
+            r"memory.lengths: expected 0\.\.3, found 3\.\.4",
+        ),
+        ({}, {"memory.lengths": np.array([3])}, r"memory.lengths: expected shape \(2,\)"),
     ],
 )
-def test_a_state_with_other_numbers_is_refused(entry, value, message):
-    model = small()
+def test_the_state_of_another_model_or_with_other_numbers_is_refused(options, changes, message):
+    state = after(small(**options), 2) | changes
     with pytest.raises(ValueError, match=message):
-        TargetDecoder(model).step(np.zeros((2, 1), int), after(model, 2) | {entry: value})
+        TargetDecoder(small()).step(np.zeros((2, 1), int), state)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantised_cases import BLOCKS, FORMATS, OUTPUTS, beside, drawn, inputs, matrix, packed
+from usual import usual_kernels
 
 from minillm import use_kernels
 from minillm.quantised import Quantised, quantise, quantised_linear
@@ -62,20 +63,10 @@ def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
         np.testing.assert_array_equal(getattr(part, name), array)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@given(ROWS, BLOCKS, OUTPUTS, strategies.generators())
-def test_the_fast_product_is_the_plain_one(format, kernels, M, B, O, rng):
-    coded = drawn(rng, format, inputs([format], B), O)
-    x = rng.normal(size=(M, inputs([format], B))).astype(np.float32)
-    expected = rounded_product(x, coded)
-    with use_kernels(kernels):
-        y, _ = quantised_linear(x, matrix(coded))
-    size = np.abs(x) @ np.abs(coded.dense()).T
-    assert (np.abs(y - expected) <= 2e-6 * size + 1e-6).all()
-
-
+@usual_kernels
+@settings(max_examples=5)
 @given(
-    st.integers(1, 3),
+    st.integers(1, 2),
     st.lists(st.sampled_from(SMALL), min_size=1, max_size=3),
     st.integers(0, 99),
 )
@@ -96,19 +87,21 @@ def test_wrong_upstream_gradients_are_refused(wrong):
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(ROWS, BLOCKS, OUTPUTS, strategies.generators())
-def test_the_product_is_that_of_the_rounded_activations(format, kernels, M, B, O, rng):
-    I = inputs([format], B)
-    W = packed(rng, format, I, O)
-    x = rng.normal(size=(M, I)).astype(np.float32)
+def test_the_product_of_the_rounded_activations(format, kernels, M, B, O, rng):
+    """By its definition, and with the dense matrix in float64."""
+    coded = drawn(rng, format, inputs([format], B), O)
+    W, x = matrix(coded), rng.normal(size=(M, inputs([format], B))).astype(np.float32)
     a, t = round_activations(x)
     rounded = (a * t[:, :, None].astype(np.float64)).reshape(x.shape)
     assert np.abs(rounded - x).max() <= t.max() / 2 * 1.0001
     with use_kernels(kernels):
         y, _ = quantised_linear(x.reshape(M, 1, -1), W)
-    expected = rounded @ W.dense().astype(np.float64)
-    size = np.abs(rounded) @ np.abs(W.dense())
     assert y.shape == (M, 1, O)
-    assert (np.abs(y[:, 0] - expected) <= 3e-6 * size + 1e-6).all()
+    size = np.abs(x) @ np.abs(coded.dense()).T
+    assert (np.abs(y[:, 0] - rounded_product(x, coded)) <= 2e-6 * size + 1e-6).all()
+    exact = rounded @ W.dense().astype(np.float64)
+    size = np.abs(rounded) @ np.abs(W.dense())
+    assert (np.abs(y[:, 0] - exact) <= 3e-6 * size + 1e-6).all()
 
 
 @given(
@@ -136,31 +129,6 @@ def test_the_backward_is_that_of_the_dense_matrix(kernels, M, at_once, rng):
         dx = backward(dy)
     np.testing.assert_allclose(dx, dy @ W.dense().T, rtol=1e-4, atol=1e-3)
     assert dx.dtype == np.float32
-
-
-@pytest.mark.parametrize("type", ["Q4_1", "Q8_0"])
-@given(BLOCKS, OUTPUTS, st.floats(-3, 3), strategies.generators())
-def test_quantised_weights_are_within_half_a_step(type, B, O, mean, rng):
-    W = (rng.normal(size=(32 * B, O)) + mean).astype(np.float32)
-    Q = quantise(W, type)
-    blocks = W.T.reshape(O, B, 32)
-    span = np.ptp(blocks, axis=2) / 15 if type == "Q4_1" else np.abs(blocks).max(axis=2) / 127
-    # A float16 has 11 bits: the rounding of scale and offset may move the last code by as much.
-    bound = span * (0.5 + 0.01) + np.abs(blocks).max(axis=2) * 2**-10
-    error = np.abs(Q.dense().T.reshape(O, B, 32) - blocks)
-    assert (error <= bound[:, :, None]).all()
-    if type == "Q8_0":
-        assert (quantise(-W, "Q8_0").dense() == -Q.dense()).all()
-
-
-def test_constant_blocks_are_kept(kernels):
-    W = np.repeat(np.array([[0.0], [0.5]], np.float32), 32, axis=0)
-    for type in ("Q4_1", "Q8_0"):
-        Q = quantise(W, type)
-        np.testing.assert_allclose(Q.dense(), W, atol=1e-3)
-        with use_kernels(kernels):
-            y, _ = quantised_linear(np.ones((1, 64), np.float32), Q)
-        np.testing.assert_allclose(y, 16.0, rtol=1e-3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,9 +1,7 @@
-"""Pieces of words: against their definitions, against the reference library, as a vocabulary."""
+"""Pieces of words: against their definitions, and as a vocabulary."""
 
-import json
 import unicodedata
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,18 +267,3 @@ def test_unknown_words():
     message = r"^FILE: the word 'Zoë' cannot be made of the 6 pieces that the model knows$"
     with pytest.raises(InputError, match=message):
         one.encode_known("sea [UNK] Zoë", "FILE")
-
-
-# --- against the reference library
-
-
-@pytest.mark.parametrize("case", range(2))
-def test_frozen(case):
-    """Ids, offsets and decoded texts of tokenizers."""
-    frozen = json.loads(Path(__file__).with_name("wordpiece_vectors.json").read_text())[case]
-    tokenizer = WordPieces(frozen["tokens"], frozen["lower_case"])
-    for text, ids, offsets, decoded in frozen["texts"]:
-        results = tokenizer.encode_with_offsets(text)
-        assert results[0].tolist() == tokenizer.encode(text).tolist() == ids, text
-        assert results[1].tolist() == offsets, text
-        assert tokenizer.decode(ids) == decoded

@@ -5,10 +5,10 @@ import pytest
 from chatting import TEMPLATE, TOKENIZER, assistant, system, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_table import Entry, V
 
 from minillm import kernels_info, ops, use_kernels
 from minillm.decoding import Reader
-from minillm.layers import dense
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
 from minillm.quantised import QuantisedLora, matrix, quantise
@@ -27,17 +27,10 @@ from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
 from minillm.training.rewards import RewardTask
 from minillm.training.trained import Trained
 
-V = 11
-SIZES = {"context": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 8, "feed_forward": 6}
 
-
-def model(dtype=np.float64, dropout=0.0, seed=0, **options):
-    config = LlamaConfig(**{"vocabulary": V, **SIZES, "dropout": dropout, **options})
-    rng = np.random.default_rng(seed)
-    some = Llama(config, rng, dtype=dtype)
-    for array in some.params.values():
-        array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
-    return some
+def model(dtype=np.float64, seed=0, **options):
+    sizes = {"context": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 8, "feed_forward": 6}
+    return Entry(Llama, LlamaConfig(V, **sizes | options), None).new(dtype, seed)
 
 
 def conversations(lengths, seed=0):
@@ -48,31 +41,6 @@ def conversations(lengths, seed=0):
         counted[-1] = True
         some.append(Encoded(rng.integers(0, V, length).astype(np.int32), counted))
     return some
-
-
-LENGTHS = st.lists(st.integers(2, 9), min_size=1, max_size=5)
-
-
-@pytest.mark.usefixtures("both_twins")
-@given(LENGTHS)
-@settings(max_examples=10)
-def test_a_packed_batch_equals_its_conversations_one_by_one(lengths):
-    """The loss and each gradient, weighted by the numbers of counted tokens."""
-    some, batch = model(), conversations(lengths)
-    loss, backward = Packed(some).loss(*packed(batch).arguments(None))
-    total, count = 0.0, 0
-    gradients = {name: np.zeros_like(array) for name, array in some.params.items()}
-    for one in batch:
-        n = one.counted[1:].sum()
-        alone, alone_backward = Packed(some).loss(
-            (one.ids[None, :-1], one.ids[None, 1:]), None, one.counted[None, 1:]
-        )
-        total, count = total + n * alone, count + n
-        for name, gradient in alone_backward().items():
-            gradients[name] += n * gradient
-    np.testing.assert_allclose(loss, total / count, rtol=1e-12)
-    for name, gradient in backward().items():
-        np.testing.assert_allclose(gradient, gradients[name] / count, rtol=1e-9, atol=1e-12)
 
 
 def test_what_is_not_counted_is_not_learned():
@@ -99,24 +67,6 @@ def test_a_task_recomputes_if_it_is_told(recompute):
 
 
 # --- additions to packed weights -----------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("both_twins")
-@pytest.mark.parametrize("type", ["Q4_1", "Q8_0"])
-def test_additions_to_a_packed_matrix(type):
-    """y and the gradients, beside those of the dense matrix, as far as rounding x allows."""
-    rng = np.random.default_rng(0)
-    W = quantise(rng.standard_normal((64, 48)).astype(np.float32), type)
-    A, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((64, 3), (3, 48)))
-    x, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 64), (5, 48)))
-    y, backward = dense.layer({"layer.W": QuantisedLora(W, A, B)}, "layer", x)
-    dx, gradients = backward(dy)
-    assert gradients.keys() == {"layer.W.A", "layer.W.B"}
-    whole = W.dense() + A @ B
-    np.testing.assert_allclose(y, x @ whole, rtol=0, atol=0.02 * np.abs(y).max())
-    np.testing.assert_allclose(dx, dy @ whole.T, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(gradients["layer.W.A"], x.T @ (dy @ B.T), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(gradients["layer.W.B"], (x @ A).T @ dy, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -19,7 +19,6 @@ from minillm.training import (
     Summary,
     loop,
     save_checkpoint,
-    train,
 )
 
 
@@ -116,31 +115,6 @@ def test_metrics_are_means_between_the_lines(run_bigram, bigram):
 def test_options_out_of_range_are_refused(option, wrong):
     with pytest.raises(ValueError, match=f"^{option}: expected .*, found {wrong}$"):
         Options(steps=3, **{option: wrong})
-
-
-def test_accumulated_batches_are_one_large_batch(bigram):
-    class InOrder(bigram):
-        sizes = (5, 1, 18)  # a batch counts by its tokens
-        start = 0
-
-        def training_loss(self, rng):
-            size = self.sizes[self.batches % len(self.sizes)]
-            at = np.arange(self.start, self.start + size)
-            self.batches += 1
-            self.start += size
-            return *self.loss(at), size
-
-    class Large(InOrder):
-        sizes = (24,)
-
-    params = []
-    for task, accumulate in ((InOrder(), 3), (Large(), 1)):
-        options = Options(steps=4, accumulate=accumulate)
-        rng = np.random.default_rng(0)
-        summary = train(task.params, SGD(task.params), task, options, rng, quiet=True)
-        assert summary.tokens == 96
-        params.append(task.params["table"])
-    np.testing.assert_allclose(*params, rtol=1e-12)
 
 
 @pytest.fixture

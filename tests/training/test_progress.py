@@ -3,14 +3,10 @@
 import io
 import sys
 
-import numpy as np
 import pytest
 
 from minillm.cli import main
-from minillm.data import Minibatches
-from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.training import Task
-from minillm.training.minibatches import ClassificationTask, mean_loss
 from minillm.training.progress import ProgressDisplay, minutes_and_seconds, progress_bar
 
 
@@ -98,16 +94,3 @@ def test_pairs_are_counted_not_their_tokens(tmp_path, monkeypatch, capsys):
     options = ["--out", str(tmp_path / "run"), *SMALL, "--accumulate", "2"]
     assert main(["train", "seq2seq", str(file), *options]) == 0
     assert counted == [8, 16, 24]
-
-
-def test_a_classification_task_measures_the_loss_and_the_accuracy_at_once():
-    rng = np.random.default_rng(0)
-    images, classes = rng.random((30, 4)).astype(np.float32), rng.integers(0, 3, 30)
-    model = ImageClassifier(ImageClassifierConfig(4, 3, 5), rng)
-    batches = Minibatches((images, classes), 8, 0)
-    task = ClassificationTask(model, batches, batches)
-    loss = task.validation_loss()
-    assert loss == pytest.approx(mean_loss(model, batches, lambda batch: len(batch[0])))
-    assert loss == pytest.approx(float(model.loss((images, classes))[0]))  # the last batch has 6
-    expected = (model.forward(images)[0].argmax(axis=1) == classes).mean()
-    assert task.measures == {"accuracy": pytest.approx(expected)}

@@ -24,16 +24,17 @@ def test_of_a_matrix_that_is_not_trained_no_gradient_is_computed(entry):
     """And nothing at all below the lowest weight that is trained."""
     model, batch = entry.with_batch()
     declared = entry.Model.new_parameters(entry.config)
-    matrices = {n for n, fresh in declared.items() if fresh.role == "matrix"}
-    top = [n for n in model.params if n in matrices][-1]
-    trained = Trained({top: model.params[top]})
-    trained.mark(model)
-    computed = model.loss(batch, np.random.default_rng(1))[1]()
-    assert trained.gradients(lambda: computed).keys() == {top}
-    assert computed.keys() & matrices == {top}
-    depth = depths(model)
-    lowest = [n for n in computed if depth[n] < depth[top]]
-    assert lowest == []
+    matrices = [n for n, fresh in declared.items() if fresh.role == "matrix"]
+    depth, params = depths(model), model.params
+    for lowest in (matrices[-1], matrices[len(matrices) // 2]):
+        model.params = params
+        trained = Trained({lowest: params[lowest]})
+        trained.mark(model)
+        computed = model.loss(batch, np.random.default_rng(1))[1]()
+        assert trained.gradients(lambda computed=computed: computed).keys() == {lowest}
+        assert [n for n in computed if depth[n] < depth[lowest]] == []
+        if lowest == matrices[-1]:
+            assert computed.keys() & set(matrices) == {lowest}
 
 
 def test_no_block_of_a_reader_below_runs_backwards(monkeypatch):
