@@ -31,9 +31,12 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
 }
 MODEL_TABLE = "tests/model_table.py"
 EVERY_MODEL = "tests/models/test_every_model.py", "tests/models/test_reading.py"
-TESTED_WITH = dict.fromkeys(  # by the op, where several share a file of tests
-    ("attention_flow", "mask", "scaled_dot_product_attention"), "attention"
-)
+TESTED_WITH = {  # the name of the tests of an op's page, where it is another
+    "attention_flow": "attention",
+    "mask": "attention",
+    "recurrence": "properties",
+    "scaled_dot_product_attention": "attention",
+}
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
