@@ -243,6 +243,17 @@ def test_the_largest_score_is_subtracted_wherever_it_stands(twin, dtype):
         assert (log_sums == 1000).all()
 
 
+@pytest.mark.parametrize("T", [5, 70])
+def test_a_query_that_sees_nothing_reaches_nothing(twin, T):
+    """Even where it and the gradient of its context are NaN."""
+    dcontext, query, *others = case(np.random.default_rng(0), 1, 1, 2, T, 40, 8, 8, np.float32)
+    others[-1] = Mask(True, np.array([40]), np.array([-3]))
+    expected = both(twin, dcontext, query, *others)
+    dcontext[:, :, :3] = query[:, :, :3] = np.nan
+    for ours, theirs in zip(both(twin, dcontext, query, *others), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_nan_among_scores_of_minus_infinity_stays(twin):
     query, keys = np.ones((1, 1, 1, 2), np.float32), np.full((1, 1, 40, 2), -np.inf, np.float32)
     keys[0, 0, 7] = np.nan

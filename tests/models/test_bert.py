@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from model_checks import check_layer
 from model_table import BLOCKS, CLS, MASK, SEP, Entry, V, masked_pairs
 
 from minillm.data.masking import MaskedBatch
@@ -22,6 +23,17 @@ def test_what_is_not_asked_for_has_no_gradient():
     heads = {"pooler.W", "pooler.b"}
     assert backward().keys() == model.params.keys() - heads
     assert {*model.unused} == heads
+
+
+def test_the_gradient_of_a_pooled_vector():
+    model, _ = new(pooler=True)
+    heads = {name: model.params[name] for name in ("pooler.W", "pooler.b")}
+    rng = np.random.default_rng(0)
+
+    def layer(params, x):
+        return BERT(model.config, params=model.params | params).pool(x)
+
+    check_layer(layer, heads, rng.standard_normal((2, 3, 8)), rng)
 
 
 def test_reading_is_the_same_without_a_backward():

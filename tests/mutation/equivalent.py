@@ -48,7 +48,10 @@ EQUIVALENT = {
         "groups = ceil_div(ceil_div(r1 >>- r0": f"smaller groups: {TIME}",
         "range(g0, g0 >>+ t1": AHEAD,
     },
-    "minillm/_kernels/matmul.pyx": {"NARROW >>* M": f"which matrix is laid out: {TIME}"},
+    "minillm/_kernels/matmul.pyx": {
+        "NARROW >>* M": f"which matrix is laid out: {TIME}",
+        "M * N >>* K < SMALL": THREADS,
+    },
     "minillm/_kernels/quantised.h": {"m = M < 2 >>* MOST_ROWS": f"strips for fewer rows: {TIME}"},
     "minillm/_kernels/quantised_tile.h": {
         "* PANEL >>+ n": WHOLE_PANEL,

@@ -99,24 +99,24 @@ def test_a_pair_that_occurs_once_is_not_merged():
     assert learn_merges({b"ab": 1, b"bc": 1}, 5) == []
 
 
-def test_a_pair_whose_bytes_are_a_token_is_left_alone():
-    words = {b"abc": 9, b"ab": 20, b"xbc": 15, b"bc": 9, b"xa": 30}
-    merges = learn_merges(words, 20)
+@pytest.mark.parametrize(
+    "words",
+    [
+        {b"abc": 9, b"ab": 20, b"xbc": 15, b"bc": 9, b"xa": 30},  # abc can be made of two pairs
+        {b"aaaaa": 3, b"aaaa": 1},  # runs are merged from left to right
+        {b"a" * 5000: 2},  # no token is longer than the limit
+    ],
+)
+def test_merges_of_hard_words(words):
+    merges = learn_merges(words, 100)
     made = [left + right for left, right in merges]
     assert len(made) == len(set(made))
-    assert merges == bpe.learn_merges(words, 20)
+    assert max(map(len, made)) <= LONGEST
+    assert merges == bpe.learn_merges(words, 100)
 
 
-def test_runs_merge_from_left_to_right():
+def test_a_run_is_joined_from_left_to_right():
     assert join([b"a"] * 5, (b"a", b"a"), b"aa") == [b"aa", b"aa", b"a"]
-    merges = learn_merges({b"aaaaa": 3, b"aaaa": 1}, 3)
-    assert merges == bpe.learn_merges({b"aaaaa": 3, b"aaaa": 1}, 3)
-
-
-def test_no_token_is_longer_than_the_limit():
-    merges = learn_merges({b"a" * 5000: 2}, 100)
-    assert max(len(left + right) for left, right in merges) <= LONGEST
-    assert merges == bpe.learn_merges({b"a" * 5000: 2}, 100)
 
 
 def test_merges_among_thousands_of_pairs():
