@@ -20,6 +20,7 @@ from minillm.runs.load import format_of, importers, load, read_foreign, weights_
 from minillm.runs.lora import check_lora
 from minillm.runs.run import Run
 from minillm.text import Vocabulary
+from minillm.text.open_words import OpenWords
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
@@ -149,8 +150,10 @@ def save(
     if "files" in types_of(kind.settings):
         data["files"] = []
     first = next(iter(several), None)
-    units = {name: getattr(first, name, None) for name in ("unit", "pretokenised")}
-    known = {n: v for n, v in units.items() if n in types_of(kind.settings) and v is not None}
+    known = {name: getattr(first, name, None) for name in ("unit", "pretokenised")}
+    if known["unit"] == OpenWords.unit:  # words that a source may add to
+        known["unit"] = "word"
+    known = {n: v for n, v in known.items() if n in types_of(kind.settings) and v is not None}
     settings = make(kind.settings, known)
     with folder.held():
         folder.check_free(overwrite)

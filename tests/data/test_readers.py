@@ -61,7 +61,7 @@ READERS = {
     ),
     "scored": Reader(
         read_scored_pairs,
-        "# a comment\nword1\tword2\tscore\nred\tblue\t9\n\none,two,8\na b -1.5\n",
+        "word1\tword2\tscore\nred\tblue\t9\n\n# a comment\none,two,8\na b -1.5\n",
         [("red", "blue", 9), ("one", "two", 8), ("a", "b", -1.5)],
     ),
     "analogies": Reader(

@@ -118,6 +118,16 @@ def test_texts_may_be_removed_at_any_time(monkeypatch):
     assert some.step() == []
 
 
+def test_a_conversation_is_kept_until_it_is_continued():
+    ids, kept = np.arange(20), PrefixCache(READER)
+    kept.keep(READER.read(ids[None], READER.zero_state(1))[1])
+    some, unread = Batch(READER, kept), text_of([9, 9, 9], 3)
+    some.add(unread)
+    some.remove(unread)
+    begins_alike = np.array([*range(5), 9, 9, 9])
+    assert [kept.take(one)[0] for one in (begins_alike, ids, ids)] == [5, 18, 0]
+
+
 @given(
     st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=40), min_size=1, max_size=5),
     st.lists(st.integers(0, 4), min_size=5, max_size=5),

@@ -116,6 +116,7 @@ VALUES = [
         lambda: ops.scaled_dot_product_attention(*heads, True, mask=ops.Mask()),
         "scaled_dot_product_attention: mask: expected None with causal, lengths or start",
     ),
+    (masked(True, start=np.array([4])), r"start: expected 0\.\.3, found 4\.\.4"),
     (masked(True, window=0), "window: expected 1 or more, found 0"),
     (masked(window=3), "window: expected None without causal, found 3"),
     (masked(True, sinks=2), "sinks: expected 0 without a window, found 2"),

@@ -159,7 +159,7 @@ def test_it_is_measured_and_saved(name, opened, tmp_path):
             opened.evaluate(beam=1)
 
 
-NOT_SAVED = ("chat", "preferences", "summariser")  # quantised weights, and open words
+NOT_SAVED = ("chat", "preferences")  # their weights are quantised
 
 
 @pytest.mark.parametrize("name", [n for n in KINDS.values() if n not in NOT_SAVED])
@@ -229,10 +229,6 @@ def test_names_that_no_training_has_seen_are_copied(runs):
     assert np.mean(right) > 0.9
     # The spelling is the source's.
     assert all(output[5:].istitle() for output, ok in zip(outputs, right, strict=True) if ok)
-    text = "so call Xqwpzhj soon ."
-    copying = run.trace(text, run.translate(text)).attention[0].copying
-    assert copying.copied[1] == pytest.approx(1)  # the vocabulary has no such word
-    assert copying.copied[-1] == pytest.approx(0, abs=1e-6)  # no source has EOS; 1 - r in float32
 
 
 @pytest.mark.parametrize("pooling", ["last", "attention"])

@@ -107,9 +107,12 @@ def test_seeds_and_defaults(run):
 
 
 def test_contents_in_parts_and_developers(server, run):
-    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "cat"}]
+    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "cat sat on"}]
     asked = [{"role": "developer", "content": "the mat"}, {"role": "user", "content": parts}]
-    assert server.text({**CHAT, "messages": asked}) == expected(run, [system("the mat"), *TALK])
+    talk = [system("the mat"), user("the cat sat on")]
+    _, answer = server.ask({**CHAT, "messages": asked})
+    assert answer["choices"][0]["message"]["content"] == expected(run, talk)
+    assert answer["usage"]["prompt_tokens"] == len(run.answering.encode(talk))
 
 
 def test_models_and_the_page(server):
