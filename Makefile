@@ -140,7 +140,6 @@ THREADS = import minillm; assert minillm.kernels_info()["threads"] == 2, minillm
 REACHED = tests/kernels tests/ops tests/layers tests/models tests/training tests/decoding \
   tests/text/test_bpe.py
 SHORT = --ignore tests/models/test_learning.py --ignore tests/training/test_memory.py \
-  --ignore tests/training/test_plan.py \
   --deselect tests/training/test_packed.py::test_recomputing_keeps_the_input_of_each_block_only
 
 # $(1): the sanitizers; the usual kernels are put back by $(PUT_BACK).
