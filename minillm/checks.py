@@ -260,7 +260,7 @@ def _checked(
 ) -> Any:
     """The gradients of an op whose outputs have these shapes and dtypes.
 
-    ``joined`` is the output's shape with its leading axes as one, and ``shapes`` are those of the
+    ``joined`` is the output's shape with its leading axes as one.  ``shapes`` are the shapes of the
     first gradients, if they have leading axes.
     """
     if len(dys) != len(like):

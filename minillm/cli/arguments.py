@@ -131,7 +131,7 @@ class ArgumentParser(argparse.ArgumentParser):
         declare: "Callable[[str, ArgumentParser], None]",
         **details: Any,
     ) -> None:
-        """Declare words and their titles, of which one follows; its parser is declared then."""
+        """Declare words with their titles; the parser of a word is declared when it is used."""
         parsers = self.add_subparsers(title=title, metavar=metavar, **details)
         for word, text in words.items():
             parsers.add_parser(word, help=text, declare=partial(declare, word))

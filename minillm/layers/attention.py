@@ -67,18 +67,17 @@ class Attention:
         """The context of each query, and its weights.
 
         query (B, T, H) -> context (B, T, M), weights (B, T, S), or None without attention.
-        ``backward(dcontext, dweights=None)`` -> dquery, dmemory, gradients.
+        ``backward(dcontext)`` -> dquery, dmemory, gradients.
         """
         names = [f"{prefix}.{name}" for name in self.weights]
         weights = [params[name] for name in names]
         keys, values, lengths = (memory[f"memory.{name}"] for name in ("keys", "values", "lengths"))
         outputs, op_backward = self.op(query, keys, values, lengths, *weights)
 
-        def backward(dcontext, dweights=None):
-            of_weights = () if dweights is None else (dweights,)
-            dquery, dkeys, dvalues, *own = op_backward(dcontext, *of_weights)
+        def backward(dcontext):
+            dquery, dkeys, dvalues, *dweights = op_backward(dcontext)
             dmemory = {"memory.keys": dkeys, "memory.values": dvalues}
-            return dquery, dmemory, dict(zip(names, own, strict=True))
+            return dquery, dmemory, dict(zip(names, dweights, strict=True))
 
         return outputs, backward
 
@@ -99,7 +98,7 @@ class NoAttention(Attention):
         last = memory["memory.last"][:, None]  # (B, 1, M)
         context = np.broadcast_to(last, (*query.shape[:2], last.shape[-1]))
 
-        def backward(dcontext, dweights=None):
+        def backward(dcontext):
             return np.zeros_like(query), {"memory.last": dcontext.sum(axis=1)}, {}
 
         return (context, None), backward

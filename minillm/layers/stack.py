@@ -14,7 +14,7 @@ The page of a model has three functions, each with its backward under it:
 
 ``mask(layer)`` says who sees whom in a layer (:mod:`minillm.ops.mask`), and ``below`` lists the
 prefixes of the weights that ``embed`` uses.  The functions are called in turn, and their backwards
-in reverse, by :func:`hidden`, :func:`forward` and :func:`loss`, which the models have as methods.
+in reverse, by :func:`hidden` and :func:`forward`, which the models have as methods.
 Whoever uses a model in another way than its page hands over something else, and knows no model by
 name:
 
@@ -124,17 +124,6 @@ def forward(model: Any, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
 
     return logits, backward
-
-
-def loss(model: Any, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-    """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-    With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-    """
-    inputs, targets = batch
-    logits, logits_backward = model.forward(inputs, rng)
-    loss, loss_backward = ops.cross_entropy(logits, targets)
-    return loss, lambda: logits_backward(loss_backward())
 
 
 def mask(model: Any, layer: int) -> ops.Mask:

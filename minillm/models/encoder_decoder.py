@@ -25,7 +25,6 @@ neural machine translation".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,19 +69,6 @@ class EncoderDecoderConfig(TargetConfig):
         return 2 * self.hidden if self.bidirectional else self.hidden
 
 
-def new_recurrences(config: Any) -> dict[str, ParamSpec]:
-    """Declare the layers of the encoder and of the decoder, and the bridges between them."""
-    c, params = config, dict[str, ParamSpec]()
-    for layer in range(c.layers):
-        I, O = (c.memory, c.hidden) if layer > 0 else (c.embedding, c.embedding)
-        encoder = recurrent.new_layer(f"encoder.{layer}", c.cell, I, c.hidden, c.bidirectional)
-        params |= at_depth(1 + layer, encoder)
-        for name in recurrent.CELLS[c.cell].state:
-            params |= dense.new_layer(f"bridge.{layer}.{name}", c.memory, c.hidden)
-        params |= recurrent.new_layer(f"decoder.{layer}", c.cell, O, c.hidden)
-    return params
-
-
 class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     """A recurrent encoder, a recurrent decoder, and the attention between them.
 
@@ -96,8 +82,6 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     :mod:`minillm.layers.attention`.  In training there is no axis K: (B, H).
     """
 
-    source_E, target_E = "source.E", "target.E"  # the names of the embeddings
-
     @staticmethod
     def new_parameters(config: EncoderDecoderConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
@@ -107,7 +91,14 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             "source.E": ParamSpec((c.source_vocabulary, D), normal(), "table", 0),
             "target.E": ParamSpec((V, D), normal(), "table"),
         }
-        params |= new_recurrences(c)
+        for layer in range(c.layers):
+            encoder = recurrent.new_layer(
+                f"encoder.{layer}", c.cell, M if layer > 0 else D, H, c.bidirectional
+            )
+            params |= at_depth(1 + layer, encoder)
+            for name in recurrent.CELLS[c.cell].state:
+                params |= dense.new_layer(f"bridge.{layer}.{name}", M, H)
+            params |= recurrent.new_layer(f"decoder.{layer}", c.cell, H if layer > 0 else D, H)
         params |= attention.KINDS[c.attention].new_layer("attention", H, M)
         params |= dense.new_layer("combine", M + H, H)
         return params | dense.new_layer("output", H, V)
@@ -126,7 +117,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         source, source_lengths, targets, target_lengths = batch
         state, encode_backward = self.encode(source, source_lengths, rng)
         inputs = teacher_forcing(targets, self.config.bos)
-        (attentional, _), decode_backward = self.decode(inputs, state, rng)  # (B, T, H)
+        attentional, decode_backward = self.decode(inputs, state, rng)  # (B, T, H)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
         loss, loss_backward = target_loss(
             self.params, attentional, targets, target_lengths, smoothing
@@ -150,7 +141,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         c, p = self.config, self.params
         zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
         (hs, last), encoder_backward = recurrent.stack_over_ids(
-            p, "encoder", self.source_E, source, zero, c.cell, c.layers, lengths, c.dropout, rng
+            p, "encoder", "source.E", source, zero, c.cell, c.layers, lengths, c.dropout, rng
         )  # (B, S, M)
         top = f"encoder.{c.layers - 1}.h"
         memory, memory_backward = attention.KINDS[c.attention].prepare(
@@ -170,25 +161,23 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     # --- the decoder ----------------------------------------------------------
 
-    def decode(
-        self, inputs: NDArray, state: State, rng: Rng = None
-    ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
-        """inputs (B, T) -> attentional states a (B, T, H), attention weights (B, T, S) or None.
+    def decode(self, inputs: NDArray, state: State, rng: Rng = None) -> tuple[NDArray, Callable]:
+        """inputs (B, T) -> attentional states (B, T, H).
 
-        ``backward(da, dweights=None)`` -> dstate, gradients.
+        ``backward(dattentional)`` -> dstate, gradients.
         """
         c, p = self.config, self.params
         (hs, _), decoder_backward = recurrent.stack_over_ids(
-            p, "decoder", self.target_E, inputs, state, c.cell, c.layers, dropout=c.dropout, rng=rng
+            p, "decoder", "target.E", inputs, state, c.cell, c.layers, dropout=c.dropout, rng=rng
         )  # (B, T, H)
-        outputs, attentional_backward = self.attentional_state(hs, state, rng)
+        (attentional, _), attentional_backward = self.attentional_state(hs, state, rng)
 
-        def backward(da, dweights=None):
-            dhs, dmemory, of_attention = attentional_backward(da, dweights)
+        def backward(dattentional):
+            dhs, dmemory, of_attention = attentional_backward(dattentional)
             dfirst, of_decoder = decoder_backward(dhs, whole=True)  # the encoder needs all of it
             return dmemory | dfirst, merge_gradients(of_attention, of_decoder)
 
-        return outputs, backward
+        return attentional, backward
 
     def attentional_state(
         self, hs: NDArray, state: State, rng: Rng = None
@@ -196,7 +185,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         """a = tanh([context, h] W + b), with the context of the query h.
 
         hs (B, T, H) -> a (B, T, H), attention weights (B, T, S) or None.
-        ``backward(da, dweights=None)`` -> dhs, dmemory, gradients.
+        ``backward(da)`` -> dhs, dmemory, gradients.
         """
         c, p, M = self.config, self.params, self.config.memory
         (context, weights), attend_backward = attention.KINDS[c.attention].attend(
@@ -206,9 +195,9 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         a, combine_backward = dense.layer(p, "combine", both, ops.tanh)
         a, dropout_backward = ops.dropout(a, c.dropout, rng)
 
-        def backward(da, dweights=None):
+        def backward(da):
             dboth, of_combine = combine_backward(dropout_backward(da))
-            dhs, dmemory, of_attention = attend_backward(dboth[..., :M], dweights)
+            dhs, dmemory, of_attention = attend_backward(dboth[..., :M])
             return dhs + dboth[..., M:], dmemory, merge_gradients(of_combine, of_attention)
 
         return (a, weights), backward

@@ -152,5 +152,14 @@ class GPT(base.CausalModel[GPTConfig]):
         """
         return embedding.output(self.params, "embedding.E", y)
 
-    # through embed, the blocks, the norm, predict, and the cross-entropy
-    hidden, forward, loss = stack.hidden, stack.forward, stack.loss
+    hidden, forward = stack.hidden, stack.forward  # through embed, the blocks, the norm, predict
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+        return loss, lambda: logits_backward(loss_backward())

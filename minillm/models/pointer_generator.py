@@ -31,18 +31,17 @@ language models", for E^T.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.layers import attention, dense, recurrent
-from minillm.layers.fresh import ParamSpec, normal
+from minillm.layers import dense, recurrent
+from minillm.layers.fresh import ParamSpec, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
-from minillm.models import sizes
-from minillm.models.encoder_decoder import Batch, EncoderDecoder, new_recurrences
+from minillm.models import base, sizes
+from minillm.models.encoder_decoder import Batch
 from minillm.models.teacher_forcing import TargetConfig, teacher_forcing
 from minillm.ops.padding import length_mask
 
@@ -60,9 +59,6 @@ class PointerGeneratorConfig(TargetConfig):
     dropout: float = 0.3
     coverage: float = 0.0  # the weight of the coverage loss
 
-    bidirectional: ClassVar[bool] = True
-    attention: ClassVar[str] = "general"
-
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "embedding", "hidden", "layers")
         sizes.check_at_least(self, 0, "unknown", "coverage")
@@ -71,13 +67,8 @@ class PointerGeneratorConfig(TargetConfig):
         if self.unknown >= self.vocabulary:
             raise sizes.wrong(self, "unknown", f"an id below {self.vocabulary}")
 
-    @property
-    def memory(self) -> int:
-        """M, the width of an encoder output."""
-        return 2 * self.hidden
 
-
-class PointerGenerator(EncoderDecoder):
+class PointerGenerator(base.Model[PointerGeneratorConfig]):
     """A recurrent encoder-decoder whose attention also points to the word to copy.
 
     ``params``: ``embedding.E`` (V + 1, D); ``encoder.0.forward.W_x``, ``encoder.0.reverse.W_x``
@@ -85,20 +76,23 @@ class PointerGenerator(EncoderDecoder):
     ``decoder.0.W_x`` and so on; ``attention.W`` (H, M); ``combine.W`` (M + H, D) and
     ``combine.b``; ``gate.W`` (D, 1) and ``gate.b``; ``output.b`` (V + 1).
 
-    A decoder's state has also ``memory.source`` (B, S), the ids that can be copied.
+    A decoder's state has ``decoder.0.h`` and so on, (B, H), ``memory.values`` (B, S, M),
+    ``memory.source`` (B, S), the ids that can be copied, and ``memory.lengths`` (B,).
     """
 
-    config: PointerGeneratorConfig  # type: ignore[assignment]
-    source_E = target_E = "embedding.E"
-
     @staticmethod
-    def new_parameters(config: PointerGeneratorConfig) -> dict[str, ParamSpec]:  # type: ignore[override]
+    def new_parameters(config: PointerGeneratorConfig) -> dict[str, ParamSpec]:
         """Declare the parameters; the first predictions are almost uniform."""
         c = config
-        D, H, M, V = c.embedding, c.hidden, c.memory, c.vocabulary + 1
+        D, H, M, V = c.embedding, c.hidden, 2 * c.hidden, c.vocabulary + 1
         params = {"embedding.E": ParamSpec((V, D), normal(D**-0.5), "table", 0)}
-        params |= new_recurrences(c)
-        params |= attention.KINDS[c.attention].new_layer("attention", H, M)
+        for layer in range(c.layers):
+            encoder = recurrent.new_layer(f"encoder.{layer}", c.cell, M if layer else D, H, True)
+            params |= at_depth(1 + layer, encoder)
+            for name in recurrent.CELLS[c.cell].state:
+                params |= dense.new_layer(f"bridge.{layer}.{name}", M, H)
+            params |= recurrent.new_layer(f"decoder.{layer}", c.cell, H if layer else D, H)
+        params["attention.W"] = ParamSpec((H, M), uniform(H**-0.5))
         params |= dense.new_layer("combine", M + H, D)
         params |= dense.new_layer("gate", D, 1)
         params["output.b"] = ParamSpec((V,))
@@ -155,20 +149,73 @@ class PointerGenerator(EncoderDecoder):
 
         ``backward(dstate)`` -> gradients.
         """
+        c, p = self.config, self.params
         source = checks.ids("encode", "source", source, self.words(source))
-        state, backward = super().encode(self.known(source), lengths, rng)
-        return state | {"memory.source": source}, backward
+        known = self.known(source)
+        zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
+        (memory, last), encoder_backward = recurrent.stack_over_ids(
+            p, "encoder", "embedding.E", known, zero, c.cell, c.layers, lengths, c.dropout, rng
+        )  # (B, S, M)
+        state, bridge_backward = recurrent.bridge(p, last)
+
+        def backward(dstate):
+            dlast, of_bridge = bridge_backward(dstate)
+            _dzero, of_encoder = encoder_backward(dstate["memory.values"], dlast)
+            return merge_gradients(of_encoder, of_bridge)
+
+        memory_of_source = {
+            "memory.values": memory,
+            "memory.source": source,
+            "memory.lengths": np.array(lengths),
+        }
+        return state | memory_of_source, backward
+
+    # --- the decoder ----------------------------------------------------------
 
     def decode(
         self, inputs: NDArray, state: State, rng: Rng = None
-    ) -> tuple[tuple[NDArray, Any], Callable]:
+    ) -> tuple[tuple[NDArray, NDArray], Callable]:
         """inputs (B, T) -> attentional states a (B, T, D), attention weights (B, T, S).
 
         ``backward(da, dweights)`` -> dstate, gradients.
         """
-        return super().decode(self.known(inputs), state, rng)
+        c, p, known = self.config, self.params, self.known(inputs)
+        (hs, _), decoder_backward = recurrent.stack_over_ids(
+            p, "decoder", "embedding.E", known, state, c.cell, c.layers, None, c.dropout, rng
+        )  # (B, T, H)
+        outputs, attentional_backward = self.attentional_state(hs, state, rng)
 
-    # --- the output -----------------------------------------------------------
+        def backward(da, dweights):
+            dhs, dmemory, of_attention = attentional_backward(da, dweights)
+            dfirst, of_decoder = decoder_backward(dhs, whole=True)  # the encoder needs all of it
+            return dfirst | {"memory.values": dmemory}, merge_gradients(of_attention, of_decoder)
+
+        return outputs, backward
+
+    def attentional_state(
+        self, hs: NDArray, state: State, rng: Rng = None
+    ) -> tuple[tuple[NDArray, NDArray], Callable]:
+        """a = tanh([w memory, h] W + b), w = softmax(h W memory^T).
+
+        hs (B, T, H) -> a (B, T, D), attention weights w (B, T, S).
+        ``backward(da, dweights)`` -> dhs, dmemory, gradients.
+        """
+        p, memory = self.params, state["memory.values"]
+        M = memory.shape[-1]
+        (context, weights), attend_backward = ops.multiplicative_attention(
+            hs, memory, memory, p["attention.W"], state["memory.lengths"]
+        )  # (B, T, M)
+        both = np.concatenate([context, hs], axis=-1)
+        a, combine_backward = dense.layer(p, "combine", both, ops.tanh)
+        a, dropout_backward = ops.dropout(a, self.config.dropout, rng)
+
+        def backward(da, dweights):
+            dboth, gradients = combine_backward(dropout_backward(da))
+            # the memory serves as keys and as values
+            dhs, dkeys, dvalues, dW = attend_backward(dboth[..., :M], dweights)
+            return dhs + dboth[..., M:], dkeys + dvalues, gradients | {"attention.W": dW}
+
+        return (a, weights), backward
 
     def output(self, a: NDArray) -> tuple[tuple[NDArray, NDArray], Callable]:
         """The logits a E^T + b of the vocabulary, and of the gate.

@@ -37,19 +37,19 @@ def rnn(
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """The simple recurrent network.
 
-          h_t = tanh(x_t W_x + h_{t-1} W_h + b)
+        h_t = tanh(x_t W_x + h_{t-1} W_h + b)
 
-      x (B, T, I) or ids (B, T), h0 (B, H), W_x (I, H), W_h (H, H), b (H,), lengths (B,)
-      or None -> hs (B, T, H), h_last (B, H).
-      ``backward(dhs, dh_last=None)`` -> dx (not by ids), dh0, dW_x, dW_h, db.
+    x (B, T, I) or ids (B, T), h0 (B, H), W_x (I, H), W_h (H, H), b (H,), lengths (B,)
+    or None -> hs (B, T, H), h_last (B, H).
+    ``backward(dhs, dh_last=None)`` -> dx (not by ids), dh0, dW_x, dW_h, db.
     Keeps the arguments and hs.
 
-      Backward, from the last step to the first, with dh_t gathered from hs, from
-      h_last and from step t + 1:
+    Backward, from the last step to the first, with dh_t gathered from hs, from
+    h_last and from step t + 1:
 
-          da_t = dh_t (1 - h_t^2)
+        da_t = dh_t (1 - h_t^2)
 
-      Source: Elman (1990), "Finding structure in time".
+    Source: Elman (1990), "Finding structure in time".
     """
     hs, h_last = rnn_forward(x, h0, W_x, W_h, b, lengths)
 

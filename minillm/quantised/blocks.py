@@ -55,9 +55,10 @@ FLOATS = ("F32", "F16", "BF16")
 
 
 class Part(NamedTuple):
-    """Some bits of numbers: n bytes contain those of n numbers in their lowest bits, then n above.
+    """Some bits of each number of a block, in its bytes from ``begin`` to ``end``.
 
-    So do the next n bytes, from ``begin`` to ``end`` in a block.
+    The lowest bits of n bytes belong to n numbers, the bits above them to the next n numbers, and
+    so on; then come the next n bytes.
     """
 
     begin: int

@@ -275,10 +275,9 @@ class Summarises(Run):
         """The summaries of texts, in order, as they are written.
 
         An InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
-        limit each summary.  ``report`` is called with a line about texts of which the beginning is
-        read, because they are long.  ``places`` name the texts in such lines.  The other options
-        are those of :class:`minillm.runs.settings.SummarySearch`, of a run that was trained on
-        pairs.
+        limit each summary.  ``report`` is called with a line about texts that are cut, because they
+        are long.  ``places`` name the texts in such lines.  A run that was trained on pairs also
+        has the options of :class:`minillm.runs.settings.SummarySearch`.
         """
         length = make(Length, {"sentences": sentences, "words": words})
         make(SummarySearch, search)

@@ -68,7 +68,7 @@ def settings(*bases: type, config: type | None = None, sizes: str = "", **own: A
     """The settings of a kind: the settings of ``bases``, in this order, with changes.
 
     ``sizes`` are the names of fields of the model's ``config`` that are settings; their defaults
-    are the config's, and their descriptions those of ``SIZES``.  ``own`` are other defaults,
+    come from the config, and their descriptions from ``SIZES``.  ``own`` are other defaults,
     changes of declarations, or new settings:
 
         settings(

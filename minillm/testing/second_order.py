@@ -70,7 +70,7 @@ def check_symmetry(
     gradients = claimed_gradients(point, point.gradients(point.upstream))
     arrays = [point.args[k] for k in point.checked]
     names = [point.names[k] for k in point.checked]
-    # One array has two directions, of which the second one is measured along the first.
+    # Each array has two directions, u and v: one measures its own gradient, one moves it.
     us, vs = ([d / (np.linalg.norm(d) or 1.0) for d in normals_like(arrays, rng)] for _ in "uv")
     worst = 0.0
     for i, a in enumerate(names):

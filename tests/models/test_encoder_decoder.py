@@ -25,7 +25,7 @@ def test_the_logits_have_the_loss_and_its_gradients(attention):
     source, lengths, targets = np.array([[1, 2, 3]]), np.array([3]), np.array([[4, 0, 5]])
     loss, backward = model.loss((source, lengths, targets, np.array([3])))
     state, encode_backward = model.encode(source, lengths)
-    (a, _), decode_backward = model.decode(np.array([[5, 4, 0]]), state)  # 5 is BOS
+    a, decode_backward = model.decode(np.array([[5, 4, 0]]), state)  # 5 is BOS
     logits, output_backward = dense.layer(model.params, "output", a)
     again, loss_backward = ops.cross_entropy(logits, targets)
     assert again == pytest.approx(loss)

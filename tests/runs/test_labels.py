@@ -19,7 +19,7 @@ TINY = {"buckets": 400, "batch": 8, "learning_rate": 0.05}
 
 @pytest.fixture
 def noise(tmp_path):
-    """Texts whose labels nobody could know: a model can only learn them by heart."""
+    """Texts with random labels, which a model can only memorise."""
     draw = random.Random(0)
     path = tmp_path / "noise.tsv"
     rows = [(draw.choice(["one", "two"]), draw.choices("abcdefgh", k=5)) for _ in range(80)]
@@ -101,6 +101,13 @@ def test_a_classifier_is_set_beside_tfidf(weather):
     os.remove(training)
     found = run.evaluate(files=test, beside=True)["tfidf_accuracy"]
     assert found.startswith(f"not measured: {training}: ")
+
+
+def test_tfidf_does_not_learn_from_more_texts_than_take_minutes(weather, monkeypatch):
+    run = classifier(weather[0], epochs=1)
+    monkeypatch.setattr("minillm.runs.kinds.labels.MOST", 3)
+    found = run.evaluate(files=weather[1], beside=True)["tfidf_accuracy"]
+    assert found == "not measured: it is for 3 training texts at most"
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, monkeypatch):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.runs.kinds.pairs import PairSettings, encode_pairs
-from minillm.text import Characters
+from minillm.text import Characters, Words
 
 TEXTS = st.text("abc", min_size=1, max_size=12)
 LETTERS = Characters("abc")
@@ -28,3 +28,9 @@ def test_longer_sides_are_cut_and_counted_and_only_whole_targets_end(pairs, most
     expected += f", {cut_targets} targets are cut to {most_written} tokens" * (cut_targets > 0)
     assert line == expected
     assert unknown == [0, 0]
+
+
+def test_the_shares_of_unknown_words():
+    words = Words(("<unk>", "a"))
+    for pairs, expected in (([("a", "b")], [0, 1]), ([("a b", "a"), ("b", "a a")], [2 / 3, 0])):
+        assert encode_pairs(pairs, words, words, PairSettings()).unknown == expected

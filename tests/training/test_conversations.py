@@ -66,6 +66,16 @@ def test_a_task_recomputes_if_it_is_told(recompute):
     assert chat.model.recompute == preferences.model.recompute == recompute
 
 
+def test_the_training_loss_is_the_model_s_on_the_next_batch():
+    some = conversations([6, 4])
+    task = ChatTask(model(), some, some, 8, 0)
+    batch = packed([some[k] for k in ChatTask(model(), some, some, 8, 0).batches.next()])
+    loss, _, tokens = task.training_loss(np.random.default_rng(0))
+    expected, _ = Packed(model()).loss(*batch.arguments(np.random.default_rng(0)))
+    assert loss == expected > 0
+    assert tokens == batch.mask.sum()
+
+
 # --- additions to packed weights -----------------------------------------------------------------
 
 
