@@ -1,18 +1,11 @@
-"""Commands in forks of a process that has imported everything: a tenth of a second each.
-
-As a program, it runs the commands that it reads from standard input, a JSON object a line, and
-answers each with its exit status: see `Commands`.
-"""
+"""Commands in forks of a process that has imported everything: a tenth of a second each."""
 
 import contextlib
 import importlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import traceback
-from pathlib import Path
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 MODULES = ["matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.datasets"]
@@ -89,40 +82,3 @@ def _run(argv, streams):
     if sys.stderr is not None:
         sys.stderr.flush()
     return status
-
-
-class Commands:
-    """A process that runs commands: ``with Commands() as run: status, out, err = run("info")``."""
-
-    def __enter__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        return self
-
-    def __exit__(self, *error):
-        self.process.communicate()
-
-    def __call__(self, folder, *argv, stdin=os.devnull, stdout="", stderr=""):
-        """Exit status, output and errors; the streams go to files of ``folder``, if "" is given."""
-        paths = [str(folder / "stdout.txt"), str(folder / "stderr.txt")]
-        for path in paths:
-            Path(path).write_text("")
-        outputs = zip((stdout, stderr), paths, strict=True)
-        streams = [stdin, *(path if given == "" else given for given, path in outputs)]
-        command = {"argv": [str(part) for part in argv], "streams": streams}
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        status = json.loads(self.process.stdout.readline())
-        return status, *(Path(path).read_text() for path in paths)
-
-
-if __name__ == "__main__":
-    import_everything()
-    for line in sys.stdin:
-        child = fork(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
