@@ -1,6 +1,5 @@
 """Each kind of model: it trains, is resumed, measured and saved, and does what it can do."""
 
-import random
 import re
 import shutil
 import signal
@@ -206,27 +205,6 @@ def test_answers_are_learned_and_their_absence(runs):
     best = run.answer("What did zoe find?", "a\tfound gold7!")
     assert best == ("", best.probability, None, None)
     assert best.probability > 0.5
-
-
-@pytest.mark.deep
-def test_names_that_no_training_has_seen_are_copied(runs):
-    """A model without copying cannot write any of them."""
-    rng = random.Random(1)
-
-    def call():
-        name = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=7)).capitalize()
-        filler = [rng.choice(["well", "so", "now", "then"]) for _ in range(rng.randint(0, 5))]
-        return " ".join([*filler, "call", name, "soon", "."]), f"Call {name.lower()}"
-
-    sizes = {"hidden": 24, "embedding": 16, "batch": 32, "dropout": 0.0, "learning_rate": 1e-2}
-    pairs = [call() for _ in range(600)]
-    run = minillm.train("summariser", pairs=pairs, steps=250, quiet=True, **sizes)
-    sources, targets = zip(*(call() for _ in range(100)), strict=True)
-    outputs = run.translate(list(sources))
-    right = [o.lower() == t.lower() for o, t in zip(outputs, targets, strict=True)]
-    assert np.mean(right) > 0.9
-    # The spelling is the source's.
-    assert all(output[5:].istitle() for output, ok in zip(outputs, right, strict=True) if ok)
 
 
 def test_evaluation_is_of_the_whole_held_out_text(runs):

@@ -129,20 +129,6 @@ def test_balanced_classes_count_alike(tmp_path):
     assert 0.35 < found["balanced"] < 0.65
 
 
-@pytest.mark.deep
-def test_a_hundred_texts_are_enough_to_learn_what_one_word_tells(tmp_path):
-    """With the defaults: their few steps are not what stops it."""
-    draw, path = random.Random(1), tmp_path / "few.tsv"
-    path.write_text(
-        tsv(
-            (label, " ".join(draw.sample([*draw.choices("abcdefgh", k=5), word], 6)))
-            for label, word in (("good", "fine"), ("bad", "rain"))
-            for _ in range(50)
-        )
-    )
-    assert minillm.train("classifier", files=path, quiet=True).evaluate()["accuracy"] == 1
-
-
 def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path):
     draw = np.random.default_rng(0)
     vectors = 7 * draw.standard_normal((4, 50)).astype(np.float32)
