@@ -1,4 +1,4 @@
-"""Caches of texts whose kept keys would have other angles, in parts, cut back and padded."""
+"""Caches of texts whose kept keys would have other angles, cut back and padded."""
 
 import numpy as np
 import pytest
@@ -27,23 +27,6 @@ def model(request):
     for array in model.params.values():
         array += 0.3 * rng.standard_normal(array.shape)
     return model
-
-
-@given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 19)), all_of_them=st.booleans())
-def test_a_text_in_parts(kernels, model, rng, cuts, all_of_them):
-    """Also where it gets longer than the original context of its angles."""
-    ids = rng.integers(0, 20, (2, 20))
-    reader, ends = Reader(model), [*sorted(cuts), 20]
-    state = reader.zero_state(2)
-    with use_kernels(kernels):
-        for first, last in zip([0, *ends], ends, strict=False):
-            expected, _ = model.forward(ids[:, :last])
-            if all_of_them:
-                logits, state = reader.read_all(ids[:, first:last], state)
-                np.testing.assert_allclose(logits, expected[:, first:], 1e-9, 1e-9)
-            else:
-                logits, state = reader.read(ids[:, first:last], state)
-                np.testing.assert_allclose(logits, expected[:, -1], 1e-9, 1e-9)
 
 
 @given(

@@ -20,27 +20,28 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.ops.rotary_scaling import Yarn
 from minillm.testing import strategies
 from minillm.training.lora import LoRA, new_additions
 
 V = 6
 SIZES = {"context": 20, "layers": 2, "heads": 2, "width": 8}
+SCALED = {"rope_scaling": Yarn(4.0, 9)}
 LM, PAIRS = LanguageModelConfig, EncoderDecoderConfig
 OF_TEXT = {
     "gpt": (GPT, GPTConfig(V, **SIZES), CausalReader),
     "llama": (Llama, LlamaConfig(V, **SIZES), CausalReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), CausalReader),
-    "mistral": (Decoder, DecoderConfig(V, **SIZES, family="mistral", window=3), CausalReader),
     "mistral, sinks": (
         *(Decoder, DecoderConfig(V, **SIZES, family="mistral", window=3, sinks=4)),
         CausalReader,
     ),
-    "gemma": (
-        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
+    "gemma, n-grams": (
+        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", window=3, global_every=2, ngrams=3)),
         CausalReader,
     ),
-    "gemma, n-grams": (
-        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", ngrams=3)),
+    "smollm3, angles scaled": (
+        *(Decoder, DecoderConfig(V, **SIZES, family="smollm3", unrotated_every=2, **SCALED)),
         CausalReader,
     ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
@@ -87,12 +88,9 @@ def test_what_reads_is_found_by_the_class_of_a_model(name):
         assert holder(found) is found
 
 
-def test_a_model_that_reads_or_decodes_is_its_own():
+def test_a_model_that_reads_by_itself_is_its_own_and_others_are_refused():
     for holder, model in ((Reader, TinyLanguageModel()), (TargetDecoder, TinyDecoder())):
         assert holder(model) is model
-
-
-def test_a_model_that_cannot_is_refused():
     other = Classifier(ClassifierConfig(V, 2), np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"^Reader: expected a language model, found Classifier$"):
         Reader(other)
@@ -101,7 +99,7 @@ def test_a_model_that_cannot_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["llama, untied", "mistral", "mistral, sinks", "gemma", "gemma, n-grams"]
+    "name", ["llama, untied", "mistral, sinks", "gemma, n-grams", "smollm3, angles scaled"]
 )
 @given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 14)))
 def test_a_text_is_read_at_any_split_as_whole(kernels, name, rng, cuts):
