@@ -169,35 +169,6 @@ def test_an_output_ends_if_no_token_is_left(beam):
             assert (len(h.ids), h.ended) == (T, True)
 
 
-class Wide(TinyDecoder):
-    """Its rows have log P of two more tokens after EOS; the second source lacks the last one.
-
-    It reads them as token 0.
-    """
-
-    def step(self, ids, state):
-        logits, weights, state = super().step(np.where(ids > self.config.eos, 0, ids), state)
-        more = np.stack([weights[..., 0], np.log(weights[..., 0])], axis=-1) + 1
-        more[state["memory.real"].sum(axis=1) < 3, :, 1] = -np.inf
-        logits = np.concatenate([logits, more], axis=-1)
-        return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)), weights, state
-
-
-@given(SEEDS, st.integers(1, 8), st.integers(0, 3), st.integers(0, 3))
-def test_rows_may_be_wider_than_the_vocabulary(seed, beam, no_repeat, least):
-    model, values = Wide(2, seed=seed, scale=1.0), {"no_repeat": no_repeat, "least": least}
-    rng = np.random.default_rng(seed)
-    source, lengths = rng.integers(0, 6, (2, 4)), np.array([4, 2])
-    results = beam_search(model, source, lengths, beam, limit=6, banned=[0], **values)
-    for b in range(2):
-        for h in results[b]:
-            assert set(h.ids) <= ({1, 3, 4} if b == 0 else {1, 3})
-            assert not breaks(h.ids, False, no_repeat=no_repeat)
-            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
-            assert h.log_probability == pytest.approx(expected, rel=1e-10)
-    assert any(id > 2 for hypotheses in results for h in hypotheses for id in h.ids) or beam == 1
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(  # the kernel has 32 lanes
     ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 40)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from usual import usual_kernels
 
 from minillm import use_kernels
 from minillm.decoding import Reader
@@ -29,6 +30,7 @@ def model(request):
     return model
 
 
+@usual_kernels
 @given(
     rng=strategies.generators(),
     n=st.integers(1, 18),
@@ -56,6 +58,7 @@ def test_a_cache_that_is_cut_back(kernels, model, rng, n, lengths, more, last):
                 np.testing.assert_allclose(logits, expected[:, -1], 1e-9, 1e-9)
 
 
+@usual_kernels
 @given(rng=strategies.generators(), lengths=st.lists(st.integers(1, 14), min_size=3, max_size=3))
 def test_padding_makes_no_text_longer(kernels, model, rng, lengths):
     ids, lengths = rng.integers(0, 20, (3, 20)), np.array(lengths)

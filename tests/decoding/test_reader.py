@@ -5,6 +5,7 @@ import pytest
 from fake_models import TinyDecoder, TinyLanguageModel
 from hypothesis import given
 from hypothesis import strategies as st
+from usual import usual_kernels
 
 from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
@@ -174,6 +175,7 @@ def logits_of(model):
     return logits
 
 
+@usual_kernels
 @pytest.mark.parametrize("name", ALL)
 def test_weights_with_additions_are_read_as_their_sums(kernels, name):
     """With LoRA for every matrix."""
