@@ -254,7 +254,7 @@ STACKS = CAUSAL | {
     "n-grams": decoder("qwen3", ngrams=3),
     "gated delta net": Entry(
         GatedDeltaNet, GatedDeltaNetConfig(V, **BLOCKS | {"layers": 4}), windows
-    )
+    ),
 }
 MASKED = {
     "bert": Entry(BERT, BERTConfig(V, **BLOCKS, dropout=0.3), masked),
