@@ -226,9 +226,9 @@ class Server(EmbeddingServer):
         try:
             while active:
                 event = await _present(request, queue.get())
-                if isinstance(event, InputError | MemoryError):
-                    raise RequestError(str(event), status=500)  # such as a mask with too much work
-                if isinstance(event, Exception):
+                if isinstance(event, InputError | MemoryError) and not getattr(event, "field", ""):
+                    raise RequestError(str(event), status=500)  # such as a model that has diverged
+                if isinstance(event, Exception):  # of a field: a schema that needs too much work
                     raise event
                 active -= event.reason is not None
                 yield event

@@ -11,6 +11,7 @@ from minillm.testing.calls import GradientError, as_tuple, copies, equal
 from minillm.testing.point import Point, magnitude
 
 FEW = 2  # numbers of float32: a single one may be what a cancellation left
+POWER = 40  # of 2: such a factor of dy changes no digit of a product
 
 
 def check_convention(
@@ -21,7 +22,8 @@ def check_convention(
     ``returned`` is what the backward returned for the upstream gradients ``given``, and
     ``claims`` are copies of its gradients.
     """
-    for breach in (_kinds, _precision, _changes, _second_call, _absent):
+    breaches = (_kinds, _precision, _changes, _second_call, _multiples, _rounds, _layouts, _absent)
+    for breach in breaches:
         if text := breach(point, returned, given, claims):
             raise GradientError(f"every gradient is right, but {text}")
 
@@ -79,25 +81,86 @@ def _second_call(point: Point, returned: Any, given: Any, claims: Sequence[NDArr
     again = point.gradients(point.upstream, "every gradient is right, but a second call")
     if not _same(claims, again):
         return "a second call of the backward gave other gradients"
-    opposite = point.gradients([np.asarray(-dy) for dy in point.upstream])
+    point.gradients([np.asarray(-dy) for dy in point.upstream])
     if not _same(claims, returned):
         return "a later call of the backward changed them: it returned a buffer that it uses again"
-    others = as_tuple(opposite)
-    if len(others) != len(claims) or not all(
-        _is_opposite(point, k, claim, other)
-        for k, claim, other in zip(point.checked, claims, others, strict=True)
-    ):
-        return "for -dy the backward gave other gradients than minus the gradients for dy"
     return ""
 
 
-def _is_opposite(point: Point, k: int, claim: NDArray, other: Any) -> bool:
-    """Whether -dy gives argument k the opposite of the claimed gradient, up to rounding."""
-    if np.shape(other) != claim.shape:
+def _multiples(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    """A backward is linear in dy: c dy has c times the gradients.
+
+    A large c finds a clipped dy.  A small one would find a dy that is dropped near zero, but also
+    accuse sums of right backwards whose rounding is larger than what it leaves.
+    """
+    opposite = point.gradients([np.asarray(-dy) for dy in point.upstream])
+    if not _are_close(point, claims, [-g for g in _arrays(opposite)]):
+        return "for -dy the backward gave other gradients than minus the gradients for dy"
+    multiple = point.gradients([np.asarray(2.0**POWER * dy) for dy in point.upstream])
+    if not _are_close(point, claims, [g / 2.0**POWER for g in _arrays(multiple)]):
+        return (
+            f"for 2**{POWER} dy the backward gave other gradients than 2**{POWER} times the "
+            "gradients for dy (does it clip dy, or drop a part of it?)"
+        )
+    return ""
+
+
+def _rounds(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    """Find an upstream gradient that is rounded to float32 before it is used.
+
+    If dy is rounded here already, a number of a right gradient changes by 1e-8 or so of itself.
+    Where a number depends on dy, and does not change by a single bit, the backward rounds dy too.
+    """
+    for k, dy in enumerate(point.upstream):
+        rounded = dy.astype(np.float32).astype(np.float64)
+        after, opposite = (
+            _arrays(point.gradients([new if j == k else d for j, d in enumerate(point.upstream)]))
+            for new in (rounded, np.asarray(-dy))
+        )
+        for j, claim, other, minus in zip(point.checked, claims, after, opposite, strict=True):
+            has_digits = max(point.limits[j], 1e5 * point.floor)  # not the rest of a cancellation
+            matters = np.abs(claim) * magnitude(point.args[j]) > has_digits
+            depends = matters & (np.abs(claim - minus) > 0.01 * np.abs(claim))
+            if (depends & (claim == other)).sum() >= FEW:
+                return (
+                    f"the gradient with respect to {point.names[j]} is the same if "
+                    f"{point.upstream_names[k]} is rounded to float32 before: expected a backward "
+                    "that uses all of its digits (does it cast it?)"
+                )
+    return ""
+
+
+def _layouts(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    """An upstream gradient need not be contiguous; a backward may refuse it, but not misread it."""
+    try:
+        others = point.backward(*map(_spread, point.upstream))
+    except Exception:  # noqa: BLE001  # whoever calls it so is told
+        return ""
+    if _are_close(point, claims, _arrays(others)):
+        return ""
+    return "a dy that is not contiguous, with the same numbers, gave other gradients"
+
+
+def _spread(dy: NDArray) -> NDArray:
+    """The same numbers with the axes in the opposite order in memory, and gaps between them."""
+    gaps = np.zeros((*dy.shape[::-1], 2))
+    gaps[..., 0] = dy.T
+    return gaps[..., 0].T
+
+
+def _arrays(gradients: Any) -> list[NDArray]:
+    return [np.asarray(gradient) for gradient in as_tuple(gradients)]
+
+
+def _are_close(point: Point, claims: Sequence[NDArray], others: Sequence[NDArray]) -> bool:
+    """Whether other gradients are the claimed ones, up to rounding."""
+    if [other.shape for other in others] != [claim.shape for claim in claims]:
         return False
-    rounding = (point.floor + 1e-9 * point.limits[k]) / magnitude(point.args[k])
-    allowed = point.tolerance * np.abs(claim) + rounding
-    return bool(np.all(np.abs(claim + other) <= allowed))
+    for k, claim, other in zip(point.checked, claims, others, strict=True):
+        rounding = (point.floor + 1e-9 * point.limits[k]) / magnitude(point.args[k])
+        if not np.all(np.abs(claim - other) <= point.tolerance * np.abs(claim) + rounding):
+            return False
+    return True
 
 
 def _absent(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:

@@ -39,9 +39,10 @@ def check_gradients(
     its arguments: if it draws random numbers, make a fresh generator inside it.
 
     The upstream gradient is random, never ones, and has a stream of its own, which ``rng`` spawns.
-    If all slopes are right, the convention is checked: the dtypes of the gradients; no gradient
-    is rounded to float32 on its way; a second call of the backward gives the same bits, and one
-    with -dy the opposite gradients; nothing changes an argument, an output, an
+    If all slopes are right, the convention is checked: the dtypes of the gradients; neither a
+    gradient nor dy is rounded to float32 on its way; a second call of the backward gives the same
+    bits, -dy the opposite gradients, and 2**40 dy this multiple of them; a dy that is not contiguous is
+    read rightly, or refused; nothing changes an argument, an output, an
     upstream gradient, or a gradient that was returned before; with several outputs, None
     stands for zero.  Outputs may be infinite where no coordinate changes them, and a
     coordinate that is infinite or NaN must have no gradient.
@@ -68,9 +69,7 @@ def check_gradients(
     >>> bool(worst < 1e-9)
     True
     """
-    check_options(tolerance, step)
-    if kinks not in ("refuse", "between"):
-        raise ValueError(f'kinks: expected "refuse" or "between", found {kinks!r}')
+    check_options(tolerance, step, kinks)
     compared = check_point(Point(op, args, rng, tolerance, step, kinks))
     return max(gradient.worst.error for gradient in compared)
 

@@ -140,6 +140,16 @@ class Point:
             kink=remark,
         )
 
+    def on_kinks(self, k: int) -> NDArray[np.bool_]:
+        """Whether each coordinate of argument k lies on a kink."""
+        array, dy = self.args[k], flat(self.upstream)
+        sizes = output_sizes(array, STEPS[0] * magnitude(array), self.outputs_now)
+        mean = mean_size(array)
+        found = np.zeros(array.shape, bool)
+        for i in np.ndindex(array.shape):
+            found[i] = self._kink(self._line(array, i, dy, sizes), array[i], mean) is not None
+        return found
+
     def _slope(
         self, k: int, index: tuple[int, ...], line: Line, claim: float, mean: float
     ) -> Slope:

@@ -50,6 +50,7 @@ def check_symmetry(
     *args: Any,
     rng: np.random.Generator,
     tolerance: float = 1e-6,
+    kinks: str = "refuse",
 ) -> float:
     """Check that the backward's own derivative is symmetric, as second derivatives are.
 
@@ -63,15 +64,21 @@ def check_symmetry(
     such as a factor that all gradients have in common, or any error of an activation function.
     So it complements ``check_gradients``, and does not replace it.
 
+    At a kink, such as ReLU at 0, the gradient jumps, and has no slope: an error by default.  With
+    ``kinks="between"``, coordinates that lie on one stay where they are, and the rest is checked.
+
     Returns the worst relative error.  Raises GradientError that names the two arguments.
     """
-    check_options(tolerance)
-    point = Point(op, args, rng)
+    check_options(tolerance, kinks=kinks)
+    point = Point(op, args, rng, kinks=kinks)
     gradients = claimed_gradients(point, point.gradients(point.upstream))
     arrays = [point.args[k] for k in point.checked]
     names = [point.names[k] for k in point.checked]
     # Each array has two directions, u and v: one measures its own gradient, one moves it.
     us, vs = ([d / (np.linalg.norm(d) or 1.0) for d in normals_like(arrays, rng)] for _ in "uv")
+    if kinks == "between":
+        for k, u, v in zip(point.checked, us, vs, strict=True):
+            u[point.on_kinks(k)] = v[point.on_kinks(k)] = 0
     worst = 0.0
     for i, a in enumerate(names):
         for j, b in enumerate(names[: i + 1]):

@@ -97,12 +97,14 @@ class Slope(NamedTuple):
         return f"is wrong{claims}, relative error {gap:.3g} (tolerance {tolerance:g})"
 
 
-def check_options(tolerance: float, step: float | None = None) -> None:
-    """Raise ValueError for a tolerance that accepts anything, and for no step."""
+def check_options(tolerance: float, step: float | None = None, kinks: str = "refuse") -> None:
+    """Raise ValueError for a tolerance that accepts anything, no step, and an unknown word."""
     if not 0 < tolerance < 1:  # 1 would accept a gradient of zeros
         raise ValueError(f"tolerance: expected a number above 0 and below 1, found {tolerance}")
     if step is not None and not 0 < step < np.inf:
         raise ValueError(f"step: expected a finite number above 0, found {step}")
+    if kinks not in ("refuse", "between"):
+        raise ValueError(f'kinks: expected "refuse" or "between", found {kinks!r}')
 
 
 @np.errstate(all="ignore")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from usual import originals_deep
 
 from minillm.data.masking import MaskedBatch
 from minillm.models.bert import BERT, BERTConfig
@@ -13,7 +14,7 @@ from .make_frozen_bert import SIZES, case
 
 FROZEN = np.load(Path(__file__).with_name("frozen_bert.npz"))
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def entries(role):

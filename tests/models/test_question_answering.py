@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_table import READERS, each
+from usual import originals_deep
 
 from minillm.models.question_answering import best_spans, rows_of
 from minillm.testing import strategies
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def test_the_loss_is_the_mean_of_two_cross_entropies():

@@ -86,27 +86,55 @@ def test_requests_at_once_have_grammars_of_their_own(server):
     assert {text[0] for text in texts[3]} == {"{"}
 
 
+NESTED = {"type": "null"}
+for _ in range(900):
+    NESTED = {"type": "array", "items": NESTED}
+HOSTILE = [
+    *({"type": "string", "pattern": pattern} for pattern in (
+        "^" + "a?" * 800 + "$", "a*" * 2000, ".*" * 300, ".*a.{400}", "((a{1,100}){1,100}){1,100}",
+        "(.*a){12}b.{20}", "(?:" * 300 + ")" * 300, "(a|a?)+$" * 50,
+    )),
+    {"anyOf": [{"type": "null"}, {"$ref": "#/anyOf/" + "9" * 5000}]},
+    NESTED,
+    {"properties": {str(n): True for n in range(2000)}},
+    {"items": {"anyOf": [{"pattern": f".*{chr(97 + n % 26)}.{{{n}}}"} for n in range(200)]}},
+]  # fmt: skip
+
+
+def test_hostile_schemas_harm_no_other_request(server):
+    """Each is answered, or refused as a request that is wrong; the others have their answers."""
+    plain = [
+        {**ASKED, "temperature": 0, "max_tokens": 20, "messages": [user(f"the cat {k}")]}
+        for k in range(len(HOSTILE))
+    ]
+    expected = [server.text(asked) for asked in plain]
+    hostile = [{**ASKED, "seed": 0, "response_format": of_schema(schema)} for schema in HOSTILE]
+    with ThreadPoolExecutor(2 * len(HOSTILE)) as threads:
+        both = [one for pair in zip(hostile, plain, strict=True) for one in pair]
+        answers = list(threads.map(server.ask, both))
+    assert [status for status, _ in answers[1::2]] == [200] * len(plain)
+    texts = [answer["choices"][0]["message"]["content"] for _, answer in answers[1::2]]
+    assert texts == expected
+    assert {status for status, _ in answers[::2]} == {200, 400}
+    refused = [answer["error"] for status, answer in answers[::2] if status == 400]
+    assert {error["param"] for error in refused} == {"response_format"}
+
+
 def test_a_mask_that_fails_ends_its_own_answer(server, monkeypatch):
-    """The other answers in the batch go on, and so does the server."""
+    """In a stream, the reason follows what has been sent."""
     original = Grammar.adjust
 
     def failing(self, logits, written):
         if len(written) == 3:
-            raise InputError("schema: its patterns need too much work")
+            raise InputError("its patterns need too much work", self.name)
         return original(self, logits, written)
 
-    plain = {**ASKED, "temperature": 0, "max_tokens": 40}
-    expected = server.text(plain)
     monkeypatch.setattr(Grammar, "adjust", failing)
-    asked = [{**ASKED, "response_format": of_schema(PERSON)}, plain] * 3
-    with ThreadPoolExecutor() as threads:
-        answers = list(threads.map(server.ask, asked))
-    for status, answer in answers[::2]:
-        assert (status, answer["error"]["type"]) == (500, "server_error")
-        assert answer["error"]["message"] == "schema: its patterns need too much work"
-    texts = [answer["choices"][0]["message"]["content"] for _, answer in answers[1::2]]
-    assert texts == [expected] * 3
-    body = json.dumps({**asked[0], "stream": True})
+    asked = {**ASKED, "response_format": of_schema(PERSON)}
+    status, answer = server.ask(asked)
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+    assert answer["error"]["message"].endswith("schema: its patterns need too much work")
+    body = json.dumps({**asked, "stream": True})
     _, text = server.raw("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
     assert b"its patterns need too much work" in text
 

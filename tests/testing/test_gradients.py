@@ -544,6 +544,39 @@ def test_one_gradient_of_several_in_float32_is_found():
     assert "with respect to W are rounded to float32" in message
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda dy: dy, ""),
+        (single, "the same if dy is rounded to float32"),
+        (lambda dy: np.clip(dy, -4, 4), "for 2**40 dy"),
+        (lambda dy: dy * min(1, 10 / np.linalg.norm(dy)), "for 2**40 dy"),
+        (lambda dy: np.where(np.abs(dy) > 4, 0, dy), "for 2**40 dy"),
+        (lambda dy: dy.ravel("K").reshape(dy.shape), "dy that is not contiguous"),
+    ],
+)
+def test_what_a_backward_does_to_some_upstream_gradients_alone(spoil, message):
+    """The random dy is of size 1, contiguous, and in float64: as few in a training are."""
+
+    def op(x, y):
+        return x * y, lambda dy: (spoil(dy) * y, spoil(dy) * x)
+
+    for seed in range(3):
+        x, y = np.random.default_rng(seed).standard_normal((2, 3, 3))
+        found = refusal(op, x, y, seed=seed)
+        assert message in found
+        assert bool(message) == bool(found)
+
+
+def test_an_upstream_gradient_that_is_not_contiguous_may_be_refused():
+    def backward(dy):
+        if not dy.flags.c_contiguous:
+            raise ValueError("expected a contiguous array")
+        return 2 * dy
+
+    assert refusal(lambda x: (2 * x, backward), np.ones((2, 3))) == ""
+
+
 def test_a_forward_in_float32_is_told():
     def op(x):
         return single(np.tanh(x)), lambda dy: dy * (1 - np.tanh(x) ** 2)

@@ -116,7 +116,19 @@ def test_gradients_that_are_hard_to_measure_draw_no_false_alarm(what, seeds):
 def test_a_gradient_that_jumps_has_no_second_derivative():
     absolute = function(np.abs, np.sign)
     assert "no two steps agree" in refusal(absolute, np.zeros(1), check=check_symmetry)
+    assert refusal(absolute, np.zeros(1), check=check_symmetry, kinks="between") == ""
     assert refusal(absolute, np.array([1e-4, -1e-4]), check=check_symmetry) == ""
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(2, ""), (3, "with respect to g and x are not")])
+def test_coordinates_on_a_kink_stay_where_they_are(factor, expected):
+    def op(x, g):
+        return g**2 * np.abs(x), lambda dy: (dy * g**2 * np.sign(x), dy * factor * g * np.abs(x))
+
+    x, g = np.random.default_rng(0).standard_normal((2, 3, 4))
+    x[0, 1] = x[2, 2] = 0
+    assert expected in refusal(op, x, g, check=check_symmetry, kinks="between")
+    assert "kink" in refusal(op, x, g, check=check_symmetry)
 
 
 # --- Hessian-vector products ----------------------------------------------------------------

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_checks import same_gradients
 from model_table import CAUSAL, C, V, decoder, each
+from usual import originals_deep
 
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.llama import Llama
 from minillm.training.language_model import token_losses
 from minillm.training.packed import Packed
 
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 MODELS = CAUSAL | {
     "n-grams": decoder("qwen3", ngrams=4),
     "sinks": decoder("mistral", window=2, sinks=3),
@@ -60,7 +62,6 @@ def test_a_subclass_is_evaluated_by_its_own_forward():
 # --- a row is a text: the page ------------------------------------------------------
 
 
-@pytest.mark.usefixtures("both_twins")
 @each(MODELS)
 @with_and_without
 def test_hidden_and_loss_are_those_of_the_page(entry, recompute):
@@ -83,28 +84,6 @@ def test_hidden_and_loss_are_those_of_the_page(entry, recompute):
 # --- a row is several texts ---------------------------------------------------------
 
 
-@pytest.mark.usefixtures("both_twins")
-@every_model
-@with_and_without
-@given(lengths=LENGTHS)
-@settings(max_examples=8)
-def test_packed_texts_have_the_outputs_and_gradients_of_texts_alone(entry, recompute, lengths):
-    """By the page, one text at a time; all of them may be longer than the context."""
-    model, lengths = made(entry), np.array(lengths)
-    ids, _ = drawn((1, lengths.sum()))
-    y, backward = Packed(model, recompute).hidden(ids, None, lengths)
-    dy = np.random.default_rng(3).standard_normal(y.shape)
-    total = {}
-    ends = np.cumsum(lengths)
-    for first, last in zip(ends - lengths, ends, strict=True):
-        alone, alone_backward = model.hidden(ids[:, first:last])
-        np.testing.assert_allclose(y[:, first:last], alone, rtol=1e-10, atol=1e-12)
-        for key, gradient in alone_backward(dy[:, first:last]).items():
-            total[key] = total.get(key, 0) + gradient
-    same_gradients(backward(dy), total)
-
-
-@pytest.mark.usefixtures("both_twins")
 @every_model
 @with_and_without
 @given(lengths=LENGTHS, seed=st.integers(0, 9))
@@ -131,6 +110,11 @@ def test_the_packed_loss_is_the_mean_over_the_targets_that_count(entry, recomput
     same_gradients(backward(), total)
 
 
+def test_a_mask_has_a_target_that_counts():
+    with pytest.raises(ValueError, match="mask: expected a True"):
+        Packed(made(FEW["gpt"])).loss(drawn((1, 4)), None, np.zeros((1, 4), bool))
+
+
 @every_model
 def test_no_text_sees_another(entry):
     """Not even a bit: another text of the row may be anything."""
@@ -153,7 +137,6 @@ def test_a_text_longer_than_the_context_is_refused():
 # --- recomputing --------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("both_twins")
 @every_model
 def test_recomputing_changes_no_bit(entry):
     model, lengths = made(entry, 0.4, np.float32), np.array([9, 3, 4])
