@@ -25,7 +25,7 @@ def import_everything():
 def fork(argv, streams, missing=()):
     """Starts ``minillm ARGV``, and returns its number.
 
-    streams has a path for each of the three standard streams, or None for one that is closed.
+    streams has a path for each of the three standard streams.
     The modules that are ``missing`` cannot be imported.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the command handles them
@@ -49,19 +49,9 @@ def _run(argv, streams):
 
     for number, path in enumerate(streams):
         os.close(number)
-        if path is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
-            assert os.open(path, flags) == number
-        elif number < 2:
-            os.open(os.devnull, os.O_RDONLY)  # for now: the next one has this number otherwise
-    for number, path in enumerate(streams):
-        if path is None:
-            with contextlib.suppress(OSError):
-                os.close(number)
-    sys.stdin, sys.stdout, sys.stderr = (
-        None if path is None else open(number, mode)  # noqa: SIM115
-        for number, (path, mode) in enumerate(zip(streams, "rww", strict=True))
-    )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
+        assert os.open(path, flags) == number
+    sys.stdin, sys.stdout, sys.stderr = map(open, range(3), "rww")
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     sys.argv = ["minillm", *argv]
     for number in SIGNALS:
@@ -75,10 +65,8 @@ def _run(argv, streams):
         sys.excepthook(*sys.exc_info())
         status = 1
     try:  # as Python does when it ends
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         status = 120
-    if sys.stderr is not None:
-        sys.stderr.flush()
+    sys.stderr.flush()
     return status
