@@ -291,7 +291,7 @@ def test_quantise_makes_a_run(form, packed, tmp_path, capsys):
         ("quantise RUN --to q8_0 --out RUN", "it already holds a run"),
         ("quantise GPT --to q8_0 --out OUT", "expected a run of llama, found one"),
         ("export GPT OUT --format gguf", "a run of gpt is exported as huggingface"),
-        ("export RUN EMPTY --format huggingface", "it exists already"),
+        ("export RUN FULL --format huggingface", "it exists already"),
         ("import EMPTY --out OUT", "expected a run, which is a folder, or a"),
         ("import GGUF --out RUN", "it already holds a run"),
         ("export GPT OUT.gguf", "a run of gpt is exported as huggingface or peft, found"),
@@ -301,7 +301,7 @@ def test_wrong_arguments(command, complaint, packed, runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     names = {"RUN": str(packed.path), "GPT": str(runs("gpt"))}
     names |= {"OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty")}
-    names["GGUF"] = str(packed.path.parent / "theirs.gguf")
+    names |= {"FULL": str(packed.path.parent), "GGUF": str(packed.path.parent / "theirs.gguf")}
     words = [names.get(word, word) for word in command.split()]
     try:
         status = main(words)
