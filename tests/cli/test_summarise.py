@@ -76,6 +76,8 @@ def test_what_a_chat_model_leaves_out_is_told(chat, prints, tmp_path):
         chat.summarise(TEXT * 12, words=3)
     with pytest.raises(InputError, match=r"^text 1: expected a text, found an empty one"):
         chat.summarise("")
+    with pytest.warns(UserWarning, match=r"^text 2: expected a text, found an empty one"):
+        assert chat.summarise([TEXT, ""], words=2)[1] == ""
 
 
 def test_what_cannot_summarise(chat, fails, runs, files):
