@@ -254,7 +254,8 @@ def test_similar_words_and_analogies(runs, prints, fails):
     assert len(prints("analogy", run.path, "cat", "mat", "dog", "--count", "2").splitlines()) == 2
     line = fails("similar", run.path, "matt")
     assert "'matt' is not among the 9 that the model knows; did you mean mat" in line
-    assert "expected one word or two" in fails("similar", run.path)
+    for words in ([], ["cat", "dog", "mat"]):
+        assert "expected one word or two" in fails("similar", run.path, *words)
     assert "expected three words" in fails("analogy", run.path, "cat")
 
 
