@@ -91,6 +91,17 @@ def test_there_and_back(write, tmp_path, capsys):
         assert values == load_tokenizer(tmp_path / "theirs").values  # with all defaults
 
 
+def test_tokens_that_the_rows_of_a_model_exceed_are_never_filled_in(tmp_path):
+    model = new(BERT, BERTConfig(len(PIECES) + 9, 16, 2, 3, 6))
+    model.params["mask.output_b"][-9:] = 99
+    export_bert(model, PIECES, tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run")
+    assert {word for word, _ in run.fill("she [MASK] shells", top=9)[0]} <= {*PIECES.tokens}
+    assert 0 <= run.evaluate(SEA)["masked_accuracy"] <= 1
+    more = minillm.train("bert", text=SEA * 20, init=run.path, steps=2, quiet=True)
+    assert more.config.vocabulary == len(PIECES) + 9
+
+
 def test_a_sentence_encoder(tmp_path):
     write_sentences(tmp_path / "theirs")
     run, long = imported(tmp_path / "theirs", tmp_path / "run"), SEA.strip()
