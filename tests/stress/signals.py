@@ -4,9 +4,9 @@
 
 Each try starts a training in a fork of this process, sends it SIGKILL, SIGTERM or SIGINT, and
 checks: the old run or the new one is whole; what is started next cleans up; the run that is resumed
-(or, where nothing had been saved, started again) equals one that was never stopped, byte for byte but
-for the times in it.  An import saves its run as a training does, and an export is a single file, whose
-writer tests/data/test_files.py kills.
+(or, where nothing had been saved, started again) equals one that was never stopped, byte for byte
+but for the times in it.  An import saves its run as a training does, and an export is a single
+file, whose writer tests/data/test_files.py kills.
 """
 
 import os

@@ -14,6 +14,7 @@ from minillm.testing.strategies import generators, sizes
 from .faulty import function, linear, linear_arguments, refusal, softmax, spoiled
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", CASES)
 def test_the_derivatives_of_our_backwards_are_symmetric(name):
     rng = np.random.default_rng(0)
