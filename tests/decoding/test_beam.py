@@ -123,12 +123,10 @@ def test_outputs_have_their_own_scores_and_weights_and_keep_the_rules(
 @pytest.mark.parametrize(
     ("exponent", "values"),
     [
-        *((exponent, {}) for exponent in (0.0, 0.8, 1.0)),
-        (0.8, {"no_repeat": 1}),
+        (0.0, {}),
         (0.8, {"banned": [1], "no_repeat": 2}),
         (0.8, {"no_repeat_window": 1, "least": 2}),
-        (0.8, {"no_repeat_window": 2, "no_repeat": 2}),
-        (0.8, {"banned": [0, 2], "no_repeat": 1, "least": 3}),
+        (1.0, {"banned": [0, 2], "no_repeat": 1, "least": 3}),
     ],
 )
 def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(exponent, values):
@@ -171,50 +169,9 @@ def test_an_output_ends_if_no_token_is_left(beam):
             assert (len(h.ids), h.ended) == (T, True)
 
 
-class Wide(TinyDecoder):
-    """Its rows have log P of two more tokens after EOS; the second source lacks the last one.
-
-    It reads them as token 0.
-    """
-
-    def step(self, ids, state):
-        logits, weights, state = super().step(np.where(ids > self.config.eos, 0, ids), state)
-        more = np.stack([weights[..., 0], np.log(weights[..., 0])], axis=-1) + 1
-        more[state["memory.real"].sum(axis=1) < 3, :, 1] = -np.inf
-        logits = np.concatenate([logits, more], axis=-1)
-        return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)), weights, state
-
-
-@given(SEEDS, st.integers(1, 8), st.integers(0, 3), st.integers(0, 3))
-def test_rows_may_be_wider_than_the_vocabulary(seed, beam, no_repeat, least):
-    model, values = Wide(2, seed=seed, scale=1.0), {"no_repeat": no_repeat, "least": least}
-    rng = np.random.default_rng(seed)
-    source, lengths = rng.integers(0, 6, (2, 4)), np.array([4, 2])
-    results = beam_search(model, source, lengths, beam, limit=6, banned=[0], **values)
-    for b in range(2):
-        for h in results[b]:
-            assert set(h.ids) <= ({1, 3, 4} if b == 0 else {1, 3})
-            assert not breaks(h.ids, False, no_repeat=no_repeat)
-            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
-            assert h.log_probability == pytest.approx(expected, rel=1e-10)
-    assert any(id > 2 for hypotheses in results for h in hypotheses for id in h.ids) or beam == 1
-
-
-def test_a_source_that_is_done_needs_no_more_tokens():
-    """The others of its batch continue for longer than its own tokens would last."""
-    source, lengths = np.array([[0, 1, 2, 3], [4, 5, 0, 0]]), np.array([4, 2])
-    ended = []
-    for seed in (124, 189, 194):
-        results = beam_search(
-            Wide(2, seed=seed, scale=3.0), source, lengths, 1, 6, banned=[0], no_repeat=1
-        )
-        ended.append(tuple(len(h.ids) for (h,) in results))
-    assert (3, 0) in ended
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(  # the kernel has 32 lanes
-    ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 10), (1000, 32), (1000, 40)]
+    ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 40)]
 )
 def test_the_most_probable_are_those_of_a_full_sort(kernels, V, count, dtype):
     logits = np.random.default_rng(6).standard_normal((20, V)).astype(dtype).round(1)  # with ties
@@ -281,16 +238,12 @@ class FailsLater(TinyDecoder):
         return logits, weights, state
 
 
-@pytest.mark.parametrize("kind", [TinyDecoder, FailsLater])
-def test_logits_that_are_nan_are_an_error(kind):
+@pytest.mark.parametrize("beam", [1, 4])
+def test_logits_that_are_nan_are_an_error(beam):
     """Not an empty list of hypotheses, whose first one callers then ask for."""
-    model = kind(scale=0.1)
-    if kind is TinyDecoder:
-        model.U[:, 1] = np.nan
     source, lengths = sources(np.random.default_rng(0))
-    for beam in (1, 4):
-        with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
-            beam_search(model, source, lengths, beam)
+    with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
+        beam_search(FailsLater(scale=0.1), source, lengths, beam)
 
 
 def test_an_absent_hypothesis_may_end_with_a_word_of_a_source_that_has_left_the_batch():

@@ -81,15 +81,6 @@ def test_only_new_tokens_are_read():
             assert answer(some, talk, 8, GREEDY) == expected_answer(talk, 8, GREEDY, 256)
 
 
-def test_an_answer_that_is_given_up_can_be_asked_for_again():
-    some = chat()
-    expected = expected_answer([user("the cat")], 20, GREEDY)
-    pieces = some.answer([user("the cat")], 20, GREEDY)
-    next(pieces)
-    pieces.close()
-    assert answer(some, [user("the cat")], 20, GREEDY) == expected
-
-
 TALKS = [[user(f"the {a} {b}")] for a in ("cat", "dog", "mat", "log") for b in ("sat", "on", "")]
 
 

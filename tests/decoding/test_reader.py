@@ -5,6 +5,7 @@ import pytest
 from fake_models import TinyDecoder, TinyLanguageModel
 from hypothesis import given
 from hypothesis import strategies as st
+from usual import usual_kernels
 
 from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
@@ -20,27 +21,28 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.ops.rotary_scaling import Yarn
 from minillm.testing import strategies
 from minillm.training.lora import LoRA, new_additions
 
 V = 6
 SIZES = {"context": 20, "layers": 2, "heads": 2, "width": 8}
+SCALED = {"rope_scaling": Yarn(4.0, 9)}
 LM, PAIRS = LanguageModelConfig, EncoderDecoderConfig
 OF_TEXT = {
     "gpt": (GPT, GPTConfig(V, **SIZES), CausalReader),
     "llama": (Llama, LlamaConfig(V, **SIZES), CausalReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), CausalReader),
-    "mistral": (Decoder, DecoderConfig(V, **SIZES, family="mistral", window=3), CausalReader),
     "mistral, sinks": (
         *(Decoder, DecoderConfig(V, **SIZES, family="mistral", window=3, sinks=4)),
         CausalReader,
     ),
-    "gemma": (
-        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
+    "gemma, n-grams": (
+        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", window=3, global_every=2, ngrams=3)),
         CausalReader,
     ),
-    "gemma, n-grams": (
-        *(Decoder, DecoderConfig(V, **SIZES, family="gemma3", ngrams=3)),
+    "smollm3, angles scaled": (
+        *(Decoder, DecoderConfig(V, **SIZES, family="smollm3", unrotated_every=2, **SCALED)),
         CausalReader,
     ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
@@ -87,12 +89,9 @@ def test_what_reads_is_found_by_the_class_of_a_model(name):
         assert holder(found) is found
 
 
-def test_a_model_that_reads_or_decodes_is_its_own():
+def test_a_model_that_reads_by_itself_is_its_own_and_others_are_refused():
     for holder, model in ((Reader, TinyLanguageModel()), (TargetDecoder, TinyDecoder())):
         assert holder(model) is model
-
-
-def test_a_model_that_cannot_is_refused():
     other = Classifier(ClassifierConfig(V, 2), np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"^Reader: expected a language model, found Classifier$"):
         Reader(other)
@@ -101,7 +100,7 @@ def test_a_model_that_cannot_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["llama, untied", "mistral", "mistral, sinks", "gemma", "gemma, n-grams"]
+    "name", ["llama, untied", "mistral, sinks", "gemma, n-grams", "smollm3, angles scaled"]
 )
 @given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 14)))
 def test_a_text_is_read_at_any_split_as_whole(kernels, name, rng, cuts):
@@ -176,6 +175,7 @@ def logits_of(model):
     return logits
 
 
+@usual_kernels
 @pytest.mark.parametrize("name", ALL)
 def test_weights_with_additions_are_read_as_their_sums(kernels, name):
     """With LoRA for every matrix."""
