@@ -114,6 +114,7 @@ def test_coverage_of_new_words_of_the_same_word_and_by_hand():
     loss, backward = ops.coverage(np.array([[[0.6, 0.4, 0.0], [0.1, 0.2, 0.7]]]))
     assert loss == pytest.approx((0.1 + 0.2 + 0.0) / 2)
     np.testing.assert_array_equal(backward(2.0), [[[0, 0, 1], [1, 1, 0]]])
+    np.testing.assert_array_equal(2 * backward(), backward(2.0))
 
 
 def test_the_coverage_of_a_batch_counts_its_steps():
