@@ -97,18 +97,27 @@ def test_ids_are_one_hot_vectors(name, kernels, sizes, rng):
 # --- single ops ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["tanh", "sigmoid", "softmax", "gelu", "exact gelu", "silu", "softplus"]
-)
-def test_extremes_overflow_nowhere(name, kernels):
-    x, options = np.array([[-1e4, -88.0, 0.0, 88.0, 1e4]], np.float32), {}
-    if name == "exact gelu":
-        name, options = "gelu", {"approximate": False}
+FAR = np.array([-1e6, -1e4, -88, -50, 50, 88, 1e4, 1e6])
+ABOVE, RAMP = (FAR > 0) * 1.0, np.maximum(FAR, 0)
+FAR_OUT = {  # the value and the slope; in all others, those of a ramp
+    "tanh": (np.sign(FAR), 0 * FAR),
+    "sigmoid": (ABOVE, 0 * FAR),
+    "softmax": ((FAR == 1e6) * 1.0, 0 * FAR),
+    "swiglu": (2 * RAMP, np.concatenate([2 * ABOVE, RAMP])),  # the other half is 2
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [*FAR_OUT, "gelu", "exact gelu", "silu", "softplus"])
+def test_activations_far_out(name, dtype, kernels):
+    expected = FAR_OUT.get(name, (RAMP, ABOVE))
+    x = FAR if name != "swiglu" else np.concatenate([FAR, np.full(8, 2)])
+    options = {"approximate": False} if name == "exact gelu" else {}
     with use_kernels(kernels):
-        y, backward = getattr(ops, name)(x, **options)
-        dx = backward(np.ones_like(y))
-    assert np.isfinite(y).all()
-    assert np.isfinite(dx).all()
+        y, backward = getattr(ops, name.split()[-1])(x[None].astype(dtype), **options)
+        found = y[0], backward(np.ones_like(y))[0]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-18)
 
 
 def test_softmax_excludes_minus_infinity_exactly():
