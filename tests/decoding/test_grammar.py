@@ -126,7 +126,7 @@ PERSON = {
         ({"properties": {"a": True}, "additionalProperties": True}, '{"b":1}', True),
         ({"properties": {"a": True}, "required": ["b"]}, '{"b":1}', True),
         ({"anyOf": [{"properties": {"a": True}}]}, '{"b":1}', False),
-        ({"allOf": [{"properties": {"a": True}}, {"required": ["b"]}]}, '{"b":1}', True),
+        ({"properties": {"a": True}, "allOf": [{"required": ["b"]}]}, '{"b":1}', True),
         ({"x-guidance": {"lenient": True, "whitespace_pattern": "x"}}, "[x]", False),
     ],
 )
@@ -189,10 +189,6 @@ def test_a_text_ends_with_an_error_if_no_token_may_come_next():
     assert bytes(text.ids[1:]) == b'"he'
 
 
-def nests(depth):
-    return {"type": "array", "items": nests(depth - 1)} if depth else {"type": "null"}
-
-
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
@@ -204,7 +200,6 @@ def nests(depth):
         ({"pattern": "("}, "schema: regex parse error:"),
         ({"$ref": "https://x"}, "schema: Resource 'https://x' is not present"),
         ({"anyOf": [{"$ref": "#"}]}, "schema: expected a token that may come next, found none"),
-        (nests(900), "schema: "),
     ],
 )
 def test_what_is_refused_is_named(schema, message):
@@ -215,11 +210,19 @@ def test_what_is_refused_is_named(schema, message):
     assert len(str(error.value)) < 400
 
 
+NESTED = {"type": "null"}
+for _ in range(900):
+    NESTED = {"type": "array", "items": NESTED}
 A = {"anyOf": [{"properties": {f"{i}p{j}": True for j in range(20)}} for i in range(100)]}
 HOSTILE = [
+    *({"type": "string", "pattern": pattern} for pattern in (
+        "^" + "a?" * 800 + "$", "a*" * 2000, ".*" * 300, ".*a.{400}", "((a{1,100}){1,100}){1,100}",
+        "(.*a){12}b.{20}", "(?:" * 300 + ")" * 300, "(a|a?)+$" * 50,
+    )),
     {"allOf": [A, A]},
-    {"type": "string", "pattern": "((a{1,100}){1,100}){1,100}"},
-    {"type": "string", "pattern": ".*" + "(a|b|c).{0,30}" * 30},
+    {"anyOf": [{"type": "null"}, {"$ref": "#/anyOf/" + "9" * 5000}]},
+    NESTED,
+    {"properties": {str(n): True for n in range(2000)}},
     {"items": {"anyOf": [{"pattern": f".*{chr(97 + n % 26)}.{{{n}}}"} for n in range(200)]}},
     {"$ref": "#/$defs/a30", "$defs": {
         f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{max(0, n - 1)}"}] * 2} for n in range(31)
