@@ -1,4 +1,4 @@
-"""BERT: what its gradient and its outputs depend on, and fresh weights."""
+"""BERT: the weights without a gradient, its pooled vector, and fresh weights."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,6 @@ from minillm import ops
 from minillm.data.masking import MaskedBatch, framed
 from minillm.decoding import beam_search
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gated_delta_net import GatedDeltaNet, GatedDeltaNetConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
@@ -169,25 +168,6 @@ def test_a_transformer_learns_to(task, post_norm):
         for b, (best, *_) in enumerate(outputs)
     ]
     assert np.mean(right) > 0.9
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("attention", ["none", "general", "dot", "additive"])
-def test_attention_says_again_what_one_vector_cannot_hold(attention):
-    """20 tokens, reversed."""
-    V, length = 8, 20
-    rng = np.random.default_rng(8)
-    sizes = {"embedding": 16, "hidden": 32, "dropout": 0, "label_smoothing": 0}
-    model = EncoderDecoder(EncoderDecoderConfig(V, V, attention=attention, **sizes), rng)
-
-    def batch(B):
-        source = rng.integers(0, V, (B, length))
-        target = np.concatenate([source[:, ::-1], np.full((B, 1), V)], axis=1)
-        return source, np.full(B, length), target, np.full(B, length + 1)
-
-    train(model.params, lambda: model.loss(batch(32)), 300, 0.015)
-    loss, _ = model.loss(batch(100))
-    assert loss > 0.8 if attention == "none" else loss < 0.15
 
 
 def test_words_that_no_training_has_seen_are_copied():

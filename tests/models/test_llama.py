@@ -1,4 +1,4 @@
-"""Llama: its gradient at every coordinate, its equations, and sizes that cannot be."""
+"""Llama: its equations, and the rows of n-grams."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,9 @@ import pytest
 from minillm.look.measurements import read_gpt
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary_scaling import Llama3
 
 both_twins = pytest.mark.usefixtures("both_twins")
 TINY = {"vocabulary": 5, "context": 6, "layers": 1, "heads": 2, "width": 4, "feed_forward": 3}
-SCALING = Llama3(8.0, 1.0, 4.0, 40.0)
 
 
 def new(seed=0, **options):

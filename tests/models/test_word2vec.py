@@ -74,9 +74,9 @@ def steps_and_slopes(model, words, starts):
 @pytest.mark.parametrize("options", FOUR)
 def test_a_step_goes_down_the_gradient(kernels, options):
     rng = np.random.default_rng(3)
-    model = made(rng, subsample=0, **options)
+    model = made(rng, V=6, dimension=3, subsample=0, **options)
     with use_kernels(kernels):
-        steps, slopes = steps_and_slopes(model, *sentences(rng))
+        steps, slopes = steps_and_slopes(model, *sentences(rng, V=6, S=4))
     if options["algorithm"] == "cbow":  # the words of a mean: see below
         del steps["vectors"]
     for name in steps:

@@ -23,9 +23,9 @@ from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
 from minillm.training.rewards import RewardTask
 
 
-def model(dtype=np.float64, seed=0, **options):
+def model(seed=0):
     sizes = {"context": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 8, "feed_forward": 6}
-    return Entry(Llama, LlamaConfig(V, **sizes | options), None).new(dtype, seed)
+    return Entry(Llama, LlamaConfig(V, **sizes), None).new(seed=seed)
 
 
 def conversations(lengths, seed=0):
@@ -130,7 +130,7 @@ def pairs(count, seed=0):
 
 
 def test_at_the_start_no_answer_is_preferred_and_then_the_chosen_ones_are():
-    some, every = model(np.float64), pairs(6)
+    some, every = model(), pairs(6)
     task = PreferenceTask(some, every, every, 20, 0, beta=0.5)
     np.testing.assert_allclose(task.validation_loss(), np.log(2), rtol=1e-12)
     for _ in range(30):
@@ -185,7 +185,7 @@ def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens():
 
 def test_a_model_learns_what_is_rewarded():
     """Answers of one token, drawn from the model: the reward is for the id of the question."""
-    some, reference = model(np.float64, context=9), model(np.float64, context=9)
+    some, reference = model(), model()
     questions = [np.array([1 + k % 4]) for k in range(40)]
 
     def write(asked, rng):

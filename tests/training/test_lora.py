@@ -5,7 +5,6 @@ import pytest
 from model_table import CAUSAL, WINDOWS, lm, tuned
 from usual import originals_deep
 
-from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.trained import Trained
@@ -79,7 +78,7 @@ def test_training_changes_the_additions_alone(name):
     trained.mark(model)
     optimiser = AdamW(trained.params)
     losses = []
-    for _ in range(60):
+    for _ in range(20):
         loss, backward = model.loss(batch)
         losses.append(float(loss))
         optimiser.step(trained.gradients(backward), 0.05)
@@ -109,21 +108,6 @@ def test_layers_compute_no_gradient_of_a_whole_matrix(name):
     assert trained.gradients(lambda: computed).keys() == {*additions, *heads}
     matrices = {weight for weight in computed if weight.rpartition(".")[2].startswith("W_")}
     assert matrices == set()
-
-
-def test_memory_is_a_small_part_of_that_of_all_weights():
-    """Gradients and moments together."""
-    config = GPTConfig(50, context=8, layers=12, heads=2, width=32)
-    model = GPT(config, np.random.default_rng(0))
-    ids = np.random.default_rng(0).integers(0, 50, (2, 9))
-    targets = [name for name in model.params if name.endswith(("W_qkv", "W_o", "W_1", "W_2"))]
-    everything = sum(array.nbytes for array in model.params.values())
-    lora = LoRA(model, new_additions(model.params, targets, 1, np.random.default_rng(0)), 1)
-    Trained(lora.params, lora).mark(model)
-    _, backward = model.loss((ids[:, :-1], ids[:, 1:]))
-    gradients = sum(array.nbytes for array in backward().values())
-    moments = sum(array.nbytes for array in AdamW(lora.params).state()[0].values())
-    assert gradients + moments < 0.1 * (everything + 2 * everything)
 
 
 def test_gradients_that_do_not_fit_are_refused():
