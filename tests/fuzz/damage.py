@@ -32,47 +32,40 @@ WORDS = [
     b"\\end\\", b"\\data\\", b"\\2-grams:", b"ngram 9=9", b": x", b"#", b",", b'"', b"\x1f\x8b",
     b"a" * 3000, b"\x85", b"\x0b", b"\xe2\x80\xa8", b"{", b"[", b"null",
 ]  # fmt: skip
-_FIELD = re.compile(rb"[^\s]+")
+NUMBERS = [0, 1, 2, 3, 8, 9, 12, 31, 255, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
+FLOATS = [np.nan, np.inf, -np.inf, 3e38, -3e38, 0.0, 1e-45, -99, 100]
+TYPES = ["BF16", "F8_E4M3", "F8_E5M2", "F16", "I32", "C64", "F4"]
 
 
 def damage_bytes(data: bytes, rng: random.Random) -> bytes:
     """A flipped bit, a cut, a span that is gone, doubled or overwritten, or a word put in."""
     at = rng.randrange(len(data) + 1)
     end = min(len(data), at + 1 + int(rng.expovariate(0.1)))
-    match rng.randrange(7):
-        case 0 if at < len(data):
-            return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
-        case 1:
-            return data[:at]
-        case 2:
-            return data[:at] + data[end:]
-        case 3:
-            return data[:end] + data[at:end] + data[end:]
-        case 4:
-            return data[:at] + rng.randbytes(end - at) + data[end:]
-        case 5:
-            return data[:at] + rng.choice([b"\0", b"\xff", b" ", b"\n"]) * (end - at) + data[end:]
-    return data[:at] + rng.choice(WORDS) + data[at:]
+    before, span, after = data[:at], data[at:end], data[end:]
+    if rng.randrange(7) == 0:
+        return before
+    flipped = bytes(byte ^ (1 << rng.randrange(8)) for byte in span[:1]) + span[1:]
+    filled = rng.choice([b"\0", b"\xff", b" ", b"\n"]) * len(span)
+    word = rng.choice(WORDS) + span
+    return (
+        before
+        + rng.choice([flipped, b"", span * 2, rng.randbytes(len(span)), filled, word])
+        + after
+    )
 
 
 def damage_text(data: bytes, rng: random.Random) -> bytes:
     """Another word in a field, lines that are gone, doubled or exchanged; or any bytes."""
     choice = rng.randrange(5)
-    if choice <= 1 and (fields := list(_FIELD.finditer(data))):
+    if choice <= 1 and (fields := list(re.finditer(rb"\S+", data))):
         field = rng.choice(fields)
         return data[: field.start()] + rng.choice(WORDS) + data[field.end() :]
     if choice == 2:
         lines = data.split(b"\n")
-        k, other = rng.randrange(len(lines)), rng.randrange(len(lines))
-        match rng.randrange(4):
-            case 0:
-                del lines[k]
-            case 1:
-                lines.insert(k, lines[other])
-            case 2:
-                lines[k], lines[other] = lines[other], lines[k]
-            case 3:
-                lines[k] = rng.choice([b"", b"\t", b" ", b"x" * 2000, lines[k] + b"\t" + lines[k]])
+        k, other = rng.randrange(len(lines)), rng.choice(lines)
+        twice = lines[k] + b"\t" + lines[k]
+        changes = [[], [other, lines[k]], [other], [b""], [b"\t"], [b" "], [b"x" * 2000], [twice]]
+        lines[k : k + 1] = rng.choice(changes)
         return b"\n".join(lines)
     return damage_bytes(data, rng)
 
@@ -81,37 +74,28 @@ def damage_gzip(data: bytes, rng: random.Random) -> bytes:
     """Damage to the file, or to the text in it."""
     if rng.random() < 0.5:
         return damage_bytes(data, rng)
-    text = gzip.decompress(data)
-    for _ in range(1 + int(rng.expovariate(0.7))):
-        text = damage_text(text, rng)
-    return gzip.compress(text, 1, mtime=0)
+    return gzip.compress(damage_text(gzip.decompress(data), rng), 1, mtime=0)
 
 
-def damage_value(values: Any, rng: random.Random) -> Any:
+def damage_value(value: Any, rng: random.Random) -> Any:
     """A JSON value in which one place has changed; the value itself stays as it is."""
-    if isinstance(values, dict) and values and rng.random() < 0.9:
-        name = rng.choice(list(values))
-        changed = dict(values)
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        name = rng.choice(list(value))
         match rng.randrange(12):
             case 0:
-                del changed[name]
+                return {key: entry for key, entry in value.items() if key != name}
             case 1:
-                changed[rng.choice(["x", "", "vocabulary", "order", "steps", name + "x"])] = 1
-            case _:
-                changed[name] = damage_value(values[name], rng)
-        return changed
-    if isinstance(values, list) and values and rng.random() < 0.8:
-        k = rng.randrange(len(values))
-        match rng.randrange(5):
-            case 0:
-                return values[:k]
-            case 1:
-                return [*values, values[k]]
-            case 2:
-                return [*values[:k], *values[k + 1 :]]
-        return [*values[:k], damage_value(values[k], rng), *values[k + 1 :]]
-    if type(values) is int and rng.random() < 0.4:
-        return values + rng.choice([-1, 1, 1000, 10**6])
+                return value | {
+                    rng.choice(["x", "", "vocabulary", "order", "steps", name + "x"]): 1
+                }
+        return value | {name: damage_value(value[name], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        k = rng.randrange(len(value))
+        changed = [damage_value(value[k], rng)]
+        middle = rng.choice([[], [value[k]] * 2, changed, changed])
+        return value[:k] + middle + rng.choice([[], *[value[k + 1 :]] * 4])
+    if type(value) is int and rng.random() < 0.4:
+        return value + rng.choice([-1, 1, 1000, 10**6])
     return rng.choice(VALUES)
 
 
@@ -150,48 +134,40 @@ def damage_tensors(data: bytes, rng: random.Random) -> bytes:
         return damage_bytes(data, rng)
     size = struct.unpack("<Q", data[:8])[0]
     header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    facts = header.get("__metadata__", {})
     if choice < 0.45:
-        if rng.random() < 0.5 and "minillm" in header.get("__metadata__", {}):
-            text = header["__metadata__"]["minillm"].encode()
-            header["__metadata__"]["minillm"] = damage_json(text, rng).decode("utf-8", "replace")
+        if rng.random() < 0.5 and "minillm" in facts:
+            text = damage_json(facts["minillm"].encode(), rng)
+            facts["minillm"] = text.decode("utf-8", "replace")
         elif rng.random() < 0.5:
-            tensor = header[rng.choice([name for name in header if name != "__metadata__"])]
-            tensor["dtype"] = rng.choice(["BF16", "F8_E4M3", "F8_E5M2", "F16", "I32", "C64", "F4"])
+            header[rng.choice([name for name in header if name != "__metadata__"])]["dtype"] = (
+                rng.choice(TYPES)
+            )
         else:
             header = damage_value(header, rng)
         text = json_text(header).encode("utf-8", "replace")
         return struct.pack("<Q", len(text)) + text + body
     arrays = {name: array.copy() for name, array in load(data).items()}
     name = rng.choice(list(arrays))
-    arrays[name] = _other_array(arrays[name], rng)
-    if rng.random() < 0.05:
-        del arrays[name]
-    return save(arrays, header.get("__metadata__"))
+    arrays[name] = other_array(arrays[name], rng)
+    return save(arrays, facts)
 
 
-def _other_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
-    match rng.randrange(8):
-        case 0:
-            other = rng.choice([np.float64, np.float16, np.int64, np.int32, np.uint8, np.bool_])
-            with np.errstate(all="ignore"):
-                return array.astype(other)
-        case 1:
-            return np.ascontiguousarray(array.T) if array.ndim > 1 else array[:, None].copy()
-        case 2:
-            return array[: rng.randrange(len(array) + 1)].copy() if array.ndim else array
-        case 3:
-            return np.concatenate([array, array]) if array.ndim else array
+def other_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Another dtype, another shape, or other numbers."""
     flat = array.reshape(-1)
-    if not flat.size:
-        return np.zeros(3, array.dtype)
+    with np.errstate(all="ignore"):
+        typed = array.astype(rng.choice(["f8", "f2", "i8", "i4", "u1", "?"]))
+    shaped = rng.choice([array.T, array[..., None], flat[: rng.randrange(flat.size + 1)]])
+    spoiled = array.copy()
     for _ in range(1 + int(rng.expovariate(1))):
-        at = rng.randrange(flat.size)
-        if array.dtype.kind == "f":
-            flat[at] = rng.choice([np.nan, np.inf, -np.inf, 3e38, -3e38, 0.0, 1e-45, -99, 100])
-        elif array.dtype.kind == "i":
-            most = np.iinfo(array.dtype).max
-            flat[at] = rng.choice([-1, 0, 1, flat.size, most, -most - 1, rng.randrange(100), 5, 6])
-    return array
+        if array.size and array.dtype.kind in "fi":
+            integers = array.dtype.kind == "i"
+            most = np.iinfo(array.dtype).max if integers else 0
+            near = [-1, 0, 1, 5, array.size, rng.randrange(100), most, -most - 1]
+            spoiled.flat[rng.randrange(array.size)] = rng.choice(near if integers else FLOATS)
+    changed = rng.choice([typed, shaped, np.concatenate([flat, flat]), *[spoiled] * 4])
+    return np.ascontiguousarray(changed)
 
 
 def damage_gguf(data: bytes, rng: random.Random) -> bytes:
@@ -199,7 +175,7 @@ def damage_gguf(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4:
         return damage_bytes(data, rng)
     at = rng.randrange(len(data) if rng.random() < 0.2 else min(len(data), 400))
-    number = rng.choice([0, 1, 2, 3, 8, 9, 12, 31, 255, 2**31, 2**32 - 1, 2**63, 2**64 - 1])
+    number = rng.choice(NUMBERS)
     size = 4 if number < 2**32 and rng.random() < 0.5 else 8
     return data[:at] + number.to_bytes(size, "little") + data[at + size :]
 

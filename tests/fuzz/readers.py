@@ -1,149 +1,243 @@
-"""Every reader: what is done with a folder of damaged files, as the commands do it."""
+"""Every reader: small valid files of it, and what is done with them, as the commands do it."""
 
-import random
+import shutil
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from data.test_readers import READERS as OF_DATA
+from formats import test_encoders, test_gguf, test_huggingface, test_peft
+from formats.make_frozen import FROZEN
+from formats.make_frozen import ROWS as MODELS
+from formats.test_word2vec import VECTORS, WORDS, write_binary
+from kind_rows import squad
+from published import old_files
+from text.test_vocabulary import ROWS as VOCABULARIES
+from text.test_vocabulary import made
 
+import minillm
 from minillm import decoding
-from minillm.data import RandomWindows, Shards
+from minillm.data import RandomWindows, Shards, write_shards
 from minillm.data.labelled import open_labelled
 from minillm.data.lines import read_lines
 from minillm.data.squad import read_squad
 from minillm.formats import arpa, gguf, huggingface, word2vec
-from minillm.formats.peft import read_adapter
+from minillm.formats.gguf import export_gguf
+from minillm.formats.peft import read_adapter, write_adapter
+from minillm.formats.sentences import Sentences
+from minillm.models.decoders import FAMILIES
 from minillm.models.ngram import NGram, NGramConfig
-from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import RunConfig, find_kind
 from minillm.runs.kinds.labels import read_image
-from minillm.runs.kinds.texts import check_kept, name_of, tokenizer_of
-from minillm.runs.load import load, open_vocabularies
-from minillm.runs.run import Run
-from minillm.text import load_tokenizer, tokenizer_files
+from minillm.runs.kinds.texts import check_kept, tokenizer_of
+from minillm.runs.load import open_vocabularies
+from minillm.text import Characters, load_tokenizer, tokenizer_files
 from minillm.text.word_pieces import WordPieces
-from minillm.training import AdamW, restore_checkpoint
 from minillm.training.ngram import score_text
-from minillm.training.word2vec import restore_progress
 
-from .samples import SIZES, TEXT, adapted, task_of
-
-Reader = Callable[[Path, random.Random], None]
-KINDS = (
-    "ngram", "lm", "mamba", "neural-ngram", "gpt", "llama", "seq2seq", "classifier",
-    "recurrent-classifier", "image-classifier", "word2vec", "bert", "qa",
-)  # fmt: skip
+TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sat .\n" * 2
 
 
-def _use(run: Run) -> None:
-    """Use a run as a command would, in short."""
-    with np.errstate(all="ignore"):  # weights may be as large as a float32 can be
-        match run.kind.name:
-            case "ngram" | "lm" | "mamba" | "neural-ngram" | "gpt" | "llama":
-                list(run.write(length=3, seed=1))
-            case "seq2seq":
-                run.translate(["the cat"], beam=2)
-            case "bert":
-                run.fill("the [MASK] sat", top=2)
-                run.embed(["the cat", "a dog"])
-            case "qa":
-                run.answers(["what sat?", "where?"], TEXT, 2)
-            case "classifier" | "recurrent-classifier":
-                run.classify(["the cat", "a dog"])
-            case "image-classifier":
-                run.classify([[0.5] * run.model.config.pixels])
-            case "word2vec":
-                run.vectors.most_similar(run.vectors.words[0], topn=2)
+class Row(NamedTuple):
+    """Writes samples, each in a folder of its own; and reads one whose file of a name is damaged.
+
+    They may be made of the runs of kind_rows.
+    """
+
+    write: Callable[[Path, Any], None]
+    read: Callable[[Path, str], None]
 
 
-def _score(run: Run) -> None:
+def put(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def of_content(file: str, content: str | bytes) -> Callable[[Path, Any], None]:
+    return lambda root, runs: put(root / "sample" / file, content)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def of_runs(*names: str) -> Callable[[Path, Any], None]:
+    def write(root: Path, runs: Any) -> None:
+        for name in names:
+            shutil.copytree(runs(name), root / name)
+
+    return write
+
+
+def read_run(folder: Path, damaged: str) -> None:
+    """Opens a run and uses it as a command would, in short; reads its metrics; resumes it."""
+    RunFolder(folder).read_metrics()
+    run = minillm.load(folder)
+    match run.kind.name:
+        case "ngram" | "lm" | "mamba" | "neural-ngram" | "gpt" | "llama":
+            list(run.write(length=3, seed=1))
+        case "seq2seq":
+            run.translate(["one two"], beam=2)
+        case "bert":
+            run.fill("the [MASK] sat", top=2)
+            run.embed(["the cat", "a dog"])
+        case "qa":
+            run.answers(["what sat?", "where?"], TEXT, 2)
+        case "classifier" | "recurrent-classifier":
+            run.classify(["the cat", "a dog"])
+        case "word2vec":
+            run.vectors.most_similar(run.vectors.words[0], topn=2)
     if "files" in run.data:
-        name_of(run.data)
-        if "imported" not in run.data and "-" not in run.data["files"]:
-            check_kept(run)
+        check_kept(run)
     if run.kind.name == "ngram":
         score_text(run.model, run.tokenizer, [TEXT])
+    if damaged == "resume.safetensors":  # the sizes of a damaged config.json would be too large
+        longer = {"epochs": 2} if run.kind.name == "word2vec" else {"steps": 7}
+        minillm.train(run.kind.name, folder, resume=True, quiet=True, **longer)
 
 
-def read_run(folder: Path, rng: random.Random) -> None:
-    """Opens a run, and uses it; reads its metrics; now and then resumes it."""
-    if rng.random() < 0.15:
-        _resume(folder)
-        return
-    if rng.random() < 0.1:
-        RunFolder(folder).read_metrics()
-        return
-    run = load(folder)
-    _use(run)
-    _score(run)
+# --- files of other programs ---------------------------------------------------------------------
 
 
-def _resume(folder: Path) -> None:
-    opened = RunFolder(folder)
-    stored = read_config(opened)
-    kind = stored.kind
-    if not kind.resumable:
-        return
-    Model, Config = kind.model, kind.config
-    rng = np.random.default_rng(0)
-    if kind.name == "word2vec":
-        words = open_vocabularies(opened, stored)["tokenizer"]
-        restore_progress(opened, Model(stored.config, words.counts))
-        return
-    model = Model(Config(**SIZES[kind.name]), rng)
-    task = task_of(kind.name, model)
-    restore_checkpoint(opened, model.params, AdamW(model.params), task, rng)
-    with np.errstate(all="ignore"):
-        _, backward, _ = task.training_loss(rng)
-        if kind.name in ("lm", "mamba", "neural-ngram", "gpt", "llama"):
-            backward()
+def write_arpa(root: Path, runs: Any) -> None:
+    for name in ("ngram", "characters"):
+        (root / name).mkdir(parents=True)
+        minillm.load(runs(name)).export(root / name / "model.arpa")
 
 
-def read_arpa(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    tokenizer, params = arpa.read_arpa(file)
+def write_packed(root: Path, runs: Any) -> None:
+    root.joinpath("ngram").mkdir(parents=True)
+    minillm.load(runs("ngram")).export(root / "ngram/model.arpa.gz")
+
+
+def read_arpa(folder: Path, damaged: str) -> None:
+    tokenizer, params = arpa.read_arpa(folder / damaged)
     order = sum(name.startswith("word.") for name in params)
     end, unknown = tokenizer.sentence_end, tokenizer.unknown
-    config = NGramConfig(len(tokenizer), order, line_end=end, unknown=unknown)
-    model = NGram(config, params)
+    model = NGram(NGramConfig(len(tokenizer), order, line_end=end, unknown=unknown), params)
     if unknown is not None:
         score_text(model, tokenizer, [TEXT])
-    if rng.random() < 0.02:
-        arpa.write_arpa(folder / "out.arpa", tokenizer, params)
 
 
-def read_vectors(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    words, vectors = word2vec.read_vectors(file)
+def write_vectors(root: Path, runs: Any) -> None:
+    root.joinpath("text").mkdir(parents=True)
+    word2vec.write_vectors(root / "text/vectors.txt", WORDS, VECTORS)
+    root.joinpath("binary").mkdir()
+    write_binary(root / "binary/vectors.bin", WORDS, VECTORS)
+
+
+def read_vectors(folder: Path, damaged: str) -> None:
+    words, vectors = word2vec.read_vectors(folder / damaged)
     assert vectors.shape[0] == len(words)
 
 
-def read_data(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    list(OF_DATA[file.name].read(str(file)))
+def write_decoders(root: Path, runs: Any) -> None:
+    root.mkdir()
+    for name in FROZEN:
+        if MODELS[name].causal:
+            test_huggingface.save(root / name, name)
+    parts = test_huggingface.save(root / "parts", "llama")
+    test_huggingface.shard(parts, test_huggingface.of_file("llama").weights)
 
 
-def read_labelled_folder(folder: Path, rng: random.Random) -> None:
-    open_labelled(folder, folder)
+def write_encoders(root: Path, runs: Any) -> None:
+    root.mkdir()
+    for name in FROZEN:
+        if not MODELS[name].causal:
+            test_huggingface.save(root / name, name)
+    pieces = test_encoders.PIECES
+    model = test_encoders.new("bert", pieces, masked_words=False)
+    test_encoders.write(root / "sentences", model, sentences=Sentences("mean", True, 9))
+    old = test_huggingface.save(root / "vocab", "bert ForMaskedLM")
+    (old / "tokenizer.json").unlink()
+    put(old / "vocab.txt", old_files(pieces)["vocab.txt"])
 
 
-def read_questions(folder: Path, rng: random.Random) -> None:
-    for question in read_squad(folder / "squad.json"):
+def read_hugging_face(folder: Path, damaged: str) -> None:
+    found = huggingface.read(folder)
+    ids = found.tokenizer.encode(TEXT)[None, :12]
+    if "labels" in found.facts:
+        found.model.forward(ids, np.array([ids.shape[1]]))
+    elif hasattr(found.model, "masked_words"):
+        found.model.hidden(ids)
+    else:
+        reader = decoding.Reader(found.model)
+        reader.read(ids.astype(np.int64), reader.zero_state(1))
+    found.tokenizer.decode(ids[0])
+
+
+def write_ggufs(root: Path, runs: Any) -> None:
+    for family in ("llama", *FAMILIES):
+        for kind in ("F32", "Q4_1", "Q8_0") if family == "llama" else ("F32",):
+            file = root / f"{family} {kind}" / "model.gguf"
+            file.parent.mkdir(parents=True)
+            export_gguf(test_gguf.new(family, layers=2), test_gguf.TOKENIZER, file, kind)
+
+
+def read_gguf(folder: Path, damaged: str) -> None:
+    found = gguf.read(folder / damaged)
+    ids = found.tokenizer.encode(TEXT)[: found.model.config.context]
+    found.model.hidden(ids[None].astype(np.int64))
+    found.tokenizer.decode(ids)
+
+
+def write_peft(root: Path, runs: Any) -> None:
+    model = test_peft.small("gpt")
+    root.mkdir()
+    write_adapter(root / "gpt", model, test_peft.added_to(model, "W_qkv"), 1.5, "base")
+
+
+def read_peft(folder: Path, damaged: str) -> None:
+    model = test_peft.small("gpt")
+    for name, array in read_adapter(folder, model)[0].items():
+        assert np.isfinite(array).all()
+        if name in model.params:
+            assert array.shape == model.params[name].shape
+
+
+# --- texts and vocabularies ----------------------------------------------------------------------
+
+
+def read_data(folder: Path, damaged: str) -> None:
+    list(OF_DATA[damaged].read(str(folder / damaged)))
+
+
+def write_labelled(root: Path, runs: Any) -> None:
+    for k in range(6):
+        put(root / "sample" / "ab"[k % 2] / f"{k}.txt", f"text {k}")
+
+
+def read_questions(folder: Path, damaged: str) -> None:
+    for question in read_squad(folder / damaged):
         for answer in question.answers:
             assert question.context.startswith(answer.text, answer.start)
 
 
-def read_vocabulary(folder: Path, rng: random.Random) -> None:
+def write_vocabularies(root: Path, runs: Any) -> None:
+    for name in VOCABULARIES:
+        folder = root / name
+        folder.mkdir(parents=True)
+        RunFolder(folder).save_json("vocabulary.json", made(name, TEXT).to_dict())
+
+
+def read_vocabulary(folder: Path, damaged: str) -> None:
     stored = RunConfig(find_kind("lm"), None, None, {})
     found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
-    found.decode(list(islice(range(len(found)), 50)))
+    found.decode(range(min(50, len(found))))
     found.to_dict()
 
 
-def read_tokenizer(folder: Path, rng: random.Random) -> None:
+def write_tokenizers(root: Path, runs: Any) -> None:
+    configs = {"byte pairs": "config.json", "pieces": "tokenizer_config.json"}
+    for name, config in configs.items():
+        tokenizer = made(name, TEXT)
+        put(root / name / "tokenizer.json", tokenizer_files(tokenizer)["tokenizer.json"])
+        for file, content in (old_files(tokenizer) | {config: b"{}"}).items():
+            put(root / f"old {name}" / file, content)
+
+
+def read_tokenizer(folder: Path, damaged: str) -> None:
     tokenizer = load_tokenizer(folder)
     text = TEXT + "<|endoftext|> [MASK] Été ?"
     ids = tokenizer.encode(text)
@@ -155,90 +249,43 @@ def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_hugging_face(folder: Path, rng: random.Random) -> None:
-    found = huggingface.read(folder)
-    model, tokenizer = found.model, found.tokenizer
-    ids = tokenizer.encode(TEXT)[:20]
-    if getattr(model.config, "context", 0) <= 1 << 24:  # a run has no more
-        with np.errstate(all="ignore"):
-            reader = decoding.Reader(model)
-            reader.read(ids[None].astype(np.int64), reader.zero_state(1))
-    tokenizer.decode(ids)
-
-
-def read_gguf(folder: Path, rng: random.Random) -> None:
-    [file] = folder.iterdir()
-    found = gguf.read(file)
-    model, tokenizer = found.model, found.tokenizer
-    ids = tokenizer.encode(TEXT)[: model.config.context]
-    with np.errstate(all="ignore"):
-        model.hidden(ids[None].astype(np.int64))
-    tokenizer.decode(ids)
-
-
-def read_peft(folder: Path, rng: random.Random) -> None:
-    model = adapted()
-    for name, array in read_adapter(folder, model)[0].items():
-        assert np.isfinite(array).all()
-        if name in model.params:
-            assert array.shape == model.params[name].shape
-
-
-def read_encoder(folder: Path, rng: random.Random) -> None:
-    found = huggingface.read(folder)
-    config, model = getattr(found.model.config, "encoder", found.model.config), found.model
-    ids = found.tokenizer.encode(TEXT)[None, : config.context]
-    with np.errstate(all="ignore"):
-        if "labels" in found.facts:
-            model.forward(ids, np.array([ids.shape[1]]))
-        else:
-            model.hidden(ids)
-    if rng.random() < 0.1:
-        huggingface.write(found, folder / "again")
-
-
-def read_images(folder: Path, rng: random.Random) -> None:
-    for line, place in read_lines(folder / "images.txt"):
+def read_images(folder: Path, damaged: str) -> None:
+    for line, place in read_lines(folder / damaged):
         read_image(line, place, 6)
 
 
-def read_shards(folder: Path, rng: random.Random) -> None:
+def write_corpus(root: Path, runs: Any) -> None:
+    put(root / "text.txt", TEXT)
+    write_shards(root / "sample/corpus", [str(root / "text.txt")], Characters.from_text(TEXT), 80)
+    (root / "text.txt").unlink()
+
+
+def read_corpus(folder: Path, damaged: str) -> None:
     shards = Shards(folder / "corpus")
     shards.verify()
     RandomWindows(shards, 2, 3).next()
     tokenizer_of(shards).decode(shards[:].tolist())
 
 
-NAMES: dict[Reader, str] = {  # each name has samples of its own
-    read_data: " ".join(OF_DATA),
-    read_arpa: "arpa arpa-gzip",
-    read_vectors: "word2vec-text word2vec-binary",
-    read_labelled_folder: "labelled-folder",
-    read_questions: "questions",
-    read_vocabulary: "vocabulary",
-    read_tokenizer: "tokenizer-gpt2 tokenizer-hugging-face wordpieces-bert wordpieces-hugging-face",
-    read_hugging_face: "hugging-face hugging-face-llama hugging-face-mamba hugging-face-decoders",
-    read_encoder: "hugging-face-bert hugging-face-encoders",
-    read_gguf: "gguf gguf-decoders",
-    read_peft: "peft",
-    read_images: "images",
-    read_shards: "shards",
-}
-READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
-    name: reader for reader, names in NAMES.items() for name in names.split()
-}
-Files = dict[str, bytes]
-Samples = dict[str, list[Files]]
-
-
-def read_samples(root: Path) -> Samples:
-    """The samples of each reader: in each, the content of every file by its name."""
-
-    def files(folder: Path) -> Files:
-        return {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-
-    return {name: [files(folder) for folder in sorted((root / name).iterdir())] for name in READERS}
+READERS = {
+    **{name: Row(of_runs(name), read_run) for name in (
+        "lm", "mamba", "neural-ngram", "gpt", "llama", "seq2seq", "classifier",
+        "recurrent-classifier", "bert", "qa",
+    )},
+    "ngram": Row(of_runs("ngram"), read_run),
+    "word2vec": Row(of_runs("word2vec", "hierarchical"), read_run),
+    "arpa": Row(write_arpa, read_arpa),
+    "arpa-gzip": Row(write_packed, read_arpa),
+    "vectors": Row(write_vectors, read_vectors),
+    "decoders": Row(write_decoders, read_hugging_face),
+    "encoders": Row(write_encoders, read_hugging_face),
+    "gguf": Row(write_ggufs, read_gguf),
+    "peft": Row(write_peft, read_peft),
+    **{name: Row(of_content(name, row.good), read_data) for name, row in OF_DATA.items()},
+    "labelled-folder": Row(write_labelled, lambda folder, _: list(open_labelled(folder, folder))),
+    "questions": Row(of_content("squad.json", squad("abcd", unanswered=True)), read_questions),
+    "vocabulary": Row(write_vocabularies, read_vocabulary),
+    "tokenizer": Row(write_tokenizers, read_tokenizer),
+    "images": Row(of_content("images.txt", "0 0.5 1 0 0.25 1\n" * 3), read_images),
+    "shards": Row(write_corpus, read_corpus),
+}  # fmt: skip

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """Published tokenizers: ids of the libraries, files that are read and written, what is refused."""
 
 import json
@@ -23,7 +24,7 @@ from minillm.text import (
 )
 from minillm.text.byte_pairs import train
 from minillm.text.published import spell, unspell
-from minillm.text.tokenizer_json import sentence_pieces
+from minillm.text.tokenizer_json import of_ours, sentence_pieces
 
 library = pytest.importorskip("tokenizers")
 
@@ -36,6 +37,16 @@ HARD = (
     "😀👍🏽 \u0378\u0558 x", "",
 )  # fmt: skip
 PAIRS = train([TEXT * 2], 300)
+SCRIPTS = (
+    "İstanbul, ıI, ŒUVRE Ёж ΟΔΥΣΣΕΥΣ 漢字とカタカナ。ガガ שָׁלוֹם مَرحَبًا १२३ Ելენა ሰላም ᏣᎳᎩ ꮳꮃꭹ 𐐀𐐨",
+    "\u2029paragraph\u1680ogham\u200djoin\u200enon\u2060word\u00adhyphen\x0bv\x0cf\x7fdel",
+    "$1 £2 €3 ¥4 a^b a≠b ≤≥ «q» „d“ ‘s’ … – — ¡no! ¿qué? 「日本」 §5 ©®™ ΄ ` \u1fef",
+    " ".join(["a" * 100, "b" * 101, "é" * 100, "e\u0301" * 101]),
+    "[CLS] The [MASK] x[MASK]y[UNK][PAD] [mask] [ MASK ] [MASK [[MASK]] ## un##able # # a##b",
+    "\ufffd \ue000private\uf8ff \uf900更 \U0002f800丽 가\u1100\u1161 각 \u0344 \u212b \u2126",
+    "Dž ǅ ǆ ẞ ß ŉ ΐ ﷺ ㎏ ﬃ Å \u0345ι ᾳ ᾼ",
+)
+GPT2 = json.loads(Path(__file__).with_name("gpt2_vectors.json").read_text())
 VECTORS = json.loads(Path(__file__).with_name("sentencepiece_vectors.json").read_text())
 MODELS = VECTORS["models"]
 SMALL = {"▁": -9.0, "▁s": -1.0, "s": -9.0, "e": -9.0, "a": -9.0, "ea": -2.0}
@@ -99,21 +110,37 @@ def test_ids_are_those_of_the_library(words):
     assert (again.bos, again.add_bos, again.add_eos) == (tokenizer.bos, True, False)
 
 
-@pytest.mark.parametrize("case", range(4))
-def test_ids_of_pieces_of_words(case):
-    """Ids, offsets and decoded texts of tokenizers; ours have the options of the first two."""
-    options = json.loads(Path(__file__).with_name("wordpiece_vectors.json").read_text())[case]
-    tokens, texts = options.pop("tokens"), options.pop("texts")
-    tokenizer = of_words(tokens, word_pieces.SPECIALS, **options)
-    ours = [WordPieces(tokens, options["lower_case"])] if case < 2 else []
-    for text, ids, offsets, decoded in texts:
-        for one in (tokenizer, *ours):
-            found = one.encode_with_offsets(text)
-            assert found[0].tolist() == one.encode(text).tolist() == ids, text
-            assert found[1].tolist() == offsets, text
-            assert one.decode(ids) == decoded
-    assert (tokenizer.bos, tokenizer.eos, tokenizer.mask, tokenizer.padding) == (2, 3, 4, 0)
-    assert [tokenizer.show(n) for n in range(len(tokens))] == tokens
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_ids_of_pieces_of_words(lower_case):
+    """Ids, offsets and decoded texts of the library, where many words are in pieces or unknown."""
+    texts = [*SCRIPTS, *(text for text, _ in GPT2["texts"])]
+    learned = word_pieces.train(texts * 2, 900, lower_case).tokens[5:]
+    short = [token for token in learned if len(token.removeprefix("##")) <= 3]
+    kept = [token for at, token in enumerate(short) if token.isascii() or at % 9]
+    ours = WordPieces([*word_pieces.SPECIALS, *kept], lower_case)
+    theirs = PublishedTokenizer(of_ours(ours))
+    for text in texts:
+        (ids, offsets), expected = ours.encode_with_offsets(text), theirs.encode_with_offsets(text)
+        assert ids.tolist() == ours.encode(text).tolist() == expected[0].tolist(), text
+        assert offsets.tolist() == expected[1].tolist(), text
+        assert ours.decode(ids) == theirs.decode(ids)
+    assert [theirs.show(n) for n in range(len(kept) + 5)] == ours.tokens
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, ["e", "漢", "字"]),
+        ({"strip_accents": False, "tokenize_chinese_chars": False}, ["é", "漢字"]),
+        ({"do_lower_case": False, "strip_accents": True}, ["E", "漢", "字"]),
+    ],
+)
+def test_flags_of_pieces_of_words(tmp_path, flags, expected):
+    tokens = [*word_pieces.SPECIALS, "e", "é", "E", "漢", "字", "漢字"]
+    write(tmp_path, {"vocab.txt": "\n".join([*tokens, ""]).encode()})
+    tokenizer_config(tmp_path, **flags)
+    tokenizer = load_tokenizer(tmp_path)
+    assert [tokenizer.texts[n] for n in tokenizer.encode("É 漢字")] == expected
 
 
 def test_a_word_that_cannot_be_made_of_pieces():
