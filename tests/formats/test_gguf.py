@@ -380,6 +380,14 @@ def test_entries_that_a_file_may_have_or_lack(path, family, metadata, fields):
     assert found == expected
 
 
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_gemma_whose_layers_are_all_alike(path, window):
+    """Each whole or each local, with the same angles."""
+    model, ids = new("gemma3", global_every=0, window=window, local_base=7.0), np.arange(9)[None]
+    export_gguf(model, TOKENIZER, path)
+    np.testing.assert_array_equal(import_gguf(path)[0].forward(ids)[0], model.forward(ids)[0])
+
+
 def test_the_attention_factor_of_yarn_is_in_addition_to_the_default(path):
     model = new(rope_scaling=Yarn(4.0, 9.0, attention_factor=1.2))
     found = open_gguf_of(model, path)[0]["llama.rope.scaling.attn_factor"]

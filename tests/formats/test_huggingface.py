@@ -279,26 +279,6 @@ def test_half_precision_and_several_files(tmp_path):
     assert_same(found, huggingface.read(save(tmp_path / "c", "gpt2")).model)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("gpt2", {"dtype": "bfloat16"}), ("bert ForMaskedLM", {"max_shard_size": "10KB"})],
-)
-def test_half_precision_and_several_files_of_transformers(tmp_path, name, options):
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    theirs = random_model(ROWS[name])
-    path = save(tmp_path / "in", name, {}, of_transformers)
-    (path / "model.safetensors").unlink()
-    theirs = theirs.to(getattr(torch, options.get("dtype", "float32")))
-    theirs.save_pretrained(path, max_shard_size=options.get("max_shard_size", "1GB"))
-    assert len(list(path.glob("model-*.safetensors"))) != 1
-    with torch.no_grad():
-        outputs = outputs_of_theirs(theirs.double(), ROWS[name])
-    found = outputs_of(converted(huggingface.read(path).model, np.float64), ROWS[name])
-    expected = {entry: output.numpy() for entry, output in outputs.items()}
-    assert_close(found, expected, ROWS[name].tolerances[0])
-
-
 def renamed(*pairs):
     def change(tensors):
         for old, new in pairs:

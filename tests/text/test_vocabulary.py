@@ -131,6 +131,13 @@ def test_ids_are_the_librarys(row, text):
         assert theirs.decode(ids) == ours.decode(ids)
 
 
+@pytest.mark.parametrize("train", [byte_pairs.train, word_pieces.train])
+def test_training_is_deterministic(train):
+    texts = [SEA, "more of the sea, and more shells", "漢字 é"]
+    first, again = (train(iter(order), 290).to_dict() for order in (texts, texts[::-1]))
+    assert first == again
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 
