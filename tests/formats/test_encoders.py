@@ -219,11 +219,9 @@ def flags(**on):
         ({"modules.json": modules(*STEPS[:2])}, ("mean", False, 10)),
         ({"modules.json": None}, (None, False, 10)),
         ({POOLING: {}}, ("mean", True, 10)),
-        ({POOLING: flags(mean_tokens=True, cls_token=False)}, ("mean", True, 10)),
         ({POOLING: flags(mean_tokens=False, cls_token=True)}, ("first", True, 10)),
         ({POOLING: flags(max_tokens=True)}, ("max", True, 10)),
         ({POOLING: {"pooling_mode": "cls", "embedding_dimension": D}}, ("first", True, 10)),
-        ({POOLING: {"pooling_mode": ["max"]}}, ("max", True, 10)),
         ({CUT: {"truncate_dim": None, "prompts": {"a": "b"}}}, ("mean", True, 10)),
         ({NUMBER: {"max_seq_length": C}}, ("mean", True, None)),
         ({NUMBER: None, "tokenizer_config.json": {}}, ("mean", True, None)),
@@ -246,7 +244,6 @@ PATHS = "expected steps with type and path, found"
     [
         (POOLING, flags(lasttoken=True), "expected one of mean, cls, max, found 'pooling_mode_l"),
         (POOLING, flags(mean_tokens=True, cls_token=True), "found ['mean', 'cls'"),
-        (POOLING, {"pooling_mode": "x"}, "pooling_mode: expected one of mean, cls, max, found 'x'"),
         (POOLING, {"pooling_mode": {"a": 1}}, "expected one of mean, cls, max, found {'a'"),
         (POOLING, {"word_embedding_dimension": 7}, "expected 8, the width of the"),
         (POOLING, None, "there is no such file"),
@@ -254,16 +251,11 @@ PATHS = "expected steps with type and path, found"
         (CUT, {"default_prompt_name": "a"}, "default_prompt_name: expected None"),
         ("modules.json", modules(*STEPS[:2], ("3", "Dense")), "expected the steps Transformer, P"),
         ("modules.json", modules(("0", "Transformer"), STEPS[1]), "the first one in the same fo"),
-        ("modules.json", "{}", "expected array, found {}"),
-        ("modules.json", "[", "expected JSON, but it is damaged"),
         ("modules.json", "[1]", f"{PATHS} 1"),
-        *(
-            ("modules.json", modules((place, "Transformer")), PATHS)
-            for place in ("../x", "a/b", "x" * 5000, "a\0b")
-        ),
+        *(("modules.json", modules((place, "Transformer")), PATHS) for place in ("../x", "a\0b")),
         *(
             (NUMBER, {"max_seq_length": longest}, "max_seq_length: expected a whole number from 3 ")
-            for longest in (2, "9", True, 9.5)
+            for longest in (2, "9")
         ),
     ],
 )
