@@ -26,75 +26,23 @@ def check_model(model, batch, **options):
     check_projections(loss, model.params, rng=rng, miss=1e-3)
 
 
-def check_layer(layer, params, x, rng, state=None):
+def check_layer(layer, params, x, rng):
     """Every coordinate of a layer's gradients.
 
-    ``layer(params, x)`` -> y, backward, whose ``backward(dy)`` -> dx, gradients; or, with a
-    state, ``layer(params, x, state)`` -> (y, state), backward, whose ``backward(dy, dstate)``
-    -> dx, dstate, gradients.  x may be ids, which have no gradient.
+    ``layer(params, x)`` -> y, backward, whose ``backward(dy)`` -> dx, gradients.
     """
-    state, floats = state or {}, [x] if x.dtype.kind == "f" else []
 
-    def op(*arrays):
-        arrays = list(arrays)
-        own_x = arrays.pop(0) if floats else x
-        own_state = {name: arrays.pop(0) for name in state}
-        own_params = dict(zip(params, arrays, strict=True))
-        if state:
-            (y, last), layer_backward = layer(own_params, own_x, own_state)
-        else:
-            y, layer_backward = layer(own_params, own_x)
-            last = {}
+    def op(x, *arrays):
+        y, layer_backward = layer(dict(zip(params, arrays, strict=True)), x)
 
-        def backward(dy, *dlast):
-            if state:
-                given = {n: d for n, d in zip(last, dlast, strict=True) if d is not None}
-                dx, dstate, gradients = layer_backward(dy, given)
-            else:
-                (dx, gradients), dstate = layer_backward(dy), {}
-            assert dstate.keys() == state.keys()
+        def backward(dy):
+            dx, gradients = layer_backward(dy)
             assert gradients.keys() == params.keys()
-            assert floats or dx is None
-            dx = [dx] if floats else []
-            results = *dx, *(dstate[n] for n in state), *(gradients[n] for n in params)
-            return results if len(results) > 1 else results[0]
+            return dx, *(gradients[name] for name in params)
 
-        return (y, *last.values()) if state else y, backward
+        return y, backward
 
-    check_gradients(op, *floats, *state.values(), *params.values(), rng=rng)
-
-
-def check_stack(stack, params, x, rng, state):
-    """The gradients of a stack of layers along random directions, as of a model.
-
-    ``stack(params, x, state)`` -> (y, state), backward, as of :func:`check_layer`, which takes
-    each coordinate: that is for the layers of which a stack consists.
-    """
-    given = {f"state {name}": array for name, array in state.items()} | params
-    if x.dtype.kind == "f":
-        given["x"] = x
-    upstream = None
-
-    def loss():
-        nonlocal upstream
-        (y, last), backward = stack(params, x, state)
-        if upstream is None:
-            upstream = [rng.standard_normal(array.shape) for array in (y, *last.values())]
-        dy, *dlast = upstream
-
-        def gradients():
-            dx, dstate, own = backward(dy, dict(zip(last, dlast, strict=True)))
-            assert own.keys() == params.keys()
-            assert (dx is None) == ("x" not in given)
-            own = own | {f"state {name}": d for name, d in dstate.items()}
-            return own if dx is None else own | {"x": dx}
-
-        outputs = y, *last.values()
-        return sum(
-            (d * output).sum() for d, output in zip(upstream, outputs, strict=True)
-        ), gradients
-
-    check_projections(loss, given, rng=rng, miss=1e-3)
+    check_gradients(op, x, *params.values(), rng=rng)
 
 
 def fit(model, batch, steps, learning_rate=0.01):

@@ -193,7 +193,7 @@ def classifier(**options):
 SMALL = {"context": 8, "layers": 2, "heads": 2, "width": 4}
 ENCODERS = {
     "bert": BERTConfig(V, **SMALL, masked_words=False),
-    "encoder": EncoderConfig(V, **SMALL, family="mpnet", padding=1, masked_words=False),
+    "encoder": EncoderConfig(V, **SMALL, family="electra", embedding=3, masked_words=False),
     "gpt": GPTConfig(V, **SMALL),
     "llama": LlamaConfig(V, **SMALL, key_heads=1, feed_forward=5),
     "decoder": DecoderConfig(V, **SMALL, key_heads=1, feed_forward=5, window=3, family="gemma3"),
@@ -251,9 +251,10 @@ CAUSAL = {
     "gemma3": decoder("gemma3", rope_scaling=Llama3(4.0, 1.0, 4.0, 9.0), eps=1e-3, dropout=0.3),
 }
 STACKS = CAUSAL | {
+    "n-grams": decoder("qwen3", ngrams=3),
     "gated delta net": Entry(
         GatedDeltaNet, GatedDeltaNetConfig(V, **BLOCKS | {"layers": 4}), windows
-    )
+    ),
 }
 MASKED = {
     "bert": Entry(BERT, BERTConfig(V, **BLOCKS, dropout=0.3), masked),
@@ -278,6 +279,7 @@ CLASSIFIERS = {
 PAIRS = {
     "encoder-decoder, none": encoder_decoder(attention="none", cell="rnn"),
     "encoder-decoder, dot": encoder_decoder(attention="dot", cell="gru", bidirectional=False),
+    "encoder-decoder, dot, both ways": encoder_decoder(attention="dot"),
     "encoder-decoder, general": encoder_decoder(attention="general"),
     "encoder-decoder, additive": encoder_decoder(layers=2, dropout=0.3, label_smoothing=0.2),
     "pointer": pointer(),

@@ -22,18 +22,6 @@ def test_sizes_and_shapes(kernels):
 
 
 @deep
-@TWINS
-def test_layouts(twin):
-    survives("layouts", twin, 10)
-
-
-@deep
-@TWINS
-def test_mixed_states(twin):
-    survives("mixed_states", twin, 120)
-
-
-@deep
 def test_threads_that_go_on_from_one_state(kernels):
     survives("two_threads_from_one_state", kernels, shorter(5, kernels))
 

@@ -17,10 +17,9 @@ from made_up_times import LIMITS, kept, times
 
 import benchmarks
 from benchmarks import __main__ as program
-from benchmarks import compatibility, llama, report
+from benchmarks import llama, report
 from benchmarks.changes import ALL, Between, Config
 from benchmarks.machine import HELD_TO_AVX2, VERSION, described, machine
-from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_projections
@@ -243,26 +242,3 @@ def test_the_contestants_of_all_cases_agree():
     for case in (case for case in cases(full=True) if case.flops < 40e9):
         results = {name: case.compared(run()) for name, run in case.contestants.items()}
         contest.check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
-
-
-def test_the_page_of_compatibility(monkeypatch, tmp_path):
-    """Dashes where a library is missing, and the reason where a file is refused."""
-
-    def missing(folder):
-        yield 1e-7
-        raise ImportError
-
-    def refused(folder):
-        raise InputError("/a/b/config.json: a|b: expected 1, found 2", "others")
-        yield
-
-    rows = [("one", missing), ("two", refused)]
-    group = compatibility.Group("Some", ("model", "read", "written"), rows)
-    monkeypatch.setattr(compatibility, "GROUPS", {"shapes": lambda: group, "types": None})
-    monkeypatch.setattr(sys, "argv", ["x", "--only", "shapes", "--out", str(tmp_path)])
-    compatibility.main()
-    text = (tmp_path / "compatibility.md").read_text()
-    command = "$ python -m benchmarks.compatibility --only shapes"
-    assert text.startswith(f"```console\n{command}\n```\n")
-    assert "| one | 1.0e-07 | - |" in text
-    assert r"| two | refused: config.json: a\|b: expected 1, found 2 | - |" in text

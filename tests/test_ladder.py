@@ -1,6 +1,5 @@
 """The ladder: all rungs train the same model, and the page has the stored figures."""
 
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import pytest
 
 from benchmarks.files import load
 from benchmarks.ladder import __main__ as ladder
+from minillm.errors import InputError
 from minillm.timing import contest
 
 ROOT = Path(ladder.__file__).parents[2]
@@ -73,14 +73,18 @@ def test_a_rung_whose_library_is_missing_gets_a_line(monkeypatch, capsys):
     assert line.startswith("JAX is left out: import of jax")
 
 
-def test_the_command_refuses_a_number_of_threads_and_leaves_no_file(tmp_path):
-    """The refusal comes from the process that would time, so this also tests how it is started."""
-    command = [sys.executable, "-m", "benchmarks.ladder", "--threads", "0", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    *_, line = done.stderr.splitlines()
-    assert line == "benchmarks.ladder: threads: expected 1 or more, found 0"
+def test_the_command_refuses_a_number_of_threads_and_leaves_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ladder", "--threads", "0", "--out", str(tmp_path)])
+    assert ladder.main() == 2
+    line = "benchmarks.ladder: threads: expected 1 or more, found 0\n"
+    assert capsys.readouterr().err == line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.deep
+def test_a_fresh_process_answers():
+    with pytest.raises(InputError, match="expected 1 or more, found 0"):
+        ladder.in_a_fresh_process(0)
 
 
 def test_a_race_sets_the_threads_of_numba_too(monkeypatch):

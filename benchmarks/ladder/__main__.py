@@ -185,6 +185,8 @@ def main() -> int:
         results.write_to(file)
         try:
             for count in options.threads:
+                with threads(count):  # refused before a process is started
+                    pass
                 for record in in_a_fresh_process(count):
                     results.add(record)
         except InputError as error:

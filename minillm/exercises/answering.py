@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, describe_error
-from minillm.exercises.catalogue import exercises
+from minillm.exercises.catalogue import one_exercise
 from minillm.exercises.counting import counted, multiplications
 from minillm.exercises.declaration import Exercise
 from minillm.testing import GradientError, check_gradients
@@ -64,12 +64,12 @@ def reports_of_file(exercise: Exercise, path: Path) -> Generator[Report]:
     InputError if it defines no function of the exercise's name.  Raises NoAnswerError for an answer
     that ends its process or never returns.
     """
-    return messages(run_file, exercise.name, str(path))
+    return messages(run_file, exercise.chapter, exercise.name, str(path))
 
 
-def run_file(name: str, path: str) -> Iterator[Report]:
+def run_file(chapter: int, name: str, path: str) -> Iterator[Report]:
     """Run the file, and yield a report for each case.  The process is the file's own."""
-    exercise = exercises()[name]
+    exercise = one_exercise(chapter, name)
     drawn = cases(exercise)  # before the file may change anything
     try:
         defined = runpy.run_path(path)

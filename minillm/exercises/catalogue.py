@@ -13,3 +13,9 @@ def exercises() -> dict[str, Exercise]:
         if module.name.startswith("chapter"):
             importlib.import_module(f"{__package__}.{module.name}")
     return EXERCISES
+
+
+def one_exercise(chapter: int, name: str) -> Exercise:
+    """An exercise of a chapter, without loading all others, which takes half a second."""
+    importlib.import_module(f"{__package__}.chapter{chapter:02}")
+    return EXERCISES[name]

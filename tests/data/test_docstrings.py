@@ -6,7 +6,6 @@ from textwrap import dedent
 
 import pytest
 
-from minillm.data import registry
 from minillm.data.docstrings import docstrings, parsed_modules, summarised_definitions
 from minillm.errors import InputError
 
@@ -74,7 +73,6 @@ def test_what_is_no_sentence_of_english_is_left_out():
         ("Call get_code for all of them.", 0),
         ("Read a TarFile from the disk.", 0),
         ("Evaluate f(x) for an array.", 0),
-        ("f(x) -> the value of x", 0),
         ("Same as a <= b, if both are known.", 0),
         ("values -- the values to be added", 0),
         ("Sum both values, if there are two (or more).", 1),
@@ -98,14 +96,12 @@ def library(tmp_path, monkeypatch):
     """A standard library of 30 modules, and no NumPy."""
     for number in range(30):
         name = "yz"[number // 26] + chr(97 + number % 26)
-        module = ""
-        for summary, sign in [
-            (f"Sum the values of {name}", "+"),
-            (f"Subtract {name} once more", "-"),
-            ("The same in every  module", "*"),
-        ]:
-            module += f'def f(a, b, c):\n    """{summary}."""\n    return a {sign} b + c - {name}\n'
-        (tmp_path / f"{name}.py").write_text(module)
+        own, body = f"Sum the values of {name}", f"return a + b + c - {name}"
+        functions = [
+            f'def f(a, b, c):\n    """{summary}."""\n    {body}\n'
+            for summary in (own, f"Subtract {name} once more", "The same in every  module")
+        ]
+        (tmp_path / f"{name}.py").write_text("".join(functions))
     (tmp_path / "broken.py").write_text("def (")
     (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\n# \xe9\n")
     (tmp_path / "unreadable.py").write_bytes(b"# \xe9\n")
@@ -136,16 +132,3 @@ def test_modules_that_cannot_be_read_are_left_out(library):
         path.unlink()
     with pytest.raises(InputError, match=r"^docstrings: this Python has no source files: expected"):
         docstrings()
-
-
-@pytest.mark.deep
-def test_the_set_of_this_machine():
-    data = registry.open_data("pairs", "docstrings")
-    assert registry.open_data("pairs", "docstrings") is data
-    sizes = {part: len(data[part]) for part in ("training", "validation", "test")}
-    assert sizes["training"] > 3000
-    assert min(sizes.values()) > sum(sizes.values()) / 30
-    for source, summary in data["test"]:
-        assert 8 <= len(source.split()) <= 100
-        assert 3 <= len(summary.split()) <= 30
-        assert summary.endswith(".")

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 
 import pytest
 from hypothesis import example, given
@@ -16,9 +15,6 @@ from minillm.text.bpe import split_words
 
 LINES = st.lists(st.text(st.sampled_from("ab1 .\t\r\x1c\u3000\u00a0é字。😀'"), max_size=9))
 UNITS = ("character", "word", "bpe", "wordpiece")
-
-# GPT-2's rule, with the character classes that `re` has
-_TOKENS = re.compile(r"'[sdmt]| ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+(?!\S)|\s+")
 
 
 def texts_of(files, size, kind="file"):
@@ -72,15 +68,6 @@ def test_lines_and_json_lines_are_the_same_documents(tmp_path_factory, lines, si
 def test_a_text_of_json_lines_may_have_lines(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one\\ntwo"}\n\n{"text": ""}\n{"text": "3\\n"}')
     assert texts_of([tmp_path / "a.jsonl"], 99) == ["one\ntwo\n", "3\n"]
-
-
-@given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))
-def test_a_cut_at_spaces_cuts_no_token(blocks, longest):
-    whole = "".join(blocks)
-    assert "".join(cut_at_spaces(blocks, longest)) == whole
-    for split in (_TOKENS.findall, re.compile(r"\n|\w+(?:['.-]\w+)*|[^\w\s]").findall):
-        pieces = cut_at_spaces(blocks)
-        assert [token for piece in pieces for token in split(piece)] == split(whole)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])

@@ -6,18 +6,8 @@ import pytest
 from minillm.data.entries import Entries
 from minillm.errors import InputError
 
-ENTRIES = Entries(
-    "config.json",
-    {
-        "text": "a",
-        "size": 3,
-        "zero": 0,
-        "flag": True,
-        "number": 2,
-        "huge": 10**90,
-        "array": np.ones(2),
-    },
-)
+VALUES = {"text": "a", "size": 3, "zero": 0, "flag": True, "number": 2, "huge": 10**90}
+ENTRIES = Entries("config.json", VALUES | {"array": np.ones(2)})
 
 
 def test_entries_of_the_right_type_are_returned():
@@ -32,16 +22,12 @@ def test_entries_of_the_right_type_are_returned():
     ("call", "message"),
     [
         (lambda: ENTRIES.text("size"), "size: expected a text, found 3"),
-        (lambda: ENTRIES.text("none"), "none: expected a text, found None"),
         (lambda: ENTRIES.size("zero"), "zero: expected a whole number from 1 up, found 0"),
-        (lambda: ENTRIES.size("size", 4), "size: expected a whole number from 4 up, found 3"),
         (lambda: ENTRIES.size("flag"), "flag: expected a whole number from 1 up, found True"),
         (lambda: ENTRIES.flag("zero", True), "zero: expected true or false, found 0"),
-        (lambda: ENTRIES.number("text", 1.0), "text: expected a number, found 'a'"),
         (lambda: ENTRIES.number("flag", 1.0), "flag: expected a number, found True"),
         (lambda: ENTRIES.number("huge", 1.0), "huge: expected a number, found 1000"),
         (lambda: ENTRIES.check("size", (1, 2)), "size: expected 1 or 2, found 3"),
-        (lambda: ENTRIES.check("size", (1,), "one"), "size: expected one, found 3"),
         (lambda: ENTRIES.check("array", (1,)), "array: expected 1, found array"),
         (lambda: ENTRIES.check_all({"zero": (0,), "size": (1,)}), "size: expected 1, found 3"),
     ],

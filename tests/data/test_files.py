@@ -5,38 +5,13 @@ import json
 import os
 import re
 import stat
-import subprocess
-import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from minillm.data.files import (
-    new_folder,
-    read_json,
-    remove_temporaries,
-    replacing,
-    write_file,
-)
+from minillm.data.files import new_folder, read_json, remove_temporaries, replacing, write_file
 from minillm.errors import InputError
-
-
-def test_an_exception_in_the_middle_changes_nothing(tmp_path):
-    path = tmp_path / "file"
-    write_file(path, b"before")
-
-    class Stop(BaseException):
-        pass
-
-    def stop_in_the_middle():
-        with replacing(path) as file:
-            file.write(b"half")
-            raise Stop
-
-    with pytest.raises(Stop):
-        stop_in_the_middle()
-    assert path.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_it_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
@@ -78,7 +53,7 @@ def test_the_file_keeps_its_mode(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("name", ["x" * 250, "é" * 125, "x" * 255])
+@pytest.mark.parametrize("name", ["é" * 125, "x" * 255])
 def test_the_longest_names_work_and_an_error_names_the_file(tmp_path, name):
     write_file(str(tmp_path / name), b"data")
     assert (tmp_path / name).read_bytes() == b"data"
@@ -91,10 +66,13 @@ def test_the_longest_names_work_and_an_error_names_the_file(tmp_path, name):
         assert (caught.value.errno, caught.value.filename) == (code, str(path))
 
 
-def test_two_writers_do_not_meet_and_the_old_file_is_there_until_the_end(tmp_path):
+def test_the_old_file_is_there_until_the_end_and_writers_do_not_meet(tmp_path):
     path = tmp_path / "file"
     write_file(path, b"before")
     with replacing(path) as one:
+        with suppress(KeyboardInterrupt), replacing(path) as stopped:
+            stopped.write(b"half")
+            raise KeyboardInterrupt
         with replacing(path) as two:
             two.write(b"two")
             assert path.read_bytes() == b"before"
@@ -104,20 +82,16 @@ def test_two_writers_do_not_meet_and_the_old_file_is_there_until_the_end(tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_killed_writer_leaves_the_old_file_and_its_temporary_file_is_removed(tmp_path):
-    code = """
-import os, signal, sys
-from minillm.data.files import replacing
-with replacing(sys.argv[1]) as file:
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+def test_the_temporary_file_of_a_killed_writer_is_removed(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_file(path, b"whole")
-    subprocess.run([sys.executable, "-c", code, path])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *args, **options: None)
+        with suppress(KeyboardInterrupt), replacing(path):
+            raise KeyboardInterrupt
     assert len(list(tmp_path.iterdir())) == 2
     remove_temporaries(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
-    assert path.read_bytes() == b"whole"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
@@ -137,15 +111,14 @@ def test_names_that_no_file_can_have(tmp_path, monkeypatch):
 
 
 def test_two_new_folders_of_one_name_do_not_disturb_each_other(tmp_path):
-    with new_folder(tmp_path / "new") as one:
-        (one / "file").write_text("one")
-        with suppress(RuntimeError), new_folder(tmp_path / "new") as other:
-            assert not list(other.iterdir())
-            raise RuntimeError
-    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
-        "new",
-        "new/file",
-    ]
+    """Nor does one that comes to nothing disturb a folder that it would overwrite."""
+    for overwrite in (False, True):
+        with new_folder(tmp_path / "new", overwrite) as one:
+            (one / "file").write_text("one")
+            with suppress(RuntimeError), new_folder(tmp_path / "new", overwrite) as other:
+                assert not list(other.iterdir())
+                raise RuntimeError
+        assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", tmp_path / "new/file"]
 
 
 @pytest.mark.parametrize("entries", [{"a": 1}, ["a"]])

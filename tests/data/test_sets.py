@@ -75,18 +75,10 @@ def test_names_and_paths(tmp_path, monkeypatch):
     assert registry.names_of("pairs") == names
 
 
-@pytest.mark.parametrize(
-    ("name", "units", "task"),
-    [
-        ("cmudict", ("character", "token"), "pronunciation"),
-        ("numbers-en-fr", ("word", "word"), "translation"),
-        ("docstrings", ("word", "word"), "summary"),
-        ("/a/file.tsv", ("word", "word"), "translation"),
-    ],
-)
-def test_units_and_tasks(name, units, task):
-    found = registry.set_of_pairs(name)
-    assert (found.units, found.task) == (units, task)
+def test_units_and_tasks():
+    found = [registry.set_of_pairs(name) for name in ("cmudict", "docstrings", "/a/file.tsv")]
+    assert [one.units for one in found] == [("character", "token"), *[("word", "word")] * 2]
+    assert [one.task for one in found] == ["pronunciation", "summary", "translation"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +86,6 @@ def test_units_and_tasks(name, units, task):
     [
         (("pairs", "digits"), "digits: expected pairs, found a built-in set of kind 'images'"),
         (("pairs", "-"), "standard input: expected a file, because pairs are read repeatedly"),
-        (("pairs", "none.tsv"), "none.tsv: there is no such file"),
         (("images", "faces"), "expected a set of images (digits), found faces"),
         (
             ("pairs", "numbers-en-fr", "other.tsv"),
@@ -128,10 +119,10 @@ def test_numbers_are_split_by_number_and_say_the_same():
     pytest.importorskip("num2words")
     from minillm.data.built_in import numbers
 
-    data = numbers("en", "de", count=2100)
+    data = numbers("en", "de", count=2010)
     parts = [set(data[part]) for part in PARTS]
-    assert [len(part) for part in parts] == [100, 1000, 1000]
-    assert len(set.union(*parts)) == 2100
+    assert [len(part) for part in parts] == [10, 1000, 1000]
+    assert len(set.union(*parts)) == 2010
     assert dict(set.union(*parts))["seven"] == "sieben"
     with pytest.raises(InputError, match=r"expected languages of num2words .* found 'xx'"):
         registry.open_data("pairs", "numbers-en-xx")

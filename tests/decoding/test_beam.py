@@ -22,22 +22,6 @@ def sources(rng, B=5, S=6):
     return rng.integers(0, 6, (B, S)), lengths
 
 
-def greedy(model, source, lengths, limit):
-    """One source at a time, the plainest way."""
-    outputs = []
-    for b in range(len(source)):
-        state = model.start(source[b : b + 1, : lengths[b]], lengths[b : b + 1])
-        ids, out = np.full((1, 1), model.config.bos), []
-        for _ in range(limit):
-            logits, _, state = model.step(ids, state)
-            ids = logits.argmax(axis=-1)
-            if ids[0, 0] == model.config.eos:
-                break
-            out.append(int(ids[0, 0]))
-        outputs.append(out)
-    return outputs
-
-
 def breaks(ids, ended, banned=(), no_repeat=0, no_repeat_window=0, least=0):
     """The plain definition of the rules, for one output."""
     grams = [tuple(ids[k : k + no_repeat]) for k in range(len(ids) - no_repeat + 1)]
@@ -69,26 +53,30 @@ def rules(V=4):
     )
 
 
-def log_probability(model, source, ids, ended=True):
-    """Decode one output step by step -> log P, attention weights."""
+def log_probability(model, source, ids, ended=True, banned=()):
+    """Decode one output step by step -> log P, attention weights, the best ids not banned."""
     ids = [*ids, model.config.eos] if ended else ids
     state = model.start(source[None], np.array([len(source)]))
-    total, all_weights, before = 0.0, [], model.config.bos
+    total, all_weights, best, before = 0.0, [], [], model.config.bos
     for id in ids:
         logits, weights, state = model.step(np.array([[before]]), state)
         total += logits[0, 0, id] - np.log(np.exp(logits[0, 0]).sum())
         all_weights.append(None if weights is None else weights[0, 0])
+        best.append(
+            max(set(range(model.config.eos + 1)) - {*banned}, key=lambda k: logits[0, 0, k])
+        )
         before = id
-    return total, all_weights
+    return total, all_weights, best
 
 
-@given(SEEDS, st.booleans(), st.sampled_from([0.0, 1.0]), st.integers(1, 9))
-def test_beam_of_one_is_greedy(seed, attention, exponent, limit):
+@given(SEEDS, st.booleans(), st.lists(st.integers(0, 3)), st.integers(1, 9))
+def test_beam_of_one_is_greedy(seed, attention, banned, limit):
     model = TinyDecoder(seed=seed, attention=attention)
     source, lengths = sources(np.random.default_rng(seed))
-    results = beam_search(model, source, lengths, 1, limit, exponent)
-    expected = greedy(model, source, lengths, limit)
-    assert [[h.ids for h in hypotheses] for hypotheses in results] == [[ids] for ids in expected]
+    results = beam_search(model, source, lengths, 1, limit, banned=banned)
+    for row, length, (h,) in zip(source, lengths, results, strict=True):
+        *_, best = log_probability(model, row[:length], h.ids, h.ended, banned)
+        assert best == [*h.ids, model.config.eos][: len(best)]
 
 
 @given(SEEDS, st.integers(1, 6), st.booleans(), st.sampled_from([0.0, 0.6, 1.0]), rules())
@@ -111,7 +99,7 @@ def test_outputs_have_their_own_scores_and_weights_and_keep_the_rules(
             assert len(h.ids) == limit or h.ended
             stuck = all(breaks([*h.ids, more], False, **values) for more in range(4))
             assert not breaks(h.ids, h.ended and not stuck, **values)
-            expected, weights = log_probability(model, row[0][0], h.ids, h.ended)
+            expected, weights, _ = log_probability(model, row[0][0], h.ids, h.ended)
             assert h.log_probability == pytest.approx(expected, rel=1e-10)
             assert h.score == pytest.approx(expected / (len(h.ids) + h.ended) ** exponent)
             if attention:
@@ -123,12 +111,10 @@ def test_outputs_have_their_own_scores_and_weights_and_keep_the_rules(
 @pytest.mark.parametrize(
     ("exponent", "values"),
     [
-        *((exponent, {}) for exponent in (0.0, 0.8, 1.0)),
-        (0.8, {"no_repeat": 1}),
+        (0.0, {}),
         (0.8, {"banned": [1], "no_repeat": 2}),
         (0.8, {"no_repeat_window": 1, "least": 2}),
-        (0.8, {"no_repeat_window": 2, "no_repeat": 2}),
-        (0.8, {"banned": [0, 2], "no_repeat": 1, "least": 3}),
+        (1.0, {"banned": [0, 2], "no_repeat": 1, "least": 3}),
     ],
 )
 def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(exponent, values):
@@ -141,7 +127,7 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(expon
         for b in range(2):
             scores = {}
             for ids, ended in outputs:
-                total, _ = log_probability(model, source[b, : lengths[b]], ids, ended)
+                total, *_ = log_probability(model, source[b, : lengths[b]], ids, ended)
                 scores[ids, ended] = total / (len(ids) + ended) ** exponent
             best = sorted(scores, key=lambda key: -scores[key])
             assert [(tuple(h.ids), h.ended) for h in results[b]] == best
@@ -171,50 +157,9 @@ def test_an_output_ends_if_no_token_is_left(beam):
             assert (len(h.ids), h.ended) == (T, True)
 
 
-class Wide(TinyDecoder):
-    """Its rows have log P of two more tokens after EOS; the second source lacks the last one.
-
-    It reads them as token 0.
-    """
-
-    def step(self, ids, state):
-        logits, weights, state = super().step(np.where(ids > self.config.eos, 0, ids), state)
-        more = np.stack([weights[..., 0], np.log(weights[..., 0])], axis=-1) + 1
-        more[state["memory.real"].sum(axis=1) < 3, :, 1] = -np.inf
-        logits = np.concatenate([logits, more], axis=-1)
-        return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)), weights, state
-
-
-@given(SEEDS, st.integers(1, 8), st.integers(0, 3), st.integers(0, 3))
-def test_rows_may_be_wider_than_the_vocabulary(seed, beam, no_repeat, least):
-    model, values = Wide(2, seed=seed, scale=1.0), {"no_repeat": no_repeat, "least": least}
-    rng = np.random.default_rng(seed)
-    source, lengths = rng.integers(0, 6, (2, 4)), np.array([4, 2])
-    results = beam_search(model, source, lengths, beam, limit=6, banned=[0], **values)
-    for b in range(2):
-        for h in results[b]:
-            assert set(h.ids) <= ({1, 3, 4} if b == 0 else {1, 3})
-            assert not breaks(h.ids, False, no_repeat=no_repeat)
-            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
-            assert h.log_probability == pytest.approx(expected, rel=1e-10)
-    assert any(id > 2 for hypotheses in results for h in hypotheses for id in h.ids) or beam == 1
-
-
-def test_a_source_that_is_done_needs_no_more_tokens():
-    """The others of its batch continue for longer than its own tokens would last."""
-    source, lengths = np.array([[0, 1, 2, 3], [4, 5, 0, 0]]), np.array([4, 2])
-    ended = []
-    for seed in (124, 189, 194):
-        results = beam_search(
-            Wide(2, seed=seed, scale=3.0), source, lengths, 1, 6, banned=[0], no_repeat=1
-        )
-        ended.append(tuple(len(h.ids) for (h,) in results))
-    assert (3, 0) in ended
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(  # the kernel has 32 lanes
-    ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 10), (1000, 32), (1000, 40)]
+    ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 40)]
 )
 def test_the_most_probable_are_those_of_a_full_sort(kernels, V, count, dtype):
     logits = np.random.default_rng(6).standard_normal((20, V)).astype(dtype).round(1)  # with ties
@@ -281,16 +226,12 @@ class FailsLater(TinyDecoder):
         return logits, weights, state
 
 
-@pytest.mark.parametrize("kind", [TinyDecoder, FailsLater])
-def test_logits_that_are_nan_are_an_error(kind):
+@pytest.mark.parametrize("beam", [1, 4])
+def test_logits_that_are_nan_are_an_error(beam):
     """Not an empty list of hypotheses, whose first one callers then ask for."""
-    model = kind(scale=0.1)
-    if kind is TinyDecoder:
-        model.U[:, 1] = np.nan
     source, lengths = sources(np.random.default_rng(0))
-    for beam in (1, 4):
-        with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
-            beam_search(model, source, lengths, beam)
+    with pytest.raises(InputError, match=r"^the model's logits are NaN: its weights are"):
+        beam_search(FailsLater(scale=0.1), source, lengths, beam)
 
 
 def test_an_absent_hypothesis_may_end_with_a_word_of_a_source_that_has_left_the_batch():

@@ -1,9 +1,10 @@
-"""Caches of texts whose kept keys would have other angles, in parts, cut back and padded."""
+"""Caches of texts whose kept keys would have other angles, cut back and padded."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from usual import usual_kernels
 
 from minillm import use_kernels
 from minillm.decoding import Reader
@@ -29,23 +30,7 @@ def model(request):
     return model
 
 
-@given(rng=strategies.generators(), cuts=st.sets(st.integers(1, 19)), all_of_them=st.booleans())
-def test_a_text_in_parts(kernels, model, rng, cuts, all_of_them):
-    """Also where it gets longer than the original context of its angles."""
-    ids = rng.integers(0, 20, (2, 20))
-    reader, ends = Reader(model), [*sorted(cuts), 20]
-    state = reader.zero_state(2)
-    with use_kernels(kernels):
-        for first, last in zip([0, *ends], ends, strict=False):
-            expected, _ = model.forward(ids[:, :last])
-            if all_of_them:
-                logits, state = reader.read_all(ids[:, first:last], state)
-                np.testing.assert_allclose(logits, expected[:, first:], 1e-9, 1e-9)
-            else:
-                logits, state = reader.read(ids[:, first:last], state)
-                np.testing.assert_allclose(logits, expected[:, -1], 1e-9, 1e-9)
-
-
+@usual_kernels
 @given(
     rng=strategies.generators(),
     n=st.integers(1, 18),
@@ -73,6 +58,7 @@ def test_a_cache_that_is_cut_back(kernels, model, rng, n, lengths, more, last):
                 np.testing.assert_allclose(logits, expected[:, -1], 1e-9, 1e-9)
 
 
+@usual_kernels
 @given(rng=strategies.generators(), lengths=st.lists(st.integers(1, 14), min_size=3, max_size=3))
 def test_padding_makes_no_text_longer(kernels, model, rng, lengths):
     ids, lengths = rng.integers(0, 20, (3, 20)), np.array(lengths)

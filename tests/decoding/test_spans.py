@@ -5,8 +5,8 @@ import pytest
 
 from minillm.data.context_windows import windows_of
 from minillm.data.squad import Question
-from minillm.decoding.spans import BATCH, find_spans
-from minillm.models.question_answering import Reader, ReaderConfig
+from minillm.decoding import spans
+from minillm.decoding.spans import find_spans
 from minillm.text.word_pieces import SPECIALS, WordPieces
 
 LETTERS = [chr(letter) for letter in range(ord("a"), ord("z") + 1)]
@@ -28,8 +28,9 @@ class OfIds:
 
 
 @pytest.mark.parametrize("longest", [1, 4])
-def test_windows_have_the_spans_of_the_whole_context(longest):
+def test_windows_have_the_spans_of_the_whole_context(monkeypatch, longest):
     """As long as no answer is longer than two windows have in common."""
+    monkeypatch.setattr(spans, "BATCH", 4)
     model = OfIds(np.random.default_rng(0))
     texts = [("1", "a b", TEXT), ("2", "c", TEXT[::-1]), ("3", "d", "x y")]
     questions = [Question(*each, ()) for each in texts]
@@ -39,35 +40,19 @@ def test_windows_have_the_spans_of_the_whole_context(longest):
     ]
     assert parts == whole
     s, e = model.scores
-    for (_, _, text), spans in zip(texts, parts, strict=True):
+    for (_, _, text), found in zip(texts, parts, strict=True):
         ids = PIECES.encode(text)
         expected = {
             (i, j): s[ids[i]] + e[ids[j]] - 3
             for i in range(len(ids))
             for j in range(i, min(len(ids), i + longest))
         }
-        assert dict(spans) == pytest.approx(expected)
-        scores = [score for _, score in spans]
+        assert dict(found) == pytest.approx(expected)
+        scores = [score for _, score in found]
         assert scores == sorted(scores, reverse=True)
     assert find_spans(model, windows_of(questions, PIECES, 14, 4), longest, 2) == [
-        spans[:2] for spans in whole
+        found[:2] for found in whole
     ]
-
-
-def test_each_question_has_its_own_answers():
-    """Whatever is read together with it."""
-    config = ReaderConfig(vocabulary=len(PIECES), width=8, context=16)
-    model = Reader(config, np.random.default_rng(0), dtype=np.float64)
-    rng = np.random.default_rng(1)
-    questions = [
-        Question(f"{number}", "a b"[: rng.integers(1, 4)], TEXT[: 2 * rng.integers(1, 20)], ())
-        for number in range(BATCH + 5)
-    ]
-    together = find_spans(model, windows_of(questions, PIECES, 16, 4), 3, 4)
-    for question, spans in zip(questions, together, strict=True):
-        [alone] = find_spans(model, windows_of([question], PIECES, 16, 4), 3, 4)
-        assert [span for span, _ in alone] == [span for span, _ in spans]
-        np.testing.assert_allclose([s for _, s in alone], [s for _, s in spans], rtol=1e-9)
 
 
 def test_of_a_span_in_several_windows_the_largest_score_counts():
@@ -81,8 +66,8 @@ def test_of_a_span_in_several_windows_the_largest_score_counts():
 
     windows = windows_of([Question("1", "a", TEXT, ())], PIECES, 12, 4)  # room for 8 tokens
     assert windows.begin.tolist() == [0, 4, 8, 12, 16, 20]
-    [spans] = find_spans(ByPlace(), windows, 1, 1000)
+    [found] = find_spans(ByPlace(), windows, 1, 1000)
     # the token 5 is at the place 6 of the first window and 2 of the second
-    assert dict(spans)[5, 5] == 12
-    assert dict(spans)[3, 3] == 8
-    assert len(spans) == len(LETTERS)
+    assert dict(found)[5, 5] == 12
+    assert dict(found)[3, 3] == 8
+    assert len(found) == len(LETTERS)

@@ -10,7 +10,7 @@ from minillm.decoding import Continuation, Reader, Sampling, batch, speculation,
 from minillm.decoding.speculation import OF_GUESS, ORDERS, SHARE, OwnNGrams, Speculation
 from minillm.models.llama import Llama, LlamaConfig
 
-READER = Reader(model(context=48))
+READER = Reader(model(context=24))
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 
 
@@ -42,7 +42,7 @@ def written(*options, **values):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "is_worthwhile", lambda reader: True)
         ids = list(write(READER, some, kept))
-    if len(some.ids) <= 48:
+    if len(some.ids) <= 24:
         assert kept.take(np.array([*some.ids, 0, 0]))[0] == len(some.ids) - 1
     return ids, some
 
@@ -57,16 +57,16 @@ def written(*options, **values):
 def test_a_text_is_the_same_with_guesses(prompt, seed, right, options, stopping):
     """Each guess has so many right tokens, and then wrong ones; the context is reached, too."""
     sampling = Sampling(seed=seed, repetition_penalty=1.1, **options)
-    _, plain = written(prompt, 60, sampling=sampling)
+    _, plain = written(prompt, 32, sampling=sampling)
     stop = [plain.ids[-8]] if stopping else []
-    expected, plain = written(prompt, 60, sampling=sampling, stop=stop)
-    turns = iter(right * 60)
+    expected, plain = written(prompt, 32, sampling=sampling, stop=stop)
+    turns = iter(right * 32)
 
     def guesses(ids):
         n = next(turns)
         return [*plain.ids[len(ids) : len(ids) + n], 1, 2]
 
-    found, some = written(prompt, 60, guesses, sampling, stop)
+    found, some = written(prompt, 32, guesses, sampling, stop)
     assert found == expected
     assert some.ids == plain.ids
     if len(expected) > 10:

@@ -37,8 +37,10 @@ def test_options_of_the_search():
         assert 4 <= len(output.text.split()) == len(set(output.text.split()))
 
 
-@pytest.mark.parametrize("target", [Characters("abcdef"), BYTES, Words(WORDS)])
-@pytest.mark.parametrize("source", [Characters(" abcé"), BYTES, Words(WORDS)])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(Characters(" abcé"), BYTES), (BYTES, Words(WORDS)), (Words(WORDS), Characters("abcdef"))],
+)
 def test_any_vocabulary_on_either_side(source, target):
     model = TinyDecoder(len(target), sources=len(source))
     translator = Translator(model, source, target, 20, limit=9)

@@ -1,5 +1,6 @@
 """Every exercise accepts its right answer, and gives each wrong one the hint that fits."""
 
+import itertools
 import re
 import runpy
 from pathlib import Path
@@ -14,7 +15,6 @@ from .__main__ import main as print_solutions
 from .answers import ANSWERS
 
 FIND = [exercise for exercise in exercises().values() if exercise.bugs]
-BUGS = [(exercise, variant) for exercise in FIND for variant in range(len(exercise.bugs))]
 WRONG = [(answer, *wrong) for answer in ANSWERS for wrong in answer.wrong]
 HERE = Path(__file__).parents[2]
 
@@ -22,15 +22,15 @@ HERE = Path(__file__).parents[2]
 def checked(tmp_path, name: str, source: str) -> tuple[bool, str]:
     """Write an answer where the reader would, and judge it twice, for both hints.
 
-    Only here the answer runs in this process, which is faster.
+    Only here the answer runs in this process, which is faster, and once for both verdicts.
     """
     exercise = exercises()[name]
     path = desk.write(exercise, tmp_path)
     path.write_text(path.read_text().replace(exercise.source, source))
     function, entry = runpy.run_path(str(path))[exercise.function], desk.new_entry()
-    drawn = cases(exercise)
-    desk.verdict(exercise, reports(exercise, function, drawn), entry)
-    return desk.verdict(exercise, reports(exercise, function, drawn), entry)
+    first, second = itertools.tee(reports(exercise, function, cases(exercise)))
+    desk.verdict(exercise, (report for report in first), entry)
+    return desk.verdict(exercise, (report for report in second), entry)
 
 
 def test_each_exercise_has_an_answer_and_several_mistakes():

@@ -1,5 +1,6 @@
 """Exercises in which a bug is to be found: graded by the mend, and by the kind of the fault."""
 
+import itertools
 import re
 import runpy
 
@@ -18,29 +19,42 @@ BUGS = [
 ]
 
 
-def checked(tmp_path, exercise, source, fault, times=1):
-    """Judge a file, twice for both hints; in this process, which is faster."""
-    path = tmp_path / "file.py"
-    path.write_text(exercise.hole.replace(exercise.source, source).replace("...", repr(fault), 1))
-    defined, entry, drawn = runpy.run_path(str(path)), desk.new_entry(), cases(exercise)
-    for _ in range(times):
-        given = reports(exercise, defined[exercise.function], drawn, defined["FAULT"])
-        right, report = desk.verdict(exercise, given, entry)
-    return right, report
+@pytest.fixture(scope="module")
+def reports_on(tmp_path_factory):
+    """Yield the reports on a source; in this process, which is faster, and once for each."""
+    path, known = tmp_path_factory.mktemp("find") / "file.py", {}
+
+    def found(exercise, source):
+        if source not in known:
+            path.write_text(exercise.hole.replace(exercise.source, source))
+            function = runpy.run_path(str(path))[exercise.function]
+            known[source] = reports(exercise, function, cases(exercise))
+        known[source], copy = itertools.tee(known[source])
+        yield from copy
+
+    return found
+
+
+def told(exercise, found, fault, entry):
+    """The verdict on reports whose FAULT is this one."""
+    given = (report | {"fault": fault} if "fault" in report else report for report in found)
+    return desk.verdict(exercise, given, entry)
 
 
 @pytest.mark.parametrize(("exercise", "variant"), BUGS)
-def test_a_bug_is_found_by_its_mend_and_its_kind(tmp_path, exercise, variant):
-    exercise = exercise.with_bug(variant)
+def test_a_bug_is_found_by_its_mend_and_its_kind(reports_on, exercise, variant):
+    exercise, entry = exercise.with_bug(variant), desk.new_entry()
     bug = exercise.bugs[variant]
     assert exercise.right.count(bug.right) == 1
     assert bug.fault in FAULTS
-    right, report = checked(tmp_path, exercise, exercise.source, bug.fault, times=2)
+    for _ in range(2):  # for both hints
+        found = reports_on(exercise, exercise.source)
+        right, report = told(exercise, found, bug.fault, entry)
     assert not right
     assert ("the gradient d" in report) is bool(exercise.gradients)
     assert bug.hint in report
     for fault in (bug.fault, next(fault for fault in FAULTS if fault != bug.fault)):
-        right, report = checked(tmp_path, exercise, exercise.right, fault)
+        right, report = told(exercise, reports_on(exercise, exercise.right), fault, entry)
         assert right is (fault == bug.fault), report
     assert f"FAULT is {fault!r}" in report
 

@@ -15,6 +15,8 @@ from minillm._kernels import _compiled
 from minillm.quantised import quantise
 from minillm.quantised.codes import LEVELS
 
+from .twin_cases import WRONG, wrong_versions
+
 ROWS = st.one_of(st.integers(0, 9), st.sampled_from([11, 12, 13, 24, 30]))
 SEEDS = st.integers(0, 999)
 PARTS = st.lists(st.sampled_from(list(FORMATS)), min_size=1, max_size=3)
@@ -78,56 +80,31 @@ def test_avx512_without_the_instruction():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_arrays_that_do_not_fit_are_refused(twin):
-    x = np.ones((2, 64), np.float32)
-    (part,) = quantise(np.ones((64, 20), np.float32), "Q4_1").parts
-    for change in (
-        {"codes": part.codes[:1]},
-        {"codes": part.codes[:, :1]},
-        {"codes": part.codes[:, :, :3]},
-        {"codes": part.codes[..., :2]},
-        {"codes": part.codes.view(np.int8)},
-        {"scale": part.scale[:1]},
-        {"scale": part.scale.repeat(2, axis=1)},
-        {"scale": part.scale.astype(np.float64)},
-        {"offset": part.offset[:, :1]},
-        {"offset": part.offset.astype(np.float32)},
-        {"outputs": 33},
-        {"outputs": 16},
-        {"zero": 256},
-        {"zero": None},
-    ):
-        with pytest.raises((ValueError, TypeError)):
-            twin.quantised_product(x, (replace(part, **change),))
-    x = np.ones((2, 256), np.float32)
-    (part,) = quantise(np.ones((256, 20), np.float32), "Q5_K").parts
-    for change in (
-        {"codes": part.codes[:, :, :3]},  # Q3_K has twice as many scales
-        {"codes": part.codes[:, :, [0, 1, 2, 3, 4, 4, 4]]},
-        {"scale": part.scale.astype(np.float16)},
-        {"scale": part.scale.view(np.uint8)},
-        {"offset": part.offset[:1]},
-        {"d": None},
-        {"d": part.d.view(np.int16)},
-        {"d": part.d[..., :1]},
-        {"e": part.e.repeat(2, axis=1)},
-        {"e": None},
-        {"offset": None},
-        {"levels": LEVELS},  # with 5 bits
-    ):
-        with pytest.raises((ValueError, TypeError)):
-            twin.quantised_product(x, (replace(part, **change),))
-    (part,) = packed(np.random.default_rng(0), "iq4_nl", 32, 20).parts
-    for levels in (LEVELS[:15], LEVELS.astype(np.int8), LEVELS[None]):
-        with pytest.raises((ValueError, TypeError)):
-            twin.quantised_product(x[:, :32], (replace(part, levels=levels),))
-    x = np.ones((2, 64), np.float32)
-    (part,) = quantise(np.ones((64, 20), np.float32), "Q4_1").parts
-    for wrong in (x[:, :32], x.astype(float), np.ones((2, 96), np.float32)):
-        with pytest.raises((ValueError, TypeError)):
-            twin.quantised_product(np.ascontiguousarray(wrong), (part,))
-    with pytest.raises(ValueError, match="fit"):
-        twin.quantised_product(x, ())
-    others = quantise(np.ones((32, 20), np.float32), "Q4_1").parts
-    with pytest.raises(ValueError, match="fit"):
-        twin.quantised_product(x, (part, *others))
+@pytest.mark.parametrize(
+    ("format", "inputs", "right"),
+    # codes of another number of bits are another format
+    [("q4_1", 64, [(2, 2, 8, 16, 4)]), ("q5_k", 256, [(2, 8, 4, 16, 4)]), ("iq4_nl", 32, [])],
+)
+def test_arrays_that_do_not_fit_are_refused(twin, format, inputs, right):
+    (part,) = packed(np.random.default_rng(0), format, inputs, 20).parts
+    x = np.ones((2, inputs), np.float32)
+    twin.quantised_product(x, (part,))
+    changes = [{"outputs": 33}, {"outputs": 16}]
+    changes += [{"zero": 256}, {"zero": None}] if format == "q4_1" else []
+    changes += [{"levels": LEVELS}] if format == "q5_k" else []  # which has 5 bits
+    for name in ("codes", "scale", "offset", "d", "e", "levels"):
+        array = getattr(part, name)
+        changes += [{name: wrong} for wrong in wrong_versions(array)]
+        changes += [{name: None}] if name in ("d", "e") and array is not None else []
+    wrongs = [(x, (replace(part, **change),)) for change in changes]
+    for other in (x[:, :-32].copy(), x.astype(float), np.tile(x, 2), np.asfortranarray(x)):
+        wrongs.append((other, (part,)))
+    more = quantise(np.ones((2 * inputs, 20), np.float32), "Q4_1").parts
+    taken = []
+    for rows, parts in (*wrongs, (x, ()), (x, (part, *more))):
+        try:
+            twin.quantised_product(rows, parts)
+        except WRONG:
+            continue
+        taken.append(parts[0].codes.shape)
+    assert taken == right

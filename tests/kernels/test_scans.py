@@ -5,7 +5,15 @@ import pytest
 
 from minillm import ops
 
-from .twin_cases import ARGUMENTS, OF_SCAN, Draw, arguments_of_scan, of_mamba
+from .twin_cases import (
+    ARGUMENTS,
+    OF_SCAN,
+    WRONG,
+    Draw,
+    arguments_of_scan,
+    of_mamba,
+    wrong_versions,
+)
 
 
 @pytest.mark.parametrize("name", OF_SCAN)
@@ -59,18 +67,8 @@ def test_decays_at_their_ends(twin, original, dtype):
 
 
 def test_a_step_takes_nothing_that_does_not_fit(twin):
-    sizes = {"B": 2, "D": 7, "E": 13, "N": 5, "K": 2, "R": 1}
-    for name in sizes:
-        longer = of_mamba(Draw(float), **sizes | {name: sizes[name] + 1})
-        given = of_mamba(Draw(float), **sizes)
-        for place, array in enumerate(longer):
-            if np.shape(array) != np.shape(given[place]):
-                wrong = [*given[:place], array, *given[place + 1 :]]
-                with pytest.raises(ValueError, match="do not fit"):
-                    twin.mamba_layer_step(*wrong)
+    given = of_mamba(Draw(float), B=2, D=7, E=13, N=5, K=2, R=1)
     for place, array in enumerate(given):
-        if place == 1:
-            continue
-        for wrong_array in (array.astype(np.float32), array[:0], array[None], None):
-            with pytest.raises((ValueError, TypeError)):
-                twin.mamba_layer_step(*given[:place], wrong_array, *given[place + 1 :])
+        for wrong in (*wrong_versions(array), None):
+            with pytest.raises(WRONG):
+                twin.mamba_layer_step(*given[:place], wrong, *given[place + 1 :])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from minillm.ops.gradient_cases import CASES as GRADIENT_CASES
 from minillm.ops.recurrence import CELLS
+from minillm.quantised import QuantisedLora
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 OF_SCANS = {np.float32: 2e-4, np.float64: 1e-11}
@@ -32,6 +33,29 @@ class Draw:
 
     def __call__(self, *shape, scale=1.0):
         return (scale * self.rng.standard_normal(shape)).astype(self.dtype)
+
+
+WRONG = ValueError, TypeError, AttributeError
+
+
+def wrong_versions(a):
+    """Yield what no kernel takes in place of an array, or of the arrays that a weight is made of:
+    another dtype, an axis too many, shorter, longer and empty ones, strides, a list."""
+    if isinstance(a, QuantisedLora):
+        yield from (QuantisedLora(a.W, A, a.B) for A in (None, *wrong_versions(a.A)))
+        yield from (QuantisedLora(a.W, a.A, B) for B in (None, *wrong_versions(a.B)))
+        yield QuantisedLora(a.W, a.A[:, :0].copy(), a.B[:0])
+    if not isinstance(a, np.ndarray) or a.size == 0:
+        return
+    yield a.astype({np.dtype("f4"): "f8", np.dtype("f8"): "f4"}.get(a.dtype, "i4"))
+    yield a[None]
+    yield a.tolist()
+    for axis, size in enumerate(a.shape):
+        yield np.delete(a, 0, axis)
+        yield np.delete(a, range(size), axis)
+        yield np.repeat(a, 2, axis)
+    if a.shape[-1] > 1:
+        yield np.repeat(a, 2, -1)[..., ::2]
 
 
 @dataclass(frozen=True)

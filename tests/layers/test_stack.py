@@ -30,9 +30,3 @@ def test_a_backward_stops_below_the_lowest_trained_block(lowest):
         f"b.{number}.W": [2 - number] for number in reached
     }
     assert dx is None if lowest >= 0 else dx == 3
-
-
-def test_a_backward_goes_all_the_way_where_everything_is_trained():
-    blocks = {n: lambda x, n=n: (x, lambda dy: (2 * dy, {f"{n}.W": dy})) for n in ("a", "b")}
-    embedded = np.zeros(1), lambda dx: {"E": dx}
-    assert stacked({}, embedded, blocks, ["below"])[1](np.ones(1)) == {"b.W": 1, "a.W": 2, "E": 4}

@@ -17,24 +17,6 @@ def arrays(rng, I=3, O=4, dtype=np.float64):
     return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
 
 
-def test_gradients_of_an_addition_are_those_of_its_product():
-    """W' = W + A B: dA = dW' B^T, dB = A^T dW'; and there is no dW'."""
-    rng = np.random.default_rng(0)
-    p, x = arrays(rng), rng.standard_normal((2, 5, 3))
-    A, B = p["W.A"], p["W.B"]
-    whole_y, whole_backward = dense.layer({"hidden.W": p["W"], "hidden.b": p["b"]}, "hidden", x)
-    params = {"hidden.W": LoraWeight(p["W"], A, B), "hidden.b": p["b"]}
-    y, backward = dense.layer(params, "hidden", x)
-    np.testing.assert_array_equal(y, whole_y)
-    dy = rng.standard_normal(y.shape)
-    (expected_dx, whole), (dx, gradients) = whole_backward(dy), backward(dy)
-    np.testing.assert_allclose(dx, expected_dx, rtol=1e-12)
-    assert gradients.keys() == {"hidden.W.A", "hidden.W.B", "hidden.b"}
-    np.testing.assert_allclose(gradients["hidden.W.A"], whole["hidden.W"] @ B.T, rtol=1e-12)
-    np.testing.assert_allclose(gradients["hidden.W.B"], A.T @ whole["hidden.W"], rtol=1e-12)
-    np.testing.assert_allclose(gradients["hidden.b"], whole["hidden.b"], rtol=1e-12)
-
-
 def test_gradients_of_an_addition_to_a_quantised_weight():
     """Activations of float64 are not rounded, so every coordinate can be checked."""
     rng = np.random.default_rng(0)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from model_table import BLOCKS, V, decoder
 
-from minillm.models.decoders import Decoder, DecoderConfig, geglu
+from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
 SMALL = BLOCKS | {"width": 4, "feed_forward": 3, "key_heads": 1}
@@ -14,11 +13,6 @@ SMALL = BLOCKS | {"width": 4, "feed_forward": 3, "key_heads": 1}
 
 def new(family, **options):
     return decoder(family, **{"width": 4, "head_width": 4, "feed_forward": 3} | options).new()
-
-
-def test_the_gated_gelu():
-    x = np.random.default_rng(0).standard_normal((3, 4, 6))
-    check_gradients(geglu, x, rng=np.random.default_rng(1))
 
 
 @both_twins

@@ -4,38 +4,18 @@ import numpy as np
 import pytest
 from model_checks import check_model, check_rows
 from model_table import encoder_decoder, pairs
+from usual import originals_deep
 
 from minillm import ops
 from minillm.decoding.decoder import TargetDecoder, select
-from minillm.layers import dense
 from minillm.layers.attention import KINDS, Attention
 from minillm.layers.fresh import ParamSpec, uniform
-from minillm.layers.gradients import merge_gradients
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def small(attention, **options):
     return encoder_decoder(attention=attention, **options).new()
-
-
-@pytest.mark.parametrize("attention", KINDS)
-def test_the_logits_have_the_loss_and_its_gradients(attention):
-    model = small(attention, layers=2)
-    source, lengths, targets = np.array([[1, 2, 3]]), np.array([3]), np.array([[4, 0, 5]])
-    loss, backward = model.loss((source, lengths, targets, np.array([3])))
-    state, encode_backward = model.encode(source, lengths)
-    a, decode_backward = model.decode(np.array([[5, 4, 0]]), state)  # 5 is BOS
-    logits, output_backward = dense.layer(model.params, "output", a)
-    again, loss_backward = ops.cross_entropy(logits, targets)
-    assert again == pytest.approx(loss)
-    da, of_output = output_backward(loss_backward())
-    dstate, of_decoder = decode_backward(da)
-    expected = backward()
-    found = merge_gradients(of_output, of_decoder, encode_backward(dstate))
-    assert found.keys() == expected.keys() == model.params.keys()
-    for name, gradient in expected.items():
-        np.testing.assert_allclose(found[name], gradient, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from model_checks import check_model
 from model_table import labelled_texts, tuned
+from usual import originals_deep
 
 from minillm.models.fine_tuned import ENCODER_POOLINGS
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def test_label_smoothing_is_in_training_alone():

@@ -6,12 +6,12 @@ What it has in common with other language models is in test_every_model.py and t
 import numpy as np
 import pytest
 from model_table import lm
+from usual import originals_deep
 
 from minillm.decoding import Reader
 from minillm.decoding.recurrent import one_hot
-from minillm.models.language_model import LanguageModel, LanguageModelConfig
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 CELLS = ("rnn", "lstm", "gru")
 
 
@@ -38,24 +38,6 @@ def test_one_hot_input_is_the_same_model(cell, tied):
     np.testing.assert_allclose(step_logits, logits[:, 0], rtol=1e-12, atol=1e-12)
     for name, h in last.items():
         np.testing.assert_allclose(other_last[name], h, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_with_tied_weights_one_matrix_has_both_gradients(cell):
-    """The gradient is the sum of those of two separate matrices."""
-    rng = np.random.default_rng(6)
-    tied = small(cell, tied=True)
-    E = tied.params["embedding.E"]
-    config = LanguageModelConfig(7, 4, 4, 2, cell)
-    apart = LanguageModel(config, params=tied.params | {"output.W": E.T.copy()})
-    batch = tuple(rng.integers(0, 7, (2, 3, 5)))
-    (loss, backward), (other, other_backward) = tied.loss(batch), apart.loss(batch)
-    assert loss == pytest.approx(other, rel=1e-12)
-    gradients, others = backward(), other_backward()
-    others["embedding.E"] = others["embedding.E"] + others.pop("output.W").T
-    assert gradients.keys() == others.keys()
-    for name, gradient in gradients.items():
-        np.testing.assert_allclose(gradient, others[name], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(

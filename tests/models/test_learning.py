@@ -5,29 +5,20 @@ What they are tested on was not seen in training, unless the docstring says othe
 
 import numpy as np
 import pytest
-from model_checks import fit, logits_of
-from model_table import CLS, MASK, SEP, V, neural
+from model_checks import logits_of
+from model_table import CLS, MASK, SEP, V
 
 from minillm import ops
-from minillm.data import Sequences
 from minillm.data.masking import MaskedBatch, framed
-from minillm.decoding import Continuation, Sampling, beam_search, write
-from minillm.layers import recurrent
-from minillm.layers.fresh import draw_all
-from minillm.models.bag_of_ngrams import Bag, BagConfig
+from minillm.decoding import beam_search
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gated_delta_net import GatedDeltaNet, GatedDeltaNetConfig
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
-from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
-from minillm.text.ngrams import hashed_ngrams
 from minillm.training.optimisers import Adam, clip_global_norm
 
 
@@ -130,47 +121,7 @@ def test_induction_what_followed_before_follows_again(Model, Config):
     assert share_learned(model, text, 5, 200, 1e-2, warmup=20) > 0.98
 
 
-def test_a_neural_ngram_learns_a_text_by_heart():
-    text = np.array([0, 1, 0, 2, 0, 3, 0, 4, 5] * 4)  # what follows 0 depends on the one before
-    model = neural(3).new(np.float32)
-    assert fit(model, (text[None, :-1], text[None, 1:]), 200, 0.03) < 0.1
-    some = Continuation([4, 5], 9, Sampling(temperature=0))
-    assert list(write(model, some)) == [0, 1, 0, 2, 0, 3, 0, 4, 5]
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_the_adding_problem(cell):
-    """The sum of the two marked numbers of a sequence (Hochreiter and Schmidhuber 1997).
-
-    Always predicting 1 has a mean squared error of 1/6; a lower one needs memory.
-    """
-    rng = np.random.default_rng(2)
-    T, H = 8, 24
-    params = draw_all(recurrent.new_layer("layers.0", cell, 2, H), rng, np.float64)
-    params |= {"W": 0.1 * rng.standard_normal((H, 1)), "b": np.zeros(1)}
-
-    def loss(B=32):
-        values, marks = rng.random((B, T)), np.zeros((B, T))
-        marks[np.arange(B), rng.integers(0, T // 2, B)] = 1
-        marks[np.arange(B), rng.integers(T // 2, T, B)] = 1
-        target = (values * marks).sum(axis=1, keepdims=True)
-        x = np.stack([values, marks], axis=-1)  # (B, T, 2)
-        state = recurrent.zero_state(params, "layers", cell, 1, B)
-        (_, last), layer_backward = recurrent.layer(params, "layers.0", x, state, cell)
-        y, linear_backward = ops.linear(last["layers.0.h"], params["W"], params["b"])
-
-        def backward():
-            dh, dW, db = linear_backward(2 * (y - target) / B)
-            _dx, _dstate, gradients = layer_backward(None, {"layers.0.h": dh})
-            return gradients | {"W": dW, "b": db}
-
-        return np.mean((y - target) ** 2), backward
-
-    train(params, loss, 500, 2e-2)
-    assert loss(500)[0] < 0.01
-
-
-# --- encoders and classifiers ---------------------------------------------------------------------
+# --- encoders -----------------------------------------------------------------------------------
 
 
 @pytest.mark.deep
@@ -188,57 +139,6 @@ def test_a_bert_fills_a_repeated_pattern():
 
     train(model.params, lambda: model.loss(batch(30)), 200, 0.01, warmup=20)
     assert model.loss(batch(100))[0] < 0.2  # guessing: log 6 = 1.8
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
-def test_a_classifier_finds_the_one_word_that_matters(pooling):
-    """One of three words occurs somewhere in the text, and decides the label."""
-    rng = np.random.default_rng(5)
-    model = Classifier(ClassifierConfig(20, 3, 16, 16, pooling=pooling, dropout=0.0), rng)
-
-    def batch(B):
-        ids, labels = rng.integers(3, 20, (B, 12)), rng.integers(0, 3, B)
-        ids[np.arange(B), rng.integers(0, 12, B)] = labels
-        return ids, np.full(B, 12), labels
-
-    train(model.params, lambda: model.loss(batch(64)), 120, 0.02)
-    assert model.loss(batch(100))[0] < 0.05
-
-
-def test_a_bag_learns_an_order_of_words():
-    """The order of the same words decides the label: only pairs of words can tell (by heart)."""
-    texts = ["dog bites man", "man bites dog", "dog dog man", "man dog dog"]
-    ids, lengths = Sequences(hashed_ngrams(t.split(), 1 << 18) for t in texts).padded(np.arange(4))
-    model = Bag(BagConfig(2), np.random.default_rng(2))
-    assert fit(model, (ids, lengths, np.array([0, 1, 0, 1])), 30, learning_rate=0.1) < 0.05
-
-
-def test_an_image_classifier_learns_what_no_linear_one_can():
-    """The exclusive or, by heart."""
-    images = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
-    model = ImageClassifier(ImageClassifierConfig(2, 2, hidden=16), np.random.default_rng(7))
-    assert fit(model, (images, np.array([0, 1, 1, 0])), steps=200) < 0.05
-
-
-@pytest.mark.deep
-def test_a_recurrent_reader_learns_to_look_up():
-    """The answer is the two tokens after the token that the question names."""
-    rng, T = np.random.default_rng(3), 8
-    model = Reader(ReaderConfig(11, width=16, context=20, dropout=0.0), rng)
-
-    def batch(B):
-        context = np.stack([rng.permutation(np.arange(3, 3 + T)) for _ in range(B)])
-        place = rng.integers(1, T - 2, B)
-        question = np.stack([context[np.arange(B), place], np.full(B, SEP)], axis=1)
-        context[:, 0], context[:, -1] = CLS, SEP
-        places = np.stack([place + 1, np.minimum(place + 2, T - 2)], axis=1)
-        return question, np.full(B, 2), context, np.full(B, T), places
-
-    train(model.params, lambda: model.loss(batch(32)), 150, 0.015)
-    *texts, places = batch(100)
-    right = (model.forward(*texts)[0].argmax(axis=2) == places).all(axis=1)
-    assert right.mean() > 0.95
 
 
 # --- sequences to sequences -----------------------------------------------------------------------
@@ -268,25 +168,6 @@ def test_a_transformer_learns_to(task, post_norm):
         for b, (best, *_) in enumerate(outputs)
     ]
     assert np.mean(right) > 0.9
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("attention", ["none", "general", "dot", "additive"])
-def test_attention_says_again_what_one_vector_cannot_hold(attention):
-    """20 tokens, reversed."""
-    V, length = 8, 20
-    rng = np.random.default_rng(8)
-    sizes = {"embedding": 16, "hidden": 32, "dropout": 0, "label_smoothing": 0}
-    model = EncoderDecoder(EncoderDecoderConfig(V, V, attention=attention, **sizes), rng)
-
-    def batch(B):
-        source = rng.integers(0, V, (B, length))
-        target = np.concatenate([source[:, ::-1], np.full((B, 1), V)], axis=1)
-        return source, np.full(B, length), target, np.full(B, length + 1)
-
-    train(model.params, lambda: model.loss(batch(32)), 300, 0.015)
-    loss, _ = model.loss(batch(100))
-    assert loss > 0.8 if attention == "none" else loss < 0.15
 
 
 def test_words_that_no_training_has_seen_are_copied():

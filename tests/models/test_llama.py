@@ -1,20 +1,14 @@
-"""Llama: its gradient at every coordinate, its equations, and sizes that cannot be."""
+"""Llama: its equations, and the rows of n-grams."""
 
 import numpy as np
 import pytest
 
-from minillm.layers import hashed_ngrams
-from minillm.layers.heads import causal
-from minillm.layers.norms import norm
 from minillm.look.measurements import read_gpt
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary_scaling import Llama3
-from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
 TINY = {"vocabulary": 5, "context": 6, "layers": 1, "heads": 2, "width": 4, "feed_forward": 3}
-SCALING = Llama3(8.0, 1.0, 4.0, 40.0)
 
 
 def new(seed=0, **options):
@@ -31,33 +25,6 @@ def with_ngrams(family="gemma3"):
     for name in ("embedding.ngrams.2.E", "embedding.ngrams.3.E"):
         model.params[name] += rng.standard_normal(model.params[name].shape)
     return model
-
-
-@pytest.mark.parametrize("family", ["gemma3", "qwen3"])
-def test_the_gradient_of_rows_of_ngrams(family):
-    """Rows that are read, at every coordinate; all other rows have none."""
-    model = with_ngrams(family)
-    ids = np.random.default_rng(1).integers(0, 5, (2, 5))
-    before = np.zeros((2, 2), int)
-    rows = hashed_ngrams.rows_of(np.concatenate([before, ids[:, :-1]], axis=1), 3)
-    used = {f"embedding.ngrams.{n}.E": np.unique(of_n) for n, of_n in rows.items()}
-    _, backward = model.loss((ids[:, :-1], ids[:, 1:]))
-    for name, gradient in backward().items():
-        if name in used:
-            assert not np.delete(gradient, used[name], axis=0).any()
-
-    def loss(*tables):
-        params = {name: array.copy() for name, array in model.params.items()}
-        for (name, places), table in zip(used.items(), tables, strict=True):
-            params[name][places] = table
-        value, backward = Decoder(model.config, params=params).loss((ids[:, :-1], ids[:, 1:]))
-        return np.asarray(value), lambda dy: tuple(
-            dy * backward()[name][places] for name, places in used.items()
-        )
-
-    rng = np.random.default_rng(2)
-    tables = [rng.standard_normal((len(places), 4)) for places in used.values()]
-    check_gradients(loss, *tables, rng=rng)
 
 
 def test_a_picture_shows_the_logits_of_a_model_with_ngrams():
@@ -106,16 +73,3 @@ def test_the_equations():
         x[t] = rms(x[t], p["norm.gain"])
     logits, _ = model.forward(ids[None])
     np.testing.assert_allclose(logits[0], x @ p["output.W"], rtol=1e-12)
-
-
-@both_twins
-def test_only_distances_matter():
-    """Rotary positions: a text that begins at another position predicts the same."""
-    model, ids = new(layers=2, context=40), np.random.default_rng(3).integers(0, 5, (2, 6))
-    expected, _ = model.hidden(ids)
-    x, _ = model.embed(ids)
-    for layer in range(2):
-        positions = np.full((2, 1), 9) + np.arange(6)
-        x, _ = model.block(layer, x, positions, causal)
-    found, _ = norm(model.params, "norm", x, model.config.eps)
-    np.testing.assert_allclose(found, expected, rtol=1e-11)

@@ -1,29 +1,12 @@
-"""Mamba: its gradient, its equations, fresh steps, sizes, and a task that needs its selection."""
+"""Mamba: its equations, and fresh steps."""
 
 import numpy as np
 import pytest
 from model_table import mamba
-from usual import originals_deep
 
 from minillm.models.mamba import Mamba, MambaConfig
-from minillm.testing import check_projections
 
 both_twins = pytest.mark.usefixtures("both_twins")
-
-
-@originals_deep
-@both_twins
-def test_the_gradient_of_the_second_of_two_windows():
-    """The state before it is not zero, and is a constant."""
-    model, ids = mamba().new(), np.random.default_rng(1).integers(0, 5, (2, 9))
-    (_, state), _ = model.forward(ids[:, :4], model.zero_state(2))
-    assert all(entry.any() for entry in state.values())
-
-    def loss():
-        (value, _), backward = model.window_loss(ids[:, 4:-1], ids[:, 5:], state)
-        return value, backward
-
-    check_projections(loss, model.params, rng=np.random.default_rng(2), miss=1e-3)
 
 
 def test_the_equations():

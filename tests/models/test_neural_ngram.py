@@ -6,10 +6,9 @@ What it has in common with other language models is in test_every_model.py and t
 import numpy as np
 import pytest
 from model_table import neural
+from usual import originals_deep
 
-from minillm.decoding import Reader
-
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def test_the_equation_of_the_paper():
@@ -21,21 +20,3 @@ def test_the_equation_of_the_paper():
     h = np.tanh(x @ p["hidden.W"] + p["hidden.b"])
     expected = h @ p["output.W"] + p["output.b"]
     np.testing.assert_allclose(logits[:, 2], expected, rtol=1e-12)
-
-
-def test_dropout_takes_an_rng():
-    model, ids = neural(4, dropout=0.5).new(), np.zeros((1, 3), int)
-    plain, _ = model.loss((ids, ids))
-    dropped = [model.loss((ids, ids), np.random.default_rng(s))[0] for s in (1, 1, 2)]
-    assert dropped[0] == dropped[1] != dropped[2]
-    assert plain not in dropped
-
-
-def test_it_sees_no_further_than_its_order():
-    model = neural(3).new()
-    text = np.array([[0, 1, 2, 3, 4]])
-    other = np.array([[5, 5, 5, 3, 4]])
-    logits = []
-    for ids in (text, other):
-        logits.append(Reader(model).read(ids, model.zero_state(1))[0])
-    assert np.array_equal(*logits)

@@ -30,7 +30,6 @@ from minillm.models.ngram import (
     witten_bell,
 )
 from minillm.testing.strategies import generators
-from minillm.text import Characters
 
 # The toy corpus "a b", "a b", "a c": a b c, the end, the unknown word; 5 opens a sentence.
 A, B, C, END, UNKNOWN, START = range(6)
@@ -180,35 +179,7 @@ def test_a_score_is_the_sum_over_distributions(kernels, rng, order, smoothing):
     assert score.unknown_log10 == pytest.approx(expected[is_unknown].sum(), rel=1e-9)
 
 
-@given(generators(), st.sampled_from(list(SMOOTHINGS)))
-def test_an_unseen_word_has_the_backoff_times_the_shorter_probability(rng, smoothing):
-    text = random_text(rng)
-    some = model(text, NGramConfig(5, 3, smoothing, k=0.1))
-    levels = count_ngrams(text, 3, 5)
-    pairs, grams = ngrams_of(levels, 2), ngrams_of(levels, 3)
-    for context in {gram[:2] for gram in grams}:
-        unseen = [word for word in range(5) if (*context, word) not in grams]
-        longer, shorter = (10 ** some.distribution(c)[unseen] for c in (context, context[1:]))
-        if unseen and shorter.sum() > 0:
-            assert longer == pytest.approx(longer.sum() / shorter.sum() * shorter, abs=1e-6)
-            number = some.params["first.2"][context[0]] + sorted(
-                gram[1] for gram in pairs if gram[0] == context[0]
-            ).index(context[1])
-            backoff = 10.0 ** some.params["backoff.2"][number]
-            assert longer.sum() == pytest.approx(backoff * shorter.sum(), abs=1e-6)
-
-
 # --- as a whole ----------------------------------------------------------------
-
-
-def test_it_generates_what_it_was_trained_on():
-    text = "the quick brown fox\n" * 5
-    vocabulary = Characters.from_text(text)
-    ids = np.concatenate([[len(vocabulary)], vocabulary.encode(text)]).astype(np.int32)
-    some = model(ids, NGramConfig(len(vocabulary), 5, "mle"))
-    prompt = vocabulary.encode("quic").tolist()
-    written = write(some, Continuation(prompt, 12, Sampling(temperature=1.0, seed=0)))
-    assert vocabulary.decode(written) == "k brown fox\n"
 
 
 def test_a_sentence_that_ends_is_forgotten():

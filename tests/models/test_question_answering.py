@@ -5,27 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_table import READERS, each
+from usual import originals_deep
 
 from minillm.models.question_answering import best_spans, rows_of
 from minillm.testing import strategies
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def test_the_loss_is_the_mean_of_two_cross_entropies():
     model, (*texts, places) = READERS["reader, bert"].with_batch()
-    logits, backward = model.forward(*texts)
-    nats, dlogits = 0.0, np.zeros_like(logits)
+    logits, _ = model.forward(*texts)
+    nats = 0.0
     for row in range(3):
         for side, place in enumerate(places[row]):
             p = np.exp(logits[row, side]) / np.exp(logits[row, side]).sum()
             nats -= np.log(p[place]) / 6
-            dlogits[row, side] = (p - (np.arange(6) == place)) / 6
-    loss, loss_backward = model.loss((*texts, places))
-    assert loss == pytest.approx(nats)
-    expected = backward(dlogits)
-    for name, gradient in loss_backward().items():
-        np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-12)
+    assert model.loss((*texts, places))[0] == pytest.approx(nats)
 
 
 @each(READERS)

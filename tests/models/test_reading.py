@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_checks import logits_of
 from model_table import CAUSAL, WINDOWS, Entry, V, each
+from usual import originals_deep
 
 from minillm.decoding import Reader
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 T = 12
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from usual import originals_deep
 
 from minillm.decoding import TargetDecoder
 from minillm.models.gpt import GPT, GPTConfig
@@ -11,7 +12,7 @@ pytest.importorskip("torch")
 
 import torch_reference
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 
 def drawn(Model, config, dtype, rng):

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from model_table import pairs, transformer
+from usual import originals_deep
 
 from minillm.decoding.decoder import TargetDecoder, select
 from minillm.layers.positions import sinusoids
 from minillm.look.measurements import transformer_weights
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 ORDERS = pytest.mark.parametrize("post_norm", [True, False])
 
 
@@ -92,9 +93,6 @@ def test_attention_weights_of_a_layer():
         _, mean, state = decoder.step(inputs[None, t : t + 1], state)
         np.testing.assert_allclose(weights[1, :, t].mean(axis=0), mean[0, 0], rtol=1e-12)
     assert np.abs(weights[1] - weights[2]).max() > 1e-3
-
-
-# --- learning -----------------------------------------------------------------------------
 
 
 # --- states of others -----------------------------------------------------------------------

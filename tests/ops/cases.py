@@ -13,7 +13,7 @@ from minillm.testing.calls import is_float
 # Sizes small enough to check every coordinate, and T of at least 3: a
 # recurrence that forgets a step passes at 1 and 2.
 BOUNDS = {
-    "B": (1, 3), "T": (3, 5), "S": (1, 4), "I": (1, 3), "O": (1, 4),
+    "B": (1, 2), "T": (3, 4), "S": (1, 4), "I": (1, 3), "O": (1, 4),
     "H": (1, 3), "D": (2, 5), "V": (2, 6), "N": (1, 2),
     "A": (1, 4), "J": (2, 4), "E": (1, 3), "M": (1, 2), "G": (1, 2), "K": (2, 4),
     "C": (1, 4), "F": (1, 4), "P": (1, 4),

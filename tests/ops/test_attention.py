@@ -95,41 +95,19 @@ def test_sequences_of_a_packed_row_see_themselves_alone(kernels, causal, window)
 
 
 MASKS = {  # that the cases of the op leave out
-    "sinks left behind": ops.Mask(True, np.array([11, 10, 11]), np.array([8, 8, 0]), 2, 3),
-    "a packed row": ops.Mask(True, window=3, sinks=1, rows=np.array([5, 0, 2, 4])),
+    "sinks left behind": ops.Mask(True, np.array([7, 6, 7]), np.array([4, 4, 0]), 2, 2),
+    "a packed row": ops.Mask(True, window=2, sinks=1, rows=np.array([3, 0, 1, 3])),
 }
 
 
 @pytest.mark.parametrize("name", MASKS)
 def test_gradients_of_masks(kernels, name):
     rng, mask = np.random.default_rng(0), MASKS[name]
-    B, T = (3, 3) if mask.rows is None else (1, 11)
-    q, k, v = (rng.standard_normal((B, heads, n, 3)) for heads, n in ((4, T), (2, 11), (2, 11)))
+    B, T = (3, 3) if mask.rows is None else (1, 7)
+    q, k, v = (rng.standard_normal((B, heads, n, 2)) for heads, n in ((2, T), (1, 7), (1, 7)))
     with use_kernels(kernels):
         op = partial(ops.scaled_dot_product_attention, mask=mask)
         check_gradients(op, 2 * q, 2 * k, v, rng=rng)
-
-
-@pytest.mark.parametrize("fields", ["causal start", "window start", "window lengths"])
-@given(rng=strategies.generators(), sizes=SIZES)
-def test_a_key_that_no_query_sees_has_no_influence(kernels, fields, rng, sizes):
-    """Other keys and values there change no bit of the results; their gradients are zero."""
-    (q, k, v), mask = masked_case(rng, **sizes, fields=fields)
-    T, S = q.shape[2], k.shape[2]
-    first, unseen = np.full(3, S - T) if mask.start is None else mask.start, np.ones((3, S), bool)
-    for b, t, j in np.ndindex(3, T, S):
-        unseen[b, j] &= not sees(mask, b, first[b] + t, j)
-    unseen = unseen[:, None, :, None]
-    others = [np.where(unseen, 1e3 * rng.standard_normal(x.shape), x) for x in (k, v)]
-    dy, results = rng.standard_normal((*q.shape[:3], v.shape[3])), []
-    with use_kernels(kernels):
-        for inputs in ((q, k, v), (q, *others)):
-            y, backward = ops.scaled_dot_product_attention(*inputs, mask=mask)
-            results.append((y, *backward(dy)))
-    for one, other in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, other)
-    for dx in results[0][2:]:
-        assert not dx[np.broadcast_to(unseen, dx.shape)].any()
 
 
 @given(rng=strategies.generators(), T=st.integers(1, 4))

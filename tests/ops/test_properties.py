@@ -11,7 +11,7 @@ from minillm.ops.recurrence import CELLS
 from minillm.testing import strategies
 from minillm.testing.variants import check_float32, check_layouts
 
-from .cases import TWINNED, case_of, on_its_twins, tuple_of, upstream_of
+from .cases import TWINNED, case_of, is_float, on_its_twins, results, tuple_of, upstream_of
 
 SIZES = strategies.sizes(B=(1, 4), T=(3, 7), I=(1, 5), H=(1, 5))
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
@@ -25,6 +25,26 @@ def test_arrays_of_any_layout_and_empty_ones(name, kernels):
     op, args = CASES[name](rng)
     with use_kernels(kernels):
         check_layouts(op, *args, rng=rng)
+
+
+def at_an_odd_address(a):
+    """The same numbers, read-only, with axes in another order in memory."""
+    memory = np.empty(a.nbytes + 1, np.uint8)[1:]
+    odd = memory.view(a.dtype).reshape(a.shape[::-1]).T
+    odd[...] = a
+    odd.flags.writeable = False
+    return odd
+
+
+@on_its_twins()
+def test_arrays_at_odd_addresses(name, kernels):
+    rng = np.random.default_rng(0)
+    op, args = case_of(name, rng)
+    upstream = upstream_of(op(*args)[0], rng)
+    others = [at_an_odd_address(a) if is_float(a) else a for a in args]
+    ours = results(kernels, op, others, [at_an_odd_address(dy) for dy in upstream])
+    for one, other in zip(ours, results(kernels, op, args, upstream), strict=True):
+        np.testing.assert_allclose(one, other, **CLOSE)
 
 
 # The mask of a dropout is drawn in the dtype of its input; only a float32 is rounded to integers.

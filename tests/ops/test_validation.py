@@ -335,27 +335,6 @@ def test_the_gradient_of_a_loss_may_be_a_python_number():
 # --- the caller's arrays ------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
-def test_a_shape_that_the_caller_sets_changes_nothing_here(kernels):
-    """An array's shape can be set in place; the op keeps its own views of the memory."""
-    rng = np.random.default_rng(0)
-    for name in ("tanh", "linear", "lstm", "layer_norm", "additive_attention"):
-        op, args = case_of(name, rng)
-        with use_kernels(kernels):
-            outputs, backward = op(*args)
-            upstream = upstream_of(outputs, rng)
-            expected = tuple_of(backward(*upstream))
-            for array in (*args, *tuple_of(outputs)):
-                if isinstance(array, np.ndarray):
-                    set_shape(array, array.shape[::-1])
-            for one, other in zip(tuple_of(backward(*upstream)), expected, strict=True):
-                np.testing.assert_array_equal(one, other)
-
-
-def set_shape(array, shape):
-    array.shape = shape
-
-
 def test_arguments_by_name_and_by_place():
     W, b = x[0].T.copy(), x[0, 0, :3]
     y, _ = ops.linear(x, W, b)

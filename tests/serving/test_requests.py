@@ -34,41 +34,29 @@ def of_schema(schema):
         ("chat", {"messages": None}, "messages: expected a value, found None"),
         ("chat", {"messages": []}, "messages: expected a list of one or more, found []"),
         ("chat", {"messages": [{"role": "x"}]}, "messages[0].role: expected one of system, user"),
-        ("chat", {"messages": [user(3)]}, "messages[0].content: expected a text, found 3"),
         ("chat", {"messages": [user([{"text": 3}])]}, "messages: expected texts, and functions "),
         ("chat", {"messages": [BAD_CALL]}, "messages: expected texts, and functions with argumen"),
         ("chat", {"messages": [user("cat " * 1600)]}, "messages: expected less than 1,024 tokens"),
         ("chat", {"messages": [user("\ud800")]}, "expected a body in JSON: "),
         ("chat", {"model": "gpt-4"}, "model: expected 'run', found 'gpt-4'"),
         ("chat", {"model": None}, "model: expected a name, found None"),
-        ("chat", {"temperature": -1}, "temperature: expected a number at least 0, found -1"),
         ("chat", {"temperature": "hot"}, "temperature: expected a number at least 0, found 'hot'"),
-        ("chat", {"top_p": 1.5}, "top_p: expected a number above 0 and at most 1, found 1.5"),
         ("chat", {"max_tokens": 0}, "max_tokens: expected int >= 1, found 0"),
         ("chat", {"stop": ["a"] * 17}, "stop: expected array of length <= 16, found "),
         ("chat", {"stop": "y" * 1001}, "stop: expected str of length <= 1000, found 'yyy"),
         ("chat", {"top_k": -2}, "top_k: expected a whole number from 1 to 1000000, found -2"),
         ("chat", {"top_k": False}, "top_k: expected a whole number from 1 to 1000000, found False"),
-        ("chat", {"seed": 1.5}, "seed: expected int, found 1.5"),
         ("chat", {"seed": 2**63}, "seed: expected int <= 9223372036854775807, found 92"),
         ("chat", {"frequency_penalty": 2.5}, "frequency_penalty: expected float <= 2"),
-        ("chat", {"presence_penalty": float("nan")}, "expected a body in JSON: "),
-        ("chat", {"repetition_penalty": 0}, "repetition_penalty: expected a number above 0 and"),
         ("chat", {"logit_bias": {"999": 1}}, "logit_bias: expected token ids below 295, found 99"),
-        ("chat", {"logit_bias": {"²": 1}}, "logit_bias: expected int, found {'²': 1}"),
         ("chat", {"logit_bias": {"1": 101}}, "logit_bias[...]: expected float <= 100"),
         ("chat", {"n": 10**9}, "n: expected int <= 128, found 1000000000"),
-        ("chat", {"logprobs": 2}, "logprobs: expected bool, found 2"),
-        ("chat", {"top_logprobs": 21}, "top_logprobs: expected int <= 20, found 21"),
-        ("chat", {"stream": "maybe"}, "stream: expected bool, found 'maybe'"),
-        ("chat", {"tools": [{}]}, "tools[0].type: expected a value, found None"),
         ("chat", {"tools": [TIME] * 129}, "tools: expected array of length <= 128, found "),
         (
             *("chat", {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
             "tools[0].function.name: expected str matching regex",
         ),
         ("chat", {"tools": [TIME] * 2}, "tools: expected different names, found ['time']"),
-        ("chat", {"tools": [TIME], "tool_choice": "any"}, "tool_choice: expected str matching "),
         ("chat", {"tool_choice": "required"}, "tool_choice: expected the name of a tool, found 'r"),
         ("chat", {"tools": [TIME], "tool_choice": NONE}, "tool_choice: expected the name of a too"),
         (
@@ -80,8 +68,6 @@ def of_schema(schema):
             *("chat", {"messages": [*TALK, {"role": "tool", "content": "b"}]}),
             "tools: expected a chat template that has <tool_call>, found one without",
         ),
-        ("chat", {"response_format": "json"}, "response_format: expected a JSON object, found 'js"),
-        ("chat", {"response_format": {"type": "x"}}, "response_format.type: expected str matching"),
         (
             *("chat", {"response_format": {"type": "json_schema"}}),
             "response_format.json_schema.schema: expected a schema, found None",
@@ -96,25 +82,14 @@ def of_schema(schema):
         ("text", {"prompt": [[]]}, "prompt[0]: expected array of length >= 1, found []"),
         ("text", {"prompt": [1, 295]}, "prompt[1]: expected int <= 294, found 295"),
         ("text", {"prompt": [[1], [-1]]}, "prompt[1][0]: expected int >= 0, found -1"),
-        ("text", {"prompt": [True]}, "prompt[0]: expected int, found True"),
-        ("text", {"prompt": [10**18]}, "prompt[0]: expected int <= 294, found 1000"),
         ("text", {"prompt": ["a"] * 2049}, "prompt: expected array of length <= 2048, found "),
         ("text", {"prompt": ["a"] * 17, "n": 128}, "prompt: expected array of length <= 16, fou"),
         ("text", {"prompt": ["a", "a b " * 600]}, "prompt[1]: expected less than 1,024 tokens, f"),
-        ("text", {"logprobs": 6}, "logprobs: expected int <= 5, found 6"),
-        ("text", {"logprobs": True}, "logprobs: expected int, found True"),
-        ("text", {"best_of": 3}, "best_of: expected int <= 1, found 3"),
         ("text", {"suffix": "end"}, "suffix: expected str of length <= 0, found 'end'"),
-        ("text", {"max_tokens": -1}, "max_tokens: expected int >= 0, found -1"),
-        ("vectors", {"input": None}, "input: expected a value, found None"),
         ("vectors", {"input": []}, "input: expected a text or a list of token ids, or a list of t"),
-        ("vectors", {"input": [[1], [10**9]]}, "input[1][0]: expected int <= "),
-        ("vectors", {"input": ["a"] * 2049}, "input: expected array of length <= 2048, found ['a"),
         ("vectors", {"input": ["a", ""]}, "input[1]: expected a text of a token or more, found ''"),
         ("vectors", {"dimensions": 17}, "dimensions: expected at most 16, found 17"),
-        ("vectors", {"dimensions": 0}, "dimensions: expected int >= 1, found 0"),
         ("vectors", {"encoding_format": "int8"}, "encoding_format: expected str matching "),
-        ("vectors", {"model": "other"}, "model: expected 'run', found 'other'"),
     ],
 )
 def test_a_wrong_request_gets_the_error_of_the_interface(server, endpoint, changes, message):
@@ -125,7 +100,7 @@ def test_a_wrong_request_gets_the_error_of_the_interface(server, endpoint, chang
     assert "\n" not in error["message"]
     assert error["type"] == "invalid_request_error"
     assert error["param"] == (re.match(r"\w+(?=[.[:])", message) or [None])[0]
-    unknown, long = message.endswith(("'gpt-4'", "'other'")), "less than 1,024" in message
+    unknown, long = message.endswith("'gpt-4'"), "less than 1,024" in message
     code = "model_not_found" if unknown else "context_length_exceeded" if long else None
     assert (status, error["code"]) == (404 if unknown else 400, code)
 
@@ -165,14 +140,14 @@ def test_a_wrong_path_or_kind(server, path, method, kind, status, message):
 @pytest.mark.parametrize(
     "neutral",
     [
-        {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1.0, "top_logprobs": 0.0},
-        {"n": 1, "frequency_penalty": 0, "user": "me", "tools": [], "stop": None, "top_k": 0},
-        {"top_k": -1.0, "stop": ""},
-        {"top_k": 300.0, "stop": ["", ""], "seed": -1},
-        {"logit_bias": {}, "logprobs": False, "top_logprobs": 0, "tool_choice": "none"},
-        {"cache_prompt": True, "ignore_eos": False, "repeat_penalty": 1.0, "tools": [TIME]},
-        {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0, "colour": "red"},
-        {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
+        {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1.0, "top_logprobs": 0.0}
+        | {"user": "me", "tools": [], "stop": None, "top_k": 0},
+        {"logit_bias": {}, "logprobs": False, "top_logprobs": 0, "tool_choice": "none"}
+        | {"top_k": -1.0, "stop": "", "colour": "red"},
+        {"cache_prompt": True, "ignore_eos": False, "repeat_penalty": 1.0, "tools": [TIME]}
+        | {"top_k": 300.0, "stop": ["", ""], "seed": -1},
+        {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0}
+        | {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
     ],
 )
 def test_numbers_and_names_that_many_programs_send(server, run, neutral):

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import queue
 import re
 import shutil
 import signal
@@ -18,6 +17,7 @@ from running_server import Running, expected
 
 from minillm.cli import main
 from minillm.decoding.chat import Chat
+from minillm.errors import InputError
 from minillm.serving import app
 from minillm.text import ChatTemplate
 
@@ -25,20 +25,29 @@ TALK = [user("the cat")]
 GREEDY = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
 
 
-@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "LOCALHOST", "0.0.0.0"])
-def test_at_a_local_address_requests_must_name_this_machine(run, host):
+@pytest.mark.parametrize(
+    ("host", "address", "allowed"),
+    [
+        ("LOCALHOST", "127.0.0.1", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"]),
+        ("::1", "::1", ["localhost", "127.0.0.1", "[::1]", "[::1]"]),
+        ("0.0.0.0", "0.0.0.0", ["*"]),
+        ("name", "8.8.8.8", ["*"]),
+    ],
+)
+def test_at_a_local_address_requests_must_name_this_machine(host, address, allowed):
+    assert app.allowed_hosts(host, address) == allowed
+
+
+def test_a_request_must_name_an_allowed_host(run):
     try:
-        some = Running(run.answering, host=host)
-    except queue.Empty:
+        app.listen("::1", 0).close()
+    except InputError:
         pytest.skip("this machine has no such address")
-    try:
-        for name in (f"[{host}]:80" if ":" in host else host, "localhost:1", "[::1]", "127.0.0.1"):
+    with Running(run.answering, host="::1") as some:
+        for name in ("[::1]:80", "localhost:1", "127.0.0.1"):
             assert some.ask(None, "/v1/models", "GET", Host=name)[0] == 200
-        for name in ("evil.example", "evil.example:1", "localhost.evil", "8.8.8.8", "ocalhost"):
-            answer, _ = some.raw("GET", "/v1/models", None, {"Host": name})
-            assert answer.status == (200 if host == "0.0.0.0" else 400)
-    finally:
-        some.close()
+        for name in ("evil.example:1", "localhost.evil", "ocalhost"):
+            assert some.raw("GET", "/v1/models", None, {"Host": name})[0].status == 400
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ OWN = "{% for m in messages %}<|im_start|>{{ m.content | trim }}<|im_end|>{% end
 
 def test_requests_at_once_get_the_answers_that_they_get_alone(run):
     texts = ["the cat", "the dog sat", "on the mat and the log", "log"]
-    talks = [[user(f" {texts[k % 4]} {k} ")] for k in range(40)]
+    talks = [[user(f" {texts[k % 4]} {k} ")] for k in range(16)]
     template = ChatTemplate(OWN)
 
     def ask(k):
@@ -85,8 +94,8 @@ def test_requests_at_once_get_the_answers_that_they_get_alone(run):
         return some.text(asked) if k % 2 else some.streamed(asked)[0]
 
     with Running(Chat(run.model, run.tokenizer, template)) as some:
-        with ThreadPoolExecutor(40) as threads:
-            found = list(threads.map(ask, range(40)))
+        with ThreadPoolExecutor(16) as threads:
+            found = list(threads.map(ask, range(16)))
         some.idle()
     for k, talk in enumerate(talks):
         assert found[k] == expected(run, talk, 4 + k % 5, template)
@@ -116,12 +125,11 @@ def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
     assert server.text(GREEDY) == expected(run, TALK)
 
 
-def test_too_many_requests_are_told_to_come_again(run, monkeypatch):
-    monkeypatch.setattr(app, "WAITING", 0)
-    with Running(run.answering) as some:
-        for stream in (False, True):
-            status, answer = some.ask({**GREEDY, "stream": stream})
-            assert (status, answer["error"]["code"]) == (503, "overloaded")
+def test_too_many_requests_are_told_to_come_again(server, monkeypatch):
+    monkeypatch.setattr(server.server.engine, "waiting", 0)
+    for stream in (False, True):
+        status, answer = server.ask({**GREEDY, "stream": stream})
+        assert (status, answer["error"]["code"]) == (503, "overloaded")
 
 
 # --- the command line ----------------------------------------------------------------------------
@@ -149,7 +157,6 @@ def test_the_verb(run, tmp_path, capsys, served):
         ("", "--host: expected an address, found ''"),
         ("a" * 300, f"{'a' * 57}...:PORT: "),
         ("é" * 70, f"{'é' * 57}...:PORT: it cannot be the name of a host"),
-        ("a\x1b\0b", r"a\x1b\x00b:PORT: "),
     ],
 )
 def test_an_address_that_is_taken_or_none(run, capsys, server, host, message):

@@ -1,8 +1,11 @@
 """The study of small data: what each training is given, what is trained once, and bad input."""
 
+import io
 import json
+import shutil
 import signal
 from collections import Counter
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -23,11 +26,15 @@ def lines(count, labels=("good", "bad")):
     return "".join(f"{label}\t{TEXTS[label]} {k}\n" for k in range(count) for label in labels)
 
 
+def written(folder):
+    (folder / "data.tsv").write_text(lines(40))
+    (folder / "test.tsv").write_text(lines(3))
+    return folder
+
+
 @pytest.fixture
 def data(tmp_path):
-    (tmp_path / "data.tsv").write_text(lines(40))
-    (tmp_path / "test.tsv").write_text(lines(3))
-    return tmp_path
+    return written(tmp_path)
 
 
 def command(folder, *options, sizes=("20", "10"), seeds="2"):
@@ -40,24 +47,37 @@ def results(folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.fixture
-def trained(monkeypatch):
+def watched(monkeypatch):
     """What each training is given from now on, but for TF-IDF."""
     found = []
     original = curve.by_training
 
-    def watched(folder, part, held_out, settings):
+    def by_training(folder, part, held_out, settings):
         if settings["kind"] != curve.TFIDF:
             found.append((part, held_out, settings))
         return original(folder, part, held_out, settings)
 
-    monkeypatch.setattr(curve, "by_training", watched)
+    monkeypatch.setattr(curve, "by_training", by_training)
     return found
 
 
-def test_a_curve(data, capsys, trained):
-    assert curve.main(command(data)) == 0
-    output = capsys.readouterr().out
+@pytest.fixture
+def trained(monkeypatch):
+    return watched(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with data and a curve, what was printed, and what its trainings were given."""
+    folder = written(tmp_path_factory.mktemp("whole"))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as output:
+        trained = watched(patch)
+        assert curve.main(command(folder)) == 0
+    return folder, output.getvalue(), trained
+
+
+def test_a_curve(whole):
+    data, output, trained = whole
     assert "10 labels, seed 1, n-grams: " in output
     assert "| labels | 10 | 20 |\n| --- | ---: | ---: |\n| TF-IDF | 100.0 ± 0.0 |" in output
     assert (data / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -75,19 +95,23 @@ def test_a_curve(data, capsys, trained):
         assert settings["seed"] in (0, 1)
 
 
-def test_each_training_is_done_once_after_an_interruption_too(data, capsys, trained, monkeypatch):
+def test_each_training_is_done_once_after_an_interruption_too(
+    whole, data, capsys, trained, monkeypatch
+):
+    monkeypatch.setattr(curve.pictures, "learning_curve", lambda results: b"")
+    shutil.copytree(whole[0] / "curve", data / "curve")
+    before = [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)]
+    kept = (data / "curve" / "results.jsonl").read_text().splitlines(keepends=True)
     assert curve.main(command(data)) == 0
-    whole = [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)]
-    count = len(trained)
-    assert curve.main(command(data, seeds="3")) == 0
-    assert len(trained) - count == 2  # one more seed, at two sizes
-    (data / "curve" / "results.jsonl").unlink()
+    assert trained == []
+    # All but the first result are lost, and the second training is interrupted.
+    (data / "curve" / "results.jsonl").write_text("".join(kept[:1]))
     capsys.readouterr()
     losses, own = [], MinibatchTask.training_loss
 
     def stopped(self, rng):
         losses.append(1)
-        if len(losses) == 8:  # within the second training
+        if len(losses) == 8:
             signal.raise_signal(signal.SIGINT)
         return own(self, rng)
 
@@ -97,11 +121,13 @@ def test_each_training_is_done_once_after_an_interruption_too(data, capsys, trai
     assert [r["line"] for r in results(data)].count("n-grams") == 1
     assert {path.name for path in (data / "curve").iterdir()} == LEFT
     assert curve.main(command(data)) == 0
-    assert [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)] == whole
+    assert [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)] == before
+    # Other data, and one more seed: only these are trained.
     (data / "test.tsv").write_text(lines(4))
     count = len(trained)
-    assert curve.main(command(data)) == 0
-    assert len(trained) - count == 4  # the data are others
+    for seeds in ("1", "2"):
+        assert curve.main(command(data, sizes=["10"], seeds=seeds)) == 0
+        assert len(trained) - count == int(seeds)
 
 
 def test_each_run_to_begin_with_is_a_line(data, trained):
@@ -113,12 +139,10 @@ def test_each_run_to_begin_with_is_a_line(data, trained):
     assert results(data)[-1]["line"] == "from one"
 
 
-def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, trained):
-    options = ["--steps", "5", "--out", str(data / "curve"), "--sizes", "10", "72", "--seeds", "1"]
-    assert curve.main([str(data / "data.tsv"), *options]) == 0
-    for part, held_out, _ in trained:
-        assert len(held_out) == 8
-        assert not set(part) & set(held_out)
+def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data):
+    part, held_out = curve.split(str(data / "data.tsv"), None)
+    assert (len(part), len(held_out)) == (72, 8)
+    assert not set(part) & set(held_out)
 
 
 def test_bad_data(data, capsys):

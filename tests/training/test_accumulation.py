@@ -3,8 +3,6 @@
 import numpy as np
 import parallel_job
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.errors import InputError
@@ -71,14 +69,6 @@ def check(make, batch, longest, accumulate):
 @pytest.mark.parametrize("longest", [1, 40])
 def test_accumulated_batches_are_one_batch(make, longest):
     check(make, batch=3, longest=longest, accumulate=3)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("make", TASKS)
-@given(batch=st.integers(1, 6), longest=st.integers(1, 40), accumulate=st.integers(1, 6))
-@example(batch=1, longest=1, accumulate=6)
-def test_accumulated_batches_of_any_shape_are_one_batch(make, batch, longest, accumulate):
-    check(make, batch, longest, accumulate)
 
 
 def test_batches_without_a_token_to_hide_are_an_error_of_one_line():

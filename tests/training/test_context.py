@@ -9,7 +9,6 @@ from model_table import Entry, V
 
 from minillm import use_kernels
 from minillm.data import RandomWindows
-from minillm.errors import InputError
 from minillm.layers import heads
 from minillm.layers.norms import norm
 from minillm.look.measurements import attention_weights
@@ -74,12 +73,6 @@ def test_validation_is_always_of_the_same_tokens():
 def test_a_damaged_position_is_told(position):
     with pytest.raises(ValueError, match="position: expected a number from 0 up"):
         make_task().restore({}, {"position": position})
-
-
-def test_a_validation_text_of_one_token():
-    model = make_model()
-    with pytest.raises(InputError, match="validation text: expected 2 tokens or more, found 1"):
-        WindowTask(model, RandomWindows(np.zeros(20, int), 2, C), np.zeros(1, int), 2, 10)
 
 
 def test_attention_weights_are_those_that_the_model_uses():

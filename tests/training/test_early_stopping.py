@@ -104,7 +104,7 @@ def test_without_patience_it_never_stops(run_bigram, bigram, patience):
 LOSSES = (5.0, 3.0, 4.0, 3.5, 2.0, 2.5, 3.0, 4.0)
 
 
-@pytest.mark.parametrize("stop", [1, 4, 8, 13, 20, 32])
+@pytest.mark.parametrize("stop", [4, 13, 32])
 def test_resumed_equals_uninterrupted_until_it_stops(run_bigram, bigram, stop):
     """Wherever it is interrupted, the validations without a better loss are remembered."""
     options = {"epochs": 9, "validations": None, "patience": 3}

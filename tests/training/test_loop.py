@@ -231,18 +231,6 @@ def test_a_nan_stops_the_run_and_keeps_the_last_checkpoint(run_bigram, bigram, w
     assert np.array_equal(arrays["params/table"], good["table"])
 
 
-def test_a_complete_run_can_be_made_longer(run_bigram):
-    run_bigram("run", steps=6, validations=2)
-    summary, *_ = run_bigram("run", steps=6, resume=True, validations=2)
-    assert summary.step == 6
-    assert not summary.interrupted
-    summary, _, folder = run_bigram("run", steps=9, resume=True, validations=3)
-    assert summary.step == 9
-    assert summary.tokens == 72
-    steps = [r["step"] for r in folder.read_metrics() if "validation_loss" in r]
-    assert steps == [3, 6, 9]
-
-
 def damaged(run_bigram, damage):
     """Resume from a checkpoint with damage to its arrays or values."""
     _, _, folder = run_bigram("run", steps=4)
@@ -265,23 +253,25 @@ def test_an_incomplete_checkpoint_is_named(run_bigram, part):
 
 
 @pytest.mark.parametrize(
-    ("part", "entry", "value"),
+    ("part", "entry", "values"),
     [
-        *itertools.product(["progress"], ["step"], [1.5, -1]),
-        *itertools.product(["progress"], ["seconds", "recent_loss", "best_loss"], [math.nan]),
-        *itertools.product(["progress"], ["seconds"], [math.inf]),
-        *itertools.product(["progress"], ["tokens"], ["5", 10**400]),
-        *itertools.product(["optimiser"], ["t"], [-1, "5", 10**400]),
-        ("rng", "bit_generator", "MT19937"),
-        ("rng", "state", 5),
-        ("rng", "has_uint32", 10**30),
+        ("progress", "step", [1.5, -1]),
+        ("progress", "seconds", [math.nan, math.inf]),
+        ("progress", "recent_loss", [math.nan]),
+        ("progress", "best_loss", [math.nan]),
+        ("progress", "tokens", ["5", 10**400]),
+        ("optimiser", "t", [-1, "5", 10**400]),
+        ("rng", "bit_generator", ["MT19937"]),
+        ("rng", "state", [5]),
+        ("rng", "has_uint32", [10**30]),
     ],
 )
-def test_a_damaged_checkpoint_is_named(run_bigram, part, entry, value):
-    damaged(run_bigram, lambda _, values: values[part].__setitem__(entry, value))
+def test_a_damaged_checkpoint_is_named(run_bigram, part, entry, values):
+    for value in values:
+        damaged(run_bigram, lambda _, all_values: all_values[part].__setitem__(entry, value))
 
 
-@pytest.mark.parametrize("name", ["params/table", "optimiser/m.table", "optimiser/v.table"])
+@pytest.mark.parametrize("name", ["params/table", "optimiser/m.table"])
 def test_numbers_of_a_checkpoint_are_finite(run_bigram, name):
     message = damaged(run_bigram, lambda arrays, _: arrays[name].__setitem__((1, 1), math.nan))
     assert "table': expected finite numbers, found a NaN" in message

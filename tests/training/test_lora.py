@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 from model_table import CAUSAL, WINDOWS, lm, tuned
+from usual import originals_deep
 
-from minillm.decoding import Reader
-from minillm.models.gpt import GPT, GPTConfig
 from minillm.training import AdamW
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.trained import Trained
 
-pytestmark = pytest.mark.usefixtures("both_twins")
+pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
 
 TARGETS = {
     "gpt": ["blocks.0.attention.W_qkv", "blocks.1.feed_forward.W_2", "embedding.E"],
@@ -69,38 +68,6 @@ def test_outputs_and_gradients_are_those_of_the_merged_weights(name, marked):
         np.testing.assert_allclose(gradients[f"{target}.B"], 1.7 * A.T @ dW, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "lm", "tied"])
-def test_a_model_in_training_reads_on(name):
-    """A prompt and single tokens; also after a step, which changes W' in place."""
-    model, (ids, _), additions = made(name)
-    lora = LoRA(model, additions, scale=0.5)
-    reader = Reader(model)
-    for _ in range(2):
-        merged = {n: getattr(weight, "array", weight) for n, weight in model.params.items()}
-        plain = Reader(type(model)(model.config, params=merged))
-        state, expected_state = reader.zero_state(3), plain.zero_state(3)
-        for part in (ids[:, :3], ids[:, 3:4], ids[:, 4:5]):
-            logits, state = reader.read(part, state)
-            expected, expected_state = plain.read(part, expected_state)
-            np.testing.assert_allclose(logits, expected, rtol=1e-12)
-        for array in additions.values():
-            array += 0.1
-        lora.merge()
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_at_the_start_the_model_is_as_it_was(name):
-    model, _, _ = made(name)
-    before = {name: array.copy() for name, array in model.params.items()}
-    additions = new_additions(model.params, TARGETS[name], 2, np.random.default_rng(0))
-    LoRA(model, additions, scale=1.7)
-    for key, weight in model.params.items():
-        np.testing.assert_array_equal(getattr(weight, "array", weight), before[key])
-    for target in TARGETS[name]:
-        assert additions[f"{target}.A"].any()
-        assert not additions[f"{target}.B"].any()
-
-
 @pytest.mark.parametrize("name", TARGETS)
 def test_training_changes_the_additions_alone(name):
     """The frozen weights keep their bits, and what is merged is W + s A B."""
@@ -111,7 +78,7 @@ def test_training_changes_the_additions_alone(name):
     trained.mark(model)
     optimiser = AdamW(trained.params)
     losses = []
-    for _ in range(60):
+    for _ in range(20):
         loss, backward = model.loss(batch)
         losses.append(float(loss))
         optimiser.step(trained.gradients(backward), 0.05)
@@ -141,21 +108,6 @@ def test_layers_compute_no_gradient_of_a_whole_matrix(name):
     assert trained.gradients(lambda: computed).keys() == {*additions, *heads}
     matrices = {weight for weight in computed if weight.rpartition(".")[2].startswith("W_")}
     assert matrices == set()
-
-
-def test_memory_is_a_small_part_of_that_of_all_weights():
-    """Gradients and moments together."""
-    config = GPTConfig(50, context=8, layers=12, heads=2, width=32)
-    model = GPT(config, np.random.default_rng(0))
-    ids = np.random.default_rng(0).integers(0, 50, (2, 9))
-    targets = [name for name in model.params if name.endswith(("W_qkv", "W_o", "W_1", "W_2"))]
-    everything = sum(array.nbytes for array in model.params.values())
-    lora = LoRA(model, new_additions(model.params, targets, 1, np.random.default_rng(0)), 1)
-    Trained(lora.params, lora).mark(model)
-    _, backward = model.loss((ids[:, :-1], ids[:, 1:]))
-    gradients = sum(array.nbytes for array in backward().values())
-    moments = sum(array.nbytes for array in AdamW(lora.params).state()[0].values())
-    assert gradients + moments < 0.1 * (everything + 2 * everything)
 
 
 def test_gradients_that_do_not_fit_are_refused():

@@ -65,7 +65,6 @@ SMALL = ["--steps", "3", "--hidden", "4", "--batch", "4"]
     ("kind", "text", "options", "unit"),
     [
         ("lm", TEXTS * 3, [*SMALL, "--window", "4", "--unit", "word"], "words"),
-        ("seq2seq", PAIRS, [*SMALL, "--unit", "character"], "pairs"),
         ("classifier", LABELLED, ["--steps", "3", "--buckets", "40"], "texts"),
         ("word2vec", TEXTS, ["--epochs", "3", "--minimum-count", "1"], "words"),
     ],

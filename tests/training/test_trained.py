@@ -37,21 +37,6 @@ def test_of_a_matrix_that_is_not_trained_no_gradient_is_computed(entry):
             assert computed.keys() & set(matrices) == {lowest}
 
 
-def test_no_block_of_a_reader_below_runs_backwards(monkeypatch):
-    model, batch = READERS["reader, bert"].with_batch()
-    original, ran = BERT.block, []
-
-    def counted(self, layer, *arguments, **others):
-        y, backward = original(self, layer, *arguments, **others)
-        return y, lambda dy: ran.append(layer) or backward(dy)
-
-    monkeypatch.setattr(BERT, "block", counted)
-    lowest = "blocks.1.norm_2.gain"
-    Trained({lowest: model.params[lowest]}).mark(model)
-    assert lowest in model.loss(batch)[1]()
-    assert ran == [1]
-
-
 def by_depth(model):
     results = {}
     for name, depth in depths(model).items():

@@ -75,8 +75,12 @@ def test_the_first_parts_can_be_left_out(file, monkeypatch):
     assert skip == corpus.sentences
 
 
-def test_it_learns_from_all_sentences_in_a_row(file):
-    """The same bits as the model's own steps over each epoch, at the rates of the equation."""
+def test_it_learns_from_all_sentences_in_a_row(file, monkeypatch):
+    """The same bits as the model's own steps over each epoch, at the rates of the equation.
+
+    The model takes them in larger parts than the training.
+    """
+    monkeypatch.setattr(word2vec, "PART_WORDS", 50)
     lines, store = text(), Memory()
     model, expected = new_model(), new_model()
     corpus = Corpus(WORDS, lines, file)
