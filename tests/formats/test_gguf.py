@@ -417,6 +417,7 @@ ENTRIES = [
     ("llama", {"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
     ("llama", {"llama.attention.causal": False}, "llama.attention.causal: expected True, found F"),
     ("llama", {"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the wi"),
+    ("llama", {"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
     ("llama", {"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, f"),
     ("llama", {"llama.block_count": 3}, "the tensor blk.2.attn_norm.weight is missing"),
     ("llama", {"llama.attention.head_count": 5}, "key_heads: expected a divisor of"),

@@ -191,8 +191,8 @@ def test_words_that_are_too_long(tokenizer):
 
 
 def test_a_text_without_white_space_takes_no_time(tokenizer):
-    text = "漢字" * 20_000
-    assert len(tokenizer.encode(text)) == 40_000
+    text = "漢字" * 5_000
+    assert len(tokenizer.encode(text)) == 10_000
     assert tokenizer._remembered.cache_info().currsize < 1000  # it is not kept
 
 
