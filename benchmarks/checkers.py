@@ -1,13 +1,11 @@
 """Gradient checkers compared: which wrong backwards each finds, and which right ones it accuses.
 
     python -m benchmarks.checkers [--quick] [--out docs/outputs]
-    python -m benchmarks.checkers --times --out docs/outputs
 
 The set of bugs in ``benchmarks/bugs`` was frozen before any checker had seen it.  All checkers
 get the same ops at the same inputs, and run at their defaults.  A bug is found if the checker
 accuses the wrong op and not the right one at the same inputs.  --quick takes every tenth bug and
-a tenth of the seeds.  --times measures the times again and keeps the other results.  The
-libraries are in the extra: pip install 'minillm-book[checkers]'.
+a tenth of the seeds.  The libraries are in the extra: pip install 'minillm-book[checkers]'.
 """
 
 import argparse
@@ -17,7 +15,6 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -25,22 +22,8 @@ from numpy.typing import NDArray
 
 from minillm.testing import check_gradients, check_projections, check_symmetry
 
-from .bugs import Op, arguments, as_tuple, bugs, right_op
-from .bugs.cases import CASES
-from .bugs.score import (
-    BUG_SEEDS,
-    RIGHT_SEEDS,
-    Args,
-    Checker,
-    accuse_right_ops,
-    by_kind,
-    by_right_op,
-    escaped,
-    find_bugs,
-    share,
-    table,
-    verdict,
-)
+from .bugs import Op, as_tuple, score
+from .bugs.score import Args, Checker
 from .studies.milestones import machine
 
 # --- an op as a function of its float arrays --------------------------------------------------
@@ -257,100 +240,44 @@ def available() -> list[Checker]:
     return found
 
 
-def seconds_of(checkers: list[Checker], seeds: int = 3) -> dict[str, float]:
-    """The mean seconds that each checker takes for a right op of the set."""
-    seconds = {}
-    for checker in checkers:
-        verdict(checker, right_op("rnn"), arguments("rnn", 0), 0)  # loads its library
-        seconds[checker.name] = fmean(
-            median(
-                verdict(checker, right_op(op), arguments(op, seed), seed)[1]
-                for seed in range(seeds)
-            )
-            for op in CASES
-        )
-    return seconds
-
-
 # --- the page ---------------------------------------------------------------------------------
 
 
 def page(results: dict[str, Any]) -> str:
-    """The tables and the lists in Markdown."""
+    """The command, the sizes of the set and the versions, above the tables."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    seeds, right = results["right_seeds"], results["right"]
-    parts = [
-        f"```console\n$ {results['command']}\n```",
-        f"{results['bugs']} bugs at {results['bug_seeds']} inputs each, {len(right)} kinds of "
-        f"right ops at {seeds:,} each ({results['machine']}; {versions})",
-        summary(results),
-        "Bugs found, by kind (-: the library has no such thing):",
-        by_kind(results["found"]),
-        f"False alarms in {seeds:,} checks of each right op (-: refused):",
-        by_right_op(right),
-        *(escaped(name, missed) for name, missed in results["missed"].items()),
-    ]
-    return "\n\n".join(parts)
+    sizes = (
+        f"{results['bugs']} bugs at {results['bug_seeds']} inputs each, {len(results['right'])} "
+        f"kinds of right ops at {results['right_seeds']:,} each ({results['machine']}; {versions})"
+    )
+    return f"```console\n$ {results['command']}\n```\n\n{sizes}\n\n{score.page(results)}"
 
 
-def summary(results: dict[str, Any]) -> str:
-    in_float64 = [counts for what, counts in results["right"].items() if "float32" not in what]
-    rows = []
-    for name, seconds in results["seconds"].items():
-        found, asked = np.sum([counts[name] for counts in results["found"].values()], axis=0)
-        alarms = sum(counts[name] or 0 for counts in in_float64)
-        checks = len(in_float64) * results["right_seeds"]
-        rows.append([name, share(found, asked), share(alarms, checks), f"{1e3 * seconds:.1f}"])
-    return table(["checker", "bugs found", "false alarms in float64", "ms a check"], *rows)
-
-
-def save(folder: Path, results: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "checkers.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "checkers.md").write_text(page(results) + "\n")
-
-
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.checkers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
-    parser.add_argument("--times", action="store_true", help="only the times, on an idle machine")
     parser.add_argument("--out", type=Path, default=Path("runs/checkers"), metavar="DIR")
     options = parser.parse_args()
-    kept = options.out / "checkers.json"
-    if options.times and not kept.exists():
-        print(f"{kept}: expected the results of a whole run, found no file", file=sys.stderr)
-        return 2
     checkers = available()
-    set_up({checker.library for checker in checkers})
-    if options.times:
-        results = json.loads(kept.read_text())
-        measured = seconds_of([c for c in checkers if c.name in results["seconds"]])
-        results |= {"seconds": results["seconds"] | measured, "machine": machine()}
-    else:
-        tenth = 10 if options.quick else 1
-        chosen, bug_seeds = bugs()[::tenth], 1 if options.quick else BUG_SEEDS
-        libraries = sorted({checker.library for checker in checkers if checker.library})
-        results = {
-            "command": "python -m benchmarks.checkers" + " --quick" * options.quick,
-            "machine": machine(),
-            "versions": {name: importlib.metadata.version(name) for name in libraries},
-            "bugs": len(chosen),
-            "bug_seeds": bug_seeds,
-            "right_seeds": RIGHT_SEEDS // tenth,
-            "seconds": seconds_of(checkers),
-            **find_bugs(checkers, chosen, bug_seeds),
-            "right": accuse_right_ops(checkers, RIGHT_SEEDS // tenth),
-        }
-    save(options.out, results)
+    libraries = sorted({checker.library for checker in checkers if checker.library})
+    set_up(libraries)
+    results = {
+        "command": "python -m benchmarks.checkers" + " --quick" * options.quick,
+        "machine": machine(),
+        "versions": {name: importlib.metadata.version(name) for name in libraries},
+        **score.scored(checkers, options.quick),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "checkers.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / "checkers.md").write_text(page(results) + "\n")
     print(page(results))
-    return 0
 
 
-def set_up(libraries: set[str]) -> None:
+def set_up(libraries: list[str]) -> None:
     """Run PyTorch on one thread, and JAX in double precision and without a log of errors."""
     if "torch" in libraries:
         import torch
@@ -364,4 +291,4 @@ def set_up(libraries: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,6 @@
-"""GPT here and in PyTorch: writing token by token with a cache, and the memory of a training step.
+"""GPT here and in PyTorch: writing token by token with a cache.
 
-    python -m benchmarks.gpt [--threads 1 2] [--only write|large|memory]
+    python -m benchmarks.gpt [--threads 1 2] [--only write|large]
 
 The same weights; what is written must agree before anything is timed.  PyTorch runs eagerly, with
 its fused attention.  All are timed in turn in one process, after a warm-up; the figures are
@@ -8,14 +8,9 @@ medians, with the range.  (`python -m benchmarks --full` times the training step
 
 `large` writes with a model of GPT-2's smallest size (124 million random weights), and compares the
 time of a token with the time to read all weights once at the measured bandwidth of the memory.
-
-`memory` runs three steps of each contestant in a process of its own: the peak of the resident
-memory beyond that before the first step.
 """
 
-import multiprocessing
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +19,8 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.ops.linear import matmul
 from minillm.timing.contest import limits, turns
 
-from .pytorch import on_threads, our_step, parser, show, tensors, their_step
+from .pytorch import on_threads, parser, show, tensors
+from .torch_models import gpt_read
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
@@ -35,16 +31,13 @@ LARGE = {"layers": 12, "heads": 12, "width": 768, "context": 1024, "vocabulary":
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--only", choices=("write", "large", "memory"))
+    options.add_argument("--only", choices=("write", "large"))
     args = options.parse_args()
-    if args.only != "memory":
-        for count in on_threads(args.threads):
-            if args.only in (None, "write"):
-                write(args.rounds, count)
-            if args.only in (None, "large"):
-                large(limits(count).flops)
-    if args.only in (None, "memory"):
-        memory()
+    for count in on_threads(args.threads):
+        if args.only != "large":
+            write(args.rounds, count)
+        if args.only != "write":
+            large(limits(count).flops)
 
 
 def model_and_batch(name: str):
@@ -55,43 +48,6 @@ def model_and_batch(name: str):
     rng = np.random.default_rng(0)
     ids = rng.integers(0, config.vocabulary, (batch, config.context + 1))
     return GPT(config, rng), (ids[:, :-1].copy(), ids[:, 1:].copy())
-
-
-def memory() -> None:
-    """Print the memory of a training step, each contestant in a process of its own."""
-    print("\nmemory of a training step: the peak beyond that before the first, MB")
-    for name in SIZES:
-        peaks = {}
-        for kind in ("minillm", "PyTorch eager"):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                peaks[kind] = pool.apply(memory_of_steps, (kind, name))
-        ours, theirs = peaks["minillm"], peaks["PyTorch eager"]
-        print(f"  {name:6} minillm {ours:.0f}, PyTorch eager {theirs:.0f}: {ours / theirs:.2f}")
-
-
-def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
-    """The peak in MB (of a million bytes), with the optimiser's moments."""
-    model, batch = model_and_batch(name)
-    if kind == "minillm":
-        run = our_step(model, batch)
-    else:
-        import torch
-
-        p = tensors(model.params)
-        theirs = tuple(map(torch.from_numpy, batch))
-        run = their_step(p.values(), lambda: pytorch_loss(p, model.config, *theirs))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = peak_resident()
-    for _ in range(steps):
-        run()
-    return (peak_resident() - before) / 1e6
-
-
-def peak_resident() -> int:
-    """The most bytes of this process that were in memory at once (Linux)."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def write(rounds: int, count: int, tokens: int = 200) -> None:
@@ -113,11 +69,11 @@ def write(rounds: int, count: int, tokens: int = 200) -> None:
 
     def theirs() -> list[int]:
         with torch.inference_mode():
-            logits, cache = pytorch_read(p, config, torch.from_numpy(prompt))
+            logits, cache = gpt_read(p, config, torch.from_numpy(prompt))
             written = []
             for _ in range(tokens):
                 written.append(int(logits[0].argmax()))
-                logits, cache = pytorch_read(p, config, torch.tensor([[written[-1]]]), cache)
+                logits, cache = gpt_read(p, config, torch.tensor([[written[-1]]]), cache)
         return written
 
     assert ours() == theirs()
@@ -164,52 +120,6 @@ def reading_bandwidth() -> float:
             run()
             best = max(best, W.nbytes / (time.perf_counter() - start))
     return best
-
-
-# --- PyTorch ---------------------------------------------------------------------------------
-
-
-def pytorch_loss(p, config, inputs, targets):
-    """The mean cross-entropy; ids (B, T) each."""
-    from torch.nn import functional as F
-
-    x, _ = pytorch_stack(p, config, inputs)
-    return F.cross_entropy(F.linear(x, p["embedding.E"]).flatten(0, 1), targets.flatten())
-
-
-def pytorch_read(p, config, ids, cache=None):
-    """The logits behind the last token, and the keys and values of all so far."""
-    from torch.nn import functional as F
-
-    x, cache = pytorch_stack(p, config, ids, cache)
-    return F.linear(x[:, -1], p["embedding.E"]), cache
-
-
-def pytorch_stack(p, config, ids, cache=None):
-    """The normalised output of the last block, and keys and values of each."""
-    import torch
-    from torch.nn import functional as F
-
-    def norm(name, x):
-        return F.layer_norm(x, x.shape[-1:], p[f"{name}.gain"], p[f"{name}.bias"])
-
-    start = 0 if cache is None else cache[0][0].shape[2]
-    x = F.embedding(ids, p["embedding.E"]) + p["positions.E"][start : start + ids.shape[1]]
-    new = []
-    for layer in range(config.layers):
-        block, attention, wide = (f"blocks.{layer}{s}" for s in ("", ".attention", ".feed_forward"))
-        qkv = F.linear(norm(f"{block}.norm_1", x), p[f"{attention}.W_qkv"], p[f"{attention}.b_qkv"])
-        q, k, v = qkv.unflatten(-1, (3, config.heads, -1)).permute(2, 0, 3, 1, 4)
-        if cache is not None:
-            k, v = (torch.cat(parts, 2) for parts in zip(cache[layer], (k, v), strict=True))
-        new.append((k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
-        y = y.transpose(1, 2).flatten(2)
-        x = x + F.linear(y, p[f"{attention}.W_o"], p[f"{attention}.b_o"])
-        h = F.linear(norm(f"{block}.norm_2", x), p[f"{wide}.W_1"], p[f"{wide}.b_1"])
-        h = F.gelu(h, approximate="tanh")
-        x = x + F.linear(h, p[f"{wide}.W_2"], p[f"{wide}.b_2"])
-    return norm("norm", x), new
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ that the losses and the norms of the gradients must agree.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,10 @@ from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorC
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.timing.contest import Case
 
-from . import bert, encoder_decoder, gpt, pointer_generator, transformer
+from . import gpt, transformer
 from .pytorch import LSTM, our_step, recurrent, tensors, their_step, torch
 from .studies.costs import of_gpt
+from .torch_models import Translator, bert_loss, gpt_loss, recurrent_pairs
 
 BERTS = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 128, "batch": 8},
@@ -78,12 +78,17 @@ def tensors_of(batch: Iterable[np.ndarray]) -> list[Any]:
     return [torch.from_numpy(array) for array in batch]
 
 
-def of_modules(model: Any, batch: Any) -> Peer:
+def peer_of_pairs(config: Any, batch: Any) -> Callable[[Mapping[str, np.ndarray]], Peer]:
     """A peer of modules, whose second biases are not trained (see pytorch.recurrent)."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("bias_hh" not in name)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return trained, lambda: model.loss(batch)
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        model = recurrent_pairs(config, start)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("bias_hh" not in name)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return trained, lambda: model.loss(batch)
+
+    return peer
 
 
 def lstm_step(T: int) -> Case:
@@ -122,14 +127,11 @@ def encoder_decoder_step() -> Case:
     lengths[0][0], lengths[1][0] = S, T
     batch = source, lengths[0], target, lengths[1]
 
-    def peer(start: Mapping[str, np.ndarray]) -> Peer:
-        return of_modules(encoder_decoder.pytorch_model(config, start), batch)
-
     H, D = config.hidden, config.embedding
     steps = lengths[0].sum() * 2 + lengths[1].sum()
     flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
     model = EncoderDecoder(config, rng)
-    return step(f"seq2seq {H}, {B} pairs", model, batch, flops, peer)
+    return step(f"seq2seq {H}, {B} pairs", model, batch, flops, peer_of_pairs(config, batch))
 
 
 def pointer_generator_step(shortest: int) -> Case:
@@ -148,14 +150,12 @@ def pointer_generator_step(shortest: int) -> Case:
     target[:, ::2] = source[:, : T // 2]
     batch = source, lengths[0], target, lengths[1]
 
-    def peer(start: Mapping[str, np.ndarray]) -> Peer:
-        return of_modules(pointer_generator.pytorch_model(config, start), batch)
-
     steps = lengths[0].sum() * 2 + lengths[1].sum()
     each = 2 * H * H + 2 * S * 2 * H + 3 * H * D + D * V  # of a target token, after the recurrence
     flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * each)
     model = PointerGenerator(config, rng)
     sources = f"{shortest} to {S}" if shortest < S else f"{S}"
+    peer = peer_of_pairs(config, batch)
     return step(f"pointer-generator {H}, {B} x {sources}", model, batch, flops, peer)
 
 
@@ -165,7 +165,7 @@ def gpt_step(size: str, compiled: bool) -> Case:
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
         p, theirs = tensors(start), tensors_of(batch)
-        return p.values(), lambda: gpt.pytorch_loss(p, model.config, *theirs)
+        return p.values(), lambda: gpt_loss(p, model.config, *theirs)
 
     c, (B, T) = model.config, batch[0].shape
     flops = of_gpt(c).operations * B * T
@@ -186,7 +186,7 @@ def bert_step(size: str) -> Case:
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
         p, places = tensors(start), np.flatnonzero(batch.places)
         theirs = tensors_of((batch.ids, batch.segments, batch.targets, places))
-        return p.values(), lambda: bert.pytorch_loss(p, config, *theirs)
+        return p.values(), lambda: bert_loss(p, config, *theirs)
 
     # Each token meets the matrices of all layers and attends to T; masked ones meet the output.
     flops = 6.0 * (B * T * L * (12 * D * D + 2 * T * D) + len(batch.targets) * (D * D + V * D))
@@ -200,8 +200,7 @@ def transformer_step(size: str) -> Case:
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
         p, theirs = tensors(start), tensors_of(batch)
-        config = replace(model.config, dropout=0.0, label_smoothing=0.0)
-        return p.values(), lambda: transformer.PyTorch(config, p).loss(*theirs)
+        return p.values(), lambda: Translator(model.config, p).loss(*theirs)
 
     c, S, T = model.config, batch[0].size, batch[2].size  # tokens, with the padding
     L, D, F = c.layers, c.width, c.feed_forward

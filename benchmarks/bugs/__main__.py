@@ -17,20 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import bugs, by_hand
-from .score import (
-    BUG_SEEDS,
-    RIGHT_SEEDS,
-    Checker,
-    accuse_right_ops,
-    by_kind,
-    by_right_op,
-    escaped,
-    find_bugs,
-    share,
-)
+from .score import Checker, page, scored
 
 
 def loaded(text: str) -> Callable[..., Any]:
@@ -51,28 +38,6 @@ def loaded(text: str) -> Callable[..., Any]:
     return function
 
 
-def page(results: dict[str, Any], right_seeds: int) -> str:
-    """The score in Markdown: in total, by kind, of right ops, and the bugs that escape."""
-    (name,) = results["missed"]
-    counts = results["found"]
-    found, asked = np.sum([of_kind[name] for of_kind in counts.values()], axis=0)
-    none, absent = counts[by_hand.NONE][name]
-    in_float64 = [alarms for what, alarms in results["right"].items() if "float32" not in what]
-    alarms = sum(of_op[name] or 0 for of_op in in_float64)
-    checks = len(in_float64) * right_seeds
-    return "\n\n".join(
-        [
-            f"{name}: {share(found, asked)} of {asked:g} bugs found, "
-            f"{share(found - none, asked - absent)} without the kind {by_hand.NONE!r}, "
-            f"{alarms} false alarms in {checks:,} checks in float64",
-            by_kind(counts),
-            f"False alarms in {right_seeds:,} checks of each right op (-: refused):",
-            by_right_op(results["right"]),
-            escaped(name, results["missed"][name]),
-        ]
-    )
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}",
@@ -82,11 +47,8 @@ def main() -> int:
     parser.add_argument("check", type=loaded, metavar="FILE.py:NAME", help="or MODULE:NAME")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
     options = parser.parse_args()
-    tenth = 10 if options.quick else 1
     checker = Checker(options.check.__name__, options.check, takes_none=True)
-    results = find_bugs([checker], bugs()[::tenth], 1 if options.quick else BUG_SEEDS)
-    results["right"] = accuse_right_ops([checker], RIGHT_SEEDS // tenth)
-    print(page(results, RIGHT_SEEDS // tenth))
+    print(page(scored([checker], options.quick)))
     return 0
 
 

@@ -6,12 +6,12 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
-from . import Bug, Op, arguments, by_hand, right_op, shows
+from . import Bug, Op, arguments, bugs, by_hand, right_op, shows
 from .cases import CASES
 from .right import RIGHT
 
@@ -61,20 +61,36 @@ def clear() -> None:
         sys.modules["jax"].clear_caches()
 
 
+def scored(checkers: list[Checker], quick: bool = False) -> dict[str, Any]:
+    """All that :func:`page` shows of checkers; quick: with a tenth of everything."""
+    chosen, bug_seeds, right_seeds = bugs(), BUG_SEEDS, RIGHT_SEEDS
+    if quick:
+        chosen, bug_seeds, right_seeds = chosen[::10], 1, right_seeds // 10
+    sizes = {"bugs": len(chosen), "bug_seeds": bug_seeds, "right_seeds": right_seeds}
+    found = find_bugs(checkers, chosen, bug_seeds)
+    return {**sizes, **found, "right": accuse_right_ops(checkers, right_seeds)}
+
+
 def find_bugs(checkers: list[Checker], chosen: list[Bug], seeds: int) -> dict[str, Any]:
     """Give each bug to each checker, at the seeds at which it shows.
 
     A bug counts by the share of these seeds at which it is found.  Returns, for each kind and
-    checker, the sum of the shares and the number of bugs, and for each checker the bugs that it
-    missed at some seed, with their shares.
+    checker, the sum of the shares and the number of bugs, for each checker the bugs that it missed
+    at some seed, with their shares, and the mean seconds that it takes for a right op.
     """
-    trusted = {
-        (checker.name, op, seed)
-        for checker in checkers
-        for op in CASES
-        for seed in range(seeds)
-        if verdict(checker, right_op(op), arguments(op, seed), seed)[0] == QUIET
-    }
+    trusted, seconds = set(), {}
+    for checker in checkers:
+        verdict(checker, right_op("rnn"), arguments("rnn", 0), 0)  # loads its library
+        medians = []
+        for op in CASES:
+            taken = []
+            for seed in range(seeds):
+                said, duration = verdict(checker, right_op(op), arguments(op, seed), seed)
+                taken.append(duration)
+                if said == QUIET:
+                    trusted.add((checker.name, op, seed))
+            medians.append(median(taken))
+        seconds[checker.name] = fmean(medians)
     found = {kind: {checker.name: [0.0, 0] for checker in checkers} for kind in KINDS}
     missed: dict[str, dict[str, float]] = {checker.name: {} for checker in checkers}
     for number, bug in enumerate(chosen):
@@ -95,7 +111,7 @@ def find_bugs(checkers: list[Checker], chosen: list[Bug], seeds: int) -> dict[st
         if number % 50 == 0:
             clear()
             print(f"bug {number} of {len(chosen)}: {bug}", file=sys.stderr, flush=True)
-    return {"found": found, "missed": missed}
+    return {"found": found, "missed": missed, "seconds": seconds}
 
 
 def accuse_right_ops(checkers: list[Checker], seeds: int) -> dict[str, dict[str, Any]]:
@@ -116,6 +132,28 @@ def accuse_right_ops(checkers: list[Checker], seeds: int) -> dict[str, dict[str,
 
 
 # --- tables -----------------------------------------------------------------------------------
+
+
+def page(results: dict[str, Any]) -> str:
+    """The tables and the lists in Markdown."""
+    seeds, right = results["right_seeds"], results["right"]
+    in_float64 = [counts for what, counts in right.items() if "float32" not in what]
+    rows = []
+    for name, seconds in results["seconds"].items():
+        found, asked = np.sum([counts[name] for counts in results["found"].values()], axis=0)
+        alarms = sum(counts[name] or 0 for counts in in_float64)
+        checks = len(in_float64) * seeds
+        rows.append([name, share(found, asked), share(alarms, checks), f"{1e3 * seconds:.1f}"])
+    return "\n\n".join(
+        [
+            table(["checker", "bugs found", "false alarms in float64", "ms a check"], *rows),
+            "Bugs found, by kind (-: the library has no such thing):",
+            by_kind(results["found"]),
+            f"False alarms in {seeds:,} checks of each right op (-: refused):",
+            by_right_op(right),
+            *(escaped(name, missed) for name, missed in results["missed"].items()),
+        ]
+    )
 
 
 def table(header: list[str], *rows: list[str]) -> str:

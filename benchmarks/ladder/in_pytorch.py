@@ -2,15 +2,15 @@
 
 import torch
 
-from ..gpt import pytorch_loss
 from ..pytorch import tensors
+from ..torch_models import gpt_loss
 
 
 def new_step(config, params, inputs, targets, learning_rate, compiled=False):
     """Make a step of Adam on one batch, which returns the loss before it."""
     p, batch = tensors(params), [torch.from_numpy(ids) for ids in (inputs, targets)]
     optimiser = torch.optim.Adam(p.values(), lr=learning_rate, fused=True)
-    loss_of = torch.compile(pytorch_loss) if compiled else pytorch_loss
+    loss_of = torch.compile(gpt_loss) if compiled else gpt_loss
 
     def step():
         optimiser.zero_grad(set_to_none=True)
