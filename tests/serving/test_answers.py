@@ -24,6 +24,7 @@ COMPLETIONS = "/v1/completions"
 def choices(server, values, path="/v1/chat/completions"):
     status, answer = server.ask(values, path)
     assert status == 200, answer
+    assert answer["object"] == ("chat.completion" if "chat" in path else "text_completion")
     assert [choice["index"] for choice in answer["choices"]] == list(range(len(answer["choices"])))
     return answer["choices"]
 
@@ -66,15 +67,6 @@ def test_a_chat(server, run):
     assert (last["choices"][0]["finish_reason"], last["choices"][0]["delta"]) == ("length", {})
     assert (final["choices"], final["usage"]) == ([], usage)
     assert {event["id"] for event in (first, *events, last, final)} == {first["id"]}
-
-
-def test_a_completion(server, run):
-    asked = {**TEXT, "prompt": "the cat"}
-    status, answer = server.ask(asked, COMPLETIONS)
-    assert (status, answer["object"]) == (200, "text_completion")
-    assert answer["choices"][0]["text"] == written(run, "the cat")
-    parts = streamed(server, asked, COMPLETIONS)
-    assert "".join(part["text"] for part in parts[0]) == written(run, "the cat")
 
 
 @pytest.mark.parametrize("guessed", [False, True])

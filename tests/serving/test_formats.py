@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from chatting import user
+from decoding.test_grammar import HOSTILE
 
 from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import Grammar
@@ -84,21 +85,6 @@ def test_requests_at_once_have_grammars_of_their_own(server):
     assert texts[1] == {"null"}
     assert texts[2] <= {"true", "false"}
     assert {text[0] for text in texts[3]} == {"{"}
-
-
-NESTED = {"type": "null"}
-for _ in range(900):
-    NESTED = {"type": "array", "items": NESTED}
-HOSTILE = [
-    *({"type": "string", "pattern": pattern} for pattern in (
-        "^" + "a?" * 800 + "$", "a*" * 2000, ".*" * 300, ".*a.{400}", "((a{1,100}){1,100}){1,100}",
-        "(.*a){12}b.{20}", "(?:" * 300 + ")" * 300, "(a|a?)+$" * 50,
-    )),
-    {"anyOf": [{"type": "null"}, {"$ref": "#/anyOf/" + "9" * 5000}]},
-    NESTED,
-    {"properties": {str(n): True for n in range(2000)}},
-    {"items": {"anyOf": [{"pattern": f".*{chr(97 + n % 26)}.{{{n}}}"} for n in range(200)]}},
-]  # fmt: skip
 
 
 def test_hostile_schemas_harm_no_other_request(server):
