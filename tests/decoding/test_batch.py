@@ -1,5 +1,7 @@
 """Texts that are continued together are the same as alone, and one that is alone is written."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from chatting import SPECIALS, TOKENIZER, model
@@ -167,22 +169,17 @@ def test_a_prompt_of_several_texts_is_read_once(monkeypatch):
         assert text.ids == alone(prompt, 3, Sampling(seed=k))
 
 
-class Failing:
-    """An adjustment that raises an exception when the third token is drawn."""
+def test_a_text_that_fails_ends_alone():
+    """An adjustment raises an exception when the third token is drawn."""
 
-    def __init__(self, error):
-        self.error = error
-
-    def __call__(self, logits, written):
+    def failing(logits, written, error):
         if len(written) == 2:
-            raise self.error
+            raise error
         return logits
 
-
-def test_a_text_that_fails_ends_alone():
     errors = [InputError("no token"), RuntimeError("a defect")]
     some, prompts = Batch(READER, PrefixCache(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
-    adjustments = [[Failing(error)] for error in errors] + [[], []]
+    adjustments = [[partial(failing, error=error)] for error in errors] + [[], []]
     texts = [
         text_of(prompt, 8, adjustments=own)
         for prompt, own in zip(prompts, adjustments, strict=True)

@@ -112,22 +112,6 @@ def test_texts_of_a_schema(schema, text, expected):
     assert has(schema, text) == expected
 
 
-def test_masks_are_what_reading_each_token_says():
-    """Token by token, the plain definition: a continuation is possible after its bytes."""
-    grammar = grammar_of({"enum": ["the cat", "the dog", "that"]})
-    for text in (b"", b'"th', b'"the ', b'"that"'):
-        after = allowed(grammar, text)
-        for token in (token for token in BYTES[:-3] if len(token) > 1 or token in b'"the cx\xff'):
-            one = grammar.start()
-            ids = [BYTES.index(bytes([byte])) for byte in text + token]
-            try:
-                one.adjust(np.zeros(len(BYTES)), ids)
-                possible = True
-            except InputError:
-                possible = False
-            assert possible == (token in after), (text, token)
-
-
 def test_special_tokens_and_rows_past_the_tokens_are_no_text():
     tokenizer = byte_pairs.train(["yes yes"], 258, ["<end>", "<hidden>"])
     ends = [tokenizer.id_of(b"<end>")]

@@ -10,6 +10,7 @@ from decoding.test_grammar import HOSTILE
 from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import Grammar
 from minillm.errors import InputError
+from minillm.serving.tools import OPENING
 from minillm.text import ChatTemplate
 
 pytest.importorskip("llguidance")
@@ -135,6 +136,9 @@ def test_a_forced_call_satisfies_its_schema(with_tools, chosen):
     assert status == 200, answer
     [choice] = answer["choices"]
     [call] = choice["message"]["tool_calls"]
+    chat = with_tools.server.chat
+    prompt = [*chat.encode(ASKED["messages"], tools=TOOLS), *chat.tokenizer.encode_known(OPENING)]
+    assert answer["usage"]["prompt_tokens"] == len(prompt)
     assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
     assert call["type"] == "function"
     assert call["id"].startswith("call_")
