@@ -196,23 +196,6 @@ def test_a_text_that_fails_ends_alone():
 # --- one text ----------------------------------------------------------------------------------
 
 
-def test_a_prompt_is_read_at_once_and_nothing_after_the_last_id(monkeypatch):
-    reads, original = [], TinyLanguageModel.read
-
-    def read(self, ids, state):
-        reads.append(ids.tolist())
-        return original(self, ids, state)
-
-    monkeypatch.setattr(TinyLanguageModel, "read", read)
-    ids = write(TinyLanguageModel(), Continuation([4, 4, 1], 3, Sampling(temperature=0)))
-    first = next(ids)
-    assert reads == [[[4, 4, 1]]]  # each is yielded when it is drawn
-    rest = list(ids)
-    assert reads[1:] == [[[first]], [[rest[0]]]]
-    assert list(write(TinyLanguageModel(), Continuation([1], 0))) == []
-    assert len(reads) == 3
-
-
 def test_nothing_continuation():
     with pytest.raises(ValueError, match=r"^Continuation: ids: expected one or more, found none$"):
         Continuation([], 3)
