@@ -200,7 +200,7 @@ def test_a_hostile_schema_is_refused_or_takes_little_time(schema):
         one = grammar_of(schema).start()
         times.append(time.process_time())
         rng, ids = np.random.default_rng(0), []
-        while END not in ids and len(ids) < 100:
+        while END not in ids and len(ids) < 40:
             ids.append(int(one.adjust(rng.normal(size=len(BYTES)), ids).argmax()))
             times.append(time.process_time())
     assert max(np.diff([*times, time.process_time()])) < 3

@@ -212,9 +212,3 @@ def test_a_signal_ends_the_process_in_the_middle_of_requests(tmp_path, kind):
         process.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (130, "minillm: stopped\n")
-
-
-def test_a_missing_package_is_named(run, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "minillm.serving.embeddings", None)
-    assert main(["serve", str(run.path)]) == 2
-    assert "pip install 'minillm-book[serve]'" in capsys.readouterr().err
