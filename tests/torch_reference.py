@@ -146,33 +146,6 @@ def op(name, args, upstream):
     return _run(forward, [args[k] for k in floats], upstream)
 
 
-def gpt(params, layers, heads, inputs, targets):
-    """Compute a GPT with our parameters: [logits, loss], and the gradients of the loss by name."""
-
-    def forward(*values):
-        p = dict(zip(params, values, strict=True))
-        x = p["embedding.E"][torch.tensor(inputs)] + p["positions.E"][: inputs.shape[1]]
-        for layer in range(layers):
-            b = {name[len(f"blocks.{layer}.") :]: p[name] for name in p if f"s.{layer}." in name}
-            h = F.layer_norm(x, x.shape[-1:], b["norm_1.gain"], b["norm_1.bias"])
-            h = h @ b["attention.W_qkv"] + b["attention.b_qkv"]
-            q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in h.chunk(3, -1))
-            h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            h = h.transpose(1, 2).flatten(2)
-            x = x + h @ b["attention.W_o"] + b["attention.b_o"]
-            h = F.layer_norm(x, x.shape[-1:], b["norm_2.gain"], b["norm_2.bias"])
-            h = F.gelu(h @ b["feed_forward.W_1"] + b["feed_forward.b_1"], approximate="tanh")
-            x = x + h @ b["feed_forward.W_2"] + b["feed_forward.b_2"]
-        y = F.layer_norm(x, x.shape[-1:], p["norm.gain"], p["norm.bias"])
-        logits = y @ p["embedding.E"].T
-        return logits, F.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
-
-    dtype = params["norm.gain"].dtype
-    no_dlogits = np.zeros((*inputs.shape, len(params["embedding.E"])), dtype)
-    outputs, gradients = _run(forward, params.values(), [no_dlogits, np.ones((), dtype)])
-    return outputs, dict(zip(params, gradients, strict=True))
-
-
 def transformer(params, config, batch):
     """Run torch.nn.Transformer with our parameters: [logits, loss], the gradients of the loss by
     name.  Neither the embeddings nor the output layer are part of it, and embeddings are shared."""

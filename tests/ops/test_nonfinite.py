@@ -57,9 +57,9 @@ def poisoned_case(name, rng, dtype, direction, sizes):
     args = [(a / 4).astype(dtype) if is_float(a) else a for a in args]
     with use_kernels("numpy"):
         upstream = upstream_of(op(*args)[0], rng)
-    if direction != "backward":
+    if direction in ("forward", "both"):
         plant(rng, [a for a in args if is_float(a)])
-    if direction != "forward":
+    if direction in ("backward", "both"):
         plant(rng, upstream)
     return op, args, upstream
 
@@ -97,6 +97,19 @@ def test_nan_and_infinity_spread_alike(name, dtype, direction, rng):
 def test_nan_and_infinity_spread_alike_beyond_a_block(name, dtype, direction):
     for seed in range(2):
         check(name, np.random.default_rng(seed), dtype, direction, LARGE[name])
+
+
+@pytest.mark.parametrize("argument", [3, 4])
+def test_an_infinity_that_all_columns_share_spreads_alike(argument):
+    """b or c of a scan: a kernel's columns beyond the last one must not read it."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        op, args, upstream = poisoned_case("selective_scan", rng, np.float64, "no", {"D": 1})
+        args[argument].flat[rng.integers(args[argument].size)] = np.inf
+        original = results("numpy", op, args, upstream)
+        for twin in kernels_info()["available"][1:]:
+            for ours, theirs in zip(results(twin, op, args, upstream), original, strict=True):
+                np.testing.assert_array_equal(kinds(ours), kinds(theirs))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

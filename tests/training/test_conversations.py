@@ -200,7 +200,7 @@ def test_a_model_learns_what_is_rewarded():
     task = RewardTask(some, reference, questions, write, reward, questions_at_once=8, beta=0.01)
     rng = np.random.default_rng(0)
     before = -task.validation_loss()
-    for _ in range(60):
+    for _ in range(30):
         _, backward, _ = task.training_loss(rng)
         for name, gradient in backward().items():
             some.params[name] -= 0.3 * gradient
