@@ -6,6 +6,7 @@ rnn and lstm: b = b_ih, with b_hh zero.
 
 import functools
 import inspect
+import re
 
 import numpy as np
 import torch
@@ -146,6 +147,33 @@ def op(name, args, upstream):
     return _run(forward, [args[k] for k in floats], upstream)
 
 
+RENAMED = {  # parts of names in nn.Transformer, by patterns of ours
+    r"\.(\d+)\.": r".layers.\1.",
+    "cross": "multihead_attn",
+    "attention": "self_attn",
+    r"\b([Wb])_qkv": r"in_proj_\1",
+    r"\b([Wb])_o": r"out_proj.\1",
+    r"feed_forward\.([Wb])_(\d)": r"linear\2.\1",
+    r"norm_(\d)": r"norm\1",
+    "gain|W$": "weight",
+    r"(?<![a-z])b$": "bias",
+}
+
+
+def named(params):
+    """The weights of a Transformer but its embedding, under the names of nn.Transformer."""
+    found = {name: array for name, array in params.items() if name != "embedding.E"}
+    for query in [name for name in found if name.endswith("_q")]:  # and W_kv, beside W_q
+        pair = found.pop(query), found.pop(f"{query[:-1]}kv")
+        found[f"{query}kv"] = torch.cat(pair, dim=-1)
+    renamed = {}
+    for name, array in found.items():
+        for ours, theirs in RENAMED.items():
+            name = re.sub(ours, theirs, name)
+        renamed[name] = array.T if array.ndim == 2 else array
+    return renamed
+
+
 def transformer(params, config, batch):
     """Run torch.nn.Transformer with our parameters: [logits, loss], the gradients of the loss by
     name.  Neither the embeddings nor the output layer are part of it, and embeddings are shared."""
@@ -181,35 +209,6 @@ def transformer(params, config, batch):
         places = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
         return config.width**0.5 * E[ids] + places.to(dtype)
 
-    def weights(p):
-        """Under the module's names."""
-        named = {}
-        for side in ("encoder", "decoder"):
-            for layer in range(config.layers):
-                ours, theirs = f"{side}.{layer}", f"{side}.layers.{layer}"
-                packed = {"self_attn": ("W_qkv", "b_qkv", f"{ours}.attention")}
-                if side == "decoder":
-                    cross = f"{ours}.cross"
-                    for kind, dim in (("W", 1), ("b", 0)):
-                        parts = [p[f"{cross}.{kind}_q"], p[f"{cross}.{kind}_kv"]]
-                        p[f"{cross}.{kind}_qkv"] = torch.cat(parts, dim)
-                    packed["multihead_attn"] = ("W_qkv", "b_qkv", cross)
-                for name, (W, b, prefix) in packed.items():
-                    named[f"{theirs}.{name}.in_proj_weight"] = p[f"{prefix}.{W}"].T
-                    named[f"{theirs}.{name}.in_proj_bias"] = p[f"{prefix}.{b}"]
-                    named[f"{theirs}.{name}.out_proj.weight"] = p[f"{prefix}.W_o"].T
-                    named[f"{theirs}.{name}.out_proj.bias"] = p[f"{prefix}.b_o"]
-                for i in (1, 2):
-                    named[f"{theirs}.linear{i}.weight"] = p[f"{ours}.feed_forward.W_{i}"].T
-                    named[f"{theirs}.linear{i}.bias"] = p[f"{ours}.feed_forward.b_{i}"]
-                for i in range(1, 3 + (side == "decoder")):
-                    named[f"{theirs}.norm{i}.weight"] = p[f"{ours}.norm_{i}.gain"]
-                    named[f"{theirs}.norm{i}.bias"] = p[f"{ours}.norm_{i}.bias"]
-            if not config.post_norm:
-                named[f"{side}.norm.weight"] = p[f"{side}.norm.gain"]
-                named[f"{side}.norm.bias"] = p[f"{side}.norm.bias"]
-        return named
-
     def forward(*values):
         p = dict(zip(params, values, strict=True))
         E = p["embedding.E"]
@@ -217,7 +216,7 @@ def transformer(params, config, batch):
         masks = {"src_key_padding_mask": padding, "memory_key_padding_mask": padding}
         y = torch.func.functional_call(
             module,
-            weights(p),
+            named(p),
             (embedded(E, source), embedded(E, inputs)),
             masks | {"tgt_mask": later},
             strict=True,
