@@ -153,7 +153,7 @@ def test_a_base_that_has_changed(tune, runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["byte pairs", "llama", "bert", "talker"])
-def test_updates_for_other_programs_and_back(name, tune, runs, tmp_path):
+def test_updates_for_other_programs_and_back(name, tune, runs, tmp_path, capsys):
     """Of a language model, of the encoder of a classifier, or of quantised weights."""
     base = minillm.load(runs(name))
     if name == "bert":
@@ -169,6 +169,7 @@ def test_updates_for_other_programs_and_back(name, tune, runs, tmp_path):
     assert (config["r"], config["lora_alpha"]) == (2, 3.0)
     assert config["base_model_name_or_path"] == str(base.path)
     assert main(["import", str(adapter), "--init", str(base.path), "--out", str(back)]) == 0
+    assert f" weights of additions to those of {base.path}\n" in capsys.readouterr().out
     found = minillm.load(back)
     for weight, array in run.model.params.items():
         weight = weight.removeprefix("encoder.")
