@@ -7,7 +7,6 @@
     python -m benchmarks.ladder           one GPT in Python, NumPy, Cython, PyTorch, JAX, Numba
     python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 17
     python -m benchmarks.parts            where the time of a training step of a GPT goes
-    python -m benchmarks.gpt              writing beside PyTorch, 124 million weights
     python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences
     python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time
     python -m benchmarks.long_texts       speed and memory by the length of a text

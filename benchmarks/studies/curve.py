@@ -1,4 +1,4 @@
-"""Plot the accuracy of classifiers by the number of labels.
+"""Tabulate the accuracy of classifiers by the number of labels.
 
     python -m benchmarks.studies.curve DATA --out DIR [--test DATA] [--sizes 50 100 ...] [--seeds 5]
                                        [--init RUN RUN ...]
@@ -30,8 +30,6 @@ from minillm.runs.kind import find_kind
 from minillm.runs.kinds.labels import by_tfidf
 from minillm.runs.load import load
 from minillm.runs.train import train_run
-
-from . import pictures
 
 # For each seed, the labelled texts are put in order, and a training with n labels gets the first n
 # of them.  These have the same shares of labels as the whole, and at least one text of each.  A
@@ -73,11 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
         print(table(results))
-        write_file(args.out / "curve.png", pictures.learning_curve(results))
     except InputError as error:
         print(f"benchmarks.studies.curve: {error}", file=sys.stderr)
         return 2
-    print(f"\nlearning curve: {args.out / 'curve.png'}")
     return 0
 
 

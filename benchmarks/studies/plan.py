@@ -20,14 +20,14 @@ equations are in benchmarks/studies/costs.py; chapter 16 of the book derives the
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from minillm import kernels_info
 from minillm.models.gpt import GPTConfig
 from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
 from minillm.runs.kind import find_kind
-from minillm.timing.contest import memory_bandwidth
+from minillm.timing.contest import limits
 
 from . import costs, speed
 from .costs import Demand, Machine
@@ -64,14 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
     """One rank, as it is given or measured, and lines about it."""
 
-    def slowest(measure: Callable[[], float]) -> float:
-        job.wait()  # all ranks at once, as in a training
-        return min(job.gather(measure()))
-
-    products = args.products * 1e9 if args.products else slowest(speed.matmul_peak)
-    memory = args.memory * 1e9 if args.memory else slowest(memory_bandwidth)
-    network, latency, of_network = _network(args, job)
     threads = kernels_info()["threads"]
+    products, memory = (args.products or 0) * 1e9, (args.memory or 0) * 1e9
+    if not (products and memory):
+        job.wait()  # all ranks at once, as in a training
+        found = limits(threads, 0.6)
+        products = products or min(job.gather(found.flops))
+        memory = memory or min(job.gather(found.bytes))
+    network, latency, of_network = _network(args, job)
     how = "given" if args.products and args.memory else f"{threads} thread{'s' * (threads > 1)}"
     return Machine(products, memory, network, latency), [
         f"one rank  {products / 1e9:,.0f} GFLOP/s in matrix products, {memory / 1e9:,.1f} GB/s of "

@@ -1,4 +1,4 @@
-"""The speed of this machine: matrix products, and the network between ranks."""
+"""The speed of the network between ranks."""
 
 import math
 import time
@@ -6,20 +6,8 @@ import time
 import numpy as np
 
 from minillm.mpi import Ranks
-from minillm.ops.linear import matmul
-from minillm.timing.contest import best_time
 
 SIZES = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes of an Allreduce: 4 kB to 64 MB
-
-
-def matmul_peak(seconds: float = 0.2, size: int = 1024) -> float:
-    """Measure the floating-point operations per second of large float32 products.
-
-    It is the best of several runs, by the kernels in force, on all of their threads.
-    """
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((2, size, size), np.float32)
-    return 2 * size**3 / best_time(lambda: matmul(a, b), seconds)
 
 
 def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:
