@@ -10,7 +10,7 @@ from minillm.layers.positions import sinusoids
 from minillm.models.pointer_generator import PointerGeneratorConfig
 
 from .pytorch import torch
-from .search import search
+from .search import beam_search, greedy
 
 F = torch.nn.functional if torch else None
 
@@ -180,7 +180,9 @@ class Translator:
                 x = self.block(name, x, attention, cross)
             return self.logits(x).view(*ids.shape, -1)
 
-        return search(next_logits, len(source), beam, limit, config.eos)
+        if beam == 1:
+            return greedy(next_logits, len(source), limit, config.eos)
+        return beam_search(next_logits, len(source), beam, limit, config.eos)
 
 
 # --- recurrent models of pairs -------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Two files of results: what has changed, whether it is real, and whether it is the code.
 
+    python -m benchmarks compare A.jsonl B.jsonl
+
 For each case there is the ratio of the medians, B / A, with an interval by the bootstrap: rounds
 are drawn again, with all contestants of a round together.  A contestant is better or worse if
 
@@ -21,7 +23,7 @@ import numpy as np
 from benchmarks.machine import described
 from minillm.errors import InputError
 from minillm.timing.contest import ROUNDS
-from minillm.timing.results import Cell, Results, aligned
+from minillm.timing.results import Cell, Results, aligned, limit_lines
 
 from .files import FINGERPRINT, VERSIONS
 
@@ -70,14 +72,9 @@ def compare(a: Results, b: Results) -> str:
     if any(a.machine[key] != b.machine[key] for key in FINGERPRINT):
         names = " and ".join(results.machine["processor"] for results in (a, b))
         raise InputError(f"compare: expected results of one machine, found {names}")
-    lines = [f"A: {described(a.machine)}", f"B: {described(b.machine)}", ""]
-    for threads in sorted(a.limits.keys() & b.limits.keys()):
-        before, after = a.limits[threads], b.limits[threads]
-        lines.append(
-            f"limits on {threads} thread{'s' * (threads > 1)}: {before.flops / 1e9:.0f} and "
-            f"{after.flops / 1e9:.0f} GFLOP/s, {before.bytes / 1e9:.1f} and "
-            f"{after.bytes / 1e9:.1f} GB/s"
-        )
+    lines = []
+    for name, results in (("A", a), ("B", b)):
+        lines += [f"{name}: {described(results.machine)}", *limit_lines(results), ""]
     lines.append("Times are compared (ms; B / A below 1: B is faster).")
     changed = [key for key in VERSIONS if a.machine[key] != b.machine[key]]
     lines += [f"{key}: {a.machine[key]} and {b.machine[key]}" for key in changed]

@@ -11,7 +11,6 @@ Every result is a line of DIR/results.jsonl: the same command, or one with more 
 runs, trains only missing results.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
 from minillm.data.files import write_file
 from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.errors import InputError
@@ -46,11 +46,7 @@ Accuracies = dict[str, dict[int, list[float]]]  # of each line, by the number of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.curve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--test", metavar="DATA")
