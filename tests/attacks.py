@@ -14,15 +14,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from model_table import CAUSAL, PAIRS, WINDOWS
 from ops.cases import case_of, tuple_of, upstream_of
 
 from minillm import ops, use_kernels
 from minillm.decoding import Reader, TargetDecoder
 from minillm.decoding.cache import Cache
-from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.ops.gradient_cases import CASES
 
@@ -126,32 +125,11 @@ def flatten(array):
             array.shape = (array.size,)
 
 
-def models():
-    """A small model of each kind, and a batch for its loss."""
-    rng = np.random.default_rng(5)
-    ids, lengths = rng.integers(0, 5, (3, 6)), np.array([6, 2, 4])
-    target = rng.integers(0, 5, (3, 4))
-    target[:, -1] = 5
-    pairs = ids, lengths, target, np.full(3, 4)
-    yield GPT(GPTConfig(5, 8, layers=2, heads=2, width=8), rng), (ids, ids)
-    for cell in ("rnn", "lstm", "gru"):
-        yield LanguageModel(LanguageModelConfig(5, 4, 6, layers=2, cell=cell), rng), (ids, ids)
-    yield Mamba(MambaConfig(5, layers=2, width=8), rng), (ids, ids)
-    for kind in ("none", "dot", "general", "additive"):
-        config = EncoderDecoderConfig(5, 5, embedding=3, hidden=4, layers=2, attention=kind)
-        yield EncoderDecoder(config, rng), pairs
-    yield transformer(rng), pairs
-
-
-def transformer(rng):
-    config = TransformerConfig(5, 5, layers=2, heads=2, width=8, feed_forward=6)
-    return Transformer(config, rng)
-
-
 def replaced_weights(kernels):
     """Weights are replaced by larger or smaller ones, or flattened, before the backward."""
-    for model, batch in models():
-        name, originals = type(model).__name__, dict(model.params)
+    for name, entry in (WINDOWS | CAUSAL | PAIRS).items():
+        model, batch = entry.with_batch(np.float32)
+        originals = dict(model.params)
         _, backward = model.loss(batch)
         expected = backward()
         for change in ("smaller", "larger", "flat"):
@@ -180,7 +158,8 @@ def two_threads_from_one_state(kernels, seconds):
     text, source = rng.integers(0, 5, (2, 40)), (rng.integers(0, 5, (2, 6)), np.array([6, 3]))
     gpt = Reader(GPT(GPTConfig(5, 90, layers=2, heads=2, width=8), rng))
     lstm = Reader(LanguageModel(LanguageModelConfig(5, 4, 6, layers=2), rng))
-    decoder = TargetDecoder(transformer(rng))
+    config = TransformerConfig(5, 5, layers=2, heads=2, width=8, feed_forward=6)
+    decoder = TargetDecoder(Transformer(config, rng))
     begun = [
         (gpt, gpt.read(text, gpt.zero_state(2))[1]),
         (lstm, lstm.read(text, lstm.zero_state(2))[1]),

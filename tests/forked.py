@@ -1,18 +1,11 @@
-"""Commands in forks of a process that has imported everything: a tenth of a second each.
-
-As a program, it runs the commands that it reads from standard input, a JSON object a line, and
-answers each with its exit status: see `Commands`.
-"""
+"""Commands in forks of a process that has imported everything: a tenth of a second each."""
 
 import contextlib
 import importlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import traceback
-from pathlib import Path
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 MODULES = ["matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.datasets"]
@@ -32,7 +25,7 @@ def import_everything():
 def fork(argv, streams, missing=()):
     """Starts ``minillm ARGV``, and returns its number.
 
-    streams has a path for each of the three standard streams, or None for one that is closed.
+    streams has a path for each of the three standard streams.
     The modules that are ``missing`` cannot be imported.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the command handles them
@@ -56,19 +49,9 @@ def _run(argv, streams):
 
     for number, path in enumerate(streams):
         os.close(number)
-        if path is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
-            assert os.open(path, flags) == number
-        elif number < 2:
-            os.open(os.devnull, os.O_RDONLY)  # for now: the next one has this number otherwise
-    for number, path in enumerate(streams):
-        if path is None:
-            with contextlib.suppress(OSError):
-                os.close(number)
-    sys.stdin, sys.stdout, sys.stderr = (
-        None if path is None else open(number, mode)  # noqa: SIM115
-        for number, (path, mode) in enumerate(zip(streams, "rww", strict=True))
-    )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
+        assert os.open(path, flags) == number
+    sys.stdin, sys.stdout, sys.stderr = map(open, range(3), "rww")
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     sys.argv = ["minillm", *argv]
     for number in SIGNALS:
@@ -82,47 +65,8 @@ def _run(argv, streams):
         sys.excepthook(*sys.exc_info())
         status = 1
     try:  # as Python does when it ends
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         status = 120
-    if sys.stderr is not None:
-        sys.stderr.flush()
+    sys.stderr.flush()
     return status
-
-
-class Commands:
-    """A process that runs commands: ``with Commands() as run: status, out, err = run("info")``."""
-
-    def __enter__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        return self
-
-    def __exit__(self, *error):
-        self.process.communicate()
-
-    def __call__(self, folder, *argv, stdin=os.devnull, stdout="", stderr=""):
-        """Exit status, output and errors; the streams go to files of ``folder``, if "" is given."""
-        paths = [str(folder / "stdout.txt"), str(folder / "stderr.txt")]
-        for path in paths:
-            Path(path).write_text("")
-        outputs = zip((stdout, stderr), paths, strict=True)
-        streams = [stdin, *(path if given == "" else given for given, path in outputs)]
-        command = {"argv": [str(part) for part in argv], "streams": streams}
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        status = json.loads(self.process.stdout.readline())
-        return status, *(Path(path).read_text() for path in paths)
-
-
-if __name__ == "__main__":
-    import_everything()
-    for line in sys.stdin:
-        child = fork(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -1,10 +1,10 @@
 """A job for test_parallel.py: every kind of task is trained for some steps, in float64.
 
-    mpiexec -n 2 python parallel_job.py FOLDER
+    mpiexec -n 2 python parallel_job.py FOLDER [all]
 
-Each rank writes FOLDER/RANK.json: of each task the losses, the norms of the gradients, the number
-of tokens and a digest of the weights at the end; and what it has seen of some other things.  If
-FOLDER has the checkpoint of another job, that is resumed.
+Without ``all``, only some are.  Each rank writes FOLDER/RANK.json: of each task the losses, the
+norms of the gradients, the number of tokens and a digest of the weights at the end; and what it has
+seen of some other things.  If FOLDER has the checkpoint of another job, that is resumed.
 """
 
 import hashlib
@@ -22,14 +22,11 @@ from minillm.data.masking import Masking, Passages
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.question_answering import Reader, ReaderConfig
-from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder
 from minillm.training import SGD, Adam, AdamW, Options, restore_checkpoint, train
@@ -57,11 +54,6 @@ def new(Model, Config, *sizes, **options):
 def language_model(batch=5, longest=7, dropout=0.0):
     sizes = {"embedding": 5, "hidden": 6, "layers": 2, "dropout": dropout}
     model = new(LanguageModel, LanguageModelConfig, V, **sizes)
-    return LanguageModelTask(model, ids(1), ids(2, 60), batch, longest)
-
-
-def neural_ngram(batch=5, longest=7):
-    model = new(NeuralNGram, NeuralNGramConfig, V, 4, embedding=4, hidden=6)
     return LanguageModelTask(model, ids(1), ids(2, 60), batch, longest)
 
 
@@ -106,12 +98,6 @@ def encoder_decoder(batch=5, longest=8):
     return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
 
 
-def transformer(batch=5, longest=8):
-    sizes = {"layers": 1, "heads": 2, "width": 6, "feed_forward": 8, "dropout": 0.0}
-    model = new(Transformer, TransformerConfig, V, V, **sizes)
-    return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
-
-
 def pointer_generator(batch=5, longest=8):
     sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0, "coverage": 0.5}
     model = new(PointerGenerator, PointerGeneratorConfig, V, **sizes)
@@ -124,13 +110,6 @@ def classifier(batch=5, longest=8):
     weights = np.array([0.5, 1.0, 2.5])
     columns = texts(1, longest=longest), labels(2, 3)
     return ClassificationTask(model, *minibatches(*columns, batch=batch), class_weights=weights)
-
-
-def fine_tuned(batch=5, longest=8):
-    encoder = LanguageModelConfig(V, embedding=4, hidden=5, dropout=0.0, headless=True)
-    model = new(FineTuned, FineTunedConfig, "lm", encoder, 3, dropout=0.0)
-    columns = texts(1, longest=longest), labels(2, 3)
-    return ClassificationTask(model, *minibatches(*columns, batch=batch))
 
 
 def image_classifier(batch=4, longest=None):
@@ -154,9 +133,10 @@ def one_row():
 
 
 TASKS = [
-    *(language_model, neural_ngram, gpt, bert, encoder_decoder, transformer, pointer_generator),
-    *(classifier, fine_tuned, image_classifier, reader, one_row),
+    *(language_model, gpt, bert, encoder_decoder, pointer_generator),
+    *(classifier, image_classifier, reader, one_row),
 ]
+FEW = [language_model, bert, one_row]
 
 
 def trained(task, make=AdamW, begun=None, **options):
@@ -177,8 +157,8 @@ def trained(task, make=AdamW, begun=None, **options):
 
 
 def weights_of(model):
-    """The weights that have gradients; a classifier does not use its encoder's output."""
-    return {n: p for n, p in model.params.items() if not n.startswith("encoder.output.")}
+    """The weights that have gradients."""
+    return model.params
 
 
 def begin(folder):
@@ -204,8 +184,8 @@ def drawn():
     return {"own": own, "common": rng.random()}
 
 
-def all_results(folder):
-    results = {make.__name__: trained(make()) for make in TASKS}
+def all_results(folder, tasks):
+    results = {make.__name__: trained(make()) for make in tasks}
     results["accumulated"] = trained(encoder_decoder(), accumulate=3)
     results["accumulated_bert"] = trained(bert(), accumulate=3)
     # The steps of Adam do not depend on the gradient's length: SGD, always clipped.
@@ -227,4 +207,4 @@ def float32():
 
 if __name__ == "__main__":
     path = Path(sys.argv[1]) / f"{ranks().rank}.json"
-    path.write_text(json.dumps(all_results(path.parent)))
+    path.write_text(json.dumps(all_results(path.parent, TASKS if "all" in sys.argv else FEW)))

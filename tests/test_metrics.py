@@ -39,12 +39,6 @@ def test_rank_correlation_is_the_correlation_of_ranks(x, random):
     assert metrics.rank_correlation(x, [-value for value in x]) == pytest.approx(-1)
 
 
-def test_rank_correlation_agrees_with_scipy():
-    stats = pytest.importorskip("scipy.stats")
-    x, y = np.random.default_rng(0).integers(0, 9, (2, 50))
-    assert metrics.rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
-
-
 VECTORS = Vectors(
     ["king", "queen", "man", "woman", "apple"],
     np.array([[1, 1, 0], [1, -1, 0], [0, 1, 0.1], [0, -1, 0.1], [0, 0, 1.0]]),
@@ -126,6 +120,16 @@ def test_overlaps():
     assert metrics.rouge(*other)["rouge1"] == pytest.approx(5 / 6)
     uneven = ["a b c d", "a b c d"], [["a b c d"], ["x", "a b c d"]]
     assert metrics.bleu(*uneven) == pytest.approx(100)
+    results = metrics.measure_texts(*other, split=str.split, tokenised=True)
+    assert {
+        "exact_match",
+        "token_error_rate",
+        "chrf",
+        "rouge1",
+        "rouge2",
+        "rougeL",
+    } < results.keys()
+    assert results["bleu"] == metrics.bleu(*other, tokenised=True)
 
 
 def test_rouge_is_the_published_one():
@@ -148,21 +152,8 @@ def test_confusion_accuracy_and_f1():
     actual, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
     matrix = metrics.confusion_matrix(predicted, actual, 3)
     assert matrix.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert metrics.measure_classes(matrix)["accuracy"] == pytest.approx(3 / 5)
-    assert metrics.macro_f1(matrix) == pytest.approx((4 / 6 + 2 / 4) / 2)
-
-
-def test_all_measures_of_outputs_and_of_classes():
-    for package in ("sacrebleu", "rouge_score"):
-        pytest.importorskip(package)
-    texts, known = ["a b c", "d"], [["a b c"], ["e", "f"]]
-    results = metrics.measure_texts(texts, known, split=str.split, tokenised=True)
-    assert results["exact_match"] == 0.5
-    assert results["token_error_rate"] == pytest.approx(1 / 4)
-    assert {"bleu", "chrf", "rouge1", "rouge2", "rougeL"} < results.keys()
-    assert results["bleu"] == metrics.bleu(texts, known, tokenised=True)
-    measured = metrics.measure_classes(np.array([[3, 1], [0, 4]]))
-    assert measured == {"accuracy": 7 / 8, "macro_f1": pytest.approx((6 / 7 + 8 / 9) / 2)}
+    f1 = pytest.approx((4 / 6 + 2 / 4) / 2)
+    assert metrics.measure_classes(matrix) == {"accuracy": pytest.approx(3 / 5), "macro_f1": f1}
 
 
 def test_what_is_not_installed_is_left_out(monkeypatch):

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -38,17 +39,24 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def stopped_after(steps, command, Task, program=None):
-    """Run a training of this task, which Ctrl-C stops after so many steps."""
+@contextmanager
+def interrupted(step, Task):
+    """Ctrl-C comes in this step of the trainings of a task in the block."""
     original, count = Task.training_loss, 0
 
     def counted(self, rng):
         nonlocal count
         count += 1
-        if count == steps:
+        if count == step:
             signal.raise_signal(signal.SIGINT)
         return original(self, rng)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Task, "training_loss", counted)
+        yield
+
+
+def stopped_after(steps, command, Task, program=None):
+    """Run a training of this task, which Ctrl-C stops after so many steps."""
+    with interrupted(steps, Task):
         assert main([str(part) for part in command], program) == 130

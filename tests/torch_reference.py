@@ -6,6 +6,7 @@ rnn and lstm: b = b_ih, with b_hh zero.
 
 import functools
 import inspect
+import re
 
 import numpy as np
 import torch
@@ -146,31 +147,31 @@ def op(name, args, upstream):
     return _run(forward, [args[k] for k in floats], upstream)
 
 
-def gpt(params, layers, heads, inputs, targets):
-    """Compute a GPT with our parameters: [logits, loss], and the gradients of the loss by name."""
+RENAMED = {  # parts of names in nn.Transformer, by patterns of ours
+    r"\.(\d+)\.": r".layers.\1.",
+    "cross": "multihead_attn",
+    "attention": "self_attn",
+    r"\b([Wb])_qkv": r"in_proj_\1",
+    r"\b([Wb])_o": r"out_proj.\1",
+    r"feed_forward\.([Wb])_(\d)": r"linear\2.\1",
+    r"norm_(\d)": r"norm\1",
+    "gain|W$": "weight",
+    r"(?<![a-z])b$": "bias",
+}
 
-    def forward(*values):
-        p = dict(zip(params, values, strict=True))
-        x = p["embedding.E"][torch.tensor(inputs)] + p["positions.E"][: inputs.shape[1]]
-        for layer in range(layers):
-            b = {name[len(f"blocks.{layer}.") :]: p[name] for name in p if f"s.{layer}." in name}
-            h = F.layer_norm(x, x.shape[-1:], b["norm_1.gain"], b["norm_1.bias"])
-            h = h @ b["attention.W_qkv"] + b["attention.b_qkv"]
-            q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in h.chunk(3, -1))
-            h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            h = h.transpose(1, 2).flatten(2)
-            x = x + h @ b["attention.W_o"] + b["attention.b_o"]
-            h = F.layer_norm(x, x.shape[-1:], b["norm_2.gain"], b["norm_2.bias"])
-            h = F.gelu(h @ b["feed_forward.W_1"] + b["feed_forward.b_1"], approximate="tanh")
-            x = x + h @ b["feed_forward.W_2"] + b["feed_forward.b_2"]
-        y = F.layer_norm(x, x.shape[-1:], p["norm.gain"], p["norm.bias"])
-        logits = y @ p["embedding.E"].T
-        return logits, F.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
 
-    dtype = params["norm.gain"].dtype
-    no_dlogits = np.zeros((*inputs.shape, len(params["embedding.E"])), dtype)
-    outputs, gradients = _run(forward, params.values(), [no_dlogits, np.ones((), dtype)])
-    return outputs, dict(zip(params, gradients, strict=True))
+def named(params):
+    """The weights of a Transformer but its embedding, under the names of nn.Transformer."""
+    found = {name: array for name, array in params.items() if name != "embedding.E"}
+    for query in [name for name in found if name.endswith("_q")]:  # and W_kv, beside W_q
+        pair = found.pop(query), found.pop(f"{query[:-1]}kv")
+        found[f"{query}kv"] = torch.cat(pair, dim=-1)
+    renamed = {}
+    for name, array in found.items():
+        for ours, theirs in RENAMED.items():
+            name = re.sub(ours, theirs, name)
+        renamed[name] = array.T if array.ndim == 2 else array
+    return renamed
 
 
 def transformer(params, config, batch):
@@ -208,35 +209,6 @@ def transformer(params, config, batch):
         places = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
         return config.width**0.5 * E[ids] + places.to(dtype)
 
-    def weights(p):
-        """Under the module's names."""
-        named = {}
-        for side in ("encoder", "decoder"):
-            for layer in range(config.layers):
-                ours, theirs = f"{side}.{layer}", f"{side}.layers.{layer}"
-                packed = {"self_attn": ("W_qkv", "b_qkv", f"{ours}.attention")}
-                if side == "decoder":
-                    cross = f"{ours}.cross"
-                    for kind, dim in (("W", 1), ("b", 0)):
-                        parts = [p[f"{cross}.{kind}_q"], p[f"{cross}.{kind}_kv"]]
-                        p[f"{cross}.{kind}_qkv"] = torch.cat(parts, dim)
-                    packed["multihead_attn"] = ("W_qkv", "b_qkv", cross)
-                for name, (W, b, prefix) in packed.items():
-                    named[f"{theirs}.{name}.in_proj_weight"] = p[f"{prefix}.{W}"].T
-                    named[f"{theirs}.{name}.in_proj_bias"] = p[f"{prefix}.{b}"]
-                    named[f"{theirs}.{name}.out_proj.weight"] = p[f"{prefix}.W_o"].T
-                    named[f"{theirs}.{name}.out_proj.bias"] = p[f"{prefix}.b_o"]
-                for i in (1, 2):
-                    named[f"{theirs}.linear{i}.weight"] = p[f"{ours}.feed_forward.W_{i}"].T
-                    named[f"{theirs}.linear{i}.bias"] = p[f"{ours}.feed_forward.b_{i}"]
-                for i in range(1, 3 + (side == "decoder")):
-                    named[f"{theirs}.norm{i}.weight"] = p[f"{ours}.norm_{i}.gain"]
-                    named[f"{theirs}.norm{i}.bias"] = p[f"{ours}.norm_{i}.bias"]
-            if not config.post_norm:
-                named[f"{side}.norm.weight"] = p[f"{side}.norm.gain"]
-                named[f"{side}.norm.bias"] = p[f"{side}.norm.bias"]
-        return named
-
     def forward(*values):
         p = dict(zip(params, values, strict=True))
         E = p["embedding.E"]
@@ -244,7 +216,7 @@ def transformer(params, config, batch):
         masks = {"src_key_padding_mask": padding, "memory_key_padding_mask": padding}
         y = torch.func.functional_call(
             module,
-            weights(p),
+            named(p),
             (embedded(E, source), embedded(E, inputs)),
             masks | {"tgt_mask": later},
             strict=True,

@@ -185,11 +185,11 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
     /* One step back, from h_t = e h_prev + u b.  dh and dA are added to, the other results are new; \
      * db and dc (N, PARTS) are parts of sums over the columns. */                                 \
     ALWAYS_INLINE void selective_step_back_##SUFFIX(                                               \
-        ptrdiff_t N, const REAL *restrict dy, const REAL *restrict x, const REAL *restrict delta,  \
-        const REAL *restrict A, const REAL *restrict b, const REAL *restrict c,                    \
-        const REAL *restrict h_t, const REAL *restrict h_prev, const REAL *restrict e,             \
-        REAL *restrict dh, REAL *restrict dA, REAL *restrict du, REAL *restrict through_A,         \
-        REAL *restrict db, REAL *restrict dc)                                                      \
+        ptrdiff_t N, int n, const REAL *restrict dy, const REAL *restrict x,                       \
+        const REAL *restrict delta, const REAL *restrict A, const REAL *restrict b,                \
+        const REAL *restrict c, const REAL *restrict h_t, const REAL *restrict h_prev,             \
+        const REAL *restrict e, REAL *restrict dh, REAL *restrict dA, REAL *restrict du,           \
+        REAL *restrict through_A, REAL *restrict db, REAL *restrict dc)                            \
     {                                                                                              \
         REAL u[COLUMNS];                                                                           \
         for (int i = 0; i < COLUMNS; i++) {                                                        \
@@ -213,6 +213,8 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
                 through_A[i] += dm * A[at + i];                                                    \
                 dA[at + i] += dm * delta[i];                                                       \
             }                                                                                      \
+            for (int i = n; i < COLUMNS; i++) /* no columns: 0 times an infinity is NaN */         \
+                of_b[i] = of_c[i] = 0;                                                             \
             HALF(16, { of_b[l] += of_b[l + width]; of_c[l] += of_c[l + width]; })                  \
             HALF(8, {                                                                              \
                 db[s * PARTS + l] = of_b[l] + of_b[l + width];                                     \
@@ -247,9 +249,14 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
             load_line_##SUFFIX(n, dy + t * D, -D, dy_t);                                           \
             for (int i = 0; i < COLUMNS; i++)                                                      \
                 dskip[i] += dy_t[i] * x_t[i];                                                      \
-            selective_step_back_##SUFFIX(N, dy_t, x_t, delta_t, A, b + t * N, c + t * N, h_t,      \
-                                         h_prev, es + t * size, dh, dA, du, through_A,             \
-                                         of_b + t * parts, of_c + t * parts);                      \
+            if (n == COLUMNS) /* compiled for itself */                                            \
+                selective_step_back_##SUFFIX(N, COLUMNS, dy_t, x_t, delta_t, A, b + t * N,         \
+                                             c + t * N, h_t, h_prev, es + t * size, dh, dA, du,    \
+                                             through_A, of_b + t * parts, of_c + t * parts);       \
+            else                                                                                   \
+                selective_step_back_##SUFFIX(N, n, dy_t, x_t, delta_t, A, b + t * N,               \
+                                             c + t * N, h_t, h_prev, es + t * size, dh, dA, du,    \
+                                             through_A, of_b + t * parts, of_c + t * parts);       \
             for (int i = 0; i < COLUMNS; i++) {                                                    \
                 const REAL of_delta = through_A[i] + du[i] * x_t[i];                               \
                 dx_t[i] = du[i] * delta_t[i] + dy_t[i] * skip[i];                                  \

@@ -116,10 +116,7 @@ def test_an_error_is_one_line_with_a_hint(command, expected, capsys):
     ("command", "elsewhere", "here"),
     [
         ("train gpt --out x", "--lr", "--learning-rate"),
-        ("train gpt --out x", "--learning_rate", "--learning-rate"),
         ("train gpt --out x", "--block_size=64", "--context"),
-        ("train lm --out x", "--block-size", "--window"),
-        ("train gpt --out x", "--n-embd", "--width"),
         ("train lm --out x", "--n-embd", "--hidden"),
         ("generate x", "--max_new_tokens", "--length"),
         ("train word2vec", "--output_dir", "--out"),
@@ -211,8 +208,3 @@ def test_rare_options_are_on_the_page_of_all(name, capsys, monkeypatch):
         option_of(settings, field).rare for field in types_of(settings)
     )
     assert "--help-all" not in pages[1]
-
-
-def test_kinds_are_listed_with_their_years(capsys):
-    page = helped(capsys, "train", "--help")
-    assert re.search(r"\n  word2vec +Word vectors: skip-gram or CBOW \(2013\)\n", page)

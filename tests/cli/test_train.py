@@ -1,19 +1,13 @@
 """``minillm train``: what it prints, where its data come from, and what it refuses."""
 
 import json
-import random
 import re
 import shutil
-import signal
 import sys
-import time
 
 import pytest
 from kind_rows import ROWS
-from tiny import LM, TEXT, metrics, start
-
-import minillm
-from minillm.cli import main
+from tiny import LM, TEXT
 
 # --- what it prints -------------------------------------------------------------------------------
 
@@ -21,8 +15,11 @@ from minillm.cli import main
 @pytest.mark.parametrize(
     ("name", "printed", "told"),
     [
-        ("lm", r"trained after 6 steps, 192 characters, 0:0", "step 6: .*training"),
-        ("gpt", r"nats per character \(step 6\)", "step 6: .*training"),
+        (
+            "lm",
+            r"trained after 6 steps, 192 characters, 0:0(?s:.*) nats per character \(step 6\)",
+            "step 6: .*training",
+        ),
         ("bert", r" masked tokens, 0:0(?s:.*)nats per masked token", "masked_accuracy 0"),
         ("qa", r"^22 training questions\n(?s:.*)sample:\n\n.*\?\n    ", "step 6: "),
         ("seq2seq", r"14 training pairs\n1 validation pairs", "step 6: "),
@@ -44,7 +41,7 @@ def test_the_end_of_training_tells_what_came_of_it(name, printed, told, runs, tm
     assert re.search(printed, output)
     assert f"loss curve: {out / 'loss.png'}\n" in output
     assert re.search(told, prints.noted)
-    if name in ("lm", "gpt"):
+    if name == "lm":
         assert 200 < len(output.partition("sample:\n\n")[2]) < 600
     if name == "seq2seq":
         assert 20 < len(output.partition("held-out examples")[2]) < 600
@@ -112,39 +109,24 @@ def test_the_built_in_corpus(tmp_path, prints):
     assert "held-out end of the built-in corpus" in prints("eval", tmp_path / "run")
 
 
-def test_what_is_too_long_is_cut_in_training_and_in_eval(tmp_path, prints, evaluated):
+def test_what_is_too_long_or_rare_is_told_in_training_and_in_eval(tmp_path, prints, evaluated):
     pairs, out = tmp_path / "pairs.tsv", tmp_path / "run"
-    words = [f"{a} {b} {c}" for a in "abcde" for b in "abcd" for c in "abc"][:58]
-    pairs.write_text("".join(f"{w}\t{w}\n" for w in words) + "a b c d\ta b c\na\ta b\n")
-    options = ["--steps", "2", "--max-source", "3", "--max-target", "2", "--hidden", "4"]
-    printed = prints("train", "seq2seq", pairs, "--out", out, "--minimum-count", "1", *options)
-    assert re.search(r"\n54 training pairs, .*\d+ targets are cut to 2 tokens\n", "\n" + printed)
-    cut = re.search(r"6 validation pairs, (.*cut to 2 tokens)\n", printed)[1]
-    assert evaluated(out)["sources"] == 6
-    assert prints.noted == f"minillm: {pairs}, validation: 6 pairs, {cut}\n"
-    evaluated(out, pairs)
-    assert "60 pairs, 1 sources are cut to 3 tokens, 59 targets" in prints.noted
-    run = minillm.load(out)
-    assert run.translate("a b c d e") == run.translate("a b c")
-    cuts = [best.cut for best, *_ in run.hypotheses(["a b c d e", "a b c", "a"])]
-    assert cuts == [True, False, False]
-
-
-UNKNOWN = "unknown words in the validation pairs: 50.0% in the sources, 50.0% in the targets"
-
-
-def test_rare_words_are_announced_with_the_units_that_have_none(tmp_path, prints, evaluated):
-    pairs = "".join(f"say a{k}b\ttold b{str(k)[::-1]}a\n" for k in range(100, 200))
-    (tmp_path / "pairs.tsv").write_text(pairs)
-    command = ["train", "seq2seq", tmp_path / "pairs.tsv", "--steps", "1", "--hidden", "8", "--out"]
+    rare = "".join(f"say a{k}b\ttold b{k}a me\n" for k in range(100, 130))
+    pairs.write_text(rare + "a b c d\ta b c\n")
+    command = ["train", "seq2seq", pairs, "--steps", "2", "--hidden", "4", "--out"]
+    printed = prints(*command, out, "--max-source", "3", "--max-target", "2")
+    assert printed.startswith("28 training pairs, 28 targets are cut to 2 tokens\n")
+    cut = re.search(r"3 validation pairs, (.*cut to 2 tokens)\n", printed)[1]
+    unknown = "unknown words in the validation pairs: 71.4% in the sources, 66.7% in the targets"
     advice = "the model cannot write them; --unit character or bpe has none\n"
-    assert f"{UNKNOWN}: {advice}" in prints(*command, tmp_path / "words")
-    assert evaluated(tmp_path / "words")["unknown_target_words"] == 0.5
+    assert f"{unknown}: {advice}" in printed
+    results = evaluated(out, "--beam", "1")
+    assert results["sources"] == 3
+    assert results["unknown_target_words"] == pytest.approx(2 / 3)
+    assert prints.noted == f"minillm: {pairs}, validation: 3 pairs, {cut}\n"
+    evaluated(out, pairs, "--beam", "1")
+    assert "31 pairs, 1 sources are cut to 3 tokens, 31 targets" in prints.noted
     assert "unknown" not in prints(*command, tmp_path / "characters", "--unit", "character")
-    rows = [f"one two {'three' if k != 58 else 'four'}\tun deux trois\n" for k in range(60)]
-    (tmp_path / "pairs.tsv").write_text("".join(rows))
-    counted = "unknown words in the validation pairs: 5.6% in the sources, 0.0% in the targets\n"
-    assert counted in prints(*command, tmp_path / "few")
 
 
 # --- what it refuses ------------------------------------------------------------------------------
@@ -153,9 +135,7 @@ def test_rare_words_are_announced_with_the_units_that_have_none(tmp_path, prints
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--learning-rate", "-1"], "--learning-rate: expected a number above 0, found '-1'"),
         (["--dropout", "1"], "--dropout: expected a number at least 0 and below 1, found '1'"),
-        (["--hidden", "0"], "--hidden: expected a whole number from 1 to 65536, found 0"),
         (["--minutes", "1", "--steps", "1"], "found minutes and steps"),
         (["--resume", "--overwrite"], "expected resume or overwrite, found both"),
         (["--tokenizer", "nowhere"], "nowhere: there is no such file"),
@@ -196,33 +176,3 @@ def test_a_resumed_run_stays_the_same_run(lm, tmp_path, fails):
     line = fails("train", "lm", "--out", out, "--resume", "--steps", "50", "--hidden", "13")
     assert "--hidden: the run in" in line
     assert "has 8, found 13" in line
-
-
-# --- a kill ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.deep
-def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_path):
-    length = ["--steps", "300", "--validations", "30", "--dropout", "0.1", "--seed", "5"]
-    whole, out = tmp_path / "whole", tmp_path / "killed"
-    assert main(["train", "lm", text_file, "--out", str(whole), *LM, *length]) == 0
-    train = ["train", "lm", text_file, "--out", out, *LM, *length, "--checkpoint-seconds", "0"]
-    moment, kills = random.Random(0), 0
-    for _ in range(3):
-        process = start(*train)
-        config = out / "config.json"
-        while not config.exists() and process.poll() is None:
-            time.sleep(0.005)
-        before = config.stat().st_mtime_ns
-        while kills and config.stat().st_mtime_ns == before and process.poll() is None:
-            time.sleep(0.005)  # until it has read the last checkpoint
-        time.sleep(moment.uniform(0, 0.05))
-        process.kill()
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        train = ["train", "lm", "--out", out, "--resume"]
-    assert kills == 3
-    assert main([*map(str, train), "--checkpoint-seconds", "30"]) == 0
-    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert metrics(out) == metrics(whole)
-    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}

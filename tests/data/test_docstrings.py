@@ -6,7 +6,6 @@ from textwrap import dedent
 
 import pytest
 
-from minillm.data import registry
 from minillm.data.docstrings import docstrings, parsed_modules, summarised_definitions
 from minillm.errors import InputError
 
@@ -133,12 +132,3 @@ def test_modules_that_cannot_be_read_are_left_out(library):
         path.unlink()
     with pytest.raises(InputError, match=r"^docstrings: this Python has no source files: expected"):
         docstrings()
-
-
-@pytest.mark.deep
-def test_the_set_of_this_machine():
-    data = registry.open_data("pairs", "docstrings")
-    assert registry.open_data("pairs", "docstrings") is data
-    sizes = {part: len(data[part]) for part in ("training", "validation", "test")}
-    assert sizes["training"] > 3000
-    assert min(sizes.values()) > sum(sizes.values()) / 30

@@ -111,12 +111,14 @@ def test_names_that_no_file_can_have(tmp_path, monkeypatch):
 
 
 def test_two_new_folders_of_one_name_do_not_disturb_each_other(tmp_path):
-    with new_folder(tmp_path / "new") as one:
-        (one / "file").write_text("one")
-        with suppress(RuntimeError), new_folder(tmp_path / "new") as other:
-            assert not list(other.iterdir())
-            raise RuntimeError
-    assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", tmp_path / "new/file"]
+    """Nor does one that comes to nothing disturb a folder that it would overwrite."""
+    for overwrite in (False, True):
+        with new_folder(tmp_path / "new", overwrite) as one:
+            (one / "file").write_text("one")
+            with suppress(RuntimeError), new_folder(tmp_path / "new", overwrite) as other:
+                assert not list(other.iterdir())
+                raise RuntimeError
+        assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", tmp_path / "new/file"]
 
 
 @pytest.mark.parametrize("entries", [{"a": 1}, ["a"]])

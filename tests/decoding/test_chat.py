@@ -1,6 +1,5 @@
 """Conversations: what is read again, what is left out, and what is written."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -153,19 +152,3 @@ def test_an_answer_ends_with_the_context_or_before_the_token_that_ends_a_turn():
     assert written(some, np.arange(48) % 9) == []
     some.ends = [free[7]]
     assert written(some, ids, 20) == free[: free.index(free[7])]
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_an_answer_belongs_to_its_grammar(seed):
-    """Also with guesses of the next tokens, and for many conversations together."""
-    some, sampling = chat(context=256), Sampling(temperature=1.0, seed=seed)
-    grammar = some.grammar({"type": "array", "items": {"enum": ["cat", 12]}, "maxItems": 4})
-    talk = [user("the cat")]
-    text = answer(some, talk, 100, sampling, grammar=grammar)
-    value = json.loads(text)
-    assert len(value) <= 4
-    assert set(value) <= {"cat", 12}
-    together = some.answers([talk, talk], 100, sampling, grammar)
-    assert list(together) == [text, text]
-    cut = answer(some, talk, 2, sampling, grammar=grammar)
-    assert text.startswith(cut)

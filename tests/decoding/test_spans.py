@@ -7,7 +7,6 @@ from minillm.data.context_windows import windows_of
 from minillm.data.squad import Question
 from minillm.decoding import spans
 from minillm.decoding.spans import find_spans
-from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.text.word_pieces import SPECIALS, WordPieces
 
 LETTERS = [chr(letter) for letter in range(ord("a"), ord("z") + 1)]
@@ -29,8 +28,9 @@ class OfIds:
 
 
 @pytest.mark.parametrize("longest", [1, 4])
-def test_windows_have_the_spans_of_the_whole_context(longest):
+def test_windows_have_the_spans_of_the_whole_context(monkeypatch, longest):
     """As long as no answer is longer than two windows have in common."""
+    monkeypatch.setattr(spans, "BATCH", 4)
     model = OfIds(np.random.default_rng(0))
     texts = [("1", "a b", TEXT), ("2", "c", TEXT[::-1]), ("3", "d", "x y")]
     questions = [Question(*each, ()) for each in texts]
@@ -53,23 +53,6 @@ def test_windows_have_the_spans_of_the_whole_context(longest):
     assert find_spans(model, windows_of(questions, PIECES, 14, 4), longest, 2) == [
         found[:2] for found in whole
     ]
-
-
-def test_each_question_has_its_own_answers(monkeypatch):
-    """Whatever is read together with it."""
-    monkeypatch.setattr(spans, "BATCH", 4)
-    config = ReaderConfig(vocabulary=len(PIECES), width=8, context=16)
-    model = Reader(config, np.random.default_rng(0), dtype=np.float64)
-    rng = np.random.default_rng(1)
-    questions = [
-        Question(f"{number}", "a b"[: rng.integers(1, 4)], TEXT[: 2 * rng.integers(1, 20)], ())
-        for number in range(9)
-    ]
-    together = find_spans(model, windows_of(questions, PIECES, 16, 4), 3, 4)
-    for question, found in zip(questions, together, strict=True):
-        [alone] = find_spans(model, windows_of([question], PIECES, 16, 4), 3, 4)
-        assert [span for span, _ in alone] == [span for span, _ in found]
-        np.testing.assert_allclose([s for _, s in alone], [s for _, s in found], rtol=1e-9)
 
 
 def test_of_a_span_in_several_windows_the_largest_score_counts():

@@ -37,7 +37,7 @@ def test_a_cut_text_has_the_length(text, length):
 
 def test_a_text_within_the_length_is_whole():
     assert (
-        Length(2, 7).cut("One two three. Four five six.\nSeven.") == "One two three. Four five six."
+        Length(2, 6).cut("One two three. Four five six.\nSeven.") == "One two three. Four five six."
     )
     assert Length(2, 5).cut("One two three. Four five six.") == "One two three."
     assert Length(words=2).cut("One two three. Four five six.") == "One two"
@@ -93,13 +93,13 @@ def summarised(chat, *texts, length=Length(words=4)):  # noqa: B008
 
 def test_a_summary_is_the_first_paragraph_of_the_answer(chat, monkeypatch):
     def answered(chat, requests, length, sampling):
-        for answer in ("\n a\nb \n", "\nOne. Two\n \n3 ", "One. Two. No"):
+        for answer in ("\n\n a\nb \n", "\nOne. Two\n \n3 ", "One. Two. No", "a " * 101):
             assert isinstance(next(iter(requests)), list)
             yield answer
 
     monkeypatch.setattr(Chat, "answers", answered)
-    found, _ = summarised(chat, "a", "b", "c", length=Length(sentences=2))
-    assert found == ["a b", "One. Two", "One. Two."]
+    found, _ = summarised(chat, *"abcd", length=Length(sentences=2))
+    assert found == ["a b", "One. Two", "One. Two.", " ".join("a" * 100)]
 
 
 def test_of_a_long_text_the_beginning_is_summarised(chat):

@@ -117,10 +117,12 @@ GEMMA = {"head_dim": 6, "sliding_window": 8, "query_pre_attn_scalar": 6}
 ROWS = {
     "gpt2": gpt2(),
     "llama": decoder("Llama", 3e-6, head_dim=6, rms_norm_eps=1e-2),
-    "llama, tied": decoder("Llama", tie_word_embeddings=True, num_key_value_heads=4),
     "llama, llama3": decoder("Llama", rope_parameters=LLAMA3 | {"rope_theta": 5e5}),
-    "llama, linear": decoder(
-        "Llama", rope_parameters={"rope_type": "linear", "factor": 3.0, "rope_theta": 1e4}
+    "llama, tied": decoder(
+        "Llama",
+        tie_word_embeddings=True,
+        num_key_value_heads=4,
+        rope_parameters={"rope_type": "linear", "factor": 3.0, "rope_theta": 1e4},
     ),
     "llama, yarn": decoder("Llama", rope_parameters=YARN | BETAS | {"rope_theta": 500.0}),
     "mistral": decoder("Mistral", sliding_window=8),
@@ -130,18 +132,11 @@ ROWS = {
         "Qwen2",
         tie_word_embeddings=False,
         num_key_value_heads=4,
-        rope_parameters=YARN | {"rope_theta": 1e5},
-    ),
-    "qwen3": decoder("Qwen3", head_dim=6),
-    "qwen3, yarn": decoder(
-        "Qwen3",
-        head_dim=6,
-        tie_word_embeddings=True,
         rms_norm_eps=1e-3,
         rope_parameters=YARN | {"rope_theta": 1e5},
     ),
+    "qwen3": decoder("Qwen3", head_dim=6),
     "smollm3": decoder("SmolLM3", no_rope_layer_interval=2),
-    "smollm3, 4": decoder("SmolLM3", no_rope_layer_interval=4, tie_word_embeddings=False),
     "gemma3": decoder("Gemma3", **GEMMA, sliding_window_pattern=3),
     "gemma3, linear": decoder(
         "Gemma3",
@@ -151,12 +146,15 @@ ROWS = {
         rope_parameters=OF_LAYERS,
     ),
     "phi3": decoder("Phi3", sliding_window=9),
-    "phi3, tied": decoder("Phi3", sliding_window=None, tie_word_embeddings=True),
     "mamba": mamba(3e-6),
-    "mamba, untied": mamba(tie_word_embeddings=False, intermediate_size=13),
     "mamba, wide": mamba(time_step_rank="auto", conv_kernel=4, state_size=16, hidden_size=32),
-    "mamba, narrow": mamba(
-        intermediate_size=8, expand=1, state_size=1, conv_kernel=2, time_step_rank=1
+    "mamba, untied": mamba(
+        tie_word_embeddings=False,
+        intermediate_size=8,
+        expand=1,
+        state_size=1,
+        conv_kernel=2,
+        time_step_rank=1,
     ),
     **{
         f"{family} {end}": Row(beginning, end, entries, lora=lora)

@@ -48,8 +48,9 @@ def same(params, others):
         assert np.array_equal(params[name], others[name]), name
 
 
-@pytest.mark.parametrize("suffix", [".arpa", ".arpa.gz"])
-@pytest.mark.parametrize(("order", "prune"), [(1, ()), (4, ()), (3, (0, 1))])
+@pytest.mark.parametrize(
+    ("suffix", "order", "prune"), [(".arpa", 1, ()), (".arpa.gz", 4, ()), (".arpa", 3, (0, 1))]
+)
 def test_round_trip_of_words(tmp_path, suffix, order, prune):
     model, vocabulary, _ = words_model(builtin_corpus()[:20_000], order, prune=prune)
     path = tmp_path / f"model{suffix}"
@@ -101,10 +102,8 @@ SIZES = "".join(f"ngram {n}=1\n" for n in range(1, 30))
 DAMAGES = [  # a part of the file, what is in its place, and the message
     ("\\data\\\n", "", r"line 1: expected \\data\\"),
     ("ngram 1=4\nngram 2=3\n", "", "line 3: expected ngram 1=a number above 0 before it"),
-    ("ngram 2=3", "ngram 3=3", "line 3: expected ngram 2=a number"),
     ("ngram 2=3", "ngram 2=x", "line 3: expected ngram 2=a number"),
     ("ngram 2=3", "ngram 2=" + "9" * 5000, "line 3: expected ngram 2=a number"),
-    ("ngram 2=3", "ngram " + "2" * 5000 + "=3", "line 3: expected ngram 2=a number"),
     ("ngram 2=3", f"ngram 2={10**19}", "line 3: expected ngram 2=a number below 2"),
     ("ngram 2=3", f"ngram 2={2**31 - 1}", "line 16: expected 2147483647 2-grams"),
     ("ngram 1=4", "ngram 1=0", "line 5: expected ngram 1=a number above 0"),
@@ -112,13 +111,10 @@ DAMAGES = [  # a part of the file, what is in its place, and the message
     ("ngram 2=3", "ngram 2=4", "line 16: expected 4 2-grams"),
     ("ngram 2=3", "ngram 2=2", r"line 14: expected \\end\\, found '-1"),
     ("\\2-grams:", "\\3-grams:", "line 11: expected .2-grams:"),
-    ("-0.5\ta </s>", "x\ta </s>", "line 12: expected 3 2-grams: log10 p"),
     ("-0.5\ta </s>", "nan\ta </s>", "line 12: expected 3 2-grams: log10 p"),
     ("-0.5\ta </s>", "0.5\ta </s>", "line 12: expected 3 2-grams: log10 p"),
     ("-0.125", "inf", "line 8: .* a finite backoff"),
     ("-0.125", "1e300", "line 8: .* a finite backoff"),
-    ("-0.125", "9" * 5000, "line 8: expected 4 1-grams: log10 p"),
-    ("-0.5\ta </s>", "-0.5\ta a </s>", "line 12: expected 3 2-grams: .*, words: 2"),
     ("-0.5\ta </s>", "-0.5\ta", "line 12: expected 3 2-grams: .*, words: 2"),
     ("a </s>", "b </s>", "expected 2-grams, .* of words .*, found 'b </s>'"),
     ("-0.75\t</s>", "-0.75\ta", "expected each 1-gram once, found 'a' again"),
@@ -126,6 +122,11 @@ DAMAGES = [  # a part of the file, what is in its place, and the message
     ("-1\ta a", "-1\t<s> a", "expected 2-grams, each once, .*, found '<s> a'"),
     ("\\end\\\n", "", r"expected \\end\\, found the end after line 15"),
     ("-0.5\ta\t", "-0.5\t\udcff\t", r"utf-8. codec can't decode"),
+    (
+        TOY,
+        TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=3\n").replace("\\end\\", TRIGRAMS),
+        r"3-grams, .* contexts before them, found '<s> </s> a'",
+    ),
     (TOY, "\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<s>\n-1\ta\n\n\\end\\\n", NEITHER),
     (TOY, "\\data\\\nngram 1=2\n\n\\1-grams:\n-1\t<U+0020>\n-1\tab\n\n\\end\\\n", NEITHER),
 ]
@@ -141,13 +142,6 @@ def test_damage_is_named_with_its_line(tmp_path, old, new, message):
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
-
-
-def test_a_context_that_is_not_listed(tmp_path):
-    text = TOY.replace("ngram 2=3\n", "ngram 2=3\nngram 3=3\n").replace("\\end\\", TRIGRAMS)
-    (tmp_path / "a").write_text(text)
-    with pytest.raises(InputError, match=r"3-grams, .* contexts before them, found '<s> </s> a'"):
-        read_arpa(tmp_path / "a")
 
 
 def test_gzip_files_that_are_cut_or_become_too_long(tmp_path):

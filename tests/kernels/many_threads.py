@@ -18,13 +18,8 @@ from minillm.decoding import Reader
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.text import byte_pairs
-from minillm.training.optimisers import Adam
 
 rng = np.random.default_rng(0)
-
-
-def normal(*shape):
-    return rng.standard_normal(shape, np.float32)
 
 
 def kernel(name, *sizes):
@@ -41,18 +36,9 @@ def kernel(name, *sizes):
 
 
 V, IDS = 300, rng.integers(0, 300, (40, 90))
-PARAMS = {"W": normal(300, 200), "b": normal(300)}
 READER = Reader(GPT(GPTConfig(vocabulary=V, context=16, layers=2, heads=2, width=160), rng))
 TOKENIZER = byte_pairs.train(["she sells sea shells by the sea shore"], 280)
 WORDS = rng.integers(0, V, 2000)
-
-
-def adam():
-    params = {name: array.copy() for name, array in PARAMS.items()}
-    optimiser = Adam(params)
-    optimiser.step(PARAMS, 0.01)
-    optimiser.step(params, 0.01)
-    return params.values()
 
 
 def decode():
@@ -83,7 +69,6 @@ CASES = [
     kernel("embedding", 3600, V, 64),
     kernel("layer_norm", 900, 70),
     kernel("gelu", 40_000),
-    adam,
     decode,
     word2vec,
     bytes_in_pairs,

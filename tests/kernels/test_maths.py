@@ -106,13 +106,3 @@ def test_every_digit_of_exact_gelu(twin, dtype, far):
     dx = twin.exact_gelu_backward(np.ones_like(x), x)
     density = np.exp(-(x.astype(np.longdouble) ** 2) / 2) / np.sqrt(2 * np.pi)
     assert np.abs(dx - exact_cdf(x.astype(float)) - x * density).max() <= 2 * np.finfo(dtype).eps
-
-
-@PRECISIONS
-def test_erf(twin, original, dtype):
-    """erf(z) = 2 Phi(sqrt(2) z) - 1, where gelu(x) = x Phi(x)."""
-    x = np.linspace(-9, 9, 2000).astype(dtype)  # none is zero
-    expected = [math.erf(value / math.sqrt(2)) for value in x.tolist()]
-    for kernels in (twin, original):
-        result = 2 * kernels.exact_gelu_forward(x) / x - 1
-        np.testing.assert_allclose(result, expected, rtol=0, atol=4 * np.finfo(dtype).eps)

@@ -26,6 +26,11 @@ def kept():
     from minillm._kernels import _pool
     return _pool.kept_bytes()
 
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
 M = 1 << 20
 """
 
@@ -54,11 +59,6 @@ def printed(program, **environment):
 @pytest.mark.parametrize("limit", [0, 30])
 def test_freed_memory_goes_back_to_the_system(limit):
     program = """
-def resident():
-    gc.collect()
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
 product(M)
 before = resident()
 for size in (20, 50, 100):
@@ -81,10 +81,6 @@ def test_malloc_keeps_as_much_for_numpy(limit, least, most):
     The system's count of pages is a little late, so that nothing kept may look like less.
     """
     program = """
-def resident():
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
 kept()
 before = resident()
 # Few arrays: for a thousand, Python may take memory of its own that stays in between.
@@ -195,18 +191,12 @@ print(type(gelu_forward(np.ones(3)).base).__name__)
         assert (done.stdout.strip(), done.stderr) == (base, "")
 
 
-KEEPING = """
-from minillm._kernels import keep_memory
-
-def step():
-    blocks = [product(size * M) for size in (2, 5, 3)]
-"""
-
-
 @pytest.mark.deep
 def test_a_training_keeps_the_blocks_of_a_step_beyond_the_usual_limit():
     """And returns what exceeds the limit at its end."""
-    program = f"""{KEEPING}
+    program = """
+from minillm._kernels import keep_memory
+
 blocks = [product(100 * M) for _ in range(6)]
 with keep_memory():
     with keep_memory():  # of another training
@@ -220,9 +210,12 @@ print(kept() // M)
 @pytest.mark.parametrize(("limit", "expected"), [("", [10, 0]), ("4M", [2, 2])])
 def test_kept_blocks_are_at_most_an_eighth_more_than_were_in_use(limit, expected):
     """A limit that is set remains the one of a training; no block beyond it is kept."""
-    program = f"""{KEEPING}
+    program = """
+from minillm._kernels import keep_memory
+
 with keep_memory():
-    step()
+    blocks = [product(size * M) for size in (2, 5, 3)]
+    del blocks
     print(kept() // M)
     y = product(12 * M)  # fits no idle block
     print(kept() // M)

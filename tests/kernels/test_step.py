@@ -15,7 +15,6 @@ from quantised_cases import beside
 
 from minillm import kernels_info, use_kernels, use_threads
 from minillm.decoding import Reader, TargetDecoder
-from minillm.decoding.decoder import select
 from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -247,7 +246,7 @@ def of_llama(bits, T, family=None):
 )
 def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, make, sizes):
     given_ones = make(*sizes)
-    same_bits(results, twin.block_step, given_ones, counts=(2, 3, 5))
+    same_bits(results, twin.block_step, given_ones, counts=(2, 5))
 
 
 @pytest.mark.parametrize("T", [1, 3])
@@ -306,7 +305,7 @@ def test_a_nan_reaches_its_own_row_alone(twin, original):
 
 # --- readers --------------------------------------------------------------------------------
 
-TEXT = np.random.default_rng(0).integers(0, 7, (2, 7))
+TEXT = np.random.default_rng(0).integers(0, 7, (2, 4))
 
 
 def stepped(reader):
@@ -380,23 +379,20 @@ def test_a_reader_sees_weights_that_change_and_can_be_copied(kind):
     require(reader, moves=True)
 
 
-@pytest.mark.parametrize("bits", [(), (4, 8)])
-def test_steps_continue_a_prompt(kernels, bits):
+def test_steps_with_packed_weights_continue_a_prompt(kernels):
     """A step gives what reading the whole text gives, apart from the rounding of activations."""
-    reader = Reader(llama(layers=2, vocabulary=40, bits=bits))
+    reader = Reader(llama(layers=2, vocabulary=40, bits=(4, 8)))
     ids, lengths = np.random.default_rng(1).integers(0, 40, (3, 12)), np.array([3, 9, 1])
     with use_kernels(kernels):
         _, state = reader.read(ids[:, :9], reader.zero_state(3), lengths)
         all_logits, _ = reader.read_all(ids[:, 9:], state)
         for t in range(9, 12):
             logits, state = reader.read(ids[:, t : t + 1], state)
-            tolerance = 0 if bits else 1e-5
-            np.testing.assert_allclose(all_logits[:, t - 9], logits, rtol=tolerance, atol=tolerance)
+            np.testing.assert_array_equal(all_logits[:, t - 9], logits)
         for row, length in enumerate(lengths):
             whole = np.concatenate([ids[row, :length], ids[row, 9:]])[None]
             expected, _ = reader.read(whole, reader.zero_state(1))
-            tolerance = (0.05 if bits else 2e-5) * np.abs(expected).max()
-            np.testing.assert_allclose(logits[row], expected[0], atol=tolerance)
+            np.testing.assert_allclose(logits[row], expected[0], atol=0.05 * np.abs(expected).max())
 
 
 def test_no_window_is_too_wide(kernels):
@@ -410,37 +406,6 @@ def test_no_window_is_too_wide(kernels):
         for n in (4, 5):
             logits, state = reader.read(ids[:, [n]], state)
         np.testing.assert_allclose(logits, model.forward(ids)[0][:, -1], rtol=1e-5, atol=1e-6)
-
-
-@given(
-    st.sampled_from(kernels_info()["available"]),
-    *(st.integers(1, 4), st.integers(1, 4)),
-    st.lists(st.integers(0, 3), min_size=1, max_size=4),
-    *(st.booleans(), st.booleans()),
-)
-def test_hypotheses_are_alone_in_the_world(name, B, K, parents, post_norm, tied):
-    """Step by step, each hypothesis has the logits of its own text alone, from its source alone,
-    without a cache, without padding, and without others beside it."""
-    model = translator(post_norm=post_norm, tied=tied)
-    rng = np.random.default_rng(B + 10 * K)
-    source, lengths = rng.integers(0, 6, (B, 5)), rng.integers(1, 6, B)
-    with use_kernels(name):
-        decoder = TargetDecoder(model)
-        state, ids = decoder.start(source, lengths), np.full((B, 1), model.config.bos)
-        texts = ids[..., None]
-        for parent in parents:
-            logits, weights, state = decoder.step(ids, state)
-            for b, k in np.ndindex(ids.shape):
-                one = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
-                y, _ = model.decode(texts[b : b + 1, k], model.encode(*one)[0], one[1])
-                output = model.output()
-                expected = y[0, -1] @ output["output.W"] + output.get("output.b", 0)
-                np.testing.assert_allclose(logits[b, k], expected, rtol=1e-9, atol=1e-10)
-                np.testing.assert_allclose(weights[b, k, : lengths[b]].sum(), 1, rtol=1e-12)
-                assert not weights[b, k, lengths[b] :].any()
-            chosen = (np.arange(B * K).reshape(B, K) + parent) % ids.shape[1]
-            state, ids = select(state, np.arange(B), chosen), rng.integers(0, 7, (B, K))
-            texts = np.concatenate([texts[np.arange(B)[:, None], chosen], ids[..., None]], axis=2)
 
 
 # --- bad input ------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""Threads of the kernels and of Python at once, their number, and forks.
+"""The number of threads, and forks.
 
-That the bits are the same on any number of threads, test_twins.py and the kernels' own pages test.
+That the bits are the same on any number of threads, test_twins.py and the kernels' own pages test;
+in several threads of Python at once, test_free_threading.py and team.c.
 """
 
-import functools
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -14,42 +14,7 @@ import pytest
 from minillm._kernels import kernels_info, use_kernels, use_threads
 from minillm.errors import InputError
 
-from .twin_cases import CASES
-
-
-@pytest.fixture
-def cases(twin, original):
-    """Functions without arguments, at sizes at which kernels use several threads."""
-    sizes = {
-        "matmul": (150, 150, 150, (False, False, False)),
-        "lstm over floats": (6, 8, 30, 40, False),
-        "additive_attention": (4, 40, 40, 16, 16),
-        "layer_norm": (900, 70),
-    }
-    calls = [
-        call for name in sizes for call in CASES[name].calls(original, np.float32, sizes[name])
-    ]
-
-    def run(name, arguments):
-        outputs = getattr(twin, name)(*arguments)
-        return outputs if isinstance(outputs, tuple) else (outputs,)
-
-    return [functools.partial(run, name, arguments) for name, arguments, _ in calls]
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_python_threads_that_run_kernels_at_once(cases, with_threads, count):
-    """One has the team, the others work alone: each gets the bits that it gets by itself."""
-    expected = [with_threads(1, case) for case in cases]
-
-    def run(first):
-        for i in range(first, first + 40):
-            results = with_threads(count, cases[i % len(cases)])
-            for ours, theirs in zip(results, expected[i % len(cases)], strict=True):
-                np.testing.assert_array_equal(ours, theirs)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(run, range(4)))
+from .twin_cases import Draw
 
 
 def test_threads_are_those_of_the_innermost_block_of_this_python_thread(twin):
@@ -85,14 +50,10 @@ def threads_of_process():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_starts_threads_of_its_own(cases, with_threads):
+def test_a_forked_process_starts_threads_of_its_own(twin, with_threads):
     """Threads do not survive a fork.  A child and its child get the same bits, on more threads."""
-    expected = [with_threads(3, case) for case in cases]
-
-    def same(threads):
-        for case, theirs in zip(cases, expected, strict=True):
-            for ours, other in zip(with_threads(threads, case), theirs, strict=True):
-                np.testing.assert_array_equal(ours, other)
+    a, b = Draw(np.float32)(2, 150, 150)
+    expected = with_threads(3, twin.matmul, a, b)
 
     def in_child(threads, then):
         child = os.fork()
@@ -100,7 +61,7 @@ def test_a_forked_process_starts_threads_of_its_own(cases, with_threads):
             status = 1
             try:
                 signal.alarm(20)  # ends a child that waits for ever
-                same(threads)
+                np.testing.assert_array_equal(with_threads(threads, twin.matmul, a, b), expected)
                 assert threads_of_process() in (threads, None)
                 status = then()
             finally:
@@ -108,4 +69,4 @@ def test_a_forked_process_starts_threads_of_its_own(cases, with_threads):
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     assert in_child(3, lambda: in_child(4, lambda: 0)) == 0
-    same(3)
+    np.testing.assert_array_equal(with_threads(3, twin.matmul, a, b), expected)

@@ -5,7 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minillm
@@ -87,28 +87,6 @@ def test_signatures_are_the_same(twin, original):
 
 
 # --- far out --------------------------------------------------------------------------------
-
-FAR = np.array([0, 50, -50, 1e6, -1e6, np.nan])  # the identity on the right, zero on the left
-GATED = np.concatenate([FAR, np.full(6, 2.0)])[None]
-RISES = np.array([0.5, 1, 0, 1, 0, np.nan])
-FAR_OUT = [
-    *((f"{form}_forward", [FAR], [0, 50, 0, 1e6, 0, np.nan]) for form in ("gelu", "exact_gelu")),
-    *((f"{form}_backward", [np.ones(6), FAR], RISES) for form in ("gelu", "exact_gelu")),
-    ("swiglu_forward", [GATED], [[0, 100, 0, 2e6, 0, np.nan]]),
-    (
-        "swiglu_backward",
-        [np.ones((1, 6)), GATED],
-        [[1, 2, 0, 2, 0, np.nan, 0, 50, 0, 1e6, 0, np.nan]],
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "arguments", "expected"), FAR_OUT)
-@PRECISIONS
-def test_activations_far_out(twin, original, name, arguments, expected, dtype):
-    for kernels in (twin, original):
-        found = getattr(kernels, name)(*(a.astype(dtype) for a in arguments))
-        np.testing.assert_allclose(found, expected, atol=1e-18)
 
 
 def test_cross_entropy_of_extreme_logits(twin, original):
@@ -218,6 +196,9 @@ def test_a_step_over_ids_builds_no_table(twin):
 
 
 @given(st.integers(1, 9), WIDTHS, st.integers(1, 12), DRAWN_DTYPES, st.integers(0, 99))
+@example(20, 64, 31, np.float32, 6)  # the kernel has 32 lanes
+@example(20, 64, 32, np.float64, 6)
+@example(20, 1000, 40, np.float32, 6)
 def test_most_probable(twin, original, N, V, count, dtype, seed):
     logits = Draw(dtype, seed)(N, V, scale=5).round(1)  # some are equal
     ids, log_p = twin.most_probable(logits, count)

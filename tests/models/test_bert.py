@@ -32,7 +32,11 @@ def test_the_gradient_of_a_pooled_vector():
     def layer(params, x):
         return BERT(model.config, params=model.params | params).pool(x)
 
-    check_layer(layer, heads, rng.standard_normal((2, 3, 8)), rng)
+    x = rng.standard_normal((2, 3, 8))
+    np.testing.assert_allclose(
+        layer(heads, x)[0], np.tanh(x[:, 0] @ heads["pooler.W"] + heads["pooler.b"])
+    )
+    check_layer(layer, heads, x, rng)
 
 
 def test_fresh_places_are_sinusoids_and_attention_is_not_uniform():

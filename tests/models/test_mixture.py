@@ -40,14 +40,6 @@ def test_no_token_is_predicted_from_itself(rng, t):
     assert later >= 1000 or not np.array_equal(before.weights[:, later:], after.weights[:, later:])
 
 
-@given(generators())
-def test_a_single_model_is_left_as_it_is(rng):
-    p, classes = some_text(rng, 1, 600, 2)
-    mixed = Mixture(1, 2).read(p, classes)
-    assert np.array_equal(mixed.p, p[0])
-    assert (mixed.weights == 1).all()
-
-
 def test_the_weights_after_a_block_by_hand(monkeypatch):
     monkeypatch.setattr(mixture, "BLOCK", 2)
     p = np.array([[0.6, 0.2, 0.5], [0.2, 0.6, 0.0]])  # blocks of one token and of two

@@ -73,6 +73,7 @@ EQUIVALENT = {
         "if t >>+ AHEAD < length": AHEAD,
         "rows.next = scratch.sum.predictions >>+ ROUND": f"an exchange before each word: {TIME}",
     },
+    "minillm/ops/gated_delta_rule.py": {"-2: minus dropped": "the last but one of four axes is 2"},
     "minillm/layers/attention.py": {"np.zeros_like(query): returned": "zero is its own negative"},
 }
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
@@ -15,6 +15,7 @@ import torch_reference
 
 
 @on_its_twins(torch_reference.OPS)
+@settings(max_examples=max(4, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
 def test_against_pytorch(name, kernels, data, rng):
     args, upstream = torch_reference.case_of(name, rng, **data.draw(strategies.sizes(**BOUNDS)))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from minillm import ops
 from minillm.data.entries import Entries
 from minillm.formats.angles import read_angles
-from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import (
     Linear,
     Llama3,
@@ -50,23 +49,6 @@ def scalings(draw):
     if kind is Llama3:
         return Llama3(s, low, low + more, L)
     return Yarn(s, L, low + more, low, draw(st.booleans()))
-
-
-@given(FACTORS, st.integers(1, 33), CONTEXTS, st.floats(0.25, 4), st.floats(1, 30))
-def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
-    """The limits of YaRN are rounded outwards, to the next pair."""
-    D, base = 2 * pairs, 1e4
-    theta = frequencies(D, base)
-    turns = L * theta / (2 * np.pi)
-    for scaling, beside in (
-        (Llama3(factor, low, low + more, L), 1),
-        (Yarn(factor, L, low + more, low), base ** (2 / D)),
-    ):
-        scaled = scaling.frequencies(D, base)
-        fast = turns >= (low + more) * beside * (1 + 1e-9)
-        slow = turns <= low / beside * (1 - 1e-9)
-        np.testing.assert_allclose(scaled[fast], theta[fast], rtol=1e-12)
-        np.testing.assert_allclose(scaled[slow], theta[slow] / factor, rtol=1e-12)
 
 
 @given(strategies.generators(), st.floats(0.5, 2))

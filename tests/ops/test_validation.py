@@ -7,11 +7,10 @@ the arguments of its case, and each form of a declaration with one message.
 import numpy as np
 import pytest
 
-from minillm import kernels_info, ops, use_kernels
+from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 
 from .cases import (
-    TWINNED,
     case_of,
     declared,
     is_float,
@@ -38,7 +37,6 @@ TYPES = [
     (lambda: ops.linear(x, W_x.astype(float)), "linear: W: expected float32, the dtype of x, fo"),
     (lambda: ops.tanh([1.0, 2.0]), "tanh: x: expected a NumPy array, found list"),
     (lambda: ops.relu(ids), "relu: x: expected float32 or float64, found int64"),
-    (lambda: ops.embedding(x, b), "embedding: ids: expected integers, found float32"),
     (lambda: ops.cross_entropy(x, ids, x[..., 0]), "mask: expected booleans, found float32"),
     (lambda: ops.cross_entropy(x, ids, [True]), "mask: expected a NumPy array, found list"),
     (lambda: ops.gelu(x, "none"), "gelu: approximate: expected True or False, found str"),
@@ -50,14 +48,9 @@ TYPES = [
     (masked(True, window=True), "window: expected a whole number, found bool"),
 ]
 VALUES = [
-    (lambda: ops.linear(x, W_x[:3]), r"linear: W: expected shape \(I = 4, O = 20\), found \(3, 20"),
     (
         lambda: ops.lstm(x, h0, h0, W_x, W_h[:, :19], b),
         r"lstm: W_h: expected shape \(H = 5, 4H = 20\), found \(5, 19\)",
-    ),
-    (
-        lambda: ops.lstm_step(x[:, 0], h0, h0, W_x, W_h, b[:5]),
-        r"lstm_step: b: expected shape \(4H = 20\), found \(5,\)",
     ),
     (
         lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
@@ -79,20 +72,10 @@ VALUES = [
         lambda: ops.multiplicative_attention(x, x[..., :3], x),
         r"W: expected shape \(D = 4, C = 3\), found None",
     ),
-    (
-        lambda: ops.gru(x, h0, W_x[:, :15], W_h[:, :15], b[:15], b[:15])[1](x),
-        r"gru: dhs: expected shape \(2, 3, 5\), found \(2, 3, 4\)",
-    ),
-    (
-        lambda: ops.lstm(x, h0, h0, W_x, W_h, b, lengths=np.array([1, 4])),
-        r"lstm: lengths: expected 0\.\.3, found 1\.\.4",
-    ),
     (lambda: ops.embedding(ids - 1, x[0]), r"embedding: ids: expected 0\.\.2, found -1\.\.2"),
     (lambda: ops.dropout(x, 1.0, np.random.default_rng(0)), "at least 0 and below 1, found 1.0"),
     (lambda: ops.cross_entropy(x, ids, None, -0.1), "label_smoothing: expected at least 0 and"),
-    (lambda: ops.cross_entropy(x, ids, None, np.nan), "label_smoothing: expected at least 0 and"),
     (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0 and finite, found 0"),
-    (lambda: ops.rms_norm(x, x[0, 0], np.inf), "eps: expected above 0 and finite, found inf"),
     (lambda: ops.rms_norm(x, x[0, 0], np.nan), "eps: expected above 0 and finite, found nan"),
     (
         lambda: ops.policy_loss(*[h0[0]] * 3, beta=-1),
@@ -173,38 +156,6 @@ def test_what_is_no_plain_float_array_is_refused(name):
                     continue
                 with pytest.raises(TypeError, match=f"^{called}: {argument}: expected "):
                     op(*args[:k], wrong, *args[k + 1 :])
-
-
-def other_shapes(a):
-    """No axes, empty ones, one too many, one too few."""
-    yield np.array(a.flat[0])
-    for axis in range(a.ndim):
-        yield np.delete(a, range(a.shape[axis]), axis)
-    yield a[None]
-    yield a.ravel()
-
-
-@pytest.mark.parametrize("name", TWINNED)
-def test_arrays_without_axes_or_numbers_are_computed_or_refused_on_both_twins_alike(name):
-    op, args = case_of(name, np.random.default_rng(0))
-
-    def outcome(twin, *args):
-        with use_kernels(twin):
-            try:
-                outputs, backward = op(*args)
-            except ValueError as error:
-                return str(error)
-            outputs = tuple_of(outputs)
-            gradients = tuple_of(backward(*map(np.ones_like, outputs)))
-            return [np.shape(y) for y in (*outputs, *gradients)]
-
-    for k, a in enumerate(args):
-        if isinstance(a, np.ndarray):
-            for other in other_shapes(a):
-                given = (*args[:k], other, *args[k + 1 :])
-                first, *others = [outcome(twin, *given) for twin in kernels_info()["available"]]
-                assert all(result == first for result in others)
-                assert not isinstance(first, str) or first.startswith(f"{name}: ")
 
 
 # --- integers -----------------------------------------------------------------------------

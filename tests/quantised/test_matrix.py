@@ -85,6 +85,7 @@ def test_wrong_upstream_gradients_are_refused(wrong):
         backward(wrong)
 
 
+@usual_kernels
 @pytest.mark.parametrize("format", FORMATS)
 @given(ROWS, BLOCKS, OUTPUTS, strategies.generators())
 def test_the_product_of_the_rounded_activations(format, kernels, M, B, O, rng):
@@ -104,6 +105,7 @@ def test_the_product_of_the_rounded_activations(format, kernels, M, B, O, rng):
     assert (np.abs(y[:, 0] - exact) <= 3e-6 * size + 1e-6).all()
 
 
+@usual_kernels
 @given(
     ROWS, st.lists(st.sampled_from(list(FORMATS)), min_size=1, max_size=3), strategies.generators()
 )
@@ -119,6 +121,7 @@ def test_matrices_beside_each_other_are_multiplied_as_each_alone(kernels, M, for
     np.testing.assert_array_equal(W.dense(), np.concatenate([m.dense() for m in matrices], axis=1))
 
 
+@usual_kernels
 @given(ROWS, st.integers(1, 2000), strategies.generators())
 def test_the_backward_is_that_of_the_dense_matrix(kernels, M, at_once, rng):
     W = beside(*(packed(rng, format, 256, 7) for format in ("q4_1", "q2_k", "iq4_xs", "q8_0")))

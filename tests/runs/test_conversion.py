@@ -17,7 +17,6 @@ from minillm.decoding import CausalReader
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.peft import read_adapter, write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
@@ -26,10 +25,7 @@ from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised import Quantised
-from minillm.quantised.gguf import open_gguf, write_gguf
-from minillm.quantised.matrix import dense
-from minillm.runs.conversion import quantise
-from minillm.text import BytePairs, load_tokenizer, word_pieces
+from minillm.text import load_tokenizer, word_pieces
 from minillm.text.byte_pairs import train
 
 SEA = "she sells sea shells on the sea shore\n"
@@ -65,12 +61,10 @@ def write_gpt2(folder):
     export_folder(new(GPT, config), tokenizer, folder)
 
 
-def write_bert(folder, sentences=None, rows=0, **heads):
-    config = BERTConfig(len(PIECES) + rows, 16, 2, 3, 6, dropout=0.1, **heads)
-    model = new(BERT, config)
-    if rows:
-        model.params["mask.output_b"][-rows:] = 99
-    export_bert(model, PIECES, folder, sentences)
+def write_sentences(folder):
+    """A BERT that embeds sentences, with more rows than there are tokens."""
+    config = BERTConfig(len(PIECES) + 9, 16, 2, 3, 6, dropout=0.1, masked_words=False)
+    export_bert(new(BERT, config), PIECES, folder, Sentences("first", True, 5))
 
 
 def write_roberta(folder):
@@ -78,18 +72,9 @@ def write_roberta(folder):
     huggingface.write(Contents(new(Encoder, config), tokenizer), folder)
 
 
-THEIRS = {
-    "gpt2": write_gpt2,
-    "bert": lambda folder: write_bert(folder, pooler=True),
-    "more rows than pieces": lambda folder: write_bert(folder, rows=9),
-    "sentences": lambda folder: write_bert(folder, Sentences("first", True, 5), masked_words=False),
-    "roberta": write_roberta,
-}
-
-
-@pytest.mark.parametrize("name", THEIRS)
-def test_there_and_back(name, tmp_path, capsys):
-    THEIRS[name](tmp_path / "theirs")
+@pytest.mark.parametrize("write", [write_gpt2, write_sentences, write_roberta])
+def test_there_and_back(write, tmp_path, capsys):
+    write(tmp_path / "theirs")
     run = imported(tmp_path / "theirs", tmp_path / "run")
     assert "weights in 2 layers" in capsys.readouterr().out
     again = Path(run.export(tmp_path / "again", "huggingface"))
@@ -101,34 +86,13 @@ def test_there_and_back(name, tmp_path, capsys):
     }
     for file in files - {Path("tokenizer.json")}:
         assert (again / file).read_bytes() == (tmp_path / "theirs" / file).read_bytes()
-    if name in ("gpt2", "roberta"):
+    if write is not write_sentences:
         values = json.loads((again / "tokenizer.json").read_text())
         assert values == load_tokenizer(tmp_path / "theirs").values  # with all defaults
 
 
-def test_an_imported_gpt2(tmp_path):
-    write_gpt2(tmp_path / "theirs")
-    run = imported(tmp_path / "theirs", tmp_path / "run")
-    assert (run.settings.width, run.settings.context) == (6, 8)
-    assert run.generate("she", length=12, seed=0).startswith("she")
-    assert 0 < run.evaluate(SEA)["nats_per_byte"] < 10
-
-
-def test_tokens_that_the_rows_of_a_model_exceed_are_never_filled_in(tmp_path):
-    write_bert(tmp_path / "theirs", rows=9)
-    run = imported(tmp_path / "theirs", tmp_path / "run")
-    size = len(PIECES) + 9
-    assert run.config.vocabulary == size
-    assert {word for word, _ in run.fill("she [MASK] shells", top=9)[0]} <= {*PIECES.tokens}
-    run.look("she sells")
-    assert run.embed(["she sells"]).shape == (1, 6)
-    assert 0 <= run.evaluate(SEA)["masked_accuracy"] <= 1
-    more = minillm.train("bert", text=SEA * 20, init=run.path, steps=2, quiet=True)
-    assert more.config.vocabulary == size
-
-
 def test_a_sentence_encoder(tmp_path):
-    THEIRS["sentences"](tmp_path / "theirs")
+    write_sentences(tmp_path / "theirs")
     run, long = imported(tmp_path / "theirs", tmp_path / "run"), SEA.strip()
     begun = " ".join(PIECES.split(long)[:3])
     np.testing.assert_array_equal(run.embed(long), run.embed(begun, "first"))  # [CLS] alone
@@ -173,19 +137,16 @@ def test_bad_folders(tmp_path, capsys):
 # --- encoders after BERT --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["distilbert", "roberta", "mpnet"])
-def test_an_encoder_that_is_trained_here(family, tmp_path):
-    given = {**GPT_SIZES, "family": family, "steps": 3, "quiet": True}
+def test_an_encoder_that_is_trained_here(runs, tmp_path):
+    given = {**GPT_SIZES, "family": "roberta", "steps": 3, "quiet": True}
     run = minillm.train("encoder", text=TEXT, **given)
     assert len(run.fill("the [MASK] sat", top=3)[0]) == 3
-    assert run.evaluate()["masked_tokens"] > 0
-    if family == "mpnet":  # pieces that are learned here have another padding token
-        with pytest.raises(InputError, match="mpnet: pad_token_id: expected 1, found 0"):
-            run.export(tmp_path / "out")
-        return
     again = huggingface.read(run.export(tmp_path / "out")).model
     for name, array in run.model.params.items():
         np.testing.assert_array_equal(again.params[name], array)
+    # Pieces that are learned here have another padding token.
+    with pytest.raises(InputError, match="mpnet: pad_token_id: expected 1, found 0"):
+        minillm.load(runs("encoder")).export(tmp_path / "other")
 
 
 def test_an_imported_encoder_is_adapted_and_fine_tuned(tmp_path):
@@ -318,17 +279,6 @@ def test_import_keeps_the_file_as_it_is(packed, tmp_path):
     assert (tmp_path / "b.gguf").is_dir()
 
 
-def test_sizes_that_no_run_may_have(file, tmp_path, capsys):
-    """They are refused before anything is written."""
-    metadata, tensors = open_gguf(file)
-    arrays = {name: (tensor.read(), "F32") for name, tensor in tensors.items()}
-    metadata["llama.attention.layer_norm_rms_epsilon"] = 1e26
-    write_gguf(tmp_path / "theirs.gguf", metadata, arrays)
-    assert main(["import", str(tmp_path / "theirs.gguf"), "--out", str(tmp_path / "other")]) == 2
-    assert "theirs.gguf: eps: expected a number at least" in capsys.readouterr().err
-    assert not (tmp_path / "other").exists()
-
-
 def test_a_copy_and_a_run_that_is_replaced(packed, tmp_path):
     packed.save(tmp_path / "copy")
     assert minillm.load(tmp_path / "copy").fingerprint() == packed.fingerprint()
@@ -338,7 +288,7 @@ def test_a_copy_and_a_run_that_is_replaced(packed, tmp_path):
     assert isinstance(run.model.params["embedding.E"], np.ndarray)
 
 
-@pytest.mark.parametrize("form", ["q8_0", "q5_0", "q4_0", "q4_k", "f16", "f32"])
+@pytest.mark.parametrize("form", ["q8_0", "q4_k", "f32"])
 def test_quantise_makes_a_run(form, packed, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["quantise", str(packed.path), "--to", form, "--out", str(out)]) == 0
@@ -410,32 +360,7 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
         run.write("a", stop=["ab"])
 
 
-@pytest.mark.parametrize("form", ["f32", "q8_0"])
-def test_an_adapter_there_and_back(tmp_path, form):
-    """Of a run of floats, or a quantised one: in a run, in an export, and merged."""
-    base, again = tmp_path / "base", tmp_path / "again"
-    source = new(Llama, LlamaConfig(257, 16, 2, 2, width=32))
-    export_folder(source, BytePairs([]), tmp_path / "llama")
-    quantise(imported(tmp_path / "llama", tmp_path / "floats").path, form.upper(), base)
-    model, rng, W = minillm.load(base).model, np.random.default_rng(0), "blocks.0.attention.W_o"
-    A, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((32, 2), (2, 32)))
-    arrays = {f"{W}.A": A, f"{W}.B": B}
-    write_adapter(tmp_path / "adapter", model, arrays, 2.0, str(base))
-    run = imported(tmp_path / "adapter", tmp_path / "back", "--init", base)
-    whole = dense(run.model.params[W]) - dense(model.params[W])
-    np.testing.assert_allclose(whole, 2 * A @ B, rtol=1e-3, atol=1e-3)
-    run.export(again, format="peft")
-    found, _, _ = read_adapter(again, minillm.load(base).model)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
-    assert main(["merge", str(run.path), "--out", str(tmp_path / "merged")]) == 0
-    merged = minillm.load(tmp_path / "merged").model
-    error = dense(merged.params[W]) - dense(run.model.params[W])
-    assert np.abs(error).max() < (1e-6 if form == "f32" else 0.1)
-
-
-FAST = ("qwen2", "gemma3")  # all changes but layers without rotation
-EACH = [pytest.param(n, marks=() if n in FAST else pytest.mark.deep) for n in FAMILIES]
+EACH = [pytest.param(n, marks=() if n == "gemma3" else pytest.mark.deep) for n in FAMILIES]
 
 
 @pytest.mark.filterwarnings("ignore:.*llama.cpp ignores the window")

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
 from safetensors.numpy import save_file
 from waiting import deadline
 
@@ -56,7 +57,7 @@ def test_an_old_run_stays_until_the_new_one_is_whole(folder):
         new.save_resume({}, {"step": 0})
         new.save_json("config.json", {"kind": "new"})
         new.append_metrics({"step": 9})
-        assert {k: v for k, v in contents_of_files(folder.path).items() if k in before} == before
+        assert {k: v for k, v in tiny.contents(folder.path).items() if k in before} == before
         new.save_model(PARAMS, {"step": 5})
         new.save_resume({}, {"step": 5})
         assert folder.load_json("config.json") == {"kind": "new"}
@@ -65,10 +66,6 @@ def test_an_old_run_stays_until_the_new_one_is_whole(folder):
     assert [record["step"] for record in new.read_metrics()] == [9, 10]
     names = {"notes.txt", "metrics.jsonl", "vocabulary.json", "config.json"}
     assert contents(folder.path).keys() == names | {"model.safetensors", "resume.safetensors"}
-
-
-def contents_of_files(path):
-    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
 
 
 def test_a_new_run_that_comes_to_nothing_leaves_the_old_one(folder):
@@ -131,35 +128,53 @@ def replace_by_a_new_run(path):
         new.save_json("config.json", {"kind": "new"})
 
 
-@pytest.mark.parametrize("kept", [0, -1])
-def test_a_truncated_file_is_named(folder, kept):
-    for name, load in (
-        ("model.safetensors", folder.load_model),
-        ("resume.safetensors", folder.load_resume),
+DEEP = '{"format_version": 1, "x": ' + "[" * 100_000
+OTHER_VERSION = '{"format_version": 2}'
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "expected JSON"),
+        ("{", "expected JSON"),
+        ("\xff", "expected"),
+        ("[]", "expected a JSON object"),
+        (OTHER_VERSION, "expected format version 1, found 2"),
+        (DEEP, "maximum recursion depth"),
+    ],
+    ids=range(6),
+)
+def test_damaged_json_is_named(folder, content, complaint):
+    (folder.path / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"config\.json: .*{complaint}"):
+        folder.load_json("config.json")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complaint"),
+    [
+        (None, "expected format version 1, found None"),
+        (OTHER_VERSION, "expected format version 1, found 2"),
+        ("[]", "its metadata: expected a JSON object, found"),
+        (DEEP, "its metadata: .*maximum recursion depth"),
+    ],
+    ids=range(4),
+)
+def test_damaged_metadata_are_named(folder, metadata, complaint):
+    save_file(PARAMS, folder.path / "model.safetensors", metadata and {"minillm": metadata})
+    with pytest.raises(InputError, match=rf"model\.safetensors: {complaint}"):
+        folder.load_model()
+
+
+def test_truncated_files_are_named(folder):
+    for name, kept, load in (
+        ("model.safetensors", 0, folder.load_model),
+        ("resume.safetensors", -1, folder.load_resume),
     ):
         path = folder.path / name
         path.write_bytes(path.read_bytes()[:kept])
         with pytest.raises(InputError, match=f"{name}: expected a safetensors file"):
             load()
-
-
-def test_another_version_is_named(folder):
-    config = folder.path / "config.json"
-    config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(InputError, match=r"config.json: expected format version 1, found 2"):
-        folder.load_json("config.json")
-    path = folder.path / "model.safetensors"
-    for metadata in ({"minillm": '{"format_version": 2}'}, None):
-        save_file(PARAMS, path, metadata)
-        with pytest.raises(InputError, match=r"model.safetensors: expected format version 1"):
-            folder.load_model()
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
-def test_damaged_json_is_named(folder, text):
-    (folder.path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError, match=r"config.json: expected"):
-        folder.load_json("config.json")
 
 
 def test_missing_files_are_named(folder, tmp_path):
@@ -199,9 +214,10 @@ def test_a_full_disk_leaves_the_last_good_file(folder, monkeypatch, call):
 def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
     for step in range(1, 6):
         folder.append_metrics({"step": step, "loss": 0.5})
+    folder.append_metrics({"step": 6, "loss": 1e300})
     path = folder.path / "metrics.jsonl"
-    path.write_text(path.read_text() + '{"step": 6, "lo')
-    assert [record["step"] for record in folder.read_metrics()] == [1, 2, 3, 4, 5]
+    path.write_text(path.read_text() + '{"step": 7, "lo')
+    assert [record["step"] for record in folder.read_metrics()] == [1, 2, 3, 4, 5, 6]
     folder.trim_metrics(3)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
     path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
@@ -224,8 +240,8 @@ NUMBERS = "expected a whole number as 'step', and numbers as losses, found {"
         ('{"step": 1.5}', NUMBERS),
         ('{"step": -1}', NUMBERS),
         ('{"step": 2, "loss": "1"}', NUMBERS),
-        ('{"step": null}', NUMBERS),
         ('{"step": 2, "seconds": 1' + "0" * 400 + "}", NUMBERS),
+        ('{"step": 2, "loss": 1.1e300}', NUMBERS),  # a plot multiplies it
         ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
         ("[" * 100_000, "maximum recursion depth"),
         ("\udcff", "expected JSON"),
@@ -248,36 +264,19 @@ def test_a_loss_that_is_not_finite_is_null(folder, loss):
     assert math.isnan(folder.read_metrics()[0]["validation_loss"])
 
 
-def test_json_that_is_nested_deep(folder):
-    deep = '{"format_version": 1, "x": ' + "[" * 100_000
-    (folder.path / "config.json").write_text(deep)
-    with pytest.raises(InputError, match=r"config.json: .*maximum recursion depth"):
-        folder.load_json("config.json")
-    save_file(PARAMS, folder.path / "model.safetensors", {"minillm": deep})
-    with pytest.raises(InputError, match=r"its metadata: .*maximum recursion depth"):
-        folder.load_model()
-
-
 def test_json_that_is_too_large(folder, monkeypatch):
     monkeypatch.setattr("minillm.data.files.LARGEST_JSON", 10)
     with pytest.raises(InputError, match=r"config.json: expected at most 10 bytes, found more"):
         folder.load_json("config.json")
 
 
-@pytest.mark.parametrize("metadata", ["[]", "null"])
-def test_metadata_that_are_no_object(folder, metadata):
-    save_file(PARAMS, folder.path / "model.safetensors", {"minillm": metadata})
-    with pytest.raises(InputError, match=r"its metadata: expected a JSON object, found"):
-        folder.load_model()
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_named(folder, value):
-    W = PARAMS["a.W"].copy()
-    W[1, 2] = value
-    folder.save_model(PARAMS | {"a.W": W}, {})
-    with pytest.raises(InputError, match=r"model.safetensors: the tensor 'a.W': expected finite"):
-        folder.load_model()
+def test_weights_that_are_not_finite_are_named(folder):
+    for value in (np.nan, np.inf):
+        W = PARAMS["a.W"].copy()
+        W[1, 2] = value
+        folder.save_model(PARAMS | {"a.W": W}, {})
+        with pytest.raises(InputError, match=r"safetensors: the tensor 'a.W': expected finite"):
+            folder.load_model()
 
 
 def test_a_loop_of_links_is_no_file(folder):
@@ -340,8 +339,6 @@ def test_a_file_that_is_cut_short_while_it_is_read(folder):
         ("config.json", lambda folder: folder.load_json("config.json")),
         ("model.safetensors", RunFolder.load_model),
         ("model.safetensors", RunFolder.fingerprint),
-        ("resume.safetensors", RunFolder.load_resume),
-        ("resume.safetensors", RunFolder.resume_shapes),
     ],
 )
 def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(folder, name, load):

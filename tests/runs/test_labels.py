@@ -32,27 +32,22 @@ def classifier(files, out=None, told=None, kind="classifier", **settings):
     return minillm.train(kind, out, files=files, report=report, **{**TINY, **settings})
 
 
-def test_a_run_ends_by_itself_and_keeps_the_best_epoch(noise):
-    told = []
-    run = classifier(noise, told=told, epochs=30)
-    losses = [r["validation_loss"] for r in metrics(run.path) if "validation_loss" in r]
-    best = losses.index(min(losses)) + 1
-    assert len(losses) == best + 5 < 30  # after each epoch, and the patience is 5
-    assert any(line.startswith(f"stopped early after {best + 5} epochs, ") for line in told)
-    said = f"5 validations in a row without a better loss: the best was at epoch {best}"
-    assert any(said in line for line in told)
-    assert run.evaluate()["nats_per_item"] == pytest.approx(min(losses), abs=1e-6)
-
-
-def test_a_run_that_stopped_early_goes_on_with_more_patience(noise, tmp_path):
-    out = tmp_path / "run"
+def test_a_run_ends_by_itself_keeps_the_best_epoch_and_goes_on_with_more_patience(noise, tmp_path):
+    out, told = tmp_path / "run", []
     classifier(noise, out, patience=1)
     stopped = "the run stopped early after .*1 validation in a row without a better loss: raise pat"
     for longer in ({}, {"epochs": 90}):
         with pytest.raises(InputError, match=stopped):
             minillm.train("classifier", out, resume=True, **longer)
     minillm.train("classifier", out, resume=True, patience=4, quiet=True)
-    classifier(noise, tmp_path / "whole", patience=4)
+    whole = classifier(noise, tmp_path / "whole", patience=4, told=told)
+    losses = [r["validation_loss"] for r in metrics(whole.path) if "validation_loss" in r]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 4  # after each epoch
+    assert any(line.startswith(f"stopped early after {best + 4} epochs, ") for line in told)
+    said = f"4 validations in a row without a better loss: the best was at epoch {best}"
+    assert any(said in line for line in told)
+    assert whole.evaluate()["nats_per_item"] == pytest.approx(min(losses), abs=1e-6)
     for name in ("model.safetensors", "config.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert metrics(out) == metrics(tmp_path / "whole")
@@ -132,36 +127,6 @@ def test_balanced_classes_count_alike(tmp_path):
     }
     assert found["none"] < 0.2
     assert 0.35 < found["balanced"] < 0.65
-
-
-@pytest.mark.deep
-def test_a_hundred_texts_are_enough_to_learn_what_one_word_tells(tmp_path):
-    """With the defaults: their few steps are not what stops it."""
-    draw, path = random.Random(1), tmp_path / "few.tsv"
-    path.write_text(
-        tsv(
-            (label, " ".join(draw.sample([*draw.choices("abcdefgh", k=5), word], 6)))
-            for label, word in (("good", "fine"), ("bad", "rain"))
-            for _ in range(50)
-        )
-    )
-    assert minillm.train("classifier", files=path, quiet=True).evaluate()["accuracy"] == 1
-
-
-def test_a_recurrent_classifier_learns_an_order_of_characters(tmp_path):
-    """The same characters in another order are another label."""
-    draw, rows, path = random.Random(2), [], tmp_path / "order.tsv"
-    for _ in range(60):
-        letters = draw.choices("cdefgh", k=6)
-        at, other = sorted(draw.sample(range(6), 2))
-        for label, pair in (("first", "ab"), ("last", "ba")):
-            letters[at], letters[other] = pair
-            rows.append((label, "".join(letters)))
-    path.write_text(tsv(rows))
-    sizes = {"unit": "character", "hidden": 16, "embedding": 16, "dropout": 0, "quiet": True}
-    lengths = {"epochs": 60, "patience": 60, "learning_rate": 0.02}
-    run = minillm.train("recurrent-classifier", files=path, **sizes, **lengths)
-    assert run.evaluate()["accuracy"] > 0.9
 
 
 def test_word_vectors_become_as_large_as_the_other_words(noise, tmp_path):

@@ -96,24 +96,22 @@ def test_without_locks_it_goes_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("verb", ["train", "overwrite", "resume", "import"])
-def test_every_command_that_writes_a_run_holds_it(tmp_path, verb, capsys):
-    text, out = tmp_path / "text.txt", tmp_path / "run"
-    text.write_text(TEXT)
-    (tmp_path / "vectors.txt").write_text("2 1\na 1\nb 2\n")
-    train = ["train", "lm", str(text), "--out", str(out), "--steps", "2", "--hidden", "4"]
-    if verb in ("overwrite", "resume"):
-        assert main(train) == 0
-    command = {
-        "train": train,
-        "overwrite": [*train, "--overwrite"],
-        "resume": ["train", "lm", "--out", str(out), "--resume", "--steps", "4"],
-        "import": ["import", str(tmp_path / "vectors.txt"), "--out", str(out)],
-    }[verb]
+@pytest.mark.parametrize(
+    "options", ["train lm TEXT", "train lm TEXT --overwrite", "train lm --resume", "import VECTORS"]
+)
+def test_every_command_that_writes_a_run_holds_it(tmp_path, options, capsys):
+    files = {"TEXT": TEXT, "VECTORS": "2 1\na 1\nb 2\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    out, sizes = ["--out", str(tmp_path / "run")], ["--steps", "2", "--hidden", "4"]
+    if "--" in options:
+        assert main(["train", "lm", str(tmp_path / "TEXT"), *out, *sizes]) == 0
+    command = [str(tmp_path / word) if word in files else word for word in options.split()] + out
+    command += ["--steps", "3"] * ("train" in command)
     capsys.readouterr()
-    with held(out):
+    with held(tmp_path / "run"):
         assert main(command) == 2
-        assert f"minillm: {out}: it is in use by process {os.getpid()} " in capsys.readouterr().err
+        assert f"run: it is in use by process {os.getpid()} " in capsys.readouterr().err
     assert main(command) == 0
 
 
@@ -125,7 +123,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
 
 @pytest.mark.deep
 def test_of_many_writers_one_writes(tmp_path):
-    run, end = tmp_path / "a" / "run", time.monotonic() + 5
+    run, end = tmp_path / "a" / "run", time.monotonic() + 2
     inside, held_at_all, together = [], [], []
 
     def write():

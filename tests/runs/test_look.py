@@ -25,8 +25,7 @@ from minillm.runs.kinds.texts import held_out_ids, training_ids
 
 NEURAL = ["neural-ngram", "lm", "gru", "rnn", "mamba", "gpt", "llama", "decoder"]
 MASKED = ["bert", "encoder"]
-TRANSLATORS = ["seq2seq", "dot", "no attention", "transformer", "joint"]
-LOOKED_AT = ["ngram", "characters", *NEURAL, *MASKED, *TRANSLATORS]
+TRANSLATORS = ["seq2seq", "no attention", "transformer", "joint"]
 
 
 @pytest.fixture(scope="module")
@@ -134,22 +133,6 @@ def test_predictions_and_gradients_of_masked_tokens(looked, name):
         np.testing.assert_allclose(trace.gradient[place], norms, rtol=1e-6, atol=1e-12)
 
 
-def test_attention_with_a_bias_is_what_the_model_uses(looked, monkeypatch):
-    seen, original = [], ops.biased_attention
-
-    def spy(q, k, v, bias, lengths=None):
-        seen.append(ops.softmax(q @ k.mT / np.sqrt(q.shape[-1]) + bias)[0][0])
-        return original(q, k, v, bias, lengths)
-
-    run, trace = looked("encoder"), trace_of(looked, "encoder")
-    monkeypatch.setattr(ops, "biased_attention", spy)
-    ids = trace.ids.copy()
-    ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
-    run.model.hidden(ids[None])
-    [part] = trace.attention
-    np.testing.assert_allclose(part.weights, np.stack(seen), atol=1e-12)
-
-
 def test_a_gap_in_the_text_has_no_loss(looked):
     trace = looked("bert").look("the [MASK] sat").trace
     at = trace.tokens.index("[MASK]")
@@ -181,7 +164,7 @@ def test_predictions_of_translators(looked, name):
     np.testing.assert_allclose(trace.probabilities[:3].sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "decoder", *MASKED, *TRANSLATORS])
+@pytest.mark.parametrize("name", ["llama", "decoder", *MASKED, *TRANSLATORS])
 def test_attention_rows_sum_to_one(looked, name):
     trace = trace_of(looked, name)
     lengths = {
@@ -189,9 +172,8 @@ def test_attention_rows_sum_to_one(looked, name):
         "source": len(trace.source),
         "inputs": len(trace.tokens),
     }
-    assert len(trace.attention) == {"seq2seq": 1, "dot": 1, "no attention": 0}.get(
-        name, 1 if name in ("gpt", "llama", "decoder", *MASKED) else 3
-    )
+    parts = {"no attention": 0, "transformer": 3, "joint": 3}
+    assert len(trace.attention) == parts.get(name, 1)
     for part in trace.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
         assert part.weights.shape[2:] == (lengths[part.queries], lengths[part.keys])
@@ -199,10 +181,10 @@ def test_attention_rows_sum_to_one(looked, name):
         assert (part.weights[..., above[0], above[1]] == 0).all() == part.causal
 
 
-@pytest.mark.parametrize("name", ["bert", "transformer", "joint"])
+@pytest.mark.parametrize("name", ["bert", "encoder", "transformer", "joint"])
 def test_attention_is_what_the_model_uses(looked, name, monkeypatch):
     """The weights are those that the op computes in the model itself."""
-    seen, original = [], ops.scaled_dot_product_attention
+    seen, original, biased = [], ops.scaled_dot_product_attention, ops.biased_attention
 
     def spy(q, k, v, mask):
         if len(q) == 1:
@@ -212,14 +194,19 @@ def test_attention_is_what_the_model_uses(looked, name, monkeypatch):
             seen.append(ops.softmax(scores)[0][0])
         return original(q, k, v, mask=mask)
 
+    def spy_on_biased(q, k, v, bias, lengths=None):
+        seen.append(ops.softmax(q @ k.mT / np.sqrt(q.shape[-1]) + bias)[0][0])
+        return biased(q, k, v, bias, lengths)
+
     def spied(params, prefix, x, heads, attend):
         attend = partial(spy, mask=CAUSAL) if attend is causal else attend
         return self_attention(params, prefix, x, heads, attend)
 
     run, trace = looked(name), trace_of(looked, name)
     monkeypatch.setattr(ops, "scaled_dot_product_attention", spy)
+    monkeypatch.setattr(ops, "biased_attention", spy_on_biased)
     monkeypatch.setattr(transformer, "self_attention", spied)  # causal is bound to the original
-    if name == "bert":
+    if name in MASKED:
         ids = trace.ids.copy()
         ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
         run.model.hidden(ids[None])
@@ -237,30 +224,27 @@ def test_attention_is_what_the_model_uses(looked, name, monkeypatch):
         np.testing.assert_allclose(part.weights, np.stack(expected[part.name]), atol=1e-12)
 
 
-def test_gates_obey_the_equations_of_the_lstm(looked):
+def before(states):
+    """The state before each step: h_{t-1}, from zero."""
+    return np.concatenate([np.zeros_like(states[:1]), states[:-1]])
+
+
+def test_gates_obey_the_equations_of_the_cells(looked):
     run, trace = looked("lm"), trace_of(looked, "lm")
     assert len(trace.activity) == 2
     for v in trace.activity:
-        before = np.concatenate([np.zeros_like(v["c"][:1]), v["c"][:-1]])
-        np.testing.assert_allclose(v["c"], v["f"] * before + v["i"] * v["g"])
+        np.testing.assert_allclose(v["c"], v["f"] * before(v["c"]) + v["i"] * v["g"])
         np.testing.assert_allclose(v["h"], v["o"] * np.tanh(v["c"]))
     ids = run.tokenizer.encode(text_of("lm"))
     np.testing.assert_allclose(trace.activity[1]["h"], run.model.hidden(ids[None])[0][0])
-
-
-def test_gates_obey_the_equations_of_the_gru(looked):
     (v,) = trace_of(looked, "gru").activity
-    before = np.concatenate([np.zeros_like(v["h"][:1]), v["h"][:-1]])
-    np.testing.assert_allclose(v["h"], (1 - v["z"]) * v["n"] + v["z"] * before)
+    np.testing.assert_allclose(v["h"], (1 - v["z"]) * v["n"] + v["z"] * before(v["h"]))
     assert v["r"].shape == v["h"].shape
+    (v,) = trace_of(looked, "rnn").activity
+    assert list(v) == ["h"]
 
 
-def test_an_rnn_has_states_alone(looked):
-    (layer,) = trace_of(looked, "rnn").activity
-    assert list(layer) == ["h"]
-
-
-@pytest.mark.parametrize("name", ["neural-ngram", "lm", "mamba", "characters"])
+@pytest.mark.parametrize("name", ["lm", "characters"])
 def test_a_long_text_is_read_whole_and_its_end_is_shown(looked, name):
     run, long = looked(name), "the cat sat on the mat and the dog " * 4
     trace = run.look(long).trace
@@ -307,7 +291,7 @@ def numbers(page):
     return json.loads(found)
 
 
-@pytest.mark.parametrize("name", LOOKED_AT)
+@pytest.mark.parametrize("name", ["ngram", "lm", "gpt", "bert", "joint"])
 def test_the_page_stands_alone(looked, name, tmp_path):
     page = looked(name).look(text_of(name))
     assert "http" not in page.html
@@ -350,7 +334,7 @@ def test_a_notebook_shows_it_in_a_frame(looked):
     assert "characters" in repr(page)
 
 
-@pytest.mark.parametrize("name", ["neural-ngram", "lm", "gpt"])
+@pytest.mark.parametrize("name", ["lm", "gpt"])
 def test_the_best_ngram_of_its_text_is_beside_a_network(looked, name):
     page, run = looked(name).look("the cat sat"), looked(name)
     _, best = best_ngram(training_ids(run), held_out_ids(run), run.tokenizer)
@@ -411,15 +395,9 @@ def test_a_list_of_texts_gets_a_list_of_pages(looked):
     ("name", "text", "options", "message"),
     [
         ("lm", "", {}, "TEXT: expected one token or more, found none in ''"),
-        ("bert", " ", {}, "TEXT: expected one token or more"),
         ("lm", "été", {}, "TEXT, line 1, column 1"),
         ("seq2seq", "", {}, "TEXT: expected a text of one word or more, found none"),
-        (
-            "lm",
-            "the",
-            {"target": "the"},
-            "target: expected a run of seq2seq or summariser",
-        ),
+        ("lm", "the", {"target": "the"}, "target: expected a run of seq2seq or summariser"),
         ("lm", "the", {"beside": "ngram"}, "beside: expected a run that splits the text"),
     ],
 )
@@ -461,8 +439,7 @@ def test_the_name_of_a_folder_that_is_no_utf8(looked, tmp_path):
 @needs_chromium
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.deep) for name in ("characters", "lm", "bert", "seq2seq")]
-    + ["gpt", "joint"],
+    ["gpt", "joint", *(pytest.param(n, marks=pytest.mark.deep) for n in ("characters", "lm"))],
 )
 def test_a_browser_draws_the_page_without_an_error(looked, name, tmp_path):
     page = looked(name).look(text_of(name))
@@ -481,7 +458,7 @@ def test_a_browser_draws_the_page_without_an_error(looked, name, tmp_path):
     )
     assert main_part.count("came</span>") + main_part.count("expected") >= 1
     heads = sum(part.weights[:, :, 0, 0].size + len(part.weights) for part in trace.attention)
-    if name in ("gpt", "bert"):
+    if name == "gpt":
         assert main_part.count('class="head row') == heads  # and their means
 
 

@@ -117,18 +117,3 @@ def test_its_options_are_checked_and_its_help_is_there(tmp_path, capsys):
         with pytest.raises(SystemExit, match="2"):
             main(["train", "toy-unigram", "--out", str(tmp_path / "run"), *options])
         assert complaint in capsys.readouterr().err
-
-
-def test_what_it_cannot_do_is_told_in_one_line(text_file, tmp_path, capsys):
-    out = str(tmp_path / "run")
-    assert main(["train", "toy-unigram", text_file, "--out", out, "--steps", "1"]) == 0
-    capsys.readouterr()
-    for verb in (
-        ["translate", out],
-        ["classify", out],
-        ["similar", out, "cat"],
-    ):
-        assert main(verb) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
-        assert "toy-unigram" in error

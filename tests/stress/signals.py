@@ -2,10 +2,11 @@
 
     python -m tests.stress.signals --count 1000 --seed 0 [--kinds lm ngram] [--actions overwrite]
 
-Each try starts a training, an import or an export in a fork of this process, sends it SIGKILL,
-SIGTERM or SIGINT, and checks: the old run or the new one is whole; what is started next cleans up;
-the run that is resumed (or, where nothing had been saved, started again) equals one that was never
-stopped, byte for byte but for the times in it.
+Each try starts a training in a fork of this process, sends it SIGKILL, SIGTERM or SIGINT, and
+checks: the old run or the new one is whole; what is started next cleans up; the run that is resumed
+(or, where nothing had been saved, started again) equals one that was never stopped, byte for byte
+but for the times in it.  An import saves its run as a training does, and an export is a single
+file, whose writer tests/data/test_files.py kills.
 """
 
 import os
@@ -39,7 +40,7 @@ from minillm.runs.load import load
 
 SEVERAL = ("ngram", "neural-ngram", "lm", "gpt", "bert", "word2vec", "seq2seq")
 KINDS = [*SEVERAL, "classifier", "recurrent-classifier", "image-classifier"]
-ACTIONS = ("train", "overwrite", "resume", "import", "export")
+ACTIONS = ("train", "overwrite", "resume")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TIMES = ("seconds", "validation_seconds")
 
@@ -69,12 +70,6 @@ class Stress:
         for kind in kinds:
             self.reference(f"old {kind}", self.train(kind, folder / f"old {kind}", "1"))
             self.reference(f"new {kind}", self.train(kind, folder / f"new {kind}", "2"))
-        for kind in {"ngram", "word2vec"} & set(kinds):
-            for age in ("old", "new"):
-                model = folder / f"{age} model of {kind}"
-                self.reference(model.name, ["export", folder / f"{age} {kind}", model])
-                out = folder / f"{age} import of {kind}"
-                self.reference(out.name, ["import", model, "--out", out])
 
     def train(self, kind, out, seed, *more):
         data = self.folder / f"data of {kind}" if ROWS[kind].data else "digits"
@@ -141,23 +136,13 @@ class Stress:
         out = self.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.unlink(missing_ok=True)
-        if action == "export":
-            return self.export(rng, kind, number, out)
-        age = rng.choice(("old", None)) if action == "import" else "old"
-        name = f"import of {kind}" if action == "import" else kind
-        old, new = self.folder / f"old {name}", self.folder / f"new {name}"
-        if action == "overwrite" or (action == "import" and age):
+        old, new = self.folder / f"old {kind}", self.folder / f"new {kind}"
+        if action == "overwrite":
             shutil.copytree(old, out)
             (out / "notes").write_text("mine")
-        if action == "import":
-            model = self.folder / f"new model of {kind}"
-            command = ["import", model, "--out", out, *(["--overwrite"] if age else [])]
-        else:
-            often = ["--checkpoint-seconds", rng.choice(["0", "0.02", "30"])]
-            overwrite = ["--overwrite"] if action == "overwrite" else []
-            if kind == "ngram":
-                often = []
-            command = self.train(kind, out, "2", *often, *overwrite)
+        often = ["--checkpoint-seconds", rng.choice(["0", "0.02", "30"])] * (kind != "ngram")
+        overwrite = ["--overwrite"] if action == "overwrite" else []
+        command = self.train(kind, out, "2", *often, *overwrite)
         status = self.killed(command, number, self.moment(rng, new.name))
         self.go_on(rng, kind, action, command, old, new, out)
         return status != 0
@@ -169,7 +154,7 @@ class Stress:
         """Checks what is there, and goes on from it to the end."""
         resume = ["train", kind, "--out", out, "--resume", "--checkpoint-seconds", "30"]
         overwrites = "--overwrite" in command
-        can_resume = action != "import" and kind != "ngram"
+        can_resume = kind != "ngram"
         kills = rng.randrange(4) if action == "resume" else 0
         while True:
             found = self.found(out, old, overwrites)
@@ -249,18 +234,6 @@ class Stress:
             one, other = self.comparable(out / name), self.comparable(new / name)
             check(one == other, name, "is another than that of a run that was never stopped")
 
-    def export(self, rng, kind, number, out):
-        out.mkdir()
-        old, new = (self.folder / f"{age} model of {kind}" for age in ("old", "new"))
-        file = shutil.copy(old, out / "model")
-        command = ["export", self.folder / f"new {kind}", file]
-        status = self.killed(command, number, self.moment(rng, new.name))
-        check(file.read_bytes() in (old.read_bytes(), new.read_bytes()), "the model is lost")
-        self.finished(command)
-        check(file.read_bytes() == new.read_bytes(), "another model")
-        check(list(out.iterdir()) == [file], "left behind:", *out.iterdir())
-        return status != 0
-
 
 def short_samples():
     """Samples of 20 tokens, not 500, so that they end soon after the training."""
@@ -284,8 +257,6 @@ def main():
         for k in range(args.count):
             rng = random.Random(f"{args.seed} {k}")
             number, kind, action = map(rng.choice, (SIGNALS, args.kinds, args.actions))
-            if action in ("import", "export") and kind not in ("ngram", "word2vec"):
-                action = "overwrite"
             if action == "resume" and kind == "ngram":
                 action = "overwrite"
             try:

@@ -305,25 +305,6 @@ def masked_softmax(mask):
     return op
 
 
-def masked_attention(mask):
-    """A causal attention of one head, which returns its context and its masked scores."""
-
-    def op(q, k, v):
-        keep = np.tri(len(q), dtype=bool)
-        scores = np.where(keep, q @ k.T, mask)
-        weights, softmax_backward = ops.softmax(scores)
-
-        def backward(dcontext, dscores):
-            dcontext = np.zeros_like(q) if dcontext is None else dcontext
-            dscores = np.zeros_like(scores) if dscores is None else dscores
-            dscores = np.where(keep, dscores + softmax_backward(dcontext @ v.T), 0)
-            return dscores @ k, dscores.T @ q, weights.T @ dcontext
-
-        return (weights @ v, scores), backward
-
-    return op
-
-
 def normal(scale, *shape):
     return lambda rng: (scale * rng.standard_normal(shape or (2, 3)),)
 
@@ -349,7 +330,7 @@ OF_ANY_SCALE = {
 MEASURED = {
     f"{name} of {scale:g}": (op, draw(scale))
     for name, (op, draw) in OF_ANY_SCALE.items()
-    for scale in (1e-5, 1.0, 1e4)
+    for scale in (1e-5, 1e4)
 }
 for size in (1e6, 1e9, 1e12, 1e15):
     factors = np.array([size, 1, 1])
@@ -361,29 +342,24 @@ for size in (1e3, 1e6, 1e9):
     MEASURED[f"plus {size:g}"] = shifted(size), normal(1, 4)
 for mask in (-1e9, -1e15, -np.inf):
     MEASURED[f"a softmax masked by {mask}"] = masked_softmax(mask), normal(1, 2, 4)
-    MEASURED[f"attention masked by {mask}"] = (
-        masked_attention(mask),
-        lambda rng: rng.standard_normal((3, 3, 2)),
-    )
 
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_right_passes_and_one_percent_off_fails(name):
     op, draw = MEASURED[name]
-    for seed in range(3):
+    for seed in range(2):
         args = draw(np.random.default_rng(seed))
         assert refusal(op, *args, seed=seed) == ""
-        argument = seed % min(len(args), 2)  # of attention, the values see no mask
         slopes = op(*args)[1]
         if "relu" in name and not slopes(np.ones_like(args[0])).any():
             continue  # of negative numbers only
         for largest_only in (False, True):
-            wrong = off(op, 1.01, argument, largest_only)
+            wrong = off(op, 1.01, largest_only=largest_only)
             if name.startswith("an output of") and largest_only:
                 wrong = spoiled(op, lambda g, args, dy: [g[0] * [1, 1.01, 1]])
             assert refusal(wrong, *args, seed=seed)
         if "masked" in name:
-            ones = spoiled(op, lambda g, *_, k=argument: [*g[:k], np.ones_like(g[k]), *g[k + 1 :]])
+            ones = spoiled(op, lambda g, *_: [np.ones_like(g[0])])
             assert refusal(ones, *args, seed=seed)
 
 

@@ -14,6 +14,7 @@ from minillm.testing.strategies import generators, sizes
 from .faulty import function, linear, linear_arguments, refusal, softmax, spoiled
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", CASES)
 def test_the_derivatives_of_our_backwards_are_symmetric(name):
     rng = np.random.default_rng(0)
@@ -35,21 +36,7 @@ def first_entry(gradients, args, upstream):
     return gradients
 
 
-CHANGES = {  # by hand, and whether they spoil the symmetry
-    "one gradient negated": (linear, lambda g, *_: (g[0], -g[1], g[2]), square, True),
-    "a mean for a sum": (linear, lambda g, *_: (g[0], g[1] / 3, g[2]), square, True),
-    "a transposed weight": (
-        linear,
-        lambda g, args, dy: (dy[0] @ args[1], *g[1:]),
-        square,
-        True,
-    ),
-    "only the diagonal": (
-        softmax,
-        lambda g, args, dy: (dy[0] * (y := softmax(*args)[0]) * (1 - y),),
-        scores,
-        True,
-    ),
+CHANGES = {  # and whether they spoil the symmetry; more that do are in the frozen set
     "one coordinate by 1e-4": (softmax, first_entry, scores, True),
     "a factor of all gradients": (linear, lambda g, *_: [2 * part for part in g], square, False),
     "a term that does not change": (linear, lambda g, *_: (g[0] + 1, *g[1:]), square, False),

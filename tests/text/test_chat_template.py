@@ -89,59 +89,24 @@ OTHERS = {
 {% endif %}
 {{ '<|im_start|>' ~ m.role + '\\n' + content ~ '<|im_end|>' }}
 {% endfor %}""",
-    "calls": """\
-{%- set users = messages | selectattr("role", "equalto", "user") | list %}
-{%- for m in messages %}
-    {%- if m.tool_calls is defined and m.tool_calls is not none %}
-        {%- for call in m.tool_calls %}
-            {%- set out = call.function | tojson %}{{- out[:-1] + ', "id": "' + call.id + '"}' }}
-        {%- endfor %}
-    {%- elif m["role"] == "assistant" %}{{- " " + m["content"] | trim + eos_token }}
-    {%- elif m == users[-1] and tools is not none %}
-        {%- for key, val in tools[0].function.items() if key != "return" %}
-            {{- key + ': ' + (val if val is string else val | tojson) ~ ("," if not loop.last) }}
-        {%- endfor %}
-    {%- elif m.content is iterable and m.content is not string %}{{- m.content[0].text }}
-    {%- else %}{{- '[RESULTS] ' + m.content | string }}
-    {%- endif %}
-{%- endfor %}""",
     "qwen": """\
 {%- if tools %}
-    {{- '<|im_start|>system\\n# Tools\\n<tools>' }}
+    {{- '<|im_start|>system\\n# Tools' }}
     {%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
-    {{- '\\n</tools><|im_end|>\\n' }}
+    {{- '<|im_end|>\\n' }}
 {%- endif %}
-{%- set ns = namespace(last=messages|length - 1, open=true) %}
-{%- for message in messages[::-1] %}
-    {%- if ns.open and message.role == 'user' and message.content is string %}
-        {%- set ns.open = false %}{%- set ns.last = messages|length - 1 - loop.index0 %}
-    {%- endif %}
-{%- endfor %}
 {%- for message in messages %}
-    {%- set content = message.content if message.content is string else '' %}
-    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}
-        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
-    {%- elif message.role == 'assistant' %}
-        {%- set reasoning = message.reasoning_content or '' %}
-        {%- if not reasoning and '</think>' in content %}
-            {%- set reasoning = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1] %}
-            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
-        {%- endif %}
-        {{- '<|im_start|>assistant\\n' }}
-        {%- if loop.index0 > ns.last and reasoning %}
-            {{- '<think>\\n' + reasoning.strip('\\n') + '\\n</think>\\n\\n' }}
-        {%- endif %}
-        {{- content }}
-        {%- for call in message.tool_calls or [] %}
-            {%- if call.function %}{%- set call = call.function %}{%- endif %}
-            {{- '<tool_call>{"name": "' ~ call.name ~ '", "arguments": ' }}
-            {{- call.arguments if call.arguments is string else call.arguments | tojson }}
-            {{- '}</tool_call>' }}
-        {%- endfor %}
-        {{- '<|im_end|>\\n' }}
-    {%- elif message.role in ('tool', 'function') %}
-        {{- '<|im_start|>user\\n<tool_response>' + content + '</tool_response><|im_end|>\\n' }}
+    {%- set role = 'user' if message.role in ('tool', 'function') else message.role %}
+    {{- '<|im_start|>' + role + '\\n' }}
+    {%- if message.reasoning_content is string %}
+        {{- '<think>\\n' + message.reasoning_content.strip('\\n') + '\\n</think>\\n\\n' }}
     {%- endif %}
+    {{- message.content if message.content is string }}
+    {%- for call in message.tool_calls or [] %}
+        {{- '<tool_call>{"name": "' ~ call.function.name ~ '", "arguments": ' }}
+        {{- call.function.arguments | tojson ~ '}</tool_call>' }}
+    {%- endfor %}
+    {{- '<|im_end|>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}

@@ -44,6 +44,8 @@ SCRIPTS = (
     " ".join(["a" * 100, "b" * 101, "é" * 100, "e\u0301" * 101]),
     "[CLS] The [MASK] x[MASK]y[UNK][PAD] [mask] [ MASK ] [MASK [[MASK]] ## un##able # # a##b",
     "\ufffd \ue000private\uf8ff \uf900更 \U0002f800丽 가\u1100\u1161 각 \u0344 \u212b \u2126",
+    "a".join(map(chr, [0x33FF, 0x3400, 0x4DBF, 0x4DC0, 0x4E00, 0x9FFF, 0xA000, 0xF900, 0xFAFF])),
+    "a".join(map(chr, [0x20000, 0x2A6DF, 0x2A700, 0x2B73F, 0x2B740, 0x2B81F, 0x2F800, 0x2FA1F])),
     "Dž ǅ ǆ ẞ ß ŉ ΐ ﷺ ㎏ ﬃ Å \u0345ι ᾳ ᾼ",
 )
 GPT2 = json.loads(Path(__file__).with_name("gpt2_vectors.json").read_text())
@@ -124,7 +126,7 @@ def test_ids_of_pieces_of_words(lower_case):
         assert ids.tolist() == ours.encode(text).tolist() == expected[0].tolist(), text
         assert offsets.tolist() == expected[1].tolist(), text
         assert ours.decode(ids) == theirs.decode(ids)
-    assert [theirs.show(n) for n in range(len(kept) + 5)] == ours.tokens
+    assert all(theirs.show(n) == ours.show(n) for n in range(len(ours)))
 
 
 @pytest.mark.parametrize(
@@ -357,13 +359,14 @@ def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(tmp_path, name):
     [
         *((name, data, "expected JSON, but it is damaged")
           for name in ("tokenizer.json", "vocab.json", "vocabulary.json")
-          for data in (b"", b"{", b"\xff{}", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}")),
+          for data in (b"{", b"\xff{}")),
         ("tokenizer.json", b"[1]", "expected a JSON object, found"),
         ("merges.txt", "#version: 0.2\nĠ s\nĠ\n".encode(), "found by tokenizers: "),
         ("merges.txt", b"#version: 0.2\n\xff\n", "merges.txt, line 2: expected UTF-8"),
         ("merges.txt", b"a b\n", "vocab.json: expected a tokenizer, found by tokenizers: "),
         ("vocab.txt", b"", ": expected lines of text, found an empty file"),
         ("vocab.txt", b"[UNK]\na\nb\na\n", "expected as ids each number from 0 to 2 once"),
+        ("vocab.txt", b"[PAD]\n[CLS]\n", "vocab.txt: model.vocab: expected '[UNK]' in it"),
         ("vocab.txt", b"[UNK]\n\xff\n", ", line 2: expected UTF-8 text, found the byte 0xff"),
         ("vocabulary.json", b'{"unit": "bpe"}', "format_version: expected 1, found None"),
         ("vocabulary.json", b'{"unit": "x", "format_version": 1}', "open word, published, found"),
@@ -412,12 +415,6 @@ def test_an_unsupported_tokenizer_json_is_refused(tmp_path, change, complaint):
     message = fails(tmp_path)
     assert message.startswith(f"{path}: ")
     assert complaint in message
-
-
-def test_pieces_of_words_without_an_unknown_token_are_refused(tmp_path):
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[CLS]\n[SEP]\n[MASK]\na\n")
-    with pytest.raises(InputError, match=r"vocab.txt: model.vocab: expected '\[UNK\]' in it"):
-        load_tokenizer(tmp_path)
 
 
 def test_the_file_of_sentencepiece_is_refused_with_the_way_out(tmp_path):

@@ -50,6 +50,15 @@ def test_no_token_is_scored_after_it_was_learned(name, t):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_a_window_is_learned_before_the_next_is_scored(name):
+    model, ids = model_of(name), text(100)
+    first = CONTEXT if name in ("gpt", "llama") else WINDOW
+    still, learning = (adapt(model, ids, rate).losses for rate in (0.0, 0.01))
+    assert np.array_equal(still[:first], learning[:first])
+    assert still[first] != learning[first]
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("length", [2, 33, 100])
 def test_without_steps_it_is_the_plain_evaluation(name, length):
     model, ids = model_of(name), text(length)

@@ -26,38 +26,32 @@ def begun(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def alone(begun):
-    """The results of one process."""
-    return parallel_job.all_results(begun)
-
-
 @pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.deep)])
 def together(request, begun):
-    """The results of each rank of a job."""
-    status, _, stderr = run(request.param, JOB, begun)
+    """The results of each rank of a job: of few tasks, or (three ranks) of all."""
+    status, _, stderr = run(request.param, JOB, begun, *["all"] * (request.param == 3))
     assert (status, stderr) == (0, "")
     return [json.loads((begun / f"{r}.json").read_text()) for r in range(request.param)]
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(make.__name__ for make in parallel_job.TASKS),
-        *("accumulated", "accumulated_bert", "clipped"),
-    ],
-)
-def test_the_steps_are_those_of_one_process(alone, together, name):
-    one = alone[name]
-    assert len(one["loss"]) == parallel_job.STEPS
-    for found in together:
-        np.testing.assert_allclose(found[name]["loss"], one["loss"], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(found[name]["gradient_norm"], one["gradient_norm"], rtol=1e-7)
-        assert found[name]["tokens"] == one["tokens"]
-        assert found[name]["best_loss"] == pytest.approx(one["best_loss"], abs=1e-9)
-        for rows, expected in zip(found[name]["carried"], one["carried"], strict=True):
-            np.testing.assert_allclose(rows, expected, atol=1e-7)
+@pytest.fixture(scope="module")
+def alone(begun, together):
+    """The results of one process."""
+    tasks = [make for make in parallel_job.TASKS if make.__name__ in together[0]]
+    return parallel_job.all_results(begun, tasks)
+
+
+def test_the_steps_are_those_of_one_process(alone, together):
+    for name in alone.keys() - {"float32", "dropout", "resumed", "drawn"}:  # see below
+        one = alone[name]
+        assert len(one["loss"]) == parallel_job.STEPS
+        for found in (results[name] for results in together):
+            np.testing.assert_allclose(found["loss"], one["loss"], rtol=0, atol=1e-9)
+            np.testing.assert_allclose(found["gradient_norm"], one["gradient_norm"], rtol=1e-7)
+            assert found["tokens"] == one["tokens"]
+            assert found["best_loss"] == pytest.approx(one["best_loss"], abs=1e-9)
+            for rows, expected in zip(found["carried"], one["carried"], strict=True):
+                np.testing.assert_allclose(rows, expected, atol=1e-7)
 
 
 def test_what_one_process_began_is_resumed_by_others(alone, together):
