@@ -33,6 +33,8 @@ def test_the_package_gguf_has_the_same_bits(type):
         rng = np.random.default_rng(1)
         x = (rng.normal(size=(40, 512)) * 10.0 ** rng.integers(-4, 3, (40, 1))).astype(np.float32)
         x[0], x[1, :40], x[2] = 0, -3, np.abs(x[2])
+        x[3, ::2] = 1 + 3 / 256  # halfway between two of BF16
+        x[4], x[4, ::32] = 0.5, 127  # and of Q8_0
         rows, numbers, encoded = computed(rng, type, x, 40)
     else:
         x, rows, numbers, encoded = frozen(type)
