@@ -16,7 +16,6 @@
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
     python -m benchmarks.bugs             the same for a checker of yours
 
-Machinery: `minillm.timing` times, keeps and shows; `verdicts` compares; `report` has the project's
-own table; `cases` and `training` are what the first command times, with `pytorch`, `torch_models`
-and `search` for PyTorch's side.
+Machinery: `minillm.timing` times and shows; `verdicts` compares; `report` has the first command's
+table, `cases` and `training` its work; `pytorch`, `torch_models` and `search` are PyTorch's side.
 """
