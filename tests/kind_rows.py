@@ -249,8 +249,6 @@ ROWS = {
     "lm": Row("lm", TEXT, {**LM, "layers": 2, "dropout": 0.1}, SPELLED, writes),
     "gru": Row("lm", TEXT, {**LM, "cell": "gru", "embedding": 0, **SGD}, SPELLED),
     "rnn": Row("lm", TEXT, {**LM, "cell": "rnn", "embedding": 8, "tied": True, **ADAM}, SPELLED),
-    "min_gru": Row("lm", TEXT, {**LM, "cell": "min_gru", "layers": 2}, SPELLED),
-    "min_lstm": Row("lm", TEXT, {**LM, "cell": "min_lstm", "embedding": 0}, SPELLED),
     "mamba": Row("mamba", TEXT, MAMBA, SPELLED, writes),
     "gpt": Row("gpt", TEXT, GPT, SPELLED, writes),
     "byte pairs": Row("gpt", TEXT, {**GPT, "unit": "bpe", "vocabulary": 280}, SPELLED, writes),

@@ -40,16 +40,6 @@ def wrong(x, W, b):
     return y, lambda dy: (*backward(dy)[:2], 2 * backward(dy)[2])
 
 
-def affine_forward(x, W):
-    """x (B, 3), W (3, 2 O)"""
-    return x @ W, (x, W)
-
-
-def affine_backward(dy, cache):
-    x, W = cache
-    return dy @ W.T, x.T @ dy
-
-
 def table(ids, E):
     """ids (B, T), E (V, D)"""
 
@@ -84,26 +74,14 @@ def mine(tmp_path_factory):
     sys.modules.pop("helper", None)
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    ("names", "shapes", "arguments"),
-    [
-        ("affine", None, {"x": "B T I", "W": "I O", "b": "O"}),
-        ("affine_forward,affine_backward", "B I, I O", {"x": "B I", "W": "I O"}),
-        ("table", "ids: B T < V, V D", {"E": "V D"}),
-    ],
-)
-def test_the_worst_error_by_each_argument_is_printed(names, shapes, arguments, mine, capsys):
+def test_the_worst_error_by_each_argument_is_printed(mine, capsys):
     before = sys.path[:]
-    options = [] if shapes is None else ["--shapes", shapes]
-    assert main(["gradcheck", f"{mine}:{names}", *options]) == 0
+    assert main(["gradcheck", f"{mine}:table", "--shapes", "ids: B T < V, V D"]) == 0
     assert sys.path == before
-    first, *rows, last = capsys.readouterr().out.splitlines()
-    legend = shapes or ", ".join(arguments.values())
-    assert first == f'{mine}:{names} on "{legend}", worst relative error'
-    found = {row.split()[1]: float(row.split()[2]) for row in rows}
-    assert list(found) == list(arguments)
-    assert all(0 <= error < 1e-6 for error in found.values())
+    first, row, last = capsys.readouterr().out.splitlines()
+    assert first == f'{mine}:table on "ids: B T < V, V D", worst relative error'
+    assert row.split()[:2] == ["by", "E"]
+    assert 0 <= float(row.split()[2]) < 1e-6
     assert last == "every gradient agrees within 1e-06 on 5 random cases"
 
 

@@ -96,12 +96,12 @@ def test_translate(runs, prints, typed):
     typed("one two\nfive four\n")
     assert prints("translate", run.path).splitlines() == run.translate(texts)
     typed("one two\nfive four\n")
-    printed = prints("translate", run.path, "--beam", "4", "--n-best", "3")
+    printed = prints("translate", run.path, "--beam", "3", "--n-best", "3")
     rows = [line.split("\t") for line in printed.splitlines()]
     assert rows == [
         [str(number), f"{best.hypothesis.score:.4f}", best.text]
-        for number, found in enumerate(run.hypotheses(texts, beam=4), 1)
-        for best in found[:3]
+        for number, found in enumerate(run.hypotheses(texts, beam=3), 1)
+        for best in found
     ]
     typed("one two\nfive four\n")
     for line in prints("translate", run.path, "--no-repeat", "1", "--least", "3").splitlines():
@@ -254,7 +254,8 @@ def test_similar_words_and_analogies(runs, prints, fails):
     assert len(prints("analogy", run.path, "cat", "mat", "dog", "--count", "2").splitlines()) == 2
     line = fails("similar", run.path, "matt")
     assert "'matt' is not among the 9 that the model knows; did you mean mat" in line
-    assert "expected one word or two" in fails("similar", run.path)
+    for words in ([], ["cat", "dog", "mat"]):
+        assert "expected one word or two" in fails("similar", run.path, *words)
     assert "expected three words" in fails("analogy", run.path, "cat")
 
 

@@ -1,6 +1,5 @@
 """Windows of contexts, and where in them an answer is."""
 
-import unicodedata
 from itertools import pairwise
 
 import numpy as np
@@ -94,18 +93,13 @@ def test_the_tokens_of_an_answer_give_it_back(data):
     assert text_span(text, offsets, *tokens_of(offsets, start, stop)) == (start, stop)
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [("cafe\u0301", "cafe\u0301"), ("cafe", "cafe\u0301"), ("a", "cafe\u0301"), ("1843", "1843")],
-)
-def test_an_answer_ends_with_whole_characters(answer, expected):
-    text = "Cafe\u0301\r\nin 1843.".lower()
+@pytest.mark.parametrize("answer", ["cafe\u0301", "cafe", "a"])
+def test_an_answer_ends_with_whole_characters(answer):
+    text = "cafe\u0301\r\nin 1843."
     start = text.index(answer)
     _, offsets = PIECES.encode_with_offsets(text)
-    span = tokens_of(offsets, start, start + len(answer))
-    start, end = text_span(text, offsets, *span)
-    assert text[start:end] == expected
-    assert not unicodedata.combining(text[end : end + 1] or " ")
+    start, end = text_span(text, offsets, *tokens_of(offsets, start, start + len(answer)))
+    assert text[start:end] == "cafe\u0301"
 
 
 def test_texts_without_a_token_are_named():

@@ -36,12 +36,6 @@ def test_offsets_count_code_points(tmp_path, ascii):
     assert question.context == HARD
     assert question.answers == (Answer("1843.", 31),)
     assert question.context[31:36] == "1843."
-    # the offset of a program that counts UTF-16 code units, four more
-    values = squad(HARD)
-    values["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 4
-    message = "question 'q0': expected the answer '1843.' at 35 of its context, found '.'; it is"
-    with pytest.raises(InputError, match=message):
-        read_squad(write(file, values))
 
 
 def test_several_answers_and_none(tmp_path):
@@ -91,6 +85,7 @@ ANSWER = (*QUESTION, "answers", 0)
         ((*QUESTION, "answers"), None, "expected either an answer or is_impossible, found neither"),
         ((*QUESTION, "is_impossible"), True, "either an answer or is_impossible, found both"),
         ((*ANSWER, "answer_start"), -5, "'1843.' at -5 of its context"),
+        ((*ANSWER, "answer_start"), 14, "at 14 of its context, found '.'; it is at 10"),
         ((*ANSWER, "answer_start"), 900, "at 900 of its context, found ''; it is at 10"),
         ((*ANSWER, "text"), "1844.", "expected the answer '1844.' at 10 of its context, found"),
     ],

@@ -1,5 +1,7 @@
 """Texts that are continued together are the same as alone, and one that is alone is written."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from chatting import SPECIALS, TOKENIZER, model
@@ -167,22 +169,17 @@ def test_a_prompt_of_several_texts_is_read_once(monkeypatch):
         assert text.ids == alone(prompt, 3, Sampling(seed=k))
 
 
-class Failing:
-    """An adjustment that raises an exception when the third token is drawn."""
+def test_a_text_that_fails_ends_alone():
+    """An adjustment raises an exception when the third token is drawn."""
 
-    def __init__(self, error):
-        self.error = error
-
-    def __call__(self, logits, written):
+    def failing(logits, written, error):
         if len(written) == 2:
-            raise self.error
+            raise error
         return logits
 
-
-def test_a_text_that_fails_ends_alone():
     errors = [InputError("no token"), RuntimeError("a defect")]
     some, prompts = Batch(READER, PrefixCache(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
-    adjustments = [[Failing(error)] for error in errors] + [[], []]
+    adjustments = [[partial(failing, error=error)] for error in errors] + [[], []]
     texts = [
         text_of(prompt, 8, adjustments=own)
         for prompt, own in zip(prompts, adjustments, strict=True)
@@ -197,23 +194,6 @@ def test_a_text_that_fails_ends_alone():
 
 
 # --- one text ----------------------------------------------------------------------------------
-
-
-def test_a_prompt_is_read_at_once_and_nothing_after_the_last_id(monkeypatch):
-    reads, original = [], TinyLanguageModel.read
-
-    def read(self, ids, state):
-        reads.append(ids.tolist())
-        return original(self, ids, state)
-
-    monkeypatch.setattr(TinyLanguageModel, "read", read)
-    ids = write(TinyLanguageModel(), Continuation([4, 4, 1], 3, Sampling(temperature=0)))
-    first = next(ids)
-    assert reads == [[[4, 4, 1]]]  # each is yielded when it is drawn
-    rest = list(ids)
-    assert reads[1:] == [[[first]], [[rest[0]]]]
-    assert list(write(TinyLanguageModel(), Continuation([1], 0))) == []
-    assert len(reads) == 3
 
 
 def test_nothing_continuation():

@@ -157,23 +157,6 @@ def test_an_output_ends_if_no_token_is_left(beam):
             assert (len(h.ids), h.ended) == (T, True)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(  # the kernel has 32 lanes
-    ("V", "count"), [(1, 10), (7, 10), (64, 31), (64, 32), (1000, 40)]
-)
-def test_the_most_probable_are_those_of_a_full_sort(kernels, V, count, dtype):
-    logits = np.random.default_rng(6).standard_normal((20, V)).astype(dtype).round(1)  # with ties
-    logits[3, V // 2 :] = -np.inf if V > 1 else 0
-    logits[4] = 300
-    with use_kernels(kernels):
-        ids, log_p = _most_probable(logits, count)
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
-    np.testing.assert_array_equal(ids, order)
-    expected = logits - np.log(np.exp(logits, dtype=np.float64).sum(axis=1, keepdims=True))
-    tolerance = 1e-6 if dtype == np.float32 else 1e-13
-    np.testing.assert_allclose(log_p, np.take_along_axis(expected, order, axis=1), atol=tolerance)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_log_probabilities_of_bad_logits_are_nan(kernels, bad):
     logits = np.random.default_rng(6).standard_normal((3, 200))

@@ -75,19 +75,3 @@ def test_a_beam_scores_as_the_loss_does():
             assert h.weights.shape == (T[0], source.shape[1])
             copied += sum(id > V for id in h.ids)
     assert copied > 10
-
-
-def test_a_decoder_has_the_weights_that_its_model_has_at_the_start():
-    """Also after a step of training, which changes them in place."""
-    model = small()
-    decoder, batch = TargetDecoder(model), pairs_to_copy(model, np.random.default_rng(5))
-    bos = np.full((3, 1), V)
-    expected, _, _ = decoder.step(bos, decoder.start(*batch[:2]))
-    state = TargetDecoder(model).start(*batch[:2])  # a state can be continued by another decoder
-    np.testing.assert_array_equal(TargetDecoder(model).step(bos, state)[0], expected)
-    for weight in model.params.values():
-        weight *= 1.5
-    log_P, _, _ = decoder.step(bos, decoder.start(*batch[:2]))
-    source, lengths, target, _ = batch
-    loss, _ = model.loss((source, lengths, target[:, :1], np.ones(3, int)))
-    assert -log_P[np.arange(3), 0, target[:, 0]].mean() == pytest.approx(loss, rel=1e-10)

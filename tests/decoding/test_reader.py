@@ -5,7 +5,7 @@ import pytest
 from fake_models import TinyDecoder, TinyLanguageModel
 from hypothesis import given
 from hypothesis import strategies as st
-from usual import usual_kernels
+from usual import originals_deep, usual_kernels
 
 from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
@@ -101,6 +101,7 @@ def test_a_model_that_reads_by_itself_is_its_own_and_others_are_refused():
         TargetDecoder(new("gpt"))
 
 
+@originals_deep
 @pytest.mark.parametrize(
     "name", ["llama, untied", "mistral, sinks", "gemma, n-grams", "smollm3, angles scaled"]
 )

@@ -1,10 +1,10 @@
 """Adjusted logits, probabilities from logits, and draws from probabilities."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
-from fake_models import TinyLanguageModel
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -212,25 +212,19 @@ def test_a_text_pays_for_what_it_has_read_and_written():
     assert list(write(Constant(), text)) == [2, 0, 1]
 
 
-class Noting:
-    """An adjustment that makes one id certain, and keeps what it was given."""
-
-    def __init__(self, certain):
-        self.certain, self.given = certain, []
-
-    def __call__(self, logits, written):
-        self.given.append((logits.copy(), list(written)))
-        return np.where(np.arange(len(logits)) == self.certain, 1000.0, logits)
-
-
 def test_adjustments_act_one_after_the_other_on_what_has_been_drawn():
-    model = TinyLanguageModel(5)
-    logits, _ = model.read(np.array([[1, 2]]), model.zero_state(1))
-    first, second = Noting(4), Noting(3)
-    text = Continuation([1, 2], 3, GREEDY, banned=[0], adjustments=[first, second])
+    given = []
+
+    def certain(logits, written, id):
+        """Logits that make an id certain; what was given is kept."""
+        given.append((logits.copy(), list(written)))
+        return np.where(np.arange(5) == id, 1000.0, logits)
+
+    adjustments = [partial(certain, id=4), partial(certain, id=3)]
+    text = Continuation([1, 2], 3, GREEDY, banned=[0], adjustments=adjustments)
     for _ in range(3):
-        text.draw(logits[0])
+        text.draw(LOGITS)
     assert text.ids == [1, 2, 3, 3, 3]  # the lower of two equals
-    assert [written for _, written in second.given] == [[], [3], [3, 3]]
-    assert first.given[0][0][0] == -np.inf  # banned before
-    assert second.given[0][0][4] == 1000
+    assert [written for _, written in given[1::2]] == [[], [3], [3, 3]]
+    assert given[0][0][0] == -np.inf  # banned before
+    assert given[1][0][4] == 1000

@@ -5,7 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minillm
@@ -196,6 +196,9 @@ def test_a_step_over_ids_builds_no_table(twin):
 
 
 @given(st.integers(1, 9), WIDTHS, st.integers(1, 12), DRAWN_DTYPES, st.integers(0, 99))
+@example(20, 64, 31, np.float32, 6)  # the kernel has 32 lanes
+@example(20, 64, 32, np.float64, 6)
+@example(20, 1000, 40, np.float32, 6)
 def test_most_probable(twin, original, N, V, count, dtype, seed):
     logits = Draw(dtype, seed)(N, V, scale=5).round(1)  # some are equal
     ids, log_p = twin.most_probable(logits, count)

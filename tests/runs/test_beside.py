@@ -11,6 +11,7 @@ import minillm
 from minillm.cli import main
 from minillm.data import split_text
 from minillm.errors import InputError
+from minillm.models.mixture import Mixture
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.runs.kinds import ngram as page
 from minillm.runs.kinds.ngram import MixtureReader, best_ngram, ngram_of
@@ -221,6 +222,16 @@ def test_the_held_out_text_chooses_nothing(trained):
     _, best = best_ngram(training[:-tenth], training[-tenth:], run.tokenizer)
     assert model.config.order == best.order
     assert model.config.sizes[0] == len(run.tokenizer) + 1
+
+
+def test_a_mixture_of_the_network_alone_is_the_network(trained):
+    run = trained("lm")
+    reader = MixtureReader(run)
+    reader.mixture = Mixture(1)
+    only = reader.mixture.read
+    reader.mixture.read = lambda p, classes: only(p[:1])
+    losses = run.losses_on(held_out_ids(run))
+    assert np.array_equal(reader.read(held_out_ids(run), losses).p, np.exp(-losses))
 
 
 # --- a copy that learns ---------------------------------------------------------------------------

@@ -91,6 +91,17 @@ def test_there_and_back(write, tmp_path, capsys):
         assert values == load_tokenizer(tmp_path / "theirs").values  # with all defaults
 
 
+def test_tokens_that_the_rows_of_a_model_exceed_are_never_filled_in(tmp_path):
+    model = new(BERT, BERTConfig(len(PIECES) + 9, 16, 2, 3, 6))
+    model.params["mask.output_b"][-9:] = 99
+    export_bert(model, PIECES, tmp_path / "theirs")
+    run = imported(tmp_path / "theirs", tmp_path / "run")
+    assert {word for word, _ in run.fill("she [MASK] shells", top=9)[0]} <= {*PIECES.tokens}
+    assert 0 <= run.evaluate(SEA)["masked_accuracy"] <= 1
+    more = minillm.train("bert", text=SEA * 20, init=run.path, steps=2, quiet=True)
+    assert more.config.vocabulary == len(PIECES) + 9
+
+
 def test_a_sentence_encoder(tmp_path):
     write_sentences(tmp_path / "theirs")
     run, long = imported(tmp_path / "theirs", tmp_path / "run"), SEA.strip()
@@ -110,28 +121,6 @@ def test_a_sentence_encoder(tmp_path):
         (run.path / "config.json").write_text(json.dumps(damaged))
         with pytest.raises(InputError, match=f"data: {entry}: expected"):
             minillm.load(run.path).embed("a")
-
-
-def test_bad_folders(tmp_path, capsys):
-    theirs, out = tmp_path / "theirs", tmp_path / "run"
-    write_gpt2(theirs)
-    (tmp_path / "empty").mkdir()
-    weights = (theirs / "model.safetensors").read_bytes()
-
-    def refused(message, *command):
-        assert main([*map(str, command)]) == 2
-        assert message in capsys.readouterr().err
-
-    refused("expected a run, which is a folder, or a", "import", tmp_path / "empty", "--out", out)
-    (theirs / "model.safetensors").write_bytes(weights[:-1])
-    refused("damaged", "import", theirs, "--out", out)
-    assert not out.exists()
-    (theirs / "model.safetensors").write_bytes(weights)
-    imported(theirs, out)
-    refused("already holds a run", "import", theirs, "--out", out)
-    refused("it exists already", "export", out, theirs)
-    refused("--format: a run of gpt", "export", out, "--format", "arpa")
-    assert (theirs / "model.safetensors").read_bytes() == weights
 
 
 # --- encoders after BERT --------------------------------------------------------------------------
@@ -313,11 +302,17 @@ def test_quantise_makes_a_run(form, packed, tmp_path, capsys):
         ("quantise RUN --to q8_0 --out RUN", "it already holds a run"),
         ("quantise GPT --to q8_0 --out OUT", "expected a run of llama, found one"),
         ("export GPT OUT --format gguf", "a run of gpt is exported as huggingface"),
+        ("export RUN FULL --format huggingface", "it exists already"),
+        ("import EMPTY --out OUT", "expected a run, which is a folder, or a"),
+        ("import GGUF --out RUN", "it already holds a run"),
         ("export GPT OUT.gguf", "a run of gpt is exported as huggingface or peft, found"),
     ],
 )
 def test_wrong_arguments(command, complaint, packed, runs, tmp_path, capsys):
-    names = {"RUN": str(packed.path), "GPT": str(runs("gpt")), "OUT": str(tmp_path / "out")}
+    (tmp_path / "empty").mkdir()
+    names = {"RUN": str(packed.path), "GPT": str(runs("gpt"))}
+    names |= {"OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty")}
+    names |= {"FULL": str(packed.path.parent), "GGUF": str(packed.path.parent / "theirs.gguf")}
     words = [names.get(word, word) for word in command.split()]
     try:
         status = main(words)
@@ -325,6 +320,7 @@ def test_wrong_arguments(command, complaint, packed, runs, tmp_path, capsys):
         status = exit.code
     assert status == 2
     assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_damaged_runs_are_named(packed, tmp_path):

@@ -266,19 +266,6 @@ def test_merged_it_needs_no_base(tuned, base, tmp_path, capsys):
 
 
 @pytest.mark.deep
-def test_preferences_continue_a_fine_tuned_run(tuned, base, tmp_path):
-    """Over quantised weights, only after the two were merged."""
-    begun = tuned.path
-    if base.name == "Q8_0.gguf":
-        line = refusal(converse, begun, tmp_path / "run", PREFERENCES, "preferences")
-        assert "first merge them, with minillm merge" in line
-        begun = tmp_path / "merged"
-        assert main(["merge", str(tuned.path), "--out", str(begun)]) == 0
-    run = converse(begun, tmp_path / "run", PREFERENCES, "preferences")
-    assert run.data["init"] == str(begun)
-
-
-@pytest.mark.deep
 def test_a_conversation_may_begin_with_a_greeting(base, tmp_path):
     user, assistant = chatting.user, chatting.assistant
     talks = [[assistant("the cat"), user(asked), assistant(told)] for asked, told in ASKED]

@@ -207,6 +207,18 @@ def test_answers_are_learned_and_their_absence(runs):
     assert best.probability > 0.5
 
 
+def test_one_vocabulary_for_both_sides(runs):
+    run = minillm.load(runs("joint"))
+    assert run.source.to_dict() == run.target.to_dict()
+    assert run.model.params["embedding.E"].shape == (len(run.target) + 1, 8)
+
+
+def test_a_text_to_measure_on_fits_in_memory(runs, monkeypatch):
+    monkeypatch.setattr("minillm.runs.kinds.texts.MOST_IN_MEMORY", 10)
+    with pytest.raises(InputError, match=r"expected at most .* bytes"):
+        minillm.load(runs("lm")).evaluate("the cat sat.\n" * 9)
+
+
 def test_evaluation_is_of_the_whole_held_out_text(runs):
     run = minillm.load(runs("gpt"))
     ids = run.tokenizer.encode(TEXT[len(TEXT) * 9 // 10 :])

@@ -63,23 +63,6 @@ def test_an_arpa_file_has_the_same_figures(runs, tmp_path):
     assert " ." not in written
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    ("text", "settings"),
-    [
-        ("ab", {"order": 5, "unit": "character"}),
-        (TEXT, {"prune": [1000000]}),
-        ("the cat sat on the mat " * 100, {"vocabulary": 3, "prune": [0, 5000]}),
-    ],
-)
-def test_lengths_without_ngrams(text, settings, tmp_path):
-    run = train(text, **settings)
-    for one in (run, there_and_back(run, tmp_path)):
-        assert one.generate(length=5, seed=1)
-        assert one.evaluate(text)["tokens"] > 0
-        assert "\n" in one.tokenizer.tokens
-
-
 def test_pruning_makes_a_smaller_model():
     text = builtin_corpus()[:50_000]
     whole, pruned = (train(text, prune=prune).config.sizes for prune in ([], [0, 1]))

@@ -127,7 +127,9 @@ def test_models_of_pairs_and_of_labels(unit, source, tokenizers, tmp_path):
     pairs = [(f"Number {n}", f"the number after is {n + 1}") for n in range(60)]
     run = minillm.train("seq2seq", pairs=pairs, quiet=True, **OF_PAIRS, **given)
     assert (run.source.unit, run.target.unit) == (unit, unit)
-    assert run.evaluate(beam=1)["token_error_rate"] >= 0
+    results = run.evaluate(pairs=pairs, beam=1)
+    assert results["sources"] == 60
+    assert results["token_error_rate"] >= 0
     file = tmp_path / "texts.tsv"
     file.write_text(tsv((n % 2, f"The {'Odd' if n % 2 else 'even'} {n}") for n in range(60)))
     run = minillm.train("recurrent-classifier", files=file, quiet=True, **TINY, **given)

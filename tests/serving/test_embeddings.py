@@ -58,10 +58,11 @@ def test_the_vectors_of_an_encoder(encoder):
 
 
 def test_the_vectors_of_a_model_that_answers_are_the_means_of_its_states(server, run):
-    texts = ["the cat", "on the mat", "the dog sat on the log and the cat " * 5]
+    """Of a text that exceeds the context, of its beginning."""
+    texts = ["the cat", "on the log, é😀", "x", "the dog sat on the log " * 5, "mat " * 1100]
     found, _ = vectors(server, texts)
     for text, vector in zip(texts, found, strict=True):
-        y, _ = run.model.hidden(run.tokenizer.encode(text)[None])
+        y, _ = run.model.hidden(run.tokenizer.encode(text)[None, :1024])
         np.testing.assert_allclose(vector, unit(y[0].mean(axis=0)), atol=1e-5)
 
 

@@ -10,6 +10,7 @@ from decoding.test_grammar import HOSTILE
 from minillm.decoding.chat import Chat
 from minillm.decoding.grammar import Grammar
 from minillm.errors import InputError
+from minillm.serving.tools import OPENING
 from minillm.text import ChatTemplate
 
 pytest.importorskip("llguidance")
@@ -89,20 +90,20 @@ def test_requests_at_once_have_grammars_of_their_own(server):
 
 def test_hostile_schemas_harm_no_other_request(server):
     """Each is answered, or refused as a request that is wrong; the others have their answers."""
-    plain = [
-        {**ASKED, "temperature": 0, "max_tokens": 20, "messages": [user(f"the cat {k}")]}
-        for k in range(len(HOSTILE))
+    talks = [[user(f"the cat {k}")] for k in range(4)]
+    plain = [{**ASKED, "temperature": 0, "max_tokens": 20, "messages": talk} for talk in talks]
+    expected = [(200, server.text(asked)) for asked in plain]
+    short = {**ASKED, "seed": 0, "max_tokens": 40}
+    hostile = [{**short, "response_format": of_schema(schema)} for schema in HOSTILE]
+    with ThreadPoolExecutor(len(HOSTILE) + 4) as threads:
+        answers = list(threads.map(server.ask, [*hostile[:6], *plain, *hostile[6:]]))
+    found = [
+        (status, answer["choices"][0]["message"]["content"]) for status, answer in answers[6:10]
     ]
-    expected = [server.text(asked) for asked in plain]
-    hostile = [{**ASKED, "seed": 0, "response_format": of_schema(schema)} for schema in HOSTILE]
-    with ThreadPoolExecutor(2 * len(HOSTILE)) as threads:
-        both = [one for pair in zip(hostile, plain, strict=True) for one in pair]
-        answers = list(threads.map(server.ask, both))
-    assert [status for status, _ in answers[1::2]] == [200] * len(plain)
-    texts = [answer["choices"][0]["message"]["content"] for _, answer in answers[1::2]]
-    assert texts == expected
-    assert {status for status, _ in answers[::2]} == {200, 400}
-    refused = [answer["error"] for status, answer in answers[::2] if status == 400]
+    assert found == expected
+    answers = answers[:6] + answers[10:]
+    assert {status for status, _ in answers} == {200, 400}
+    refused = [answer["error"] for status, answer in answers if status == 400]
     assert {error["param"] for error in refused} == {"response_format"}
 
 
@@ -135,6 +136,9 @@ def test_a_forced_call_satisfies_its_schema(with_tools, chosen):
     assert status == 200, answer
     [choice] = answer["choices"]
     [call] = choice["message"]["tool_calls"]
+    chat = with_tools.server.chat
+    prompt = [*chat.encode(ASKED["messages"], tools=TOOLS), *chat.tokenizer.encode_known(OPENING)]
+    assert answer["usage"]["prompt_tokens"] == len(prompt)
     assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
     assert call["type"] == "function"
     assert call["id"].startswith("call_")

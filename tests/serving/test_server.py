@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from running_server import Running, expected
 
 from minillm.cli import main
 from minillm.decoding.chat import Chat
-from minillm.errors import InputError
 from minillm.serving import app
 from minillm.text import ChatTemplate
 
@@ -40,8 +40,8 @@ def test_at_a_local_address_requests_must_name_this_machine(host, address, allow
 
 def test_a_request_must_name_an_allowed_host(run):
     try:
-        app.listen("::1", 0).close()
-    except InputError:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
         pytest.skip("this machine has no such address")
     with Running(run.answering, host="::1") as some:
         for name in ("[::1]:80", "localhost:1", "127.0.0.1"):
@@ -101,7 +101,7 @@ def test_requests_at_once_get_the_answers_that_they_get_alone(run):
         assert found[k] == expected(run, talk, 4 + k % 5, template)
 
 
-def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
+def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch, capsys):
     """Neither a stream nor a whole answer would end within the test."""
     original = type(run.reader).read
 
@@ -123,6 +123,7 @@ def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
         assert not any(job.continuation.written for job in waiting)
         assert len(waiting) >= options.get("n", 4) - 4
     assert server.text(GREEDY) == expected(run, TALK)
+    assert capsys.readouterr().err == ""  # it is no failure
 
 
 def test_too_many_requests_are_told_to_come_again(server, monkeypatch):
@@ -211,9 +212,3 @@ def test_a_signal_ends_the_process_in_the_middle_of_requests(tmp_path, kind):
         process.send_signal(signal.SIGTERM)
         _, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (130, "minillm: stopped\n")
-
-
-def test_a_missing_package_is_named(run, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "minillm.serving.embeddings", None)
-    assert main(["serve", str(run.path)]) == 2
-    assert "pip install 'minillm-book[serve]'" in capsys.readouterr().err

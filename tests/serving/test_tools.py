@@ -4,10 +4,21 @@ import json
 from itertools import pairwise
 
 import pytest
+from decoding.test_grammar import TOKENS, allowed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.serving.tools import OPENING, Answer, Function, Tool, Tools, chosen, takes_tools
+from minillm.decoding.grammar import Grammar
+from minillm.serving.tools import (
+    OPENING,
+    Answer,
+    Function,
+    Tool,
+    Tools,
+    call_rules,
+    chosen,
+    takes_tools,
+)
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -65,8 +76,11 @@ def test_arguments_are_json_that_a_file_can_hold():
 
 def test_a_forced_call_is_found_again():
     """Its text begins after the opening, which is in the prompt."""
+    grammar = Grammar(TOKENS, call_rules({"weather": SCHEMA, "time": {"type": "object"}}), "tools")
     for name, arguments in (("weather", '{"city":"Bern"}'), ("time", "{}")):
         text = f'{{"name": "{name}", "arguments": {arguments}}}'
+        for begin in ("", " "):
+            assert b"<|endoftext|>" in allowed(grammar, f"{begin}{text}".encode())
         assert grown(OPENING, text) == ("", [(name, json.loads(arguments))])
 
 

@@ -6,6 +6,7 @@ from chatting import TEMPLATE, TOKENIZER, assistant, system, user
 from hypothesis import given
 from hypothesis import strategies as st
 from model_table import Entry, V
+from usual import originals_deep
 
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
@@ -142,6 +143,7 @@ def test_at_the_start_no_answer_is_preferred_and_then_the_chosen_ones_are():
     assert task.measures == {"preferred": 1.0}
 
 
+@originals_deep
 @pytest.mark.usefixtures("both_twins")
 def test_gradients_of_preferences_against_the_checker():
     some, every = model(), pairs(3)

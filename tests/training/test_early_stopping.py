@@ -101,25 +101,6 @@ def test_without_patience_it_never_stops(run_bigram, bigram, patience):
     assert summary.best_step == 2
 
 
-LOSSES = (5.0, 3.0, 4.0, 3.5, 2.0, 2.5, 3.0, 4.0)
-
-
-@pytest.mark.parametrize("stop", [4, 13, 32])
-def test_resumed_equals_uninterrupted_until_it_stops(run_bigram, bigram, stop):
-    """Wherever it is interrupted, the validations without a better loss are remembered."""
-    options = {"epochs": 9, "validations": None, "patience": 3}
-    summary, _, whole = run_bigram("whole", task=bigram(epoch=4, losses=list(LOSSES)), **options)
-    assert summary.step == 32
-    first = bigram(epoch=4, losses=list(LOSSES), stop=stop)
-    summary, _, _ = run_bigram("parts", task=first, **options)
-    assert (summary.step, summary.interrupted) == (stop, stop < 32)
-    rest = bigram(epoch=4, losses=first.losses)
-    summary, _, parts = run_bigram("parts", task=rest, resume=True, **options)
-    assert (summary.step, summary.best_step, summary.interrupted) == (32, 20, False)
-    for one, other in zip(weights_of(whole), weights_of(parts), strict=True):
-        assert np.array_equal(one, other)
-
-
 def test_with_more_patience_a_run_that_stopped_goes_on(run_bigram, bigram):
     losses = [3.0, 2.0, 4.0, 4.0, 1.0, 5.0, 5.0, 5.0]
     options = {"epochs": 8, "validations": None}

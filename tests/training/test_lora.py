@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from model_table import CAUSAL, WINDOWS, lm, tuned
+from model_table import CAUSAL, WINDOWS, C, Entry, V, lm, tuned, windows
 from usual import originals_deep
 
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.quantised import quantise
 from minillm.training import AdamW
 from minillm.training.lora import LoRA, new_additions
 from minillm.training.trained import Trained
@@ -93,6 +95,27 @@ def test_training_changes_the_additions_alone(name):
             assert not np.array_equal(array, before[key])
         else:
             np.testing.assert_array_equal(array, before[key])
+
+
+def test_additions_to_quantised_weights_have_the_gradients_of_those_to_dense_ones():
+    """Activations of float64 are not rounded."""
+    config = LlamaConfig(V, C, layers=2, heads=2, key_heads=1, width=32, feed_forward=32)
+    some, batch = Entry(Llama, config, windows).with_batch()
+    rng, additions, dense = np.random.default_rng(3), {}, {}
+    for name in [name for name in some.params if ".W_" in name]:
+        some.params[name] = W = quantise(some.params[name].astype(np.float32), "Q8_0")
+        dense[name] = W.dense().astype(np.float64)
+        additions[f"{name}.A"] = 0.1 * rng.standard_normal((len(dense[name]), 2))
+        additions[f"{name}.B"] = 0.1 * rng.standard_normal((2, W.shape[1]))
+    plain = Llama(config, params=some.params | dense)
+    ours, theirs = (
+        Trained(additions, LoRA(one, additions, 2.0)).gradients(one.loss(batch)[1])
+        for one in (some, plain)
+    )
+    assert ours.keys() == theirs.keys() == additions.keys()
+    for name, gradient in ours.items():
+        error = np.linalg.norm(gradient - theirs[name]) / np.linalg.norm(theirs[name])
+        assert error < 1e-4, name
 
 
 @pytest.mark.parametrize("name", ["gpt", "classifier"])

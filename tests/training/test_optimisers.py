@@ -237,9 +237,8 @@ def test_names_that_do_not_fit_are_refused(case):
     del params["new"], params["b"]
     with pytest.raises(ValueError, match=r"params: expected .*\['b'\]"):
         optimiser.step(parameters(seed=1), 0.1)
-    for replace, found in NO_PLAIN_ARRAY:
-        with pytest.raises(TypeError, match=rf"params\['W'\]: expected .*, found {found}"):
-            make(parameters() | {"W": replace(parameters()["W"])})
+    with pytest.raises(TypeError, match=r"params\['W'\]: expected .*, found list"):
+        make(parameters() | {"W": parameters()["W"].tolist()})
 
 
 def test_a_gradient_under_two_names_is_scaled_once(kernels):
