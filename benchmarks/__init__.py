@@ -7,18 +7,15 @@
     python -m benchmarks.ladder           one GPT in Python, NumPy, Cython, PyTorch, JAX, Numba
     python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 17
     python -m benchmarks.parts            where the time of a training step of a GPT goes
-    python -m benchmarks.gpt              writing beside PyTorch, 124 million weights
     python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences
     python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time
     python -m benchmarks.long_texts       speed and memory by the length of a text
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
-    python -m benchmarks.ngrams           perplexities of all smoothings
     python -m benchmarks.bfloat16         training steps and losses in bfloat16, beside autocast
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
     python -m benchmarks.bugs             the same for a checker of yours
 
-Machinery: `minillm.timing` times, keeps and shows; `verdicts` compares; `report` has the project's
-own table; `cases` and `training` are what the first command times, with `pytorch`, `torch_models`
-and `search` for PyTorch's side.
+Machinery: `minillm.timing` times and shows; `verdicts` compares; `report` has the first command's
+table, `cases` and `training` its work; `pytorch`, `torch_models` and `search` are PyTorch's side.
 """

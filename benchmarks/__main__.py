@@ -3,14 +3,13 @@
     python -m benchmarks [--full] [--threads 1 2] [--only KIND] [--out DIR]
     python -m benchmarks compare A.jsonl B.jsonl
 
-Prints a table.  Writes three files to DIR, named after the date: the figures (.jsonl), the table
-(.txt) and, with matplotlib, the roofline (.png).
+Prints a table.  Writes two files to DIR, named after the date: the figures (.jsonl) and the table
+(.txt).
 
 MINILLM_KERNELS=avx2 compares what runs on CPUs without AVX-512: NumPy and PyTorch are held to AVX2
 as well.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,9 +19,8 @@ from minillm import kernels_info
 from minillm.errors import InputError
 from minillm.timing.contest import limits, threads, timed
 
-from . import report, verdicts
+from . import command, report, verdicts
 from .files import Kept, load, new_file
-from .roofline import picture
 
 
 def main() -> int:
@@ -38,11 +36,7 @@ def main() -> int:
 
 
 def comparing(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks compare",
-        description=verdicts.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(verdicts.__doc__)
     parser.add_argument("before", metavar="A")
     parser.add_argument("after", metavar="B")
     options = parser.parse_args(arguments)
@@ -50,11 +44,7 @@ def comparing(arguments: list[str]) -> None:
 
 
 def timing(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--full", action="store_true", help="more sizes, and all models")
     parser.add_argument(
         "--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}), metavar="N"
@@ -91,15 +81,11 @@ def timing(arguments: list[str]) -> None:
                 path.unlink()
     if not results.cells:
         raise InputError(f"--only {options.only}: expected a part of a kind's name, found no case")
-    command = "$ python -m benchmarks " + " ".join(arguments)
-    text = f"{command.strip()}\n{report.table(results)}\n"
+    typed = "$ python -m benchmarks " + " ".join(arguments)
+    text = f"{typed.strip()}\n{report.table(results)}\n"
     path.with_suffix(".txt").write_text(text)
     print(text)
-    try:
-        path.with_suffix(".png").write_bytes(picture(results))
-    except InputError as error:  # no matplotlib
-        print(f"No picture: {error}.")
-    print(f"The figures, the table and the picture are {path.with_suffix('')}.jsonl, .txt, .png.")
+    print(f"The figures and the table are {path.with_suffix('')}.jsonl and .txt.")
 
 
 def hold_peers() -> None:

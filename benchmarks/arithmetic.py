@@ -9,13 +9,13 @@ right answers as before.  A tenth of the 10,000 sums is held out.  A table has t
 that the most probable answer has right, for each seed.
 """
 
-import argparse
 from copy import deepcopy
 from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import command
 from minillm.decoding import Reader
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.training import AdamW, clip_global_norm
@@ -129,9 +129,7 @@ def one_seed(seed: int, steps: int) -> tuple[int, list[float]]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = command.parser(__doc__)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--steps", type=int, default=150, help="steps with rewards")
     args = options.parse_args()

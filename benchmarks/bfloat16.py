@@ -21,7 +21,7 @@ from minillm._kernels import slow_bfloat16
 from minillm.timing.contest import turns
 
 from .pytorch import on_threads, parser, show, torch
-from .training import gpt_step, lstm_step
+from .training import GPTS, gpt_step, lstm_step
 
 STEPS: dict[str, Callable[[], Any]] = {
     "gpt 4 x 4 x 128, 12 x 64": lambda: gpt_step("small", False),
@@ -29,14 +29,7 @@ STEPS: dict[str, Callable[[], Any]] = {
     "lstm 512, 32 x 128": lambda: lstm_step(128),
 }
 MODELS: dict[str, Mapping[str, Any]] = {
-    "gpt": {
-        "layers": 4,
-        "heads": 4,
-        "width": 128,
-        "context": 64,
-        "batch": 12,
-        "learning_rate": 1e-3,
-    },
+    "gpt": GPTS["small"] | {"learning_rate": 1e-3},
     "lm": {"hidden": 256, "window": 64, "batch": 32},
 }
 SEEDS = (0, 1, 2)

@@ -13,12 +13,9 @@ import numpy as np
 
 from minillm import ops
 from minillm._kernels import ORIGINALS, select_kernels, use_kernels
-from minillm.decoding import Reader
-from minillm.decoding.recurrent import one_hot
-from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.timing.contest import Case
 
-from .pytorch import LSTM, recurrent, torch
+from .pytorch import recurrent, torch
 from .training import training_steps
 
 try:
@@ -41,7 +38,6 @@ def cases(full: bool, compiled: bool = False) -> Iterator[Case]:
             yield recurrence(cell, *sizes)
     yield from operations(full)
     yield from training_steps(full, compiled)
-    yield generation()
 
 
 def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
@@ -124,11 +120,7 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 
 
 def operations(full: bool) -> Iterator[Case]:
-    """Yield the other ops, forward and backward, at sizes of the models' training steps.
-
-    Dropout has no kernel, and is NumPy in either column.  Two thirds of its time go to drawing
-    random numbers, which no roofline bounds.
-    """
+    """Yield the other ops, forward and backward, at sizes of the models' training steps."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
@@ -143,7 +135,6 @@ def operations(full: bool) -> Iterator[Case]:
         peer: Callable[..., Any],
         moved: float | None = None,
         numbas: Callable[..., Any] | None = None,
-        **agreement: Any,
     ) -> Case:
         """Compare op and peer: functions of the arguments; of several outputs, the first counts.
 
@@ -183,7 +174,7 @@ def operations(full: bool) -> Iterator[Case]:
             contestants["Numba"] = lambda: list(numbas(*arguments, upstream))
         if moved is None:  # arguments and their gradients, y and dy
             moved = 2.0 * sum(array.nbytes for array in arguments) + 2.0 * y.nbytes
-        return Case(kind, sizes, flops, contestants, moved, **agreement)
+        return Case(kind, sizes, flops, contestants, moved)
 
     F = torch.nn.functional if torch else None
     N, D, V = 960, 512, 6480
@@ -263,61 +254,3 @@ def operations(full: bool) -> Iterator[Case]:
         [normal(4096, 512)],
         lambda x: F.gelu(x, approximate="tanh"),
     )
-    x = normal(4096, 512)
-
-    def lots(results: list[np.ndarray]) -> list[np.floating]:
-        """Rate, scale and use of the masks: each contestant draws its own."""
-        y, dx = results
-        kept = y != 0
-        return [kept.mean(), (y[kept] / x[kept]).mean(), ((dx != 0) == kept).mean(), abs(dx).mean()]
-
-    yield case(
-        "dropout",
-        "4096, 512",
-        0.0,
-        lambda x: ops.dropout(x, 0.2, rng),
-        [x],
-        lambda x: F.dropout(x, 0.2),
-        moved=0.0,
-        tolerance=5e-3,
-        compared=lots,
-    )
-
-
-def generation() -> Case:
-    """Time a hundred characters, one at a time, each the likeliest next."""
-    V, D, H, length = 65, 128, 512, 100
-    model = LanguageModel(LanguageModelConfig(V, D, H), np.random.default_rng(0))
-
-    def ours(name: str) -> Callable[[], Any]:
-        def generate() -> list[int]:
-            ids, state = [1], model.zero_state(1)
-            with use_kernels(name):
-                writer = Reader(one_hot(model))  # as `minillm generate` does; its time counts
-                for _ in range(length):
-                    logits, state = writer.read(np.array([ids[-1:]]), state)
-                    ids.append(int(logits[0].argmax()))
-            return ids
-
-        return generate
-
-    contestants = {"NumPy": ours("numpy"), "Cython": ours("cython")}
-    if torch:
-        p = {name: torch.from_numpy(value) for name, value in model.params.items()}
-        layer = recurrent("lstm", *(model.params[f"layers.0.{name}"] for name in LSTM))
-
-        def theirs() -> list[int]:
-            ids, state = [1], None
-            with torch.inference_mode():
-                for _ in range(length):
-                    x = p["embedding.E"][ids[-1]].reshape(1, 1, D)
-                    hs, state = layer(x, state)
-                    ids.append(int((hs[0, 0] @ p["output.W"] + p["output.b"]).argmax()))
-            return ids
-
-        contestants["PyTorch"] = theirs
-    flops = 2.0 * length * ((D + H) * 4 * H + H * V)
-    # Each character reads all weights but the embedding.
-    moved = 4.0 * length * ((D + H) * 4 * H + H * V)
-    sizes = f"lstm {H}, {length} characters"
-    return Case("generation", sizes, flops, contestants, moved, tolerance=0.0)

@@ -8,7 +8,6 @@ accuses the wrong op and not the right one at the same inputs.  --quick takes ev
 a tenth of the seeds.  The libraries are in the extra: pip install 'minillm-book[checkers]'.
 """
 
-import argparse
 import importlib.metadata
 import json
 import logging
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from minillm.testing import check_gradients, check_projections, check_symmetry
 
+from . import command
 from .bugs import Op, as_tuple, score
 from .bugs.score import Args, Checker
 from .studies.milestones import machine
@@ -254,11 +254,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.checkers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
     parser.add_argument("--out", type=Path, default=Path("runs/checkers"), metavar="DIR")
     options = parser.parse_args()

@@ -43,7 +43,7 @@ from minillm.ops.linear import matmul
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
 from minillm.text import Characters
-from minillm.timing.contest import threads
+from minillm.timing.contest import best_time, threads
 
 from .pytorch import on_threads, parser
 
@@ -242,12 +242,7 @@ def measured(
 def read_bandwidth() -> float:
     """Measure the bytes per second of an array that is read, beyond all caches."""
     row, array = (np.ones((rows, 1 << 13), np.float32) for rows in (1, 1 << 13))
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        matmul(row, array)
-        times.append(time.perf_counter() - start)
-    return array.nbytes / min(times)
+    return array.nbytes / best_time(lambda: matmul(row, array), 0.5)
 
 
 def log_probabilities(logits: NDArray) -> NDArray[np.float64]:

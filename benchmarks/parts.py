@@ -20,8 +20,8 @@ from benchmarks.machine import described, machine
 from minillm._kernels import select_kernels
 from minillm.timing.contest import limits, threads
 
-from . import gpt
 from .pytorch import our_step, parser
+from .training import GPTS, gpt_and_batch
 
 Figures = defaultdict[str, float]  # by the name of a kernel
 
@@ -44,13 +44,13 @@ PARTS = {
 def main() -> None:
     args = parser(__doc__, rounds=40).parse_args()
     print(described(machine()).replace("\n", "; "))
-    for size in gpt.SIZES:
+    for size in GPTS:
         print("\n" + table(size, args.threads, args.rounds), flush=True)
 
 
 def table(size: str, counts: Sequence[int], rounds: int) -> str:
-    """Time the steps of a GPT of one of gpt.SIZES on each number of threads: a Markdown table."""
-    model, (inputs, targets) = gpt.model_and_batch(size)
+    """Time the steps of a GPT of one of GPTS on each number of threads: a Markdown table."""
+    model, (inputs, targets) = gpt_and_batch(size)
     c, (B, T) = model.config, inputs.shape
     rows = [[f"{c.layers} x {c.heads} x {c.width}, {B} x {T}"], ["---"]]
     rows += [[part] for part in (*PARTS, "a step")]

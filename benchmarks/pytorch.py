@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.machine import described, machine
 from minillm import use_kernels
 from minillm.timing.contest import threads
@@ -27,11 +28,9 @@ except ImportError:
 LSTM = ("W_x", "W_h", "b")  # our weights of a layer
 
 
-def parser(description: str | None, rounds: int = 9) -> argparse.ArgumentParser:
+def parser(description: str, rounds: int = 9) -> argparse.ArgumentParser:
     """Make a parser with the options of all comparisons."""
-    made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = command.parser(description)
     made.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     made.add_argument("--rounds", type=int, default=rounds)
     return made
@@ -46,17 +45,10 @@ def on_threads(counts: Sequence[int]) -> Iterator[int]:
             yield count
 
 
-def is_transposed(name: str) -> bool:
-    """Whether PyTorch stores this matrix as (out, in)."""
-    return name.rsplit(".", 1)[-1].startswith("W")
-
-
 def tensors(params: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Copy our weights to tensors that are trained."""
-    return {
-        name: torch.tensor(array.T if is_transposed(name) else array).contiguous().requires_grad_()
-        for name, array in params.items()
-    }
+    """Copy our weights to tensors that are trained.  PyTorch stores matrices as (out, in)."""
+    turned = {n: a.T if n.rsplit(".", 1)[-1].startswith("W") else a for n, a in params.items()}
+    return {n: torch.tensor(a).contiguous().requires_grad_() for n, a in turned.items()}
 
 
 def recurrent(cell: str, W_x: np.ndarray, W_h: np.ndarray, *biases: np.ndarray) -> Any:

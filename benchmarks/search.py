@@ -1,18 +1,8 @@
 """Greedy and beam search in PyTorch, for the models beside ours."""
 
 
-def search(next_logits, B, beam, limit, eos):
-    """The best output of each of B sources: ids without EOS.
-
-    ``next_logits(ids, t, parents)`` reads ids (B, K) and returns logits (B, K, V); ``parents`` has
-    the rows of the step before that they continue, None for the same ones.
-    """
-    kind = greedy if beam == 1 else beam_search
-    return kind(next_logits, B, beam, limit, eos)
-
-
-def greedy(next_logits, B, beam, limit, eos):
-    """Write the likeliest token each time."""
+def greedy(next_logits, B, limit, eos):
+    """Write the likeliest token each time, as :func:`beam_search` with a beam of 1."""
     import torch
 
     ids, ended, written = torch.full((B, 1), eos), torch.zeros(B, 1, dtype=bool), []
@@ -27,7 +17,11 @@ def greedy(next_logits, B, beam, limit, eos):
 
 
 def beam_search(next_logits, B, beam, limit, eos):
-    """Search as :func:`minillm.decoding.beam.beam_search` does."""
+    """The best output of each of B sources, ids without EOS, as minillm.decoding.beam has them.
+
+    ``next_logits(ids, t, parents)`` reads ids (B, K) and returns logits (B, K, V); ``parents`` has
+    the rows of the step before that they continue, None for the same ones.
+    """
     import torch
     from torch.nn import functional as F
 

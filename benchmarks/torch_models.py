@@ -10,7 +10,7 @@ from minillm.layers.positions import sinusoids
 from minillm.models.pointer_generator import PointerGeneratorConfig
 
 from .pytorch import torch
-from .search import search
+from .search import beam_search, greedy
 
 F = torch.nn.functional if torch else None
 
@@ -38,32 +38,16 @@ def attention(p, name, q, k, v, **options):
 
 def gpt_loss(p, config, inputs, targets):
     """The mean cross-entropy; ids (B, T) each."""
-    x, _ = gpt_stack(p, config, inputs)
-    return F.cross_entropy(F.linear(x, p["embedding.E"]).flatten(0, 1), targets.flatten())
-
-
-def gpt_read(p, config, ids, cache=None):
-    """The logits behind the last token, and the keys and values of all so far."""
-    x, cache = gpt_stack(p, config, ids, cache)
-    return F.linear(x[:, -1], p["embedding.E"]), cache
-
-
-def gpt_stack(p, config, ids, cache=None):
-    """The normalised output of the last block, and keys and values of each."""
-    start = 0 if cache is None else cache[0][0].shape[2]
-    x = F.embedding(ids, p["embedding.E"]) + p["positions.E"][start : start + ids.shape[1]]
-    new = []
+    x = F.embedding(inputs, p["embedding.E"]) + p["positions.E"][: inputs.shape[1]]
     for layer in range(config.layers):
         name, wide = f"blocks.{layer}.attention", f"blocks.{layer}.feed_forward"
         h = norm(p, f"blocks.{layer}.norm_1", x)
         q, k, v = heads(linear(p, name, h, "qkv"), 3, config.heads)
-        if cache is not None:
-            k, v = (torch.cat(parts, 2) for parts in zip(cache[layer], (k, v), strict=True))
-        new.append((k, v))
-        x = x + attention(p, name, q, k, v, is_causal=cache is None)
+        x = x + attention(p, name, q, k, v, is_causal=True)
         h = linear(p, wide, norm(p, f"blocks.{layer}.norm_2", x), "1")
         x = x + linear(p, wide, F.gelu(h, approximate="tanh"), "2")
-    return norm(p, "norm", x), new
+    logits = F.linear(norm(p, "norm", x), p["embedding.E"])
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
 # --- BERT ------------------------------------------------------------------------------------
@@ -196,7 +180,9 @@ class Translator:
                 x = self.block(name, x, attention, cross)
             return self.logits(x).view(*ids.shape, -1)
 
-        return search(next_logits, len(source), beam, limit, config.eos)
+        if beam == 1:
+            return greedy(next_logits, len(source), limit, config.eos)
+        return beam_search(next_logits, len(source), beam, limit, config.eos)
 
 
 # --- recurrent models of pairs -------------------------------------------------------------------

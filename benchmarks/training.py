@@ -14,12 +14,13 @@ from minillm.data import Minibatches
 from minillm.data.masking import Masking, framed
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.timing.contest import Case
 
-from . import gpt, transformer
+from . import transformer
 from .pytorch import LSTM, our_step, recurrent, tensors, their_step, torch
 from .studies.costs import of_gpt
 from .torch_models import Translator, bert_loss, gpt_loss, recurrent_pairs
@@ -27,6 +28,11 @@ from .torch_models import Translator, bert_loss, gpt_loss, recurrent_pairs
 BERTS = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 128, "batch": 8},
     "big": {"layers": 6, "heads": 6, "width": 384, "context": 128, "batch": 16},
+}
+
+GPTS = {
+    "small": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},
+    "big": {"layers": 6, "heads": 6, "width": 384, "context": 256, "batch": 8},
 }
 
 # A model of PyTorch with our weights: what is trained, and the loss of the batch.
@@ -159,9 +165,18 @@ def pointer_generator_step(shortest: int) -> Case:
     return step(f"pointer-generator {H}, {B} x {sources}", model, batch, flops, peer)
 
 
+def gpt_and_batch(size: str) -> tuple[GPT, tuple[np.ndarray, np.ndarray]]:
+    """Make a model of one of GPTS, and inputs and targets (B, T)."""
+    sizes: dict[str, Any] = dict(GPTS[size])
+    batch, rng = sizes.pop("batch"), np.random.default_rng(0)
+    config = GPTConfig(vocabulary=65, **sizes)
+    ids = rng.integers(0, config.vocabulary, (batch, config.context + 1))
+    return GPT(config, rng), (ids[:, :-1].copy(), ids[:, 1:].copy())
+
+
 def gpt_step(size: str, compiled: bool) -> Case:
     """Make a step of a GPT of one of the sizes."""
-    model, batch = gpt.model_and_batch(size)
+    model, batch = gpt_and_batch(size)
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
         p, theirs = tensors(start), tensors_of(batch)

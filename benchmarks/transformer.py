@@ -7,10 +7,8 @@ eagerly, with its fused attention.  The sentences are random ids as long as capt
 of similar length.  (`python -m benchmarks --full` times the training step.)
 
 Translating is greedy, or beam search: in PyTorch a plain loop, which keeps the keys and values of
-the source and of all tokens before, and goes on until all sources of a batch are done.  The weights
-are random, and 16 tokens are written.
-
-All are timed in turn in one process, after a warm-up; the figures are medians, with the range.
+the source and of all tokens before, and goes on until all sources of a batch are done.  16 tokens
+are written.  Both are timed in turn in one process, after a warm-up: medians, with the range.
 """
 
 from typing import Any

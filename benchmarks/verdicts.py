@@ -1,5 +1,7 @@
 """Two files of results: what has changed, whether it is real, and whether it is the code.
 
+    python -m benchmarks compare A.jsonl B.jsonl
+
 For each case there is the ratio of the medians, B / A, with an interval by the bootstrap: rounds
 are drawn again, with all contestants of a round together.  A contestant is better or worse if
 
@@ -8,9 +10,8 @@ are drawn again, with all contestants of a round together.  A contestant is bett
 2. the same is true of its times in units of the first contestant's (NumPy) in the same rounds.  A
    machine that is slower today slows down both, and their ratio stays.
 
-The intervals have 99 %, because a file has dozens of cells.  On two machines, times say nothing
-about the code: there the ratios compare the times in units of the shortest possible (the
-roofline of each machine), and the second condition is left out.
+The intervals have 99 %, because a file has dozens of cells.  Times of two machines say
+nothing about the code, and are refused.
 
 Source: Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 13 (percentiles).
 """
@@ -20,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.machine import described
+from minillm.errors import InputError
 from minillm.timing.contest import ROUNDS
-from minillm.timing.results import Cell, Results, aligned
+from minillm.timing.results import Cell, Results, aligned, limit_lines
 
 from .files import FINGERPRINT, VERSIONS
 
@@ -39,17 +41,12 @@ class Verdict(NamedTuple):
     word: str
 
 
-def verdict(a: Cell, b: Cell, name: str, units: tuple[float, float] | None = None) -> Verdict:
-    """Compare a contestant in two cells.
-
-    units are the shortest possible times on two machines; None: both cells are of one machine.
-    """
+def verdict(a: Cell, b: Cell, name: str) -> Verdict:
+    """Compare a contestant in two cells."""
     control = next(iter(a.seconds))
     rng = np.random.default_rng(0)
     columns = [np.array([cell.seconds[name], cell.seconds[control]]).T for cell in (a, b)]
     pairs = [np.stack([times[:, 0], times[:, 0] / times[:, 1]], axis=1) for times in columns]
-    if units is not None:
-        pairs = [times / unit for times, unit in zip(pairs, units, strict=True)]
     ratio, paired = np.median(pairs[1], axis=0) / np.median(pairs[0], axis=0)
     drawn = _medians(pairs[1], rng) / _medians(pairs[0], rng)  # (resamples, 2)
     low, high = np.quantile(drawn, [OUTSIDE, 1 - OUTSIDE], axis=0)
@@ -57,11 +54,10 @@ def verdict(a: Cell, b: Cell, name: str, units: tuple[float, float] | None = Non
     beyond = ((low > 1) | (high < 1)) & (np.abs(np.array([ratio, paired]) - 1) >= SMALLEST)
     if min(map(len, pairs)) < ROUNDS:
         word = "too few rounds"
+    elif beyond.all() and (paired > 1) == (ratio > 1):
+        word = "worse" if ratio > 1 else "better"
     elif beyond[0]:
-        if units is None and not (beyond[1] and (paired > 1) == (ratio > 1)):
-            word = f"no difference: {control} changed, too"
-        else:
-            word = "worse" if ratio > 1 else "better"
+        word = f"no difference: {control} changed, too"
     return Verdict(float(ratio), float(low[0]), float(high[0]), word)
 
 
@@ -72,42 +68,23 @@ def _medians(rounds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def compare(a: Results, b: Results) -> str:
-    """A table of all cells that both have."""
-    same = all(a.machine[key] == b.machine[key] for key in FINGERPRINT)
-    lines = [f"A: {described(a.machine)}", f"B: {described(b.machine)}", ""]
-    for threads in sorted(a.limits.keys() & b.limits.keys()):
-        before, after = a.limits[threads], b.limits[threads]
-        lines.append(
-            f"limits on {threads} thread{'s' * (threads > 1)}: {before.flops / 1e9:.0f} and "
-            f"{after.flops / 1e9:.0f} GFLOP/s, {before.bytes / 1e9:.1f} and "
-            f"{after.bytes / 1e9:.1f} GB/s"
-        )
-    if same:
-        changed = [key for key in VERSIONS if a.machine[key] != b.machine[key]]
-        lines.append(
-            "One machine: times are compared (ms; B / A below 1: B is faster)."
-            + "".join(f"\n{key}: {a.machine[key]} and {b.machine[key]}" for key in changed)
-        )
-    else:
-        lines.append(
-            "Two machines: shares of the limit are compared (B / A below 1: B is nearer to it)."
-        )
+    """A table of all cells that both have.  InputError for results of two machines."""
+    if any(a.machine[key] != b.machine[key] for key in FINGERPRINT):
+        names = " and ".join(results.machine["processor"] for results in (a, b))
+        raise InputError(f"compare: expected results of one machine, found {names}")
+    lines = []
+    for name, results in (("A", a), ("B", b)):
+        lines += [f"{name}: {described(results.machine)}", *limit_lines(results), ""]
+    lines.append("Times are compared (ms; B / A below 1: B is faster).")
+    changed = [key for key in VERSIONS if a.machine[key] != b.machine[key]]
+    lines += [f"{key}: {a.machine[key]} and {b.machine[key]}" for key in changed]
     rows, words = [], []
     newer = {cell.key: cell for cell in b.cells}
     pairs = [(cell, newer[cell.key]) for cell in a.cells if cell.key in newer]
     for old, new in pairs:
-        shortest = a.limits[old.threads].seconds(old), b.limits[new.threads].seconds(new)
-        if not same and not min(shortest) > 0:
-            continue  # its work is not counted
         for name in _compared(old, new):
-            found = verdict(old, new, name, None if same else shortest)
-            shown = (
-                [f"{1e3 * cell.median(name):.3g}" for cell in (old, new)]
-                if same
-                else [
-                    f"{s / c.median(name):.0%}" for s, c in zip(shortest, (old, new), strict=True)
-                ]
-            )
+            found = verdict(old, new, name)
+            shown = [f"{1e3 * cell.median(name):.3g}" for cell in (old, new)]
             interval = f"({found.low:.2f} to {found.high:.2f})"
             place = [str(old.threads), old.kind, old.sizes, name]
             rows.append([*place, *shown, f"{found.ratio:.2f}", interval, found.word])

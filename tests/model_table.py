@@ -265,10 +265,7 @@ MASKED = {
 }
 CLASSIFIERS = {
     **{f"classifier, {kind}": classifier(pooling=kind) for kind in CLASSIFIER_POOLINGS},
-    **{
-        f"classifier, {kind}, one way": classifier(pooling=kind, bidirectional=False, cell="rnn")
-        for kind in CLASSIFIER_POOLINGS
-    },
+    "classifier, last, one way": classifier(pooling="last", bidirectional=False, cell="rnn"),
     "classifier, dropout": classifier(cell="lstm", dropout=0.3),
     "bag": Entry(Bag, BagConfig(3, buckets=40), labelled_ngrams),
     **{f"fine-tuned {kind}": tuned(kind) for kind in ENCODERS},

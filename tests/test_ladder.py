@@ -60,7 +60,7 @@ def test_numba_agrees_in_the_kernels():
     pytest.importorskip("numba")
     for case in ladder.kernels():
         if case.sizes != "32, 64, 128, 256":  # the large one, whose NumPy takes its time
-            results = {name: case.compared(run()) for name, run in case.contestants.items()}
+            results = {name: run() for name, run in case.contestants.items()}
             assert "Numba" in results
             contest.check_agreement(case.kind, results, case.tolerance)
 

@@ -12,7 +12,6 @@ The second table has an LSTM and causal attention, forward and backward, in NumP
 and Numba.  The figures (.jsonl) and the tables (.md) are written to files named after the date.
 """
 
-import argparse
 import importlib
 import multiprocessing
 import os
@@ -31,7 +30,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.timing.contest import Case, check_agreement, limits, threads, timed, turns
 from minillm.timing.results import Cell, Limits, Results
 
-from .. import cases
+from .. import cases, command
 from ..files import Kept, new_file
 
 STEPS, LEARNING_RATE, TOLERANCE = 10, 1e-3, 1e-5
@@ -170,11 +169,7 @@ def milliseconds(ms: float) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ladder",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     counts = sorted({1, os.cpu_count() or 1})
     parser.add_argument("--threads", type=int, nargs="+", default=counts, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"), metavar="DIR")

@@ -40,9 +40,6 @@ bytes in 2 log2 n messages.
 that Allreduce sums.  The activations that the forward pass keeps grow with the tokens of the rank's
 rows: see :func:`of_gpt`.
 
-**Size of the model.**  For a given number of operations, a model can be too large, so that it
-reads too little, or too small, so that it learns too little: see :func:`optimum`.
-
 Sources: Kaplan et al. (2020), "Scaling laws for neural language models", section 2.1, for the
 operations; Patarasuk and Yuan (2009), "Bandwidth optimal all-reduce algorithms for clusters of
 workstations"; Thakur, Rabenseifner and Gropp (2005), "Optimization of collective communication

@@ -1,4 +1,4 @@
-"""Plot the accuracy of classifiers by the number of labels.
+"""Tabulate the accuracy of classifiers by the number of labels.
 
     python -m benchmarks.studies.curve DATA --out DIR [--test DATA] [--sizes 50 100 ...] [--seeds 5]
                                        [--init RUN RUN ...]
@@ -11,7 +11,6 @@ Every result is a line of DIR/results.jsonl: the same command, or one with more 
 runs, trains only missing results.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
 from minillm.data.files import write_file
 from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.errors import InputError
@@ -30,8 +30,6 @@ from minillm.runs.kind import find_kind
 from minillm.runs.kinds.labels import by_tfidf
 from minillm.runs.load import load
 from minillm.runs.train import train_run
-
-from . import pictures
 
 # For each seed, the labelled texts are put in order, and a training with n labels gets the first n
 # of them.  These have the same shares of labels as the whole, and at least one text of each.  A
@@ -48,11 +46,7 @@ Accuracies = dict[str, dict[int, list[float]]]  # of each line, by the number of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.curve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--test", metavar="DATA")
@@ -73,11 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
         print(table(results))
-        write_file(args.out / "curve.png", pictures.learning_curve(results))
     except InputError as error:
         print(f"benchmarks.studies.curve: {error}", file=sys.stderr)
         return 2
-    print(f"\nlearning curve: {args.out / 'curve.png'}")
     return 0
 
 

@@ -1,7 +1,4 @@
-"""The pictures of the studies: the learning curve (PNG), and the milestones (SVG).
-
-Both need matplotlib: InputError without it.
-"""
+"""The picture of the milestones, an SVG.  It needs matplotlib: InputError without it."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -24,30 +21,6 @@ svg:root text { fill: currentColor; }
 </style>"""  # for a picture that is opened alone or as an image, where no other style sheet is
 _GREY = "#767676"
 _TICKS = [digit * 10**power for power in range(-3, 6) for digit in (1, 2, 5)]  # minutes
-
-
-def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
-    """Plot accuracies by the number of labels: the mean and the standard deviation of each line.
-
-    ``lines`` has the accuracies (0 to 1) of several trainings for each line and number of labels.
-    """
-    figure = plots._figure(7, 4.6)
-    axes = figure.add_subplot()
-    for name, points in lines.items():
-        sizes = sorted(points)
-        values = [100 * np.array(points[size]) for size in sizes]
-        means = [v.mean() for v in values]
-        spread = [v.std(ddof=1) if len(v) > 1 else np.nan for v in values]
-        axes.errorbar(sizes, means, spread, marker="o", ms=4, capsize=3, label=name)
-    sizes = sorted({size for points in lines.values() for size in points})
-    axes.set_xscale("log")
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.minorticks_off()
-    axes.set_xlabel("labels")
-    axes.set_ylabel("accuracy (%)")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return plots._png(figure)
 
 
 def milestones(models: Sequence[Mapping[str, Any]]) -> bytes:

@@ -20,30 +20,32 @@ equations are in benchmarks/studies/costs.py; chapter 16 of the book derives the
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from minillm import kernels_info
 from minillm.models.gpt import GPTConfig
 from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
 from minillm.runs.kind import find_kind
-from minillm.timing.contest import memory_bandwidth
+from minillm.timing.contest import limits
 
-from . import costs, speed
+from .. import command
+from . import costs
 from .costs import Demand, Machine
 
 SIZES = ("layers", "heads", "width", "context", "vocabulary", "batch")
 DEFAULTS = {**vars(find_kind("gpt").settings()), "vocabulary": 10_000}
 RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
+ALLREDUCED = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes: 4 kB to 64 MB
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__)
     for name in SIZES:
         parser.add_argument(f"--{name}", type=int, default=DEFAULTS[name])
     for name in ("tokens", "products", "memory", "network", "latency"):
@@ -64,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
     """One rank, as it is given or measured, and lines about it."""
 
-    def slowest(measure: Callable[[], float]) -> float:
-        job.wait()  # all ranks at once, as in a training
-        return min(job.gather(measure()))
-
-    products = args.products * 1e9 if args.products else slowest(speed.matmul_peak)
-    memory = args.memory * 1e9 if args.memory else slowest(memory_bandwidth)
-    network, latency, of_network = _network(args, job)
     threads = kernels_info()["threads"]
+    products, memory = (args.products or 0) * 1e9, (args.memory or 0) * 1e9
+    if not (products and memory):
+        job.wait()  # all ranks at once, as in a training
+        found = limits(threads, 0.6)
+        products = products or min(job.gather(found.flops))
+        memory = memory or min(job.gather(found.bytes))
+    network, latency, of_network = _network(args, job)
     how = "given" if args.products and args.memory else f"{threads} thread{'s' * (threads > 1)}"
     return Machine(products, memory, network, latency), [
         f"one rank  {products / 1e9:,.0f} GFLOP/s in matrix products, {memory / 1e9:,.1f} GB/s of "
@@ -87,7 +89,7 @@ def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[s
     if args.network or args.latency:
         how = "given"
     elif job.size > 1:
-        network, latency, times = speed.measured_network(job)
+        network, latency, times = measured_network(job)
         how, share = f"measured between {job.size} ranks", 2 * (job.size - 1) / job.size
         table = [
             f"          Allreduce of {_bytes(size):>6}: {_seconds(seconds):>8}, "
@@ -96,6 +98,36 @@ def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[s
         ]
     line = f"network   {network / 1e9:.3g} GB/s, {latency * 1e6:.3g} microseconds ({how})"
     return network, latency, [line, *table]
+
+
+def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:
+    """Measure the time in which the ranks sum an array of ``size`` bytes: a median.
+
+    All ranks call this, and get the time of the slowest.
+    """
+    array = np.zeros(size // 4, np.float32)
+    measured = []
+    for _ in range(times):
+        ranks.wait()
+        begin = time.perf_counter()
+        ranks.sum(array)
+        measured.append(max(ranks.gather(time.perf_counter() - begin)))
+    return float(np.median(measured))
+
+
+def measured_network(ranks: Ranks) -> tuple[float, float, dict[int, float]]:
+    """Measure a rank's bandwidth and latency, and the times of an Allreduce by the array's bytes.
+
+    Bandwidth (bytes per second) and latency (seconds) solve the equation of
+    `costs`, seconds = messages latency + bytes sent / bandwidth, for the
+    smallest array and the largest.
+    """
+    n = ranks.size
+    times = {size: allreduce_seconds(ranks, size) for size in ALLREDUCED}
+    first, last = ALLREDUCED[0], ALLREDUCED[-1]
+    seconds_per_byte = max(times[last] - times[first], 1e-9) / (last - first)
+    latency = (times[first] - first * seconds_per_byte) / (2 * math.ceil(math.log2(n)))
+    return 2 * (n - 1) / n / seconds_per_byte, max(latency, 0.0), times
 
 
 def _of_model(

@@ -34,7 +34,6 @@ class Case:
     contestants: Mapping[str, Callable[[], Any]]
     bytes: float = 0.0  # moved at least: each array once
     tolerance: float = 1e-4  # of the largest number
-    compared: Callable[[Any], Any] = lambda results: results  # the part that agrees
     size: float | None = None
 
 
@@ -134,7 +133,7 @@ def threads(count: int) -> Iterator[None]:
 def timed(case: Case, count: int, seconds: float, rounds: int = ROUNDS) -> Cell:
     """Check that all contestants agree, and return their times on `count` threads."""
     print(f"{count}: {case.kind} ({case.sizes})", file=sys.stderr, flush=True)
-    results = {name: case.compared(run()) for name, run in case.contestants.items()}
+    results = {name: run() for name, run in case.contestants.items()}
     check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
     del results
     times = turns(case.contestants, seconds, rounds, count)

@@ -256,6 +256,7 @@ def test_weights_that_replace_others_in_a_decoder(family, tmp_path):
         ({"alpha_pattern": ["a"]}, r"alpha_pattern: expected numbers by patterns"),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
+        ({"r": 10**9}, "expected shape \\(1000000000, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: expected True or .*, found 'pissa'"),
         ({"alora_invocation_tokens": [3]}, "alora_invocation_tokens: expected None or False"),

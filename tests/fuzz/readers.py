@@ -13,7 +13,6 @@ from formats.make_frozen import ROWS as MODELS
 from formats.test_word2vec import VECTORS, WORDS, write_binary
 from kind_rows import squad
 from published import old_files
-from text.test_vocabulary import ROWS as VOCABULARIES
 from text.test_vocabulary import made
 
 import minillm
@@ -27,12 +26,9 @@ from minillm.formats.gguf import export_gguf
 from minillm.formats.peft import read_adapter, write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.models.decoders import FAMILIES
-from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import RunConfig, find_kind
 from minillm.runs.kinds.labels import read_image
 from minillm.runs.kinds.texts import check_kept, tokenizer_of
-from minillm.runs.load import open_vocabularies
 from minillm.text import Characters, load_tokenizer, tokenizer_files
 from minillm.text.word_pieces import WordPieces
 from minillm.training.ngram import score_text
@@ -112,12 +108,9 @@ def write_packed(root: Path, runs: Any) -> None:
 
 
 def read_arpa(folder: Path, damaged: str) -> None:
-    tokenizer, params = arpa.read_arpa(folder / damaged)
-    order = sum(name.startswith("word.") for name in params)
-    end, unknown = tokenizer.sentence_end, tokenizer.unknown
-    model = NGram(NGramConfig(len(tokenizer), order, line_end=end, unknown=unknown), params)
-    if unknown is not None:
-        score_text(model, tokenizer, [TEXT])
+    found = arpa.read(folder / damaged)
+    if found.tokenizer.unknown is not None:
+        score_text(found.model, found.tokenizer, [TEXT])
 
 
 def write_vectors(root: Path, runs: Any) -> None:
@@ -161,7 +154,7 @@ def read_hugging_face(folder: Path, damaged: str) -> None:
         found.model.forward(ids, np.array([ids.shape[1]]))
     elif hasattr(found.model, "masked_words"):
         found.model.hidden(ids)
-    else:
+    elif getattr(found.model.config, "context", 0) <= 1 << 24:  # a run has no more
         reader = decoding.Reader(found.model)
         reader.read(ids.astype(np.int64), reader.zero_state(1))
     found.tokenizer.decode(ids[0])
@@ -212,20 +205,6 @@ def read_questions(folder: Path, damaged: str) -> None:
     for question in read_squad(folder / damaged):
         for answer in question.answers:
             assert question.context.startswith(answer.text, answer.start)
-
-
-def write_vocabularies(root: Path, runs: Any) -> None:
-    for name in VOCABULARIES:
-        folder = root / name
-        folder.mkdir(parents=True)
-        RunFolder(folder).save_json("vocabulary.json", made(name, TEXT).to_dict())
-
-
-def read_vocabulary(folder: Path, damaged: str) -> None:
-    stored = RunConfig(find_kind("lm"), None, None, {})
-    found = open_vocabularies(RunFolder(folder), stored)["tokenizer"]
-    found.decode(range(min(50, len(found))))
-    found.to_dict()
 
 
 def write_tokenizers(root: Path, runs: Any) -> None:
@@ -284,7 +263,6 @@ READERS = {
     **{name: Row(of_content(name, row.good), read_data) for name, row in OF_DATA.items()},
     "labelled-folder": Row(write_labelled, lambda folder, _: list(open_labelled(folder, folder))),
     "questions": Row(of_content("squad.json", squad("abcd", unanswered=True)), read_questions),
-    "vocabulary": Row(write_vocabularies, read_vocabulary),
     "tokenizer": Row(write_tokenizers, read_tokenizer),
     "images": Row(of_content("images.txt", "0 0.5 1 0 0.25 1\n" * 3), read_images),
     "shards": Row(write_corpus, read_corpus),

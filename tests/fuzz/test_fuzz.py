@@ -24,7 +24,7 @@ from minillm.errors import DivergedError, InputError, InputWarning
 from .damage import damaged
 from .readers import READERS
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "20"))
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "12"))
 SEED = os.environ.get("FUZZ_SEED", "0")
 PATIENCE = 60  # seconds of an input, after which the process ends, wherever it is
 MEMORY = 4 << 30  # more than the process has at first

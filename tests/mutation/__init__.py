@@ -15,5 +15,5 @@ tests run with MINILLM_KERNELS=cython.  One that compiles to the same machine co
 by any test and is not counted.
 
 Each verdict is a line of the results file, and is valid until the mutated file changes.  A run that
-was stopped resumes.
+was stopped resumes.  Two commands for different files may run at once.
 """

@@ -28,7 +28,6 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("files", nargs="*", type=Path, help="which to mutate; all that have mutants unless given")
     add("--results", type=Path, default=ROOT / "build/mutants.jsonl", metavar="FILE")
-    add("--jobs", type=int, default=1, metavar="N", help="mutants at the same time")
     add("--only", metavar="PATTERN", help="those whose 'file:line  change' matches, as *lstm*:8?*")
     add("--all", action="store_true", help=f"of a kernel's file all, not {MOST} that are spread")
     add("--again", action="store_true", help="survivors once more, after a new test")
@@ -94,7 +93,7 @@ def main() -> int:
         left = [m for m in mutants if results.verdict(m) not in {*done, "equivalent"}]
         print(f"{len(mutants)} mutants, {len(mutants) - len(left)} are decided", flush=True)
         try:
-            Judge(ROOT, results, lambda line: print(line, flush=True)).run(left, arguments.jobs)
+            Judge(ROOT, results, lambda line: print(line, flush=True)).run(left)
         except KeyboardInterrupt:
             print("stopped: the same command goes on from here")
             return 130

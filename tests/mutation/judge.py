@@ -1,17 +1,14 @@
 """The verdict on each mutant: build it, test it, and note what killed it."""
 
 import os
-import queue
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .mutant import Mutant
-from .project import Outcome, Project, killer_of, stop_all
+from .project import Outcome, Project, killer_of
 from .results import KILLED, SAME, SURVIVED, UNDECIDED, Results
 from .witnesses import Witness, witnesses
 
@@ -22,37 +19,19 @@ FAILED = (1, 2, 3)  # of a test, while loading, in pytest itself
 
 
 class Judge:
-    """A runner of mutants in copies of the project, which stores the verdicts."""
+    """A runner of mutants in a copy of the project, which stores the verdicts."""
 
     def __init__(self, root: Path, results: Results, say: Callable[[str], None] = print) -> None:
         self.root, self.results, self.say = root, results, say
         self.unchanged: dict[Witness, float | str] = {}  # seconds, or why they fail
         self.killers: dict[Path, list[str]] = {}
-        self.lock = threading.Lock()
 
-    def run(self, mutants: list[Mutant], jobs: int) -> None:
-        """Run all in their order, `jobs` at a time.  An interrupt leaves no process behind."""
+    def run(self, mutants: list[Mutant]) -> None:
+        """Run all in their order."""
         with tempfile.TemporaryDirectory(prefix="minillm-mutants-") as folder:
-            projects: queue.Queue[Project] = queue.Queue()
-            for job in range(jobs):
-                projects.put(Project(self.root, Path(folder, str(job))))
-
-            def one(mutant: Mutant) -> None:
-                project = projects.get()
-                try:
-                    self.one(project, mutant)
-                finally:
-                    projects.put(project)
-
-            pool = ThreadPoolExecutor(jobs)
-            try:
-                for done in [pool.submit(one, mutant) for mutant in mutants]:
-                    done.result()
-            except BaseException:
-                stop_all()
-                raise
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            project = Project(self.root, Path(folder, "copy"))
+            for mutant in mutants:
+                self.one(project, mutant)
 
     def one(self, project: Project, mutant: Mutant) -> None:
         began = time.monotonic()
@@ -96,23 +75,21 @@ class Judge:
 
     def fails_unchanged(self, project: Project, witness: Witness) -> str:
         """Why these tests can decide nothing: they fail unchanged.  They run once."""
-        with self.lock:
-            if witness not in self.unchanged:
-                before = os.times()
-                outcome = project.test(witness, [], 3600, keep=True)
-                after = os.times()
-                seconds = after.children_user + after.children_system
-                seconds -= before.children_user + before.children_system
-                passed = outcome.code in (PASSED, NOTHING_CHOSEN)
-                why = f"fails without any change: {' '.join(witness.tests)}: {killer_of(outcome)}"
-                self.unchanged[witness] = seconds if passed else why
+        if witness not in self.unchanged:
+            before = os.times()
+            outcome = project.test(witness, [], 3600, keep=True)
+            after = os.times()
+            seconds = after.children_user + after.children_system
+            seconds -= before.children_user + before.children_system
+            passed = outcome.code in (PASSED, NOTHING_CHOSEN)
+            why = f"fails without any change: {' '.join(witness.tests)}: {killer_of(outcome)}"
+            self.unchanged[witness] = seconds if passed else why
         seconds_or_why = self.unchanged[witness]
         return seconds_or_why if isinstance(seconds_or_why, str) else ""
 
     def note_killer(self, path: Path, outcome: Outcome) -> str:
         killer = killer_of(outcome)
         if "::" in killer:
-            with self.lock:
-                others = [k for k in self.killers.get(path, []) if k != killer]
-                self.killers[path] = [killer, *others][:REMEMBERED]
+            others = [k for k in self.killers.get(path, []) if k != killer]
+            self.killers[path] = [killer, *others][:REMEMBERED]
         return killer

@@ -12,7 +12,6 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 from unittest import mock
 
 from .mutant import Mutant
@@ -33,15 +32,8 @@ class Outcome:
     output: str
 
 
-class Stopped(Exception):
-    """The whole run is over: all processes were killed."""
-
-
 class Project:
     """The copy, and the compiled kernels in it."""
-
-    running: ClassVar[set[subprocess.Popen]] = set()  # of all copies
-    stopped = False
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder = root, folder
@@ -71,16 +63,14 @@ class Project:
             errors="replace",
             start_new_session=True,
         )
-        self.running.add(process)
         try:
             output, waits = process.communicate(timeout=PATIENCE * cpu)[0], False
         except subprocess.TimeoutExpired:
             kill(process)
             output, waits = process.communicate()[0], True
-        finally:
-            self.running.discard(process)
-        if self.stopped:
-            raise Stopped
+        except BaseException:  # an interrupt leaves no process behind
+            kill(process)
+            raise
         hung = waits or process.returncode == -signal.SIGXCPU
         return Outcome(None if hung else process.returncode, output)
 
@@ -199,13 +189,6 @@ class Project:
 def kill(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def stop_all() -> None:
-    """End the processes of every copy."""
-    Project.stopped = True
-    for process in list(Project.running):
-        kill(process)
 
 
 def killer_of(outcome: Outcome) -> str:

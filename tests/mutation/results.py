@@ -1,7 +1,6 @@
 """The verdicts on disk, a JSON object a line, and the report of them."""
 
 import json
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ class Results:
     """The verdicts so far.  The last line about a mutant counts."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.lock = path, threading.Lock()
+        self.path = path
         self.records: dict[str, dict] = {}
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
@@ -41,11 +40,10 @@ class Results:
             "by": by,
             "seconds": round(seconds, 1),
         }
-        with self.lock:
-            self.records[mutant.key] = record
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        self.records[mutant.key] = record
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 COLUMNS = ("mutants", KILLED, SURVIVED, UNDECIDED, SAME, EQUIVALENT)

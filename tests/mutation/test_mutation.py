@@ -194,7 +194,7 @@ def test_a_copy_leaves_out_what_is_made_here_and_no_package(tmp_path):
 @pytest.mark.deep
 def test_a_survivor_is_reported_and_nothing_runs_twice(judge, monkeypatch):
     mutants = [m for m in python.mutants(Path("toy.py"), PAGE) if m.line == 8]
-    judge.run(mutants, jobs=2)
+    judge.run(mutants)
     text, any_survived = results.report(mutants, judge.results)
     assert any_survived
     assert text.count("survived: ") == 2
@@ -210,7 +210,7 @@ def test_a_survivor_is_reported_and_nothing_runs_twice(judge, monkeypatch):
 def test_where_the_tests_fail_already_nothing_is_decided(judge):
     (judge.root / "tests/test_toy.py").write_text("def test_no():\n    assert False\n")
     mutants = python.mutants(Path("toy.py"), PAGE)[:1]
-    judge.run(mutants, jobs=1)
+    judge.run(mutants)
     assert judge.results.verdict(mutants[0]) == UNDECIDED
     assert "fails without any change" in judge.results.path.read_text()
 

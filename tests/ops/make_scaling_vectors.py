@@ -18,13 +18,8 @@ CONTEXT = 4096  # of all; it is divided by the original context where no factor 
 
 
 def yarn(factor=4.0, original=1024, **others):
-    given = {"factor": factor} if factor else {"factor": None}
-    return {
-        "rope_type": "yarn",
-        "original_max_position_embeddings": original,
-        **given,
-        **others,
-    }
+    sizes = {"factor": factor, "original_max_position_embeddings": original}
+    return {"rope_type": "yarn", **sizes, **others}
 
 
 LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
@@ -143,38 +142,6 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate():
     halves, backward = ops.dropout(x, 0.5, np.random.default_rng(0))
     assert set(np.unique(halves)) == {0.0, 2.0}
     np.testing.assert_array_equal(backward(x), halves)
-
-
-@given(rng=strategies.generators(), shift=st.integers(0, 1000))
-def test_rotated_products_depend_on_the_distance_alone(rng, shift):
-    q, k = rng.standard_normal((2, 1, 2, 3, 8))
-    positions, other_positions = rng.integers(0, 50, (2, 1, 3))
-    products = []
-    for offset in (0, shift):
-        rotated_q, _ = ops.rotary(q, positions + offset)
-        rotated_k, _ = ops.rotary(k, other_positions + offset)
-        products.append(rotated_q @ rotated_k.swapaxes(2, 3))
-    np.testing.assert_allclose(*products, rtol=1e-9, atol=1e-9)
-
-
-def test_rotary_by_hand():
-    x = np.array([[[[1.0, 2.0, 3.0, 4.0]] * 2]])  # (1, 1, 2, 4)
-    y, _ = ops.rotary(x, np.array([[0, 3]]), base=100.0)
-    np.testing.assert_array_equal(y[0, 0, 0], x[0, 0, 0])
-    # angles 3 and 3 * 100^(-1/2) = 0.3, of the pairs 1, 3 and 2, 4
-    turned = np.array([(1 + 3j) * np.exp(3j), (2 + 4j) * np.exp(0.3j)])
-    np.testing.assert_allclose(y[0, 0, 1], [*turned.real, *turned.imag], **CLOSE)
-
-
-@given(rng=strategies.generators())
-def test_a_normalised_row_has_the_moments_that_it_should_have(kernels, rng):
-    x, ones = 5 * rng.standard_normal((3, 8)) + 2, np.ones(8)
-    with use_kernels(kernels):
-        y, _ = ops.layer_norm(x, ones, 0 * ones, eps=1e-12)
-        z, _ = ops.rms_norm(x, ones, eps=1e-12)
-    np.testing.assert_allclose(y.mean(axis=1), 0, atol=1e-9)
-    np.testing.assert_allclose([y.var(axis=1), (z**2).mean(axis=1)], 1, rtol=1e-9)
-    np.testing.assert_allclose(z * np.linalg.norm(x, axis=1, keepdims=True), x * 8**0.5, rtol=1e-9)
 
 
 def test_arrays_mapped_from_a_file_are_arrays(kernels, tmp_path):

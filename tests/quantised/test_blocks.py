@@ -1,4 +1,4 @@
-"""The types of numbers in GGUF files: frozen blocks, error bounds, and the package gguf."""
+"""The types of numbers in GGUF files: frozen blocks, error bounds, the package gguf; and planes."""
 
 from importlib.util import find_spec
 
@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from quantised_cases import planes_of
 
 from minillm.quantised import Quantised, quantise, quantised_linear
 from minillm.quantised.blocks import FLOATS, TYPES, WRITTEN, coded, decode, encode
 from minillm.quantised.panels import pack
+from minillm.quantised.planes import PLANES, from_planes
 
 from .make_frozen_blocks import computed, frozen, random_blocks
 
@@ -33,6 +35,8 @@ def test_the_package_gguf_has_the_same_bits(type):
         rng = np.random.default_rng(1)
         x = (rng.normal(size=(40, 512)) * 10.0 ** rng.integers(-4, 3, (40, 1))).astype(np.float32)
         x[0], x[1, :40], x[2] = 0, -3, np.abs(x[2])
+        x[3, ::2] = 1 + 3 / 256  # halfway between two of BF16
+        x[4], x[4, ::32] = 0.5, 127  # and of Q8_0
         rows, numbers, encoded = computed(rng, type, x, 40)
     else:
         x, rows, numbers, encoded = frozen(type)
@@ -133,3 +137,28 @@ def test_the_error_on_weights_of_a_normal_distribution(type, expected):
     x = np.random.default_rng(0).normal(size=(64, 1024)).astype(np.float32)
     error = decode(encode(x, type), type) - x
     assert np.sqrt(np.mean(error**2)) == pytest.approx(expected, rel=0.02)
+
+
+# --- codes as planes of bits ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", PLANES)
+@given(hnp.arrays(np.uint8, (2, 3, 32), elements=st.integers(0, 255)))
+def test_planes_there_and_back(bits, numbers):
+    codes = numbers & (1 << bits) - 1
+    lines = planes_of(codes, bits)
+    assert lines.shape == (2, 3, 4 * bits)
+    np.testing.assert_array_equal(from_planes(lines), codes)
+
+
+@pytest.mark.parametrize("bits", PLANES)
+def test_each_bit_of_a_plane_is_where_the_definition_says(bits):
+    """Code i of word w has its p bits of a plane in byte i of line w mod p."""
+    codes = np.random.default_rng(bits).integers(0, 1 << bits, 32).astype(np.uint8)
+    lines, first = planes_of(codes, bits).reshape(bits, 4), 0
+    for p in PLANES[bits]:
+        for w in range(8):
+            for i in range(4):
+                found = lines[first + w % p, i] >> p * (w // p) & (1 << p) - 1
+                assert found == codes[4 * w + i] >> first & (1 << p) - 1
+        first += p

@@ -7,6 +7,7 @@ from mpiexec import run as run_ranks
 
 from benchmarks.studies import plan
 from minillm.runs.kind import find_kind
+from minillm.timing.results import Limits
 
 # No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
 MACHINE = ["--products", "100", "--memory", "10", "--network", "1", "--latency", "10"]
@@ -61,8 +62,7 @@ def test_the_defaults_are_those_of_the_training(capsys):
 
 
 def test_this_machine_is_measured(capsys, monkeypatch):
-    monkeypatch.setattr(plan.speed, "matmul_peak", lambda: 7e9)
-    monkeypatch.setattr(plan, "memory_bandwidth", lambda: 3e9)
+    monkeypatch.setattr(plan, "limits", lambda count, seconds: Limits(count, 7e9, 3e9))
     out = planned(capsys, *TINY)
     assert "one rank  7 GFLOP/s in matrix products, 3.0 GB/s of memory (" in out
     assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N python -m " in out

@@ -116,10 +116,6 @@ def test_an_exception_of_a_backward_is_told_with_its_authors_line(thing):
         arrays("B D", B=3, D=4).check(thing)
 
 
-def test_a_function_is_returned_as_it_is():
-    assert as_op(linear) is linear
-
-
 # --- several outputs, and an op that draws ------------------------------------------------
 
 
@@ -160,7 +156,7 @@ def test_an_op_with_an_rng_draws_the_same_at_each_call(case):
     assert case.check(dropout) < 1e-7
 
 
-def test_an_optional_rng_is_left_out():
+def test_a_function_is_returned_as_it_is_and_an_optional_rng_left_out():
     def op(x, rng=None):
         assert rng is None
         return 2 * x, lambda dy: 2 * dy
