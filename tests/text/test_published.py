@@ -418,8 +418,10 @@ def test_an_unsupported_tokenizer_json_is_refused(tmp_path, change, complaint):
 
 
 def test_the_file_of_sentencepiece_is_refused_with_the_way_out(tmp_path):
-    (tmp_path / "spiece.model").write_bytes(b"\x0a")
-    assert "found spiece.model: save it as tokenizer.json, with" in fails(tmp_path)
+    for name in ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model"):  # T5, Llama, XLM-R
+        (tmp_path / name).write_bytes(b"\x0a")
+        assert f"found {name}: save it as tokenizer.json, with" in fails(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_a_damaged_vocabulary_of_a_run_is_refused():
