@@ -123,23 +123,21 @@ def read_gguf_angles(
     older = single(file, f"{architecture}.rope.scale_linear", 0.0)
     factor = single(file, f"{prefix}factor", older) or 1.0
     attention = single(file, f"{prefix}attn_factor", 1.0)
-    original = f"{prefix}{_LENGTH}"
+    if divisors is not None and (divisors == 1).all():
+        divisors = None
+    usual = config.context if divisors is None else _SCALING.original_context
+    original = file.number(f"{prefix}{_LENGTH}", usual)
     if kind != "yarn":
         file.check(f"{prefix}attn_factor", (1,), "1: scaled attention cannot be run")
-    if divisors is not None and (divisors != 1).any():
-        if kind == "yarn" or (kind == "linear" and factor != 1):
-            expected = f"one scaling of the angles, found {DIVISORS} and {kind}"
-            raise InputError(f"{file.path}: expected {expected}")
-        with in_file(file.path):
-            usual = replace(
-                _SCALING, original_context=file.number(original, _SCALING.original_context)
-            )
-            return _llama3_of(file, config, divisors, usual)
+    if divisors is not None and (kind == "yarn" or (kind == "linear" and factor != 1)):
+        expected = f"one scaling of the angles, found {DIVISORS} and {kind}"
+        raise InputError(f"{file.path}: expected {expected}")
     with in_file(file.path):
+        if divisors is not None:
+            return _llama3_of(file, config, divisors, replace(_SCALING, original_context=original))
         if kind == "yarn":
             attention *= yarn_attention_factor(factor)
-            length = file.number(original, config.context)
-            return Yarn(factor, length, attention_factor=attention)
+            return Yarn(factor, original, attention_factor=attention)
         return Linear(factor) if kind == "linear" and factor != 1 else None
 
 
