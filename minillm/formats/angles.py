@@ -98,8 +98,9 @@ def angle_entries(config: LlamaConfig) -> dict[str, Any]:
 
 DIVISORS = "rope_freqs.weight"  # (w/2,): a divisor of each angle, as in Llama 3
 _KINDS = ("linear", "none", "yarn")  # the first is llama.cpp's default
-_KNOWN = ("type", "factor", "attn_factor", "original_context_length", "finetuned")
-_SCALING = Llama3(1.0, 1.0, 4.0, 8192.0)  # of all Llamas since 3.1, except for the factor
+_LENGTH = "original_context_length"  # llama.cpp uses it for Yarn alone
+_KNOWN = ("type", "factor", "attn_factor", _LENGTH, "finetuned")
+_SCALING = Llama3(1.0, 1.0, 4.0, 8192.0)  # of all published Llamas since 3.1, but for the factor
 
 
 def single(entries: Entries, name: str, default: float) -> float:
@@ -122,29 +123,32 @@ def read_gguf_angles(
     older = single(file, f"{architecture}.rope.scale_linear", 0.0)
     factor = single(file, f"{prefix}factor", older) or 1.0
     attention = single(file, f"{prefix}attn_factor", 1.0)
-    original = float(file.number(f"{prefix}original_context_length", config.context))
+    if divisors is not None and (divisors == 1).all():
+        divisors = None
+    usual = config.context if divisors is None else _SCALING.original_context
+    original = file.number(f"{prefix}{_LENGTH}", usual)
     if kind != "yarn":
         file.check(f"{prefix}attn_factor", (1,), "1: scaled attention cannot be run")
-    if divisors is not None and (divisors != 1).any():
-        if kind == "yarn" or (kind == "linear" and factor != 1):
-            expected = f"one scaling of the angles, found {DIVISORS} and {kind}"
-            raise InputError(f"{file.path}: expected {expected}")
-        return _llama3_of(file, config, divisors)
+    if divisors is not None and (kind == "yarn" or (kind == "linear" and factor != 1)):
+        expected = f"one scaling of the angles, found {DIVISORS} and {kind}"
+        raise InputError(f"{file.path}: expected {expected}")
     with in_file(file.path):
+        if divisors is not None:
+            return _llama3_of(file, config, divisors, replace(_SCALING, original_context=original))
         if kind == "yarn":
             attention *= yarn_attention_factor(factor)
             return Yarn(factor, original, attention_factor=attention)
         return Linear(factor) if kind == "linear" and factor != 1 else None
 
 
-def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
-    """Llama 3's scaling with these divisors; InputError where it has others."""
+def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray, usual: Llama3) -> Llama3:
+    """The usual scaling with a factor that has these divisors; InputError where it has others."""
     # The slowest pair has 1 / divisor = r + (1 - r) / factor, where r depends on no factor.
-    r = 1 / _divisors(config, replace(_SCALING, factor=LARGEST))[-1]
+    r = 1 / _divisors(config, replace(usual, factor=LARGEST))[-1]
     slowest = float(divisors[-1])
     factor = (1 - r) / (1 / slowest - r) if slowest > 1 and r * slowest < 1 else 0.0
     if factor > 0:
-        scaling = replace(_SCALING, factor=float(f"{factor:.5g}"))
+        scaling = replace(usual, factor=float(f"{factor:.5g}"))
         if np.allclose(divisors, _divisors(config, scaling), rtol=1e-4, atol=0):
             return scaling
     raise InputError(f"{file.path}: {DIVISORS}: expected the factors of Llama 3, found others")
@@ -160,21 +164,21 @@ def gguf_angles(
     config: LlamaConfig, architecture: str
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
     """The entries and the tensor of a scaling: the inverse of :func:`read_gguf_angles`."""
-    scaling, entries = config.rope_scaling, dict[str, Any]()
-    if isinstance(scaling, Llama3):
-        return {}, {DIVISORS: _divisors(config, scaling)}
+    scaling, entries, tensors = config.rope_scaling, dict[str, Any](), dict[str, Any]()
     if isinstance(scaling, Linear):
         entries = {"type": "linear", "factor": scaling.factor}
-    elif isinstance(scaling, Yarn):
-        attention, original = scaling.attention_factor, scaling.original_context
-        usual = Yarn(scaling.factor, original, attention_factor=attention)
+    elif scaling is not None:
+        factor, original = scaling.factor, max(1, int(scaling.original_context))
+        entries = {_LENGTH: original}
+        usual: Scaling = replace(_SCALING, factor=factor, original_context=float(original))
+        if isinstance(scaling, Yarn):
+            attention = scaling.attention_factor
+            usual = Yarn(factor, float(original), attention_factor=attention)
+            entries |= {"type": "yarn", "factor": factor}
+            entries["attn_factor"] = attention / yarn_attention_factor(factor)
+        else:
+            tensors = {DIVISORS: _divisors(config, scaling)}
         if scaling != usual:
             raise InputError(f"rope_scaling: expected {usual} in a GGUF file, found {scaling}")
-        entries = {
-            "type": "yarn",
-            "factor": scaling.factor,
-            "attn_factor": attention / yarn_attention_factor(scaling.factor),
-            "original_context_length": int(original),
-        }
     prefix = f"{architecture}.rope.scaling."
-    return {prefix + name: value for name, value in entries.items()}, {}
+    return {prefix + name: value for name, value in entries.items()}, tensors

@@ -20,7 +20,7 @@ from minillm.formats.weights import Weight
 
 WEIGHTS = "model.safetensors"
 LONGEST_NAME = 255  # characters of a file's name
-_FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_FLOATS = ("F32", "F16", "BF16")
 
 
 def entries_of(path: Path) -> Entries:
@@ -66,7 +66,8 @@ def read_params(
     tensors: Mapping[str, Tensor], weights: Iterable[Weight]
 ) -> dict[str, NDArray[np.float32]]:
     """All parameters, of tensors that have their shapes."""
-    params = {}
+    params, weights = {}, list(weights)
+    check_floats({name: tensors[name] for weight in weights for name in weight.columns})
     for weight in weights:
         params[weight.name] = np.empty(weight.shape, np.float32)
         for name, view in weight.views(params[weight.name]).items():
@@ -74,11 +75,19 @@ def read_params(
     return params
 
 
+def check_floats(tensors: Mapping[str, Tensor]) -> None:
+    """InputError unless all have types that become float32."""
+    others = [name for name, tensor in tensors.items() if tensor.dtype not in _FLOATS]
+    if others:
+        first = tensors[others[0]]
+        raise InputError(
+            f"{first.path}: {others[0]}: expected float32, float16 or bfloat16, found "
+            f"{first.dtype} in {len(others)} of {len(tensors)} tensors"
+        )
+
+
 def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
-    """Read a tensor into an array, or a view of one.  InputError for other than finite floats."""
-    if tensor.dtype not in _FLOATS:
-        expected = " or ".join(_FLOATS.values())
-        raise InputError(f"{tensor.path}: {name}: expected {expected}, found {tensor.dtype}")
+    """Read a tensor of floats into an array, or a view of one.  InputError unless finite."""
     for rows, piece in tensor.pieces():
         array[rows] = piece
     if not np.isfinite(array).all():

@@ -19,6 +19,7 @@ from minillm.formats.angles import DIVISORS, gguf_angles, read_gguf_angles, sing
 from minillm.formats.weights import Names, tensor_of
 from minillm.models.decoders import FAMILIES, DecoderConfig
 from minillm.models.llama import LlamaConfig
+from minillm.ops.rotary_scaling import Llama3
 from minillm.quantised.gguf import GGUFTensor
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
@@ -163,11 +164,17 @@ def _of_changes(config: DecoderConfig, arch: str) -> dict[str, Any]:
 
 
 def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
-    """InputError where llama.cpp rotates other layers, which no entry can say."""
+    """InputError where llama.cpp rotates other layers, or knows no divisors of angles."""
     if not isinstance(config, DecoderConfig):
         return
     fixed, found = config.changes.unrotated_every, config.unrotated_every
     if fixed and found != fixed:
         raise InputError(
             f"{path}: unrotated_every: expected {fixed}, as in llama.cpp, found {found}"
+        )
+    scaling, arch = config.rope_scaling, row_of(config).name
+    if isinstance(scaling, Llama3) and arch != "llama":
+        raise InputError(
+            f"{path}: rope_scaling: expected None, Linear or Yarn in a {arch}, as in llama.cpp, "
+            f"found {scaling}"
         )

@@ -50,8 +50,9 @@ class _Words:
     """The words of byte pairs, by the names that files have for them.
 
     Of several expressions, each cuts the parts that are left by the ones before it.  The other
-    fields are what the files do not state.  llama.cpp composes no characters, but the tokenizer of
-    Qwen, which has read the training texts, does.
+    fields are what the files do not state.  The ids equal llama.cpp's, except with ``nfc``: there
+    they equal the ids of the model's own tokenizer, which has read the training texts.  It first
+    composes characters, such as e and an accent, and llama.cpp does not.
     """
 
     names: tuple[str, ...]

@@ -153,9 +153,9 @@ def _read_weights(
                 f"{tensors[other].path}: {other}: expected the weights of {first}, found "
                 "others: an output that is not tied to the embedding cannot be run"
             )
-    for name in params if layout.gain else ():
-        if name.endswith(".gain"):
-            params[name] += np.float32(layout.gain)
+    for name, array in params.items():
+        if offset := layout.offset(name):
+            array += offset
     return params
 
 
@@ -245,8 +245,8 @@ def write(contents: Contents, path: str | Path) -> None:
     tensors = {}
     for weight in weights(layout, model.config):
         array = dense(model.params[weight.name])
-        if layout.gain and weight.name.endswith(".gain"):
-            array = array - np.float32(layout.gain)
+        if offset := layout.offset(weight.name):
+            array = array - offset
         for name, view in weight.views(array).items():
             tensors[stored(layout, name, model.config)] = view
     write_folder(path, files, tensors)

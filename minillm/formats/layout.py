@@ -61,6 +61,10 @@ class Layout:
     older: tuple[tuple[str, str], ...] = ()  # patterns in older files, and what is there today
     classifier: Classifier | None = None
 
+    def offset(self, name: str) -> float:
+        """The difference between our parameter and their tensor."""
+        return self.gain if name.endswith(".gain") else 0.0
+
 
 def relative(base: Layout, family: str, **changes: Any) -> Layout:
     """The layout of a relative: ``base`` with further names, entries and defaults."""

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import read_json
 from minillm.errors import InputError, short
-from minillm.formats.folder import json_file, read_finite, write_folder
+from minillm.formats.folder import check_floats, json_file, read_finite, write_folder
 from minillm.formats.format import Format, LoraWeights
 from minillm.formats.huggingface import layout_of
 from minillm.formats.layout import plain, stored, tied, weights
@@ -79,16 +79,12 @@ class _Baseline:
                 f"found {type(model).__name__}"
             )
         self.layout = layout
-        # Without a table that is the output, too, because PEFT would change only one of the two;
-        # without the gains of a Gemma, which differ from ours.
-        names = tied(layout, model.config).items()
-        left_out = {ours for _, (_, ours) in names if ours.endswith(".E")}
-        self.first = {second: first for second, (first, ours) in names if ours not in left_out}
-        self.weights = [
-            weight
-            for weight in weights(layout, model.config)
-            if weight.name not in left_out and not (layout.gain and weight.name.endswith(".gain"))
-        ]
+        # Without a table that is the output, too, because PEFT would change only one of the two.
+        names = {(second, *one) for second, one in tied(layout, model.config).items()}
+        tables = {one for *two, ours in names if ours.endswith(".E") for one in two}
+        self.tied = tuple(table.removesuffix("weight") for table in tables)
+        self.first = {second: first for second, first, _ in names if first not in tables}
+        self.weights = [w for w in weights(layout, model.config) if tables.isdisjoint(w.columns)]
         self.modules: dict[str, tuple[str, slice]] = {  # our weight, and its columns
             name.removesuffix(".weight"): (weight.name, columns)
             for weight in self.weights
@@ -135,12 +131,18 @@ def read_adapter(folder: str | Path, model: Any) -> tuple[dict[str, NDArray], in
             sides[f"{module}.lora_{found[2]}"] = tensor
         elif own in names:
             whole[own] = tensor
+        elif own.startswith(known.tied):
+            raise InputError(
+                f"{path}: {short(name)}: expected no update of the table of tokens, which is tied "
+                "to the output: PEFT updates only one of the two"
+            )
         elif _UNUSED not in name:
             raise InputError(
                 f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
                 f"baseline, such as {_PREFIX}{next(iter(known.modules))}.lora_A.weight, or one of "
                 "its tensors, found it"
             )
+    check_floats({**sides, **whole})
     arrays: dict[str, NDArray] = {}
     for module, (ours, columns) in known.modules.items():
         if module in full:
@@ -156,7 +158,8 @@ def read_adapter(folder: str | Path, model: Any) -> tuple[dict[str, NDArray], in
         array = before.astype(np.float32)
         for name in whole.keys() & weight.columns.keys():
             tensor = tensor_of(path, whole, name, weight.shapes()[name])
-            read_finite(tensor, name, weight.views(array)[name])
+            read_finite(tensor, name, view := weight.views(array)[name])
+            view += known.layout.offset(weight.name)
         if not np.array_equal(array, before):
             arrays[weight.name] = array
     return arrays, scales.rank, scales.of(scales.rank) * scales.rank
@@ -280,7 +283,8 @@ def _replaced(baseline: _Baseline, arrays: Mapping[str, NDArray]) -> dict[str, N
     for weight in baseline.weights:
         names = {n for n in weight.columns if n in new or n.rpartition(".")[0] in modules}
         if names:
-            views = weight.views(dense(arrays.get(weight.name, baseline.model.params[weight.name])))
+            array = dense(arrays.get(weight.name, baseline.model.params[weight.name]))
+            views = weight.views(array - baseline.layout.offset(weight.name))
             tensors |= {name: views[name] for name in names}
     return tensors
 

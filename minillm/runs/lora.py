@@ -64,7 +64,7 @@ def merged(
         if W.ndim != 2 or (A.shape, B.shape, {A.dtype, B.dtype}) != expected:
             raise InputError(
                 f"{path}: {name}: expected additions A (I, r) and B (r, O) to a weight (I, O) of "
-                f"the model, found shapes {A.shape} and {B.shape}"
+                f"{W.dtype}, found {A.dtype} {A.shape} and {B.dtype} {B.shape}"
             )
         A = A * A.dtype.type(scale)
         if isinstance(W, Quantised):

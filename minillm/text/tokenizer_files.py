@@ -45,7 +45,12 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         if not files:
             found = "none of them"
             for one in path.glob("*.model"):
-                found = f"{one.name}: save it as tokenizer.json, with transformers' AutoTokenizer"
+                # AutoTokenizer makes byte pairs of a Llama's unigram model, which have other ids.
+                auto = one.name != "tokenizer.model"
+                found = (
+                    f"{one.name}: save it as tokenizer.json, with save_pretrained of transformers' "
+                    + ("AutoTokenizer" if auto else "PreTrainedTokenizerFast")
+                )
             raise InputError(f"{path}: expected one of {', '.join(_FILES)}, found {found}")
         path = files[0]
     if path.name == "merges.txt":

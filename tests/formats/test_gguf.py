@@ -100,6 +100,7 @@ MODELS = [
     ("llama", {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12}),
     # None of these angles is divided by the whole factor.
     ("llama", {"rope_scaling": Llama3(32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3}),
+    ("llama", {"rope_scaling": Llama3(8.0, 1.0, 4.0, 64.0), "rotary_base": 5e5}),
     ("llama", {"rope_scaling": Yarn(4.0, 64.0)}),
     ("mistral", {"window": None}),
     *((family, {}) for family in IN_GGUF),
@@ -115,7 +116,7 @@ MODELS = [
 @pytest.mark.parametrize(("family", "options"), MODELS)
 def test_there_and_back(path, family, options):
     model = new(family, **options)
-    gguf.write(Contents(model, TOKENIZER, ChatTemplate("{{ messages }}")), path)
+    export_gguf(model, TOKENIZER, path, chat=ChatTemplate("{{ messages }}"))
     again, tokenizer, chat = import_gguf(path)
     if family == "mistral":
         assert type(again) is Llama
@@ -125,12 +126,7 @@ def test_there_and_back(path, family, options):
     assert chat == ChatTemplate("{{ messages }}", "<|bos|>", "<|eos|>")
 
 
-# llama.cpp reads the divisors of angles in a Llama, but refuses a SmolLM 3 that has them.
-IN_LLAMA_CPP = [
-    (family, options)
-    for family, options in MODELS
-    if family != "smollm3" or options.get("rope_scaling") != SCALING
-]
+IN_LLAMA_CPP = [row for row in MODELS if row[0] == "llama" or SCALING not in row[1].values()]
 
 
 @pytest.mark.parametrize(("family", "options"), IN_LLAMA_CPP)
@@ -399,6 +395,13 @@ def test_the_attention_factor_of_yarn_is_in_addition_to_the_default(path):
     [
         ("smollm3", {"unrotated_every": 3}, "unrotated_every: expected 4, as in llama.cpp, found"),
         ("llama", {"rope_scaling": Yarn(2.0, 9, truncate=False)}, "in a GGUF file, found Yarn"),
+        ("llama", {"rope_scaling": Yarn(2.0, 0.5)}, r"expected Yarn\(.*=1.0, .* found .*=0.5,"),
+        ("llama", {"rope_scaling": Llama3(2.0, 1.0, 4.0, 64.5)}, r"=64.0\) .*, found .*=64.5\)"),
+        ("llama", {"rope_scaling": Llama3(2.0, 1.0, 5.0, 64.0)}, "factor=4.0, .*, found .*=5.0, "),
+        *(
+            (family, {"rope_scaling": SCALING}, "expected None, Linear or Yarn in a .*, as in")
+            for family in IN_GGUF
+        ),
     ],
 )
 def test_models_that_a_file_cannot_describe(path, family, options, message):
@@ -463,6 +466,10 @@ def test_one_scaling_only(path):
     export_gguf(new(rope_scaling=SCALING, rotary_base=5e5), TOKENIZER, path)
     message = refused(path, **{FACTOR: 4.0})
     assert "expected one scaling of the angles, found rope_freqs" in message
+    original = "llama.rope.scaling.original_context_length"
+    for value, expected in ((4096, "the factors of Llama 3, found others"), (0, "found 0.0")):
+        assert expected in refused(path, **{FACTOR: None, original: value})
+    assert changed(path, **{original: None})[0].config.rope_scaling == SCALING  # as published
 
 
 # --- tokenizers ----------------------------------------------------------------------------------

@@ -384,7 +384,8 @@ DECODER, CONV = f"{CLS}.decoder", "backbone.layers.0.mixer.conv1d.weight"
 TENSORS = [
     ("gpt2", without(LN), "the tensor ln_f.bias is missing"),
     ("gpt2", other(LN, ONES[0]), "ln_f.bias: expected shape (16,), found (8,)"),
-    ("gpt2", other(LN, np.zeros(16, np.int32)), "ln_f.bias: expected float32 or float16 or bfl"),
+    ("gpt2", other(LN, np.zeros(16, np.int32)), "bfloat16, found I32 in 1 of 28 tensors"),
+    ("gpt2", lambda t: {n: a.astype(float) for n, a in t.items()}, "F64 in 28 of 28 tensors"),
     ("gpt2", other(LN, np.full(16, np.nan, np.float32)), "expected finite weights, found others"),
     ("gpt2", other("transformer.score.weight", ONES), f"'score.weight': {ELSE}"),
     ("gpt2", other("transformer.h.0.attn.bias_2", ONES), f"'h.0.attn.bias_2': {ELSE}"),
@@ -587,6 +588,8 @@ WRONG = [
     ("llama", scaled(type="yarn", original_max_position_embeddings=0), "from 1e-9 to 1e9, found n"),
     ("llama", scaled(type="yarn", factor=2, mscale=1), "mscale: expected None or"),
     ("llama", {"rope_scaling": [2]}, "rope_scaling: expected an object or null, found [2]"),
+    ("phi3", {"rope_parameters": {"rope_type": {}}}, "rope_type: expected 'default' or 'dynamic'"),
+    ("phi3", scaled(type=["yarn"]), "rope_type: expected 'default' or 'dynamic' or"),
     ("llama", {"rope_parameters": {"rope_theta": "a"}}, "rope_parameters: rope_theta: expected a"),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor: expect"),
     ("gemma3", {"query_pre_attn_scalar": 2}, "query_pre_attn_scalar: expected 6, as head_dim, fo"),

@@ -220,7 +220,7 @@ def test_weights_that_replace_others(tmp_path):
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma3"])
 def test_weights_that_replace_others_in_a_decoder(family, tmp_path):
-    """The biases of a Qwen 2; the gains of a Gemma are not replaced, because they differ."""
+    """The biases of a Qwen 2; the gains of a Gemma, which are differences from 1."""
     model = small(family)
     tensors, expected = theirs_with(model, MODULES[family], scale=2.0)
     if family == "qwen2":
@@ -228,10 +228,8 @@ def test_weights_that_replace_others_in_a_decoder(family, tmp_path):
         tensors[f"base_model.model.{name}"] = np.ones(2, np.float32)
         expected["blocks.1.attention.b_qkv"][6:8] = 1
     else:
-        name = "base_model.model.model.norm.weight"
-        more = write_theirs(tmp_path / "more", tensors | {name: np.full(4, 2, np.float32)})
-        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
-            read_adapter(more, model)
+        tensors["base_model.model.model.norm.weight"] = np.full(4, 2, np.float32)
+        expected["norm.gain"][:] = 3
     arrays, r, alpha = read_adapter(write_theirs(tmp_path / "theirs", tensors), model)
     assert_close(applied(model, arrays, alpha / r), expected)
     write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
@@ -278,13 +276,17 @@ def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path
             lambda t: t.update(x=np.zeros(3, np.float32)),
             "'x': expected lora_A or lora_B of a linear",
         ),
-        (  # the table of a tied output: PEFT would change only one of its two uses
-            lambda t: t.update({"base_model.model.transformer.wte.weight": np.ones((9, 4))}),
-            r"wte.weight': expected lora_A or lora_B of a linear",
+        *(  # the table of a tied output
+            (lambda t, n=n: t.update({f"base_model.model.{n}": np.ones((9, 4))}), "is tied to the")
+            for n in (
+                "transformer.wte.weight",
+                "transformer.wte.lora_embedding_A",
+                "lm_head.lora_A.weight",
+            )
         ),
         (lambda t: t.update({k: v * np.nan for k, v in t.items()}), "expected finite weights"),
         (lambda t: t.update({k: v[:1, :1] for k, v in t.items()}), "expected shape"),
-        (lambda t: t.update({k: v.astype(np.int32) for k, v in t.items()}), "expected float32"),
+        (lambda t: t.update({k: v.astype(float) for k, v in t.items()}), "F64 in 4 of 4 tensors"),
     ],
 )
 def test_damaged_weights_are_refused(changed, message, tmp_path):
@@ -330,7 +332,8 @@ CASES = [  # each architecture, and each of PEFT's settings
     ("gpt2", {"target_modules": ["c_attn"], "bias": "all", "modules_to_save": ["ln_f"]}),
     ("llama", {"target_modules": ["q_proj"], "modules_to_save": SAVED}),
     ("llama", {"target_modules": ["q_proj", "lm_head"], "rank_pattern": {"lm_head": 3}}),
-    *((name, {}) for name in ("qwen2", "qwen3", "gemma3", "phi3", "distilbert ForMaskedLM")),
+    *((name, {}) for name in ("qwen2", "qwen3", "phi3", "distilbert ForMaskedLM")),
+    ("gemma3", {"modules_to_save": ["norm", "post_attention_layernorm"]}),
     *((name, {}) for name in ("roberta ForMaskedLM", "mpnet ForMaskedLM", "electra Model")),
     (BERT_ROW, {"rank_pattern": {"query": 3}, "alpha_pattern": {"dense": 9}}),
     (BERT_ROW, QUERY | {"bias": "lora_only"}),

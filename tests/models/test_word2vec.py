@@ -130,6 +130,15 @@ def test_twins_take_the_same_steps(options, rng, D, dtype, padded):
             np.testing.assert_allclose(params[name], results[0][2][name], tolerance, tolerance)
 
 
+def test_the_first_loss_by_hand(kernels):
+    """Outputs of zero: each step along a path costs log 2, and of two words each has one step."""
+    model = made(np.random.default_rng(0), V=2, negative=0, subsample=0, window=1)
+    model.params["outputs"][:] = 0
+    with use_kernels(kernels):
+        found = model.learn(np.array([0, 1, 1, 0], np.int32), np.array([0, 4]), np.zeros(1))
+    assert found == (pytest.approx(6 * np.log(2)), 6)
+
+
 def test_rows_drawn_twice_and_large_scores(kernels):
     """With two words, a negative sample often comes twice; large scores make exp overflow."""
     rng = np.random.default_rng(0)

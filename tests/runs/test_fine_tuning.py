@@ -146,7 +146,9 @@ def test_a_base_that_has_changed(tune, runs, tmp_path):
     assert changed in refusal(minillm.train, "finetuned", out, resume=True)
     shutil.rmtree(base)
     moved.rename(base)
-    minillm.load(out)
+    folder = minillm.load(out).folder
+    folder.save_model({n: a.astype(float) for n, a in folder.load_model().items()}, {})
+    assert "to a weight (I, O) of float32, found float64 (" in refusal(minillm.load, out)
 
 
 # --- PEFT's format --------------------------------------------------------------------------------

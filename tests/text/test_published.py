@@ -222,11 +222,12 @@ def test_the_frame_of_a_text(framed):
 
 def test_flags_of_added_tokens():
     """The white space beside a token is its own if its flags say so; NFC composes characters."""
-    names = ["<a>", "<b>", "<c>"]
+    names = ["<a>", "<b>", "<c>", "  "]
     tokenizer = of_pairs(
-        PAIRS.merges, names, nfc=True, shown=["<a>"], lstrip=["<b>", "<c>"], rstrip=["<b>"]
+        PAIRS.merges, names, nfc=True, shown=["<a>", "  "], lstrip=["<b>", "<c>"], rstrip=["<b>"]
     )
-    assert tokenizer.hidden == {tokenizer.special.ids[name] for name in names[1:]}
+    theirs = library.Tokenizer.from_str(json.dumps(tokenizer.values))
+    assert tokenizer.hidden == {tokenizer.special.ids[name] for name in names[1:3]}
     assert tokenizer.encode("x \n<b>\t\u3000y").tolist() == tokenizer.encode("x<b>y").tolist()
     assert tokenizer.encode("e\u0301").tolist() == tokenizer.encode("\xe9").tolist()
     for text in (
@@ -235,6 +236,7 @@ def test_flags_of_added_tokens():
         "\x1c<b>\x1c",
         "e\u0301\u212b",
         "<b> <b> <c>",
+        "x<b>  y  <b>   <a>   z",
     ):
         ids = []
         for part, start in tokenizer.special.places(text):  # as chat templates cut a text
@@ -242,7 +244,7 @@ def test_flags_of_added_tokens():
                 ids.append(tokenizer.special.ids[part])
             else:
                 ids += tokenizer.encode_ordinary(part, start == 0).tolist()
-        assert ids == tokenizer.encode(text).tolist()
+        assert ids == tokenizer.encode(text).tolist() == theirs.encode(text).ids
 
 
 def test_added_tokens_at_the_end_may_be_cut():
@@ -417,9 +419,36 @@ def test_an_unsupported_tokenizer_json_is_refused(tmp_path, change, complaint):
     assert complaint in message
 
 
-def test_the_file_of_sentencepiece_is_refused_with_the_way_out(tmp_path):
-    (tmp_path / "spiece.model").write_bytes(b"\x0a")
-    assert "found spiece.model: save it as tokenizer.json, with" in fails(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "kind", "usual", "way"),
+    [
+        ("tokenizer.model", "bpe", "LlamaTokenizer", "PreTrainedTokenizerFast"),
+        ("tokenizer.model", "unigram", "LlamaTokenizer", "PreTrainedTokenizerFast"),
+        ("sentencepiece.bpe.model", "unigram", "XLMRobertaTokenizer", "AutoTokenizer"),
+    ],
+)
+def test_the_file_of_sentencepiece_is_refused_with_the_way_out(tmp_path, name, kind, usual, way):
+    """Its ids are then sentencepiece's, in an XLM-R moved by its other special tokens."""
+    (tmp_path / name).touch()
+    message = fails(tmp_path)
+    assert message.endswith(f"as tokenizer.json, with save_pretrained of transformers' {way}")
+    assert f"found {name}: save it" in message
+    transformers, pieces = map(pytest.importorskip, ("transformers", "sentencepiece"))
+    with (tmp_path / name).open("wb") as file:
+        pieces.SentencePieceTrainer.train(
+            sentence_iterator=iter([*VECTORS["texts"], TEXT] * 3), model_writer=file,
+            model_type=kind, vocab_size=400, hard_vocab_limit=False, minloglevel=2,
+            byte_fallback=way != "AutoTokenizer",
+        )  # fmt: skip
+    tokenizer_config(tmp_path, tokenizer_class=usual, add_bos_token=True)
+    getattr(transformers, way).from_pretrained(tmp_path).save_pretrained(tmp_path)
+    ours = load_tokenizer(tmp_path)
+    theirs = pieces.SentencePieceProcessor(model_file=str(tmp_path / name))
+    for text in (TEXT, *VECTORS["texts"]):
+        ids = theirs.encode(text)
+        moved = [0, *(n + 1 if n else 3 for n in ids), 2]
+        expected = moved if way == "AutoTokenizer" else [1, *ids]
+        assert ours.encode(text).tolist() == expected, text
 
 
 def test_a_damaged_vocabulary_of_a_run_is_refused():
