@@ -66,7 +66,8 @@ def test_each_bug_of_a_forward_pass_has_a_first_hint_of_its_own():
         if exercise.gradients:
             assert not any(leads)
         else:
-            assert all(leads) and len(set(leads)) == len(leads)
+            assert all(leads)
+            assert len(set(leads)) == len(leads)
             assert not any(bug.right.strip() in bug.lead for bug in exercise.bugs)
 
 
