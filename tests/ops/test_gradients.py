@@ -20,7 +20,7 @@ def test_every_op_has_a_case():
 
 @pytest.mark.again
 @on_its_twins()
-@settings(max_examples=max(7, settings.default.max_examples // 2))
+@settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
 def test_backward_is_the_derivative_of_the_forward(name, kernels, data, rng):
     sizes = data.draw(strategies.sizes(**BOUNDS))
