@@ -71,7 +71,7 @@ class WindowTask(Task):
         """
         config, T = self.model.config, self.batches.window
         tokens, blocks = len(range(self.batch)[self.own_rows]) * T, hasattr(config, "heads")
-        D = getattr(config, "width", None) or getattr(config, "hidden", 0)
+        D = getattr(config, "width", 0) or getattr(config, "hidden", 0)
         DL = D * getattr(config, "layers", 1)
         weights = sum(p.size for p in self.model.params.values() if p.ndim > 1)
         return 4.0 * tokens * (8 if blocks else 2) * DL, 3.0 * tokens * (weights + blocks * T * DL)
