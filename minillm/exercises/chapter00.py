@@ -283,7 +283,8 @@ def _two_layers(rng):
 def find_two_layers(x, W, b, U):
     """Compute y = tanh(x W + b) U.
 
-    x (n, I), W (I, H), b (H,), U (H, O) -> y (n, O).  ``backward(dy)`` -> dx, dW, db, dU.
+    x (n, I), W (I, H), b (H,), U (H, O) -> y (n, O).  ``backward(dy)`` -> dx, dW, db, dU.  The
+    cases have n = I = H = O, so a wrong product or sum may have the right shape: write the letters.
     """
     h = np.tanh(x @ W + b)
     y = h @ U

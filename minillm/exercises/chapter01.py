@@ -201,6 +201,7 @@ def _chains(rng):
     P = rng.dirichlet(np.ones(3), 3)
     P[1] = 0.5, 0, 0.5
     yield "a pair that never occurs", (P,)
+    yield "a periodic chain", (np.array([[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]]),)
 
 
 @exercise(
@@ -216,7 +217,7 @@ def _chains(rng):
         "share": (
             "A symbol comes after some other symbol: its share is the sum over a of the share of a "
             "times P(w | a).  The shares sum to 1.",
-            "Start with any shares and repeat share = share @ P, some hundred times.",
+            "Start with any shares and repeat share = (share + share @ P) / 2, some hundred times.",
         ),
         "bits": (
             "After the symbol a, the best model predicts P[a], and its loss is the mean of -log2 "
@@ -227,6 +228,12 @@ def _chains(rng):
             "What has the probability 0 never occurs and costs nothing, but NumPy computes 0 times "
             "minus infinity as nan.",
             "Take np.log2(np.where(P > 0, P, 1)).",
+        ),
+        "a periodic chain": (
+            "Here every second symbol is 1: share @ P exchanges the shares of even and of odd "
+            "positions for ever.  Which shares does a step leave unchanged?",
+            "Take the mean of both, share = (share + share @ P) / 2, or solve share = share @ P "
+            "with np.linalg.lstsq; the shares sum to 1.",
         ),
     },
 )
@@ -266,31 +273,42 @@ def _split_texts(rng):
             "pairs[a, w] + k",
             "pairs[w, a] + k",
             "The context comes first, in the count too.",
+            lead='Train on "ab" alone: which pair has a count, and which is looked up?',
         ),
         Bug(
             "value",
             "Counter(text[:-1])",
             "Counter(held_out[:-1])",
             "A model may count the training text only.",
+            lead="Change held_out and keep its characters: may the model's probabilities change?",
         ),
         Bug(
             "factor",
             "+ k * V)",
             "+ k)",
             "k was added to the count of each of V words, so the probabilities sum to more than 1.",
+            lead="Sum p over all characters w after one context.  What should the sum be?",
         ),
-        Bug("sign", "bits -= np.log2(p)", "bits += np.log2(p)", "A loss is minus a logarithm."),
+        Bug(
+            "sign",
+            "bits -= np.log2(p)",
+            "bits += np.log2(p)",
+            "A loss is minus a logarithm.",
+            lead="Can a loss be negative?  Compare the worst and the best prediction.",
+        ),
         Bug(
             "factor",
             "bits -= np.log2(p)",
             "bits -= np.log(p)",
             "The natural logarithm gives nats.",
+            lead="A text of one character leaves p = 1/V.  How many bits is that for V = 2?",
         ),
         Bug(
             "range",
             "(len(held_out) - 1)",
             "len(held_out)",
             "The first character is not predicted, so the mean has one term less.",
+            lead="Try held_out of two characters: how many predictions are there?",
         ),
     ),
 )

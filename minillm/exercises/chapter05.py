@@ -427,8 +427,8 @@ def subwords(E, U, grams, ids, labels):
 
 
 def _pair_and_noise(rng):
-    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 4, 4, 0]), np.array([1, 0, 0, 0]))
-    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([3, 1, 3]), np.array([1, 0, 0]))
+    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 3, 3, 0]), np.array([1, 0, 0, 0]))
+    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([2, 1, 2]), np.array([1, 0, 0]))
 
 
 @find_the_bug(

@@ -133,6 +133,10 @@ SIDE_BY_SIDE = (
             "dc = dc + dh * o * (1 - tanh_c**2) first; then c = f c_prev + i g gives "
             "dc_prev = dc * f.",
         ),
+        "dc_prev:only": (
+            "da is right, so dc is complete.  What multiplies c_prev on its way into c?",
+            "c = f c_prev + i g: the slope with respect to c_prev is f, so dc_prev = dc * f.",
+        ),
         "da": (
             "Is the gradient of c complete?  h = o tanh(c) adds a second part to dc.",
             "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c. "
@@ -411,6 +415,9 @@ def _gru_steps(rng):
 )
 def gru_step(x, h_prev, W_x, W_h, b_x, b_h):
     """Compute one step of a GRU, with the gates in the order r, z, n.
+
+    Where the update gate z is 1, the old state is kept; where it is 0, the candidate n replaces it.
+    The reset gate r scales h_n, bias included, in the candidate.
 
     x (B, I), h_prev (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,) -> h (B, H).
     """

@@ -449,7 +449,10 @@ def _post_norm(x, gain, bias, W):
     },
 )
 def post_norm(x, gain, bias, W):
-    """Compute y = layer_norm(x + x W), with ops.layer_norm and ops.linear.
+    """Compute y = layer_norm(x + x W), where the norm comes after the sum.
+
+    ops.linear(x, W) and ops.layer_norm(x, gain, bias) each return their output and a backward:
+    one of dh returns dx, dW, the other of dy returns dx, dgain, dbias.
 
     x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
     ``backward(dy)`` -> dx, dgain, dbias, dW.

@@ -384,8 +384,20 @@ def _streams(rng):
         ),
         "dx": (
             "x is used in the sum and in the norm, which is used by two branches.  Uses add up, "
-            "at both places.",
-            "dh = dy @ W.T + da @ U.T goes through norm_backward once; dx = dy + what returns.",
+            "at both places.  If dU is wrong as well, start with da: it needs the slope of gelu.",
+            "da = gelu_backward(dy @ V.T); dh = dy @ W.T + da @ U.T goes through norm_backward "
+            "once; dx = dy + what returns.",
+        ),
+        "dx:only": (
+            "dgain and dbias are right, so both branches reach the norm.  Where else is x used?",
+            "y = x + ...: dx = dy + what norm_backward returns.",
+        ),
+        **dict.fromkeys(
+            ("dgain", "dbias"),
+            (
+                "gain and bias are used in h, which two branches read: both send a gradient.",
+                "norm_backward(dy @ W.T + da @ U.T) returns dgain and dbias too, of both branches.",
+            ),
         ),
         "dW": ("W multiplies the norm of x.", "h.T @ dy."),
         "dU": (
@@ -397,6 +409,8 @@ def _streams(rng):
 )
 def parallel_block(x, gain, bias, W, U, V):
     """Compute y = x + h W + gelu(h U) V, where both branches read h = layer_norm(x).
+
+    ops.layer_norm(x, gain, bias) and ops.gelu(a) each return their output and a backward.
 
     x (n, D), gain, bias (D,), W (D, D), U (D, F), V (F, D) -> y (n, D).  W stands for attention.
     ``backward(dy)`` -> dx, dgain, dbias, dW, dU, dV.

@@ -251,7 +251,7 @@ def _masked_models(rng):
         return predict
 
     for T, V in ((1, 4), (3, 5), (6, 4)):
-        yield "", (model(T, V), rng.integers(1, V, T), 0)
+        yield "one token" * (T == 1), (model(T, V), rng.integers(1, V, T), 0)
 
 
 @exercise(
@@ -263,9 +263,15 @@ def _masked_models(rng):
     cases=_masked_models,
     outputs=("total",),
     hints={
+        "one token": (
+            "A model that sees a token need not predict it: predict must read [MASK] there.  And "
+            "whose log-probability is wanted, after that?",
+            "Hide it in a copy, so that ids still has the token: hidden = ids.copy(); hidden[0] = "
+            "mask; predict(hidden)[0, ids[0]].",
+        ),
         "total": (
-            "A model that sees the token at t need not predict it.  Each token needs a reading of "
-            "its own, in which it is hidden and all others are visible.",
+            "A text of one token is right.  Each token needs a reading of its own, in which it is "
+            "hidden and all others are visible; and the result is a sum, not a mean.",
             "hidden = ids.copy(); hidden[t] = mask; add predict(hidden)[t, ids[t]], for each t.",
         ),
     },

@@ -247,36 +247,47 @@ def _batches(rng):
     cases=_batches,
     outputs=("gradient",),
     bugs=(
-        Bug("path", "gradient += x[part]", "gradient = x[part]", "The sums of all parts add up."),
+        Bug(
+            "path",
+            "gradient += x[part]",
+            "gradient = x[part]",
+            "The sums of all parts add up.",
+            lead="Compare sizes [4] with sizes [2, 2].  Does the first part still count?",
+        ),
         Bug(
             "factor",
             "gradient / len(x)",
             "gradient / len(sizes)",
             "The mean is over the rows of the batch, not over the parts.",
+            lead="Compare sizes [4] with [2, 2], without clipping.  Which factor is between them?",
         ),
         Bug(
             "range",
             "start += size",
             "start += size - 1",
             "The next part begins where this one ended.",
+            lead="Print the rows of each part, for sizes [2, 2]: does each row occur once?",
         ),
         Bug(
             "axis",
             "p.sum(axis=1, keepdims=True)",
             "p.sum(axis=0, keepdims=True)",
             "The probabilities of each row sum to 1.",
+            lead="Which sums of p should be 1?  Print both.",
         ),
         Bug(
             "value",
             "targets[part]",
             "targets[:size]",
             "The rows of a part have targets of their own.",
+            lead="Sizes [4] is right and [2, 2] is not: what does the second part read of its own?",
         ),
         Bug(
             "value",
             "np.linalg.norm(gradient)",
             "np.linalg.norm(W)",
             "Clipping asks for the length of the gradient.",
+            lead="Choose a large maximum, then a small one: what norm does each result have?",
         ),
     ),
 )

@@ -34,6 +34,7 @@ class Bug:
     right: str
     wrong: str
     hint: str
+    lead: str = ""  # the first hint, where no wrong gradient leads to the line
 
 
 def draw(rng: np.random.Generator, *shapes: int | tuple[int, ...]) -> tuple[NDArray, ...]:
@@ -138,8 +139,7 @@ class Exercise:
             "wrong, begin with the line that all of them need."
         )
         if not self.gradients:
-            shared = "Compute a tiny case by hand, and print what each line computes for it."
-            of_outputs = (shared, bug.hint)
+            of_outputs = (bug.lead, bug.hint)
         hints: dict[str, tuple[str, ...]] = dict.fromkeys(self.outputs, of_outputs)
         hints |= dict.fromkeys(self.gradients, (shared, bug.hint))
         return replace(

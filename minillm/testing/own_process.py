@@ -2,7 +2,7 @@
 
 The code may end its process, loop without end, close a stream, leave a thread running, or replace
 functions of NumPy.  The process that judges the results notices, or is not affected.  What the code
-prints appears on standard error.
+prints appears on standard error, the first 10,000 bytes of it.
 
 A message is a line of JSON.  Arrays, tuples, bytes and dictionaries arrive as they were sent, and a
 value of another type as a stand-in with the same ``repr``.
@@ -28,6 +28,7 @@ import numpy as np
 from minillm.errors import InputError, describe_error
 
 SECONDS = 60.0  # without a message, after which the process is stopped
+_SHOWN = 10_000  # bytes of what the code prints
 _BEAT = 1.0  # seconds between two signs of life
 _START = (
     "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); "
@@ -60,8 +61,12 @@ def messages(function: Callable[..., Iterator[Any]], *args: Any) -> Generator[An
     given = json.dumps(_encoded(list(args)))
     program = [sys.executable, "-P", "-c", _START, "\n".join(sys.path)]
     process = subprocess.Popen(
-        [*program, function.__module__, function.__name__, given], stdout=subprocess.PIPE
+        [*program, function.__module__, function.__name__, given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+    printed = threading.Thread(target=_show, args=(process.stderr,), daemon=True)
+    printed.start()
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
     try:
@@ -78,6 +83,7 @@ def messages(function: Callable[..., Iterator[Any]], *args: Any) -> Generator[An
     finally:
         process.kill()
         process.wait()
+        printed.join(1)  # a process that the code has started may keep the stream open
 
 
 def _read(stream: Any, lines: queue.Queue[bytes]) -> None:
@@ -86,6 +92,19 @@ def _read(stream: Any, lines: queue.Queue[bytes]) -> None:
         for line in stream:
             lines.put(line)
     lines.put(b"")
+
+
+def _show(stream: Any) -> None:
+    """Show what the code prints, up to a limit, and read on: a full pipe would stop the code."""
+    left, beyond = _SHOWN, 0
+    with stream:
+        while part := stream.read1():
+            sys.stderr.write(part[:left].decode(errors="replace"))
+            sys.stderr.flush()
+            beyond += max(0, len(part) - left)
+            left -= min(left, len(part))
+    if beyond:
+        sys.stderr.write(f"\n(your code printed {beyond:,} bytes more, which are not shown)\n")
 
 
 def _next(lines: queue.Queue[bytes], process: subprocess.Popen) -> tuple[str, Any]:

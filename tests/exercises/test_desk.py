@@ -93,6 +93,17 @@ def test_what_an_answer_does_to_its_process_does_not_matter(check):
     assert solved()
 
 
+def test_what_an_answer_prints_is_bounded(check, capsys, monkeypatch):
+    monkeypatch.setattr(own_process, "_SHOWN", 100)
+    read, err = capsys.readouterr, []
+    monkeypatch.setattr(capsys, "readouterr", lambda: err.append(read()) or err[-1])
+    status, report = check("print('a remark ' * 10**6)\ndef square(x):" + RIGHT)
+    assert (status, report) == (0, "square: right, in 1 case\n")
+    assert err[-1].err.startswith("a remark a remark")
+    assert err[-1].err.endswith("\n(your code printed 8,999,901 bytes more, which are not shown)\n")
+    assert len(err[-1].err) < 200
+
+
 @pytest.mark.deep
 def test_an_endless_loop_is_stopped(check, monkeypatch):
     monkeypatch.setattr(own_process, "SECONDS", 3.0)

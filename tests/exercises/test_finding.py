@@ -59,6 +59,24 @@ def test_a_bug_is_found_by_its_mend_and_its_kind(reports_on, exercise, variant):
     assert f"FAULT is {fault!r}" in report
 
 
+def test_each_bug_of_a_forward_pass_has_a_first_hint_of_its_own():
+    """It leads to the line without its text.  Where gradients are wrong, they lead there."""
+    for exercise in FIND:
+        leads = [bug.lead for bug in exercise.bugs]
+        if exercise.gradients:
+            assert not any(leads)
+        else:
+            assert all(leads)
+            assert len(set(leads)) == len(leads)
+            assert not any(bug.right.strip() in bug.lead for bug in exercise.bugs)
+
+
+def test_a_repeated_id_is_not_taken_for_a_last_step(reports_on):
+    exercise = exercises()["find-skip-gram"].with_bug(0)
+    _, report = told(exercise, reports_on(exercise, exercise.source), "path", desk.new_entry())
+    assert "last index" not in report
+
+
 def test_a_file_has_the_bug_of_its_folder_and_keeps_it(tmp_path, monkeypatch, capsys):
     exercise = exercises()["find-lstm"]
     variants = set()
