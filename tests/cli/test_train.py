@@ -83,7 +83,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_fail_a_training(
 ):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     printed = prints("train", "lm", text_file, "--out", tmp_path / "run", "--steps", "1", *LM)
-    assert "loss curve: not drawn: a picture needs the package matplotlib" in printed
+    assert "loss curve: not drawn: a picture needs the packages of: pip install" in printed
 
 
 # --- its data -------------------------------------------------------------------------------------
