@@ -125,9 +125,9 @@ def test_a_newcomers_names_lead_to_ours():
         with pytest.raises(InputError, match=f"has no attribute '{name}'; .*{here}"):
             exec(f"from minillm import {name}")
     assert not hasattr(minillm, "lod")
-    for given in ({"out": "x"}, {}):
-        with pytest.raises(InputError, match=r"files: expected the data by name: files='my.tsv'"):
-            minillm.train(*["classifier", *(() if given else ("x",)), "my.tsv"], **given)
+    for given, named in ((["x", "my.tsv"], {}), (["my.tsv"], {"out": "x"}), ([__file__], {})):
+        with pytest.raises(InputError, match=f"^files: expected .*: files='{given[-1][:9]}"):
+            minillm.train("classifier", *given, **named)
     with pytest.raises(InputError, match=r"text: .* the name of a file: use files="):
         minillm.train("ngram", text=TEXT, quiet=True).evaluate(__file__)
 

@@ -8,6 +8,7 @@ run = minillm.train("word2vec", sentences=[["a", "b"], ...])
 
 import functools
 import inspect
+import os.path
 import shutil
 import tempfile
 import weakref
@@ -33,7 +34,7 @@ def _two_by_position(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> R:
-        if len(args) + ("out" in named) > 2:
+        if len(args) + ("out" in named) > 2 or (len(args) == 2 and os.path.isfile(str(args[1]))):
             raise InputError(f"expected the data by name: files={short(args[-1])}", "files")
         return function(*args, **named)
 
