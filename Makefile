@@ -52,6 +52,7 @@ lint: .venv/lint
 # The book as static pages: build/book/html/index.html.  The outputs of its cells are in the repository,
 # so that readers need neither a compiler nor minutes.
 book: .venv/book
+	@echo "building all pages: a minute or two"
 	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
 
