@@ -147,7 +147,6 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate():
 
 @given(rng=strategies.generators(), shift=st.integers(0, 1000))
 def test_rotated_products_depend_on_the_distance_alone(rng, shift):
-    """Chapter 18 shows this test."""
     q, k = rng.standard_normal((2, 1, 2, 3, 8))
     positions, other_positions = rng.integers(0, 50, (2, 1, 3))
     products = []
