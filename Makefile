@@ -14,6 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
 demo test: export MINILLM_SETS ?= best
 demo: .venv/plot
+	$(BIN)/minillm train ngram --unit character --order 10 --out runs/demo-ngram --overwrite
+	$(BIN)/minillm generate runs/demo-ngram --length 400 --seed 1
 	$(BIN)/minillm train decoder --layers 2 --batch 8 --out runs/demo --minutes 1.5 --overwrite
 	$(BIN)/minillm generate runs/demo --length 400 --seed 1
 
@@ -50,6 +52,7 @@ lint: .venv/lint
 # The book as static pages: build/book/html/index.html.  The outputs of its cells are in the repository,
 # so that readers need neither a compiler nor minutes.
 book: .venv/book
+	@echo "building all pages: a minute or two"
 	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
 
@@ -109,6 +112,7 @@ build/dist-tools/installed: distribution/requirements.txt
 
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing what \`make $*\` needs and compiling the kernels, once: three to six minutes on two cores"
 	$(BIN)/pip install --quiet --no-compile --editable '.[$*]'
 	touch $@
 

@@ -120,12 +120,14 @@ class BuildKernels(build_ext):
         self.choice = os.environ.get("MINILLM_SETS", "")
         self.sets, self.runnable = chosen_sets(self.choice, self.inplace, cpu), runnable(cpu)
         self.failures, self.translated, self.translating = {}, set(), threading.Lock()
+        self.built = 0
         in_place, build_lib, self.parallel = self.inplace, self.build_lib, os.cpu_count()
         if in_place:  # and not in a folder from which setuptools would copy what is there
             self.inplace, self.build_lib = False, "."
             for path in PACKAGE.glob("*" + sysconfig.get_config_var("EXT_SUFFIX")) if ABI3 else ():
                 path.unlink()  # Python would prefer it, because it is for its version alone
         super().run()
+        show("compiled\n" if self.built else "")
         folder = Path(self.build_lib) / PACKAGE
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "build.json").write_text(json.dumps(self.failures, indent=1) + "\n")
@@ -158,10 +160,21 @@ class BuildKernels(build_ext):
             if self.compiler.compiler_type == "msvc":
                 raise RuntimeError("expected GCC or clang, found MSVC")
             super().build_extension(ext)
+            self.built += 1
+            show(f"compiled {self.built} of {len(SHARED) + len(TOPICS) * len(self.sets)} kernels")
         except Exception as error:  # whatever went wrong, NumPy still runs
             reason = str(error).strip().splitlines()[-1]
             self.failures[ext.instruction_set or "baseline"] = f"its build failed ({reason})"
             self.warn(f"{ext.name} was not built: {error}")
+
+
+def show(progress: str) -> None:
+    """Show it on the terminal, if there is one: pip keeps the output of a build to itself."""
+    try:
+        with open("/dev/tty", "w") as terminal:
+            terminal.write(f"\r{progress}")
+    except OSError:
+        pass
 
 
 def source_of(translated: str) -> Path:

@@ -26,5 +26,14 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     """Import a function when it is used: ``import minillm`` waits for nothing."""
     if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from minillm.errors import InputError, elsewhere  # saves 7 ms
+
+        hint = elsewhere(name, __all__)
+        # "from minillm import" would replace the message of an AttributeError by Python's own.
+        error = InputError if hint else AttributeError
+        raise error(f"module {__name__!r} has no attribute {name!r}{hint}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -3,11 +3,14 @@
 import difflib
 import re
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 # Names in nanoGPT, Hugging Face and PyTorch -> the names here; a verb or a kind has one of them.
 ELSEWHERE = {
     "batch_size": "batch",
     "block_size": "context window",
+    "fit": "train",
+    "from_pretrained": "load import",
     "lr": "learning_rate",
     "max_iters": "steps",
     "max_new_tokens": "length",
@@ -15,8 +18,23 @@ ELSEWHERE = {
     "n_head": "heads",
     "n_layer": "layers",
     "num_train_epochs": "epochs",
-    "output_dir": "out",
+    "most_similar": "similar",
+    "out": "to file",
+    "output_dir": "out to file",
+    "pipeline": "load generate",
+    "predict": "classify generate",
+    "wv": "vectors",
 }
+_CPU = "minillm runs on the CPU"
+INSTEAD = {  # other names there -> what there is here, where it has no name of its own
+    "cuda": _CPU,
+    "device": _CPU,
+    "generate": 'a run writes: minillm.load("runs/x").generate()',
+    "gpu": _CPU,
+    "num_samples": "each call writes one text, and another seed another one",
+    "predict": 'a run classifies or writes: minillm.load("runs/x").classify("a text")',
+}
+_FAMILIES = r"(bert|deepseek|distil|gemma|gpt|llama|mistral|mixtral|phi|qwen|roberta|smollm)"
 
 
 class InputError(ValueError):
@@ -70,15 +88,37 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("n_layer", ["layers", "heads"]), did_you_mean("--layer", ["--layers"])
     ('; did you mean layers?', '; did you mean --layers?')
     """
+    if hint := elsewhere(word, known := list(known)):
+        return hint
+    names = {_plain(name): name for name in known}
+    close = difflib.get_close_matches(_plain(word), list(names), 3, 0.6)
+    return f"; did you mean {', '.join(names[name] for name in close)}?" if close else ""
+
+
+def elsewhere(word: str, known: Iterable[str]) -> str:
+    """A hint at the name for one of another program, or nothing: Python itself spells names."""
     names = {_plain(name): name for name in known}
     word = _plain(word)
-    here = [name for name in ELSEWHERE.get(word, "").split() if name in names][:1]
-    close = here or difflib.get_close_matches(word, list(names), 3, 0.6)
-    return f"; did you mean {', '.join(names[name] for name in close)}?" if close else ""
+    for name in ELSEWHERE.get(word, "").split():
+        if name in names:
+            return f"; did you mean {names[name]}?"
+    return f"; {INSTEAD[word]}" if word in INSTEAD and word not in names else ""
 
 
 def _plain(name: str) -> str:
     return name[:60].strip("-").replace("-", "_").lower()
+
+
+def no_file(path: object, message: str) -> InputError:
+    """The error for a path without a file; for a published model's name it says how to get one."""
+    place = Path(str(path))
+    published = re.match(_FAMILIES, place.name.lower()) and place.suffix not in (".txt", ".tsv")
+    if published and not place.exists() and (place.name == str(path) or not place.parent.exists()):
+        message += (
+            "; minillm downloads no models: get its files, for example with hf download OWNER/NAME "
+            "--local-dir DIR, then minillm import DIR --out RUN"
+        )
+    return InputError(f"{path}: {message}")
 
 
 def wrong_field(name: str, message: str, place: str) -> InputError:

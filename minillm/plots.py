@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import missing_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +156,7 @@ def _figure(width: float, height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise InputError("a picture needs the package matplotlib") from None
+        raise missing_extra("a picture", "plot") from None
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 

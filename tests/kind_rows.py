@@ -188,7 +188,7 @@ def chats(run):
 def splits(run):
     ids = run.tokenizer.encode("the cat é")
     assert run.tokenizer.decode(ids) == "the cat é"
-    assert "NoModel" in repr(run)
+    assert repr(run).endswith("tokens: tokenizer>")
 
 
 # --- the rows -------------------------------------------------------------------------------------

@@ -16,19 +16,13 @@ import minillm
 import minillm.models
 from minillm.cli.arguments import command_line
 from minillm.runs.kind import kinds
+from minillm.runs.run import ABILITIES
 from minillm.text import Vocabulary
 
 PACKAGES = (
     *("minillm", "minillm.data", "minillm.decoding", "minillm.exercises", "minillm.ops"),
     *("minillm.testing", "minillm.testing.strategies", "minillm.text"),
     *("minillm.timing", "minillm.training", "minillm.training.optimisers"),
-)
-
-# What runs of some kind are able to do.
-OF_RUNS = (
-    *("answer", "answering", "answers", "chat", "classify", "config", "embed", "evaluate"),
-    *("export", "fill", "generate", "hypotheses", "look", "reader", "save"),
-    *("summaries", "summarise", "trace", "translate", "vectors", "write"),
 )
 
 
@@ -42,7 +36,7 @@ def lines() -> Iterator[str]:
         for config in [n for n in defined(module) if f"{n}Config" in vars(module)]:
             for public in (config, f"{config}Config"):
                 yield f"{module.__name__}.{public}{parameters(getattr(module, public))}"
-    for name in OF_RUNS:
+    for name in ABILITIES:
         run = next(kind.run for kind in kinds().values() if hasattr(kind.run, name))
         yield from methods("minillm.load(...)", run, [name])
     yield from methods("minillm.text.Vocabulary", Vocabulary, vars(Vocabulary))

@@ -111,6 +111,25 @@ def test_sentences_train_word_vectors():
     run = minillm.train("word2vec", sentences=sentences, dimension=4, epochs=2, quiet=True)
     assert sorted(run.vectors.words) == ["a", "cat", "dog", "sat"]
     assert run.evaluate(sentences=sentences)["known_words"] == 300
+    assert re.search(r"<run of word2vec in .*, 4 tokens: analogy, similar, vectors>", repr(run))
+    assert run.similar("cat", 2) == run.vectors.most_similar("cat", topn=2)
+    assert run.analogy("a", "cat", "dog") == run.vectors.analogy("a", "cat", "dog")
+    for name, here in {"most_similar": "similar", "wv": "vectors"}.items():
+        with pytest.raises(AttributeError, match=f"did you mean {here}"):
+            getattr(run, name)
+
+
+def test_a_newcomers_names_lead_to_ours():
+    assert dir(minillm) == sorted([*minillm.__all__, "__version__"])
+    for name, here in {"fit": "train", "predict": "classify", "pipeline": "load"}.items():
+        with pytest.raises(InputError, match=f"has no attribute '{name}'; .*{here}"):
+            exec(f"from minillm import {name}")
+    assert not hasattr(minillm, "lod")
+    for given, named in ((["x", "my.tsv"], {}), (["my.tsv"], {"out": "x"}), ([__file__], {})):
+        with pytest.raises(InputError, match=f"^files: expected .*: files='{given[-1][:9]}"):
+            minillm.train("classifier", *given, **named)
+    with pytest.raises(InputError, match=r"text: .* the name of a file: use files="):
+        minillm.train("ngram", text=TEXT, quiet=True).evaluate(__file__)
 
 
 TEXTS = [f"{text} {k}" for k in range(20) for text in ("a fine day", "rain and wind\tagain\n")]

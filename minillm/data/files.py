@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, short
+from minillm.errors import InputError, no_file, short
 
 try:
     import fcntl
@@ -55,7 +55,7 @@ def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
         try:
             opened = open(path, "rb")  # noqa: SIM115  (closed below)
         except FileNotFoundError:
-            raise InputError(f"{path}: there is no such file") from None
+            raise no_file(path, "there is no such file") from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         except ValueError as error:  # a zero in the name

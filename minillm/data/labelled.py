@@ -66,6 +66,12 @@ def open_labelled(path: str | Path, validation: str | Path | None = None) -> Spl
     data = Split(path, {"training": training, "validation": held_out})
     if len(labels_of(data)) < 2:
         raise InputError(f"{path}: expected two labels or more, found {len(labels_of(data))}")
+    labels, texts = (set(column) for column in zip(*training, strict=True))
+    if len(labels) > max(len(texts), len(training) / 2):
+        raise InputError(
+            f"{path}: expected the label before the text, found more labels than texts: the "
+            "columns may be in the other order"
+        )
     if not held_out:
         raise InputError(
             f"{path}: expected a label with ten texts or more, because a tenth is held out"

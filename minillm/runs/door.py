@@ -6,14 +6,17 @@ run = minillm.train("transformer", pairs=[("one", "un"), ...])
 run = minillm.train("word2vec", sentences=[["a", "b"], ...])
 """
 
+import functools
 import inspect
+import os.path
 import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.mpi import ranks
 from minillm.option import check_names, types_of
 from minillm.runs.kind import find_kind
@@ -22,7 +25,23 @@ from minillm.runs.python_data import named_as, python_data
 from minillm.runs.run import Run
 from minillm.runs.train import train_run
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _two_by_position(function: Callable[P, R]) -> Callable[P, R]:
+    """InputError for data as a further argument, whose TypeError would not name ``files``."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        if len(args) + ("out" in named) > 2 or (len(args) == 2 and os.path.isfile(str(args[1]))):
+            raise InputError(f"expected the data by name: files={short(args[-1])}", "files")
+        return function(*args, **named)
+
+    return call
+
+
+@_two_by_position
 def train(
     kind: str,
     out: str | Path | None = None,

@@ -54,7 +54,7 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.decoding import Sampling
-from minillm.errors import InputError, short
+from minillm.errors import InputError, no_file, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.mpi import ranks
 from minillm.option import make
@@ -210,7 +210,7 @@ class RunFolder:
         path = self._place / name
         if not path.exists():
             if not (self.path / "config.json").exists():
-                raise InputError(f"{self.path}: there is no run in it (no config.json)")
+                raise no_file(self.path, "there is no run in it (no config.json)")
             raise InputError(f"{path}: the file is missing from the run")
         values = read_json(path)
         _check_version(path, values.pop("format_version", None))

@@ -10,6 +10,7 @@ in its folder:
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ def python_data(
     InputErrors in the block name the argument.  InputError unless the kind takes such data, and at
     most one sort of them is given.
     """
+    if isinstance(text, str) and os.path.isfile(text):
+        raise InputError(f"expected a text, found the name of a file: use files={text!r}", "text")
     if (texts is None) != (labels is None):
         raise InputError("expected texts=[...] and labels=[...] together, found one of them")
     sorts = {"text": text, "sentences": sentences, "labels": labels, "pairs": pairs, "files": files}

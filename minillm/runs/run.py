@@ -14,7 +14,7 @@ import numpy as np
 
 from minillm.data.files import copy_file, file_digest
 from minillm.decoding.summaries import Length
-from minillm.errors import InputError
+from minillm.errors import InputError, elsewhere
 from minillm.formats.format import Contents, Format, LoraWeights, formats
 from minillm.look.page import Page
 from minillm.look.trace import Trace
@@ -26,6 +26,13 @@ from minillm.runs.lora import lora_weights_of
 from minillm.runs.python_data import named_as, python_data
 from minillm.runs.settings import EvalOptions, SummarySearch
 from minillm.text import ChatTemplate
+
+# What runs of some kind are able to do.
+ABILITIES = (
+    *("analogy", "answer", "answering", "answers", "chat", "classify", "config", "embed"),
+    *("evaluate", "export", "fill", "generate", "hypotheses", "look", "reader", "save", "similar"),
+    *("summaries", "summarise", "trace", "translate", "vectors", "write"),
+)
 
 
 class Run:
@@ -78,13 +85,15 @@ class Run:
         return self.path if self.path.is_dir() else Path()
 
     def __repr__(self) -> str:
-        return f"<run of {self.kind.name} in {self.path}: {self.model!r}>"
+        able = [name for name in ABILITIES if self.has(name) and not hasattr(Run, name)]
+        names = ", ".join(able or self.vocabularies)
+        return f"<run of {self.kind.name} in {self.path}, {self.described()}: {names}>"
 
     def __getattr__(self, name: str) -> Any:
         """InputError for a method that runs of other kinds have."""
         able = [] if name.startswith("_") else kinds_with(name)
         if not able:
-            raise AttributeError(f"a run has no {name!r}")
+            raise AttributeError(f"a run has no {name!r}{elsewhere(name, dir(type(self)))}")
         raise self.lacks(able)
 
     def lacks(self, able: Iterable[str], field: str | None = None) -> InputError:

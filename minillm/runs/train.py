@@ -1,5 +1,6 @@
 """Training a run: check the settings, open the data, make the model or resume, descend, report."""
 
+import timeit
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -34,6 +35,10 @@ from minillm.training import (
     save_checkpoint,
 )
 from minillm.training.progress import minutes_and_seconds
+from minillm.training.task import Task, machine_memory
+
+SECONDS_TOLD = 60  # of a step: shorter ones show themselves on the bar
+SLOWEST = 1e9  # multiply-adds a second that every machine can do
 
 
 def train_run(
@@ -154,6 +159,8 @@ def _descend(training: Training) -> bool:
     initial, training.initial = training.initial, None  # its weights are no longer needed
     task = training.task
 
+    check_step(task, training.report)
+
     # Begin, or go on from the checkpoint.
     options, start = _options(settings).of(task), Summary()
     if stored_run:
@@ -197,6 +204,30 @@ def _descend(training: Training) -> bool:
         if summary.interrupted:
             training.report(f"to continue: {training.resume_command}")
     return not summary.interrupted
+
+
+def check_step(task: Task, report: Callable[[str], None]) -> None:
+    """Report the time of a step of more than a minute; InputError if memory cannot hold one.
+
+    The time is that of its multiply-adds at the speed of one product of matrices here.
+    """
+    kept, work = task.step_cost()
+    memory = machine_memory()
+    if memory and kept > memory:
+        raise InputError(
+            f"expected a step that fits into the memory of this machine, {memory / 1e9:,.0f} GB, "
+            f"found one that keeps at least {kept / 1e9:,.0f} GB: give a smaller batch, or a "
+            "smaller context or window"
+        )
+    if work < SECONDS_TOLD * SLOWEST:
+        return
+    x = np.ones((512, 512), np.float32)
+    seconds = work / x.size / len(x) * min(timeit.repeat(lambda: x @ x, number=1, repeat=20))
+    if seconds > SECONDS_TOLD:
+        report(
+            f"a step takes {minutes_and_seconds(seconds)} or more, and keeps {kept / 1e9:,.1f} GB "
+            "or more: a smaller batch, or a smaller context or window, makes it shorter"
+        )
 
 
 def _options(settings: object) -> Options:

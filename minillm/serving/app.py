@@ -275,6 +275,8 @@ async def _refused(request: Request, error: Exception) -> Response:
         return Response(status_code=499)
     if isinstance(error, HTTPException):
         message = f"{request.method} {request.url.path[:60]}: {error.detail}"
+        if error.status_code == 404:
+            message += "; the addresses begin with /v1, as OpenAI's do: GET /v1/models"
         error = RequestError(message, status=error.status_code)
     elif not isinstance(error, InputError):
         for line in "".join(traceback.format_exception(error)).splitlines():

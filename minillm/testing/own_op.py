@@ -22,7 +22,12 @@ from minillm.testing.point import Point
 
 
 def check_file(
-    path: str, name: str, legend: str, seeds: int, options: dict[str, Any]
+    path: str,
+    name: str,
+    legend: str,
+    seeds: int,
+    kinks: tuple[float, ...],
+    options: dict[str, Any],
 ) -> Iterator[tuple[str, dict[str, float], str]]:
     """Yield the legend, the worst error by each argument, and what is wrong, or an empty text.
 
@@ -36,7 +41,7 @@ def check_file(
         op = _alive(as_op(thing))
         legend = legend or _stated(op, thing)
         for seed in range(seeds):
-            case = arrays(legend, seed=seed)
+            case = arrays(legend, seed=seed, kinks=kinks)
             point = _point(op, case, options)
             try:
                 compared = check_point(point)

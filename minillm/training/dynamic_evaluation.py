@@ -65,6 +65,7 @@ from minillm.data.windows import Ids
 from minillm.models.base import WindowModel
 from minillm.training.optimisers import Adam
 from minillm.training.packed import Packed
+from minillm.training.progress import progress_bar
 
 WINDOW = 32  # tokens from one step of a recurrent model to the next
 RATE, MAMBA_RATE, BLOCKS_RATE = 0.3, 0.04, 0.013  # of models of width 1: see default_rate
@@ -90,19 +91,22 @@ def default_rate(model: Any) -> float:
     return (MAMBA_RATE if isinstance(model, WindowModel) else BLOCKS_RATE) / config.width
 
 
-def adapt(model: Any, ids: Ids, rate: float | None = None) -> Adapted:
+def adapt(model: Any, ids: Ids, rate: float | None = None, quiet: bool = True) -> Adapted:
     """Read a text of T + 1 tokens with a copy of the model, which learns each window once scored.
 
     The weights of ``model`` do not change.  rate: the size of an average step of a weight.
+    ``quiet`` hides the progress, which is shown on terminals.
     """
     rate = default_rate(model) if rate is None else rate
     model = copy(model)
     model.params = {name: p.copy() for name, p in model.params.items()}
     optimiser = Adam(model.params, beta1=0.0)
     losses = []
-    for log_p, backward in _windows(model, ids):
-        losses.append(-log_p.ravel())
-        optimiser.step(backward(np.full_like(log_p, -1 / log_p.size)), rate)
+    with progress_bar(None, "adapting", len(ids) - 1, unit=" tokens", quiet=quiet) as bar:
+        for log_p, backward in _windows(model, ids):
+            losses.append(-log_p.ravel())
+            optimiser.step(backward(np.full_like(log_p, -1 / log_p.size)), rate)
+            bar.update(log_p.size)
     return Adapted(model, np.concatenate(losses).astype(np.float64))
 
 

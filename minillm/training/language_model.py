@@ -61,6 +61,21 @@ class WindowTask(Task):
         """The loss of windows (B, T), and its backward."""
         return self.model.loss((inputs, targets), rng)
 
+    def step_cost(self) -> tuple[float, float]:
+        """The least bytes that a step keeps, and about its multiply-adds.
+
+        A block of a Transformer keeps some 16 D floats per token (:mod:`minillm.training.packed`),
+        of which half are counted; other layers keep at least 2 D.  A weight is multiplied once in
+        the forward pass and twice in the backward pass, and so is each pair of attention, D times
+        for its score and D times for its value; half of the pairs are in the past.
+        """
+        config, T = self.model.config, self.batches.window
+        tokens, blocks = len(range(self.batch)[self.own_rows]) * T, hasattr(config, "heads")
+        D = getattr(config, "width", 0) or getattr(config, "hidden", 0)
+        DL = D * getattr(config, "layers", 1)
+        weights = sum(p.size for p in self.model.params.values() if p.ndim > 1)
+        return 4.0 * tokens * (8 if blocks else 2) * DL, 3.0 * tokens * (weights + blocks * T * DL)
+
     def validation_loss(self) -> float:
         """The mean loss over the held-out text, in nats per token."""
         losses = token_losses(self.model, self.validation_ids, self.batch, self.batches.window)

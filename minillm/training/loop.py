@@ -9,11 +9,13 @@ or the data:
 """
 
 import math
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -66,9 +68,9 @@ def train(
     With a ``store``, such as a folder of :mod:`minillm.runs`, the run is logged and saved there,
     including its best weights.  ``start`` is the summary to resume from, as
     :func:`restore_checkpoint` returns it.  Ctrl-C or SIGTERM ends the run after the current step
-    and saves it; a second one ends it at once.  ``quiet`` hides the progress; ``unit`` names what
-    its speed counts, the task's ``rows`` or the tokens of the losses.  ``trained`` is the part of
-    the model that is trained; None: all of it.
+    and saves it; a second one ends it at once: see :func:`interrupts`.  ``quiet`` hides the
+    progress; ``unit`` names what its speed counts, the task's ``rows`` or the tokens of the losses.
+    ``trained`` is the part of the model that is trained; None: all of it.
 
     All ranks of a job call this with the same arguments: see :mod:`minillm.training.parallel`.
 
@@ -80,7 +82,7 @@ def train(
     position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
     quiet = quiet or ranks().rank > 0
     shown = ProgressDisplay(done, quiet, unit, position)
-    with interrupts() as interrupted, shown as display, keep_memory():
+    with interrupts(quiet) as interrupted, shown as display, keep_memory():
         recorder = Recorder(params, optimiser, task, options, rng, store, summary, display)
         while done < 1 and not options.gives_up(summary):
             if any(ranks().gather(interrupted.is_set())):
@@ -221,9 +223,16 @@ class Recorder:
 
 
 @contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one acts as usual."""
-    event = threading.Event()
+def interrupts(quiet: bool = False) -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one acts as usual.
+
+    A line answers the first, unless ``quiet``.  Python runs a handler between two instructions, and
+    a call of a kernel may last for minutes.  So a thread, which C wakes, writes the line; it also
+    ends the process a second after a second signal, unless that has ended the training.  Files are
+    replaced whole: the last checkpoint stays.  Where Ctrl-C raises KeyboardInterrupt, as in a
+    notebook, it waits for the kernel, because the process goes on.
+    """
+    event, ended = threading.Event(), threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals only reach the main thread
         return
@@ -236,11 +245,42 @@ def interrupts() -> Iterator[threading.Event]:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
+    def answer() -> None:
+        count = 0
+        while received := read.recv(1):  # the number of a signal; nothing when all is over
+            number = received[0]
+            if number not in previous:
+                continue
+            count += 1
+            if count == 1 and not quiet:
+                _say(b"stops after this step; again: at once")
+            if previous[number] is signal.default_int_handler or count != 2:
+                continue
+            if not ended.wait(1):
+                _say(b"stopped")
+                os._exit(130)
+
     numbers = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM before they kill
-    previous = {number: signal.getsignal(number) for number in numbers}
+    previous = {int(number): signal.getsignal(number) for number in numbers}
+    read, written = socket.socketpair()
+    written.setblocking(False)
+    outer = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
     try:
         for number in numbers:
             signal.signal(number, handle)
         yield event
     finally:
         restore()
+        signal.set_wakeup_fd(outer)
+        ended.set()
+        written.close()
+        thread.join()
+        read.close()
+
+
+def _say(line: bytes) -> None:
+    """Write a line to standard error below a progress bar."""
+    with suppress(OSError):
+        os.write(2, b"\nminillm: " + line + b"\n")

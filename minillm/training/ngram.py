@@ -1,6 +1,5 @@
 """n-gram models from text: words become ids, block by block; the ids are counted in memory."""
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from minillm.data.corpora import TextStream, sentence_starts
 from minillm.errors import InputError
 from minillm.models.ngram import Ids, NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.text import Vocabulary, build_vocabulary
+from minillm.training.task import machine_memory
 
 BYTES_PER_TOKEN = 256  # of counting and smoothing, at order 5
 MOST_TOKENS = 2**31 - 1  # n-grams are numbered with 32 bits
@@ -60,8 +60,7 @@ def train_ngram(
 def check_memory(tokens: int, name: str) -> None:
     """InputError if the n-grams of a text need more memory than the machine has."""
     most = MOST_TOKENS
-    if hasattr(os, "sysconf"):  # not on Windows
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if memory := machine_memory():
         most = min(most, memory // BYTES_PER_TOKEN)
     if tokens > most:
         raise InputError(

@@ -1,5 +1,6 @@
 """A task: a model and its data, as the training loop sees them."""
 
+import os
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +45,10 @@ class Task:
         """The mean loss over the held-out data, without dropout."""
         raise NotImplementedError
 
+    def step_cost(self) -> tuple[float, float]:
+        """The least bytes that a step keeps, and its multiply-adds; (0, 0): not estimated."""
+        return 0, 0
+
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """Everything that the task changes from step to step: here, its position in the data.
 
@@ -72,3 +77,10 @@ def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:
         total += float(loss) * count
         items += count
     return total / items, items
+
+
+def machine_memory() -> int:
+    """The bytes of memory of this machine; 0 where they are unknown, as on Windows."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -222,7 +222,7 @@ def train_word2vec(
     started, saved = time.monotonic() - progress.seconds, progress.seconds
     logged = shown = progress.words
     display = ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
-    with interrupts() as interrupted, display:
+    with interrupts(quiet) as interrupted, display:
         for ids, starts in corpus.parts(progress.sentences, settings.epochs):
             rates = learning_rates(
                 progress.words, starts, total, settings.learning_rate, FINAL_RATE

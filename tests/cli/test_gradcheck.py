@@ -169,6 +169,8 @@ def test_what_the_code_does_to_its_process_does_not_matter(mine, capsys):
     [
         (["MINE:affine", "--shapes", "B T <"], r"affine: arrays: expected parts such as"),
         (["tanh", "--shapes", "B I"], "--shapes: expected FILE.py:NAME, found an op of the pac"),
+        (["MINE:affine", "--shapes", "(3, 4)"], "--shapes: expected letters, such as .* '.3, 4"),
+        (["tanh", "--kinks", "0"], "--kinks: expected FILE.py:NAME, found an op of the package"),
         (["MINE:affine", "--tolerance", "1"], "--tolerance: expected a number above 0 and below 1"),
     ],
 )

@@ -9,9 +9,10 @@ import pytest
 import minillm
 from minillm.cli import main
 from minillm.cli.arguments import VERBS, verb
-from minillm.errors import ELSEWHERE, InputError
+from minillm.errors import ELSEWHERE, INSTEAD, InputError
 from minillm.option import make, option_of, types_of
 from minillm.runs.kind import TITLES, find_kind, kinds
+from minillm.runs.run import ABILITIES
 
 
 def refused(capsys, *command):
@@ -120,6 +121,8 @@ def test_an_error_is_one_line_with_a_hint(command, expected, capsys):
         ("train lm --out x", "--n-embd", "--hidden"),
         ("generate x", "--max_new_tokens", "--length"),
         ("train word2vec", "--output_dir", "--out"),
+        ("export x", "--out", "FILE"),
+        ("plot words x", "--out", "--to"),
     ],
 )
 def test_an_option_of_another_program_is_understood_but_not_accepted(
@@ -130,12 +133,25 @@ def test_an_option_of_another_program_is_understood_but_not_accepted(
     assert f"there is no option '{name}'; did you mean {here}? (see " in message
 
 
+@pytest.mark.parametrize("option", ["--device", "--gpu", "--num_samples"])
+def test_an_option_that_exists_nowhere_here_says_why(option, capsys):
+    message = refused(capsys, "generate", "x", option, "1")
+    assert f"there is no option '{option}'; {INSTEAD[option[2:]]} (see " in message
+
+
+@pytest.mark.parametrize("command", ["chat smollm2", "generate llama3.2:1b", "import gpt2 --out z"])
+def test_a_published_name_is_not_downloaded(command, fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "; minillm downloads no models: get its files, " in fails(*command.split())
+    assert "downloads" not in fails("generate", tmp_path / "gpt")
+
+
 def test_names_of_elsewhere_lead_to_names_that_exist():
     options = {field for kind in kinds().values() for field in types_of(kind.settings)}
-    options |= {"length", "out"}
+    options |= {"length", "out", "to", "file", *ABILITIES, *VERBS, *minillm.__all__}
     for name, here in ELSEWHERE.items():
         assert set(here.split()) <= options, name
-    assert len(ELSEWHERE) <= 10
+    assert len(ELSEWHERE) <= 18
 
 
 def test_a_verb_has_the_title_of_its_page():

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 from kind_rows import ROWS
-from tiny import LM, TEXT
+from tiny import GPT, LM, TEXT, contents
+
+from minillm.cli import main
+from minillm.runs import train
 
 # --- what it prints -------------------------------------------------------------------------------
 
@@ -80,7 +83,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_fail_a_training(
 ):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     printed = prints("train", "lm", text_file, "--out", tmp_path / "run", "--steps", "1", *LM)
-    assert "loss curve: not drawn: a picture needs the package matplotlib" in printed
+    assert "loss curve: not drawn: a picture needs the packages of: pip install" in printed
 
 
 # --- its data -------------------------------------------------------------------------------------
@@ -176,3 +179,24 @@ def test_a_resumed_run_stays_the_same_run(lm, tmp_path, fails):
     line = fails("train", "lm", "--out", out, "--resume", "--steps", "50", "--hidden", "13")
     assert "--hidden: the run in" in line
     assert "has 8, found 13" in line
+
+
+def test_a_step_of_minutes_is_announced_and_one_above_the_memory_refused(
+    text_file, tmp_path, monkeypatch, capsys
+):
+    """A newcomer's ``--context 100000`` was a step of hours without a line."""
+    out = tmp_path / "run"
+    command = ["train", "gpt", text_file, "--out", str(out), "--steps", "1", *GPT]
+    assert main(command) == 0
+    assert "a step takes" not in capsys.readouterr().out  # it takes milliseconds
+    monkeypatch.setattr(train, "SECONDS_TOLD", 1e-9)
+    assert main([*command, "--overwrite"]) == 0
+    assert re.search(r"^a step takes 0:00 or more, and keeps 0.0 GB", capsys.readouterr().out)
+    kept = 4 * (4 * 12) * (8 * 8 * 2)  # floats, tokens, half of what docstrings count
+    monkeypatch.setattr(train, "machine_memory", lambda: kept)
+    assert main([*command, "--overwrite"]) == 0
+    before = contents(out)
+    monkeypatch.setattr(train, "machine_memory", lambda: kept - 1)
+    assert main([*command, "--overwrite"]) == 2
+    assert re.search(r"expected a step that fits into .*smaller batch", capsys.readouterr().err)
+    assert contents(out) == before

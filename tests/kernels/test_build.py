@@ -67,6 +67,22 @@ def test_an_unknown_choice_of_sets(recipe):
         recipe["chosen_sets"]("avx2", True, "")
 
 
+@pytest.mark.parametrize("error", [None, OSError("no terminal")])
+def test_the_progress_is_shown_on_a_terminal_if_there_is_one(recipe, error):
+    """pip shows nothing of a build: setting up looked as if it hung."""
+    with mock.patch("builtins.open", mock.mock_open(), create=True) as opened:
+        opened.side_effect = error
+        recipe["show"]("compiled 3 of 49 kernels")
+    opened.assert_called_once_with("/dev/tty", "w")
+    if error is None:
+        opened().write.assert_called_once_with("\rcompiled 3 of 49 kernels")
+
+
+def test_setting_up_says_first_how_long_it_takes():
+    _, _, rule = (ROOT / "Makefile").read_text().partition("\n.venv/%: pyproject.toml setup.py")
+    assert re.search(r"echo .*compiling.* minutes.*\n.*pip install", rule.partition("\n\n")[0])
+
+
 def test_no_module_of_one_version_hides_those_of_all():
     """Python prefers a module whose name has its version, such as an earlier build leaves."""
     cpu = pytest.importorskip("minillm._kernels._cpu", reason="the kernels are not built")

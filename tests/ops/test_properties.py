@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
@@ -142,6 +143,18 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate():
     halves, backward = ops.dropout(x, 0.5, np.random.default_rng(0))
     assert set(np.unique(halves)) == {0.0, 2.0}
     np.testing.assert_array_equal(backward(x), halves)
+
+
+@given(rng=strategies.generators(), shift=st.integers(0, 1000))
+def test_rotated_products_depend_on_the_distance_alone(rng, shift):
+    q, k = rng.standard_normal((2, 1, 2, 3, 8))
+    positions, other_positions = rng.integers(0, 50, (2, 1, 3))
+    products = []
+    for offset in (0, shift):
+        rotated_q, _ = ops.rotary(q, positions + offset)
+        rotated_k, _ = ops.rotary(k, other_positions + offset)
+        products.append(rotated_q @ rotated_k.swapaxes(2, 3))
+    np.testing.assert_allclose(*products, rtol=1e-9, atol=1e-9)
 
 
 def test_arrays_mapped_from_a_file_are_arrays(kernels, tmp_path):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from kind_rows import KINDS, LABELLED, PAIRS, ROWS, TALKS, TEXT, lines, squad, tsv
 from model_checks import loss_in_context
-from public import OF_RUNS
 from tiny import metrics
 
 import minillm
@@ -20,6 +19,7 @@ from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
 from minillm.runs.kinds.pairs import MUON_RATE
+from minillm.runs.run import ABILITIES
 from minillm.training.trained import depths
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*parts are summarised")
@@ -176,7 +176,7 @@ def test_what_it_can_do(name, opened):
 @pytest.mark.parametrize("name", KINDS.values())
 def test_what_it_cannot_do_is_told(name, opened):
     kind = opened.kind.name
-    lacking = [ability for ability in OF_RUNS if not hasattr(opened.kind.run, ability)]
+    lacking = [ability for ability in ABILITIES if not hasattr(opened.kind.run, ability)]
     for ability in lacking:
         with pytest.raises(
             InputError, match=rf"config\.json: expected a run of .*, found '{kind}'"
@@ -388,6 +388,7 @@ WRONG = [  # of a row, other settings or other data
     ("seq2seq", {"validation": "none.tsv"}, "none.tsv: there is no such file"),
     ("classifier", {"data": "good\tx\nno\n"}, "line 2: expected label<TAB>text, found no tab"),
     ("classifier", {"data": "good\tx\n" * 30}, "expected two labels or more, found 1"),
+    ("classifier", {"data": "a film\tbad\nit\tbad\n"}, "the columns may be in the other order"),
     ("classifier", {"data": "good\tx\nbad\ty\n"}, "expected a label with ten texts or more"),
     ("recurrent-classifier", {"unit": "wordpiece", "vocabulary": 6}, "at least 7 wordpieces"),
     ("finetuned", {"init": "none"}, "none: there is no run in it"),

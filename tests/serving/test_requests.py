@@ -126,6 +126,7 @@ def test_a_wrong_body(server, body, status, message):
     ("path", "method", "kind", "status", "message"),
     [
         ("responses", "POST", "application/json", 404, "POST /v1/responses: Not Found"),
+        ("../api/generate", "POST", "application/json", 404, "Not Found; the addresses begin wi"),
         ("completions", "GET", "application/json", 405, "GET /v1/completions: Method Not Allowed"),
         ("completions", "POST", "text/plain", 415, "Content-Type: expected application/json, foun"),
         ("models/other", "GET", "", 404, "expected 'run', found 'other'"),

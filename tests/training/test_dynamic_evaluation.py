@@ -1,5 +1,8 @@
 """Dynamic evaluation: what is learned, when, and by which steps."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.training import dynamic_evaluation
 from minillm.training.dynamic_evaluation import WINDOW, adapt, default_rate
 from minillm.training.language_model import token_losses
 
@@ -47,6 +51,19 @@ def test_no_token_is_scored_after_it_was_learned(name, t):
     last = 96  # the first score of the last window, whose context does not reach back to 70
     if t <= 70:
         assert not np.array_equal(losses[last:], changed[last:])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_progress_counts_every_token(name, monkeypatch):
+    bars = []
+
+    def bar(*args, quiet, **options):
+        bars.append(SimpleNamespace(total=args[2], n=0, quiet=quiet))
+        return nullcontext(SimpleNamespace(update=lambda n: setattr(bars[-1], "n", bars[-1].n + n)))
+
+    monkeypatch.setattr(dynamic_evaluation, "progress_bar", bar)
+    adapt(model_of(name), text(100), quiet=False)
+    assert vars(bars[0]) == {"total": 99, "n": 99, "quiet": False}
 
 
 @pytest.mark.parametrize("name", MODELS)

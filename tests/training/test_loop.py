@@ -4,6 +4,8 @@ import itertools
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -184,6 +186,29 @@ def test_a_second_interrupt_stops_at_once(run_bigram, bigram):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, outer)
+
+
+def test_signals_are_answered_while_a_kernel_runs():
+    """The kernel is a hash, which C computes for minutes without the lock of the interpreter."""
+    code = """
+import hashlib, signal
+from minillm.training.loop import interrupts
+signal.signal(signal.SIGTERM, lambda *received: None)  # as the command line has one
+with interrupts():
+    print("there", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout.readline() == "there\n"
+            for line in ("stops after this step; again: at once", "stopped"):
+                process.terminate()
+                assert process.stderr.readline() == "\n"
+                assert process.stderr.readline() == f"minillm: {line}\n"
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
 
 
 def test_it_trains_outside_the_main_thread(run_bigram):

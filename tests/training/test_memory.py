@@ -44,3 +44,34 @@ def test_memory_does_not_grow_with_the_steps():
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1 << 20  # a step that leaked 2 kB would take that
+
+
+KEPT = """
+import sys
+import numpy as np
+import minillm
+from minillm.runs import train
+
+def measured(task, report):
+    before = resident()
+    _, backward, _ = task.training_loss(np.random.default_rng(0))
+    print(task.step_cost()[0] / (resident() - before))
+    sys.exit()
+
+def resident():
+    return 4096 * int(open("/proc/self/statm").read().split()[1])
+
+train.check_step = measured
+minillm.train(sys.argv[1], text="the cat sat on the mat. " * 999, quiet=True, steps=1, batch=128)
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no /proc")
+@pytest.mark.parametrize("kind", ["neural-ngram", "lm", "gpt", "llama", "mamba", "decoder"])
+def test_a_step_keeps_what_is_estimated_and_more(kind):
+    """Above the machine's memory the estimate is an error: it must not be too large."""
+    command = [sys.executable, "-c", KEPT, kind]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 0.05 < float(done.stdout) < 0.8

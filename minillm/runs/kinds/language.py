@@ -96,7 +96,7 @@ class TextRun(WritingRun):
             raise InputError(
                 "expected weights in floats, found quantised ones: see minillm quantise", "adapt"
             )
-        return adapt(self.model, ids)
+        return adapt(self.model, ids, quiet=False)
 
     def losses_on(self, ids: Ids) -> NDArray[np.float64]:
         """The loss of each token after the first, in nats; a few at the end may be missing."""

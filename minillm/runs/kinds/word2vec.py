@@ -93,6 +93,14 @@ class VectorsRun(Run):
         """
         return Vectors(self.tokenizer.words, self.model.params["vectors"])
 
+    def similar(self, word: str, topn: int = 10) -> list[tuple[str, float]]:
+        """The words most similar to a word, with their cosines."""
+        return self.vectors.most_similar(word, topn=topn)
+
+    def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
+        """Words that are to c as b is to a."""
+        return self.vectors.analogy(a, b, c, topn)
+
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """The loss of a prediction on a text, by default the one it was trained on."""
         name, blocks = evaluation_blocks(self, data, held_out=False)
