@@ -134,7 +134,7 @@ def _layouts(point: Point, returned: Any, given: Any, claims: Sequence[NDArray])
     """An upstream gradient need not be contiguous; a backward may refuse it, but not misread it."""
     try:
         others = point.backward(*map(_spread, point.upstream))
-    except Exception:  # noqa: BLE001  # whoever calls it so is told
+    except Exception:  # whoever calls it so is told
         return ""
     if _are_close(point, claims, _arrays(others)):
         return ""

@@ -41,10 +41,10 @@ def check_gradients(
     The upstream gradient is random, never ones, and has a stream of its own, which ``rng`` spawns.
     If all slopes are right, the convention is checked: the dtypes of the gradients; neither a
     gradient nor dy is rounded to float32 on its way; a second call of the backward gives the same
-    bits, -dy the opposite gradients, and 2**40 dy this multiple of them; a dy that is not contiguous is
-    read rightly, or refused; nothing changes an argument, an output, an
-    upstream gradient, or a gradient that was returned before; with several outputs, None
-    stands for zero.  Outputs may be infinite where no coordinate changes them, and a
+    bits, -dy the opposite gradients, and 2**40 dy this multiple of them; a dy that is not
+    contiguous is read rightly, or refused; nothing changes an argument, an output, an upstream
+    gradient, or a gradient that was returned before; with several outputs, None stands for zero.
+    Outputs may be infinite where no coordinate changes them, and a
     coordinate that is infinite or NaN must have no gradient.
 
     Each coordinate is moved by steps in proportion to its size, and narrower ones where

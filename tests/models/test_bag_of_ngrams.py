@@ -19,3 +19,14 @@ def test_each_group_has_the_length_one():
         own = ids // (1000 // GROUPS) == group
         real = np.arange(ids.shape[1]) < lengths[:, None]
         assert np.allclose((squares * (own & real)).sum(axis=1), 1)
+
+
+def test_the_first_weights_by_hand():
+    """Of three n-grams that occur, one is in both texts of label 0 and in none of label 1."""
+    model = Bag(BagConfig(2, buckets=8), np.random.default_rng(0), dtype=np.float64)
+    texts = Sequences([[0, 1], [0], [1, 5]])
+    model.begin_with_counts(texts.ids, texts.lengths, np.array([0, 0, 1]))
+    of_0 = np.log([3 / 6 / (1 / 5), 2 / 6 / (2 / 5), 1 / 6 / (2 / 5)])  # of 3 and of 2 in all
+    expected = np.zeros((8, 2))
+    expected[[0, 1, 5]] = 0.1 * np.stack([of_0, -of_0], axis=1)
+    np.testing.assert_allclose(model.params["ngrams.W"], expected, rtol=1e-12)

@@ -237,8 +237,8 @@ def with_enough_epochs(training: Training, given: Given) -> Any:
     return replace(settings, epochs=epochs, patience=patience)
 
 
-def read_texts(training: Training, texts: Split[Labelled]) -> None:
-    """Read the texts for the training's model."""
+def read_texts(training: Training, texts: Split[Labelled]) -> tuple[Sequences, NDArray[np.int64]]:
+    """Read the texts for the training's model.  -> those to train on, and their classes"""
     training.info["labels"] = tuple(labels_of(texts))
     read, parts = reader_of(training), {}
     for part in ("training", "validation"):
@@ -246,6 +246,7 @@ def read_texts(training: Training, texts: Split[Labelled]) -> None:
         training.notes.append(f"{len(parts[part][1]):,} {part} texts")
     training.record(fingerprint(parts["training"]), training.data["data"], "the data have")
     set_task(training, parts["training"], parts["validation"], "text")
+    return parts["training"]
 
 
 def set_task(training: Training, examples: Examples, held_out: Examples, unit: str) -> None:
@@ -286,11 +287,12 @@ label_kind = partial(
 
 
 def prepare_bag(training: Training) -> None:
-    """Make a bag of zeros: hashed n-grams need no vocabulary."""
+    """Make a bag with the weights of naive Bayes: hashed n-grams need no vocabulary."""
     texts = open_data(training.data)
     config = config_from(training.settings, BagConfig, classes=len(labels_of(texts)))
     training.model = Bag(config, training.rng)
-    read_texts(training, texts)
+    ids, classes = read_texts(training, texts)
+    training.model.begin_with_counts(ids.ids, ids.lengths, classes)
 
 
 CLASSIFIER = label_kind(
@@ -312,7 +314,8 @@ then: minillm classify DIR, minillm eval DIR""",
         sizes="buckets",
         buckets={"help": f"a multiple of {GROUPS}", "least": GROUPS, "most": 10**8, "rare": True},
         max_length={"default": 2000, "help": "read the first N words of a text"},
-        learning_rate=0.02,
+        optimiser={"default": "sgd"},
+        learning_rate=1.0,
     ),
     vocabularies={},
     prepare=prepare_bag,
