@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from quantised_cases import beside
 
@@ -61,7 +61,11 @@ def llama(dtype=np.float32, bits=(), family=None, shared=2, **sizes):
     else:
         if FAMILIES[family].windows:
             sizes |= {"window": 4, "sinks": 3 * (family == "mistral")}
-        config = DecoderConfig(family=family, **sizes, global_every=2, unrotated_every=2)
+        if FAMILIES[family].global_every:
+            sizes |= {"layers": 2, "local_base": 50.0, "global_every": 2}  # angles of two kinds
+        if FAMILIES[family].unrotated_every:
+            sizes |= {"unrotated_every": 2}
+        config = DecoderConfig(family=family, **sizes)
         model = moved(Decoder(config, rng, dtype=dtype))
     for name, W in model.params.items():
         if bits and W.ndim == 2:
@@ -180,6 +184,7 @@ def test_a_translator(twin, original, layers, width, F, B, S, T, K, data, precis
 
 
 @given(OF_LLAMA, B, st.integers(0, 20), TOKENS, PRECISIONS)
+@example({"family": "gemma3"}, 2, 5, 2, (np.float64, 1e-12))
 def test_a_llama(twin, original, sizes, B, S, T, precision):
     given_ones = arguments(llama(precision[0], **sizes), B, S, T)
     assert_near(twin, original, given_ones, max(precision[1], 1e-12))
