@@ -112,7 +112,7 @@ build/dist-tools/installed: distribution/requirements.txt
 
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing what \`make $*\` needs and compiling the kernels, once: three to six minutes on two cores"
+	@echo "installing what \`make $*\` needs and compiling the kernels, once: one to six minutes on two cores"
 	$(BIN)/pip install --quiet --no-compile --editable '.[$*]'
 	touch $@
 

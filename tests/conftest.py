@@ -89,6 +89,14 @@ def kernels(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """The folder of a tiny run of ``kind_rows.ROWS`` by its name, trained when first asked for."""
+    from kind_rows import Runs  # it imports every kind, which few folders need
+
+    return Runs(tmp_path_factory.mktemp)
+
+
 @pytest.fixture
 def both_twins(kernels):
     """Runs the whole test on each twin: ``pytestmark = pytest.mark.usefixtures("both_twins")``."""

@@ -313,8 +313,3 @@ class Runs:
             if settings[option] in (*ROWS, "talker"):
                 settings[option] = self(settings[option])
         return {"kind": row.kind, "files": files, "quiet": True, **settings}
-
-
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory):
-    return Runs(tmp_path_factory.mktemp)

@@ -81,9 +81,10 @@ class Bag(base.LabelModel[BagConfig]):
         return logits, backward
 
     def begin_with_counts(self, ids: NDArray, lengths: NDArray, classes: NDArray) -> None:
-        """Set W to its first weights.
+        """Set W to its first weights (the top of this page).
 
-        ids: the n-grams of all training texts, end to end; lengths and classes: of each text.
+        ids (sum of lengths,): the n-grams of all training texts, end to end; lengths (N,) and
+        classes (N,): of each text.
         """
         W, V = self.params["ngrams.W"], self.config.buckets
         total, of_id = np.bincount(ids, minlength=V), np.repeat(classes, lengths)

@@ -209,7 +209,7 @@ def _descend(training: Training) -> bool:
 def check_step(task: Task, report: Callable[[str], None]) -> None:
     """Report the time of a step of more than a minute; InputError if memory cannot hold one.
 
-    The time is that of its multiply-adds at the speed of one product of matrices here.
+    The time is estimated from its multiply-adds, at the speed of a product of two matrices.
     """
     kept, work = task.step_cost()
     memory = machine_memory()

@@ -22,7 +22,7 @@ def check_convention(
     ``returned`` is what the backward returned for the upstream gradients ``given``, and
     ``claims`` are copies of its gradients.
     """
-    breaches = (_kinds, _precision, _changes, _second_call, _multiples, _rounds, _layouts, _absent)
+    breaches = (_kinds, _precision, _changes, _second_call, _large, _rounds, _layouts, _absent)
     for breach in breaches:
         if text := breach(point, returned, given, claims):
             raise GradientError(f"every gradient is right, but {text}")
@@ -81,21 +81,20 @@ def _second_call(point: Point, returned: Any, given: Any, claims: Sequence[NDArr
     again = point.gradients(point.upstream, "every gradient is right, but a second call")
     if not _same(claims, again):
         return "a second call of the backward gave other gradients"
-    point.gradients([np.asarray(-dy) for dy in point.upstream])
+    opposite = point.gradients([np.asarray(-dy) for dy in point.upstream])
     if not _same(claims, returned):
         return "a later call of the backward changed them: it returned a buffer that it uses again"
+    if not _are_close(point, claims, [-g for g in _arrays(opposite)]):
+        return "for -dy the backward gave other gradients than minus the gradients for dy"
     return ""
 
 
-def _multiples(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
-    """A backward is linear in dy: c dy has c times the gradients.
+def _large(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    """A backward is linear in dy: a large multiple of dy has this multiple of the gradients.
 
-    A large c finds a clipped dy.  A small one would find a dy that is dropped near zero, but also
-    accuse sums of right backwards whose rounding is larger than what it leaves.
+    A dy near zero is not tried.  The sums of some right backwards begin with a number that is
+    larger than such gradients, and only its rounding would be left.
     """
-    opposite = point.gradients([np.asarray(-dy) for dy in point.upstream])
-    if not _are_close(point, claims, [-g for g in _arrays(opposite)]):
-        return "for -dy the backward gave other gradients than minus the gradients for dy"
     multiple = point.gradients([np.asarray(2.0**POWER * dy) for dy in point.upstream])
     if not _are_close(point, claims, [g / 2.0**POWER for g in _arrays(multiple)]):
         return (
@@ -106,10 +105,10 @@ def _multiples(point: Point, returned: Any, given: Any, claims: Sequence[NDArray
 
 
 def _rounds(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
-    """Find an upstream gradient that is rounded to float32 before it is used.
+    """Find a backward that rounds dy to float32.
 
-    If dy is rounded here already, a number of a right gradient changes by 1e-8 or so of itself.
-    Where a number depends on dy, and does not change by a single bit, the backward rounds dy too.
+    It gives the same gradients, to the bit, for a dy that is rounded here before.  A right backward
+    gives others, which differ by some 1e-8 of themselves.
     """
     for k, dy in enumerate(point.upstream):
         rounded = dy.astype(np.float32).astype(np.float64)
@@ -134,7 +133,7 @@ def _layouts(point: Point, returned: Any, given: Any, claims: Sequence[NDArray])
     """An upstream gradient need not be contiguous; a backward may refuse it, but not misread it."""
     try:
         others = point.backward(*map(_spread, point.upstream))
-    except Exception:  # whoever calls it so is told
+    except Exception:  # it refuses such an array, and misreads none
         return ""
     if _are_close(point, claims, _arrays(others)):
         return ""

@@ -78,7 +78,8 @@ def check_symmetry(
     us, vs = ([d / (np.linalg.norm(d) or 1.0) for d in normals_like(arrays, rng)] for _ in "uv")
     if kinks == "between":
         for k, u, v in zip(point.checked, us, vs, strict=True):
-            u[point.on_kinks(k)] = v[point.on_kinks(k)] = 0
+            stays = point.on_kinks(k)
+            u[stays] = v[stays] = 0
     worst = 0.0
     for i, a in enumerate(names):
         for j, b in enumerate(names[: i + 1]):

@@ -64,10 +64,12 @@ class WindowTask(Task):
     def step_cost(self) -> tuple[float, float]:
         """The least bytes that a step keeps, and about its multiply-adds.
 
-        A block of a Transformer keeps some 16 D floats per token (:mod:`minillm.training.packed`),
-        of which half are counted; other layers keep at least 2 D.  A weight is multiplied once in
-        the forward pass and twice in the backward pass, and so is each pair of attention, D times
-        for its score and D times for its value; half of the pairs are in the past.
+        A block of a Transformer keeps some 16 D floats per token (:mod:`minillm.training.packed`);
+        half of them are counted, to be on the safe side.  Other layers keep at least 2 D.
+
+        A weight takes one multiply-add per token in the forward pass and two in the backward pass.
+        So do the 2 D numbers of each pair of tokens in attention, D for the score and D for the
+        value; a causal mask leaves half of the pairs.
         """
         config, T = self.model.config, self.batches.window
         tokens, blocks = len(range(self.batch)[self.own_rows]) * T, hasattr(config, "heads")

@@ -6,12 +6,9 @@ import sys
 
 import pytest
 import tiny
-from kind_rows import runs
 
 from minillm import plots
 from minillm.cli import main
-
-__all__ = ["runs"]
 
 
 @pytest.fixture(autouse=True, scope="session")

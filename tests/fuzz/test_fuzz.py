@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kind_rows import runs  # noqa: F401
 
 from minillm.errors import DivergedError, InputError, InputWarning
 
@@ -71,7 +70,7 @@ def right(error):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_nothing_but_input_errors_comes_of_damaged_files(reader, runs, tmp_path):  # noqa: F811
+def test_nothing_but_input_errors_comes_of_damaged_files(reader, runs, tmp_path):
     READERS[reader].write(tmp_path / "good", runs)
     samples, found = sorted((tmp_path / "good").iterdir()), []
     for number in range(max(INPUTS, len(samples))):
