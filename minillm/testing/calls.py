@@ -16,7 +16,27 @@ from minillm.errors import describe_error
 
 
 class GradientError(AssertionError):
-    """A backward is not the derivative of its forward, or breaks the convention."""
+    """A backward is not the derivative of its forward, or breaks the convention.
+
+    Its text names the wrong line, where one can be told.  It is looked for when the text is first
+    asked for, because most errors of a property test are never read.
+    """
+
+    def __init__(self, message: str, fault: tuple[Any, Any, str] | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault  # the point, its compared gradients, and what kind of fault it is
+        self.seconds = 1.0  # that a search for the line may take; 0: there is none
+        self._text = ""
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if self.fault is None or self.seconds <= 0:
+            return message
+        if not self._text:
+            from minillm.testing.lines import locate  # 10 ms, and it imports this page
+
+            self._text = locate(*self.fault, self.seconds).text
+        return f"{message}\n{self._text}"
 
 
 def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:

@@ -9,6 +9,7 @@ slopes cannot be compared; a wrong slope, with a guess of its cause (``diagnosis
 breach of the convention (``convention.py``).
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -81,8 +82,8 @@ def check_point(point: Point) -> list[Compared]:
     claims = claimed_gradients(point, returned)
     compared = point.compare(claims)
     if any(gradient.message for gradient in compared):
-        raise GradientError(_verdict(point, compared))
-    check_convention(point, returned, given, claims)
+        raise GradientError(_verdict(point, compared), (point, compared, "values"))
+    check_convention(point, returned, given, claims, compared)
     return compared
 
 
@@ -96,28 +97,39 @@ def claimed_gradients(point: Point, returned: Any) -> list[NDArray]:
         raise GradientError(
             f"the backward returned {len(gradients)} gradients, expected {len(names)}: "
             f"{', '.join(names)} (found {', '.join(found)}"
-            + (f"; none for {', '.join(others)})" if others else ")")
+            + (f"; none for {', '.join(others)})" if others else ")"),
+            (point, _unclaimed(point, []), "_kinds"),
         )
     for name, gradient in zip(names, gradients, strict=True):
         if not is_numeric(gradient):
             what = kind(gradient)
-            raise GradientError(f"the gradient with respect to {name} is no array: {what}")
+            raise GradientError(
+                f"the gradient with respect to {name} is no array: {what}",
+                (point, _unclaimed(point, []), "_kinds"),
+            )
     claims = [np.array(gradient) for gradient in gradients]
     if any(g.shape != point.args[k].shape for k, g in zip(point.checked, claims, strict=True)):
-        raise GradientError(_wrong_shapes(point, claims))
+        compared = _unclaimed(point, claims)
+        raise GradientError(_wrong_shapes(point, compared, claims), (point, compared, "shapes"))
     return claims
 
 
-def _wrong_shapes(point: Point, claims: list[NDArray]) -> str:
+def _unclaimed(point: Point, claims: list[NDArray]) -> list[Compared]:
+    """The measured gradients, and those of the claims that have their shapes."""
+    shapes = [point.args[k].shape for k in point.checked]
+    fit = [
+        g if g is not None and g.shape == shape else np.full(shape, np.nan)
+        for g, shape in itertools.zip_longest(claims, shapes)
+    ]
+    return point.compare(fit)
+
+
+def _wrong_shapes(point: Point, compared: list[Compared], claims: list[NDArray]) -> str:
     """Say which gradients have the wrong shape, and whether their values are right."""
     shapes = [point.args[k].shape for k in point.checked]
-    unclaimed = [
-        g if g.shape == shape else np.full(shape, np.nan)
-        for g, shape in zip(claims, shapes, strict=True)
-    ]
     compared = [
         gradient._replace(analytic=claim)
-        for gradient, claim in zip(point.compare(unclaimed), claims, strict=True)
+        for gradient, claim in zip(compared, claims, strict=True)
     ]
     lines = []
     for gradient, shape in zip(compared, shapes, strict=True):
