@@ -23,6 +23,7 @@ def gradcheck(
     ),
     shapes: str | None = option(None, "the shapes of your op's arguments", "LEGEND"),
     kinks: list[float] = option((), "keep its arguments 0.05 away from these, such as 0", "X"),
+    line: bool = option(False, "say which line of a wrong backward is wrong"),
 ) -> int:
     """Check gradients against central differences: every op's, or your own.
 
@@ -42,6 +43,7 @@ def gradcheck(
       minillm gradcheck lstm --seeds 100    on a hundred random cases
       minillm gradcheck mine.py:affine --shapes "B T I, I O, O"
       minillm gradcheck mine.py:pool --shapes "B T D, B <= T"     also B T < V, B T bool
+      minillm gradcheck mine.py:affine --line                     which line is wrong
     """
     own = [name for name in ops if ":" in name or name.endswith(".py")]
     names = [name for name in ops if name not in own] or ([] if own else list(CASES))
@@ -60,9 +62,9 @@ def gradcheck(
         )
     failures: list[str] = []
     for target in own:
-        failures += _check_own(target, shapes or "", seeds, tuple(kinks), tolerance)
+        failures += _check_own(target, shapes or "", seeds, tuple(kinks), tolerance, line)
     if names:
-        failures += _check_ours(names, seeds, tolerance)
+        failures += _check_ours(names, seeds, tolerance, line)
     for failure in failures:
         print(failure)
     if not failures:
@@ -71,7 +73,7 @@ def gradcheck(
     return 1 if failures else 0
 
 
-def _check_ours(names: list[str], seeds: int, tolerance: float) -> Iterator[str]:
+def _check_ours(names: list[str], seeds: int, tolerance: float, line: bool) -> Iterator[str]:
     """Print a row for each op and a column for each kernel, and yield the faults."""
     kernels = kernels_info()["available"]
     print(f"{'worst relative error':28}" + "".join(f"{name:>12}" for name in kernels))
@@ -85,7 +87,9 @@ def _check_ours(names: list[str], seeds: int, tolerance: float) -> Iterator[str]
                     for seed in range(seeds):
                         rng = np.random.default_rng(seed)
                         op, args = CASES[name](rng)
-                        error = check_gradients(op, *args, rng=rng, tolerance=tolerance)
+                        error = check_gradients(
+                            op, *args, rng=rng, tolerance=tolerance, locate=line
+                        )
                         worst = max(worst, error)
                 print(f"{worst:12.1e}", end="", flush=True)
             except GradientError as error:
@@ -96,7 +100,12 @@ def _check_ours(names: list[str], seeds: int, tolerance: float) -> Iterator[str]
 
 
 def _check_own(
-    target: str, shapes: str, seeds: int, kinks: tuple[float, ...], tolerance: float
+    target: str,
+    shapes: str,
+    seeds: int,
+    kinks: tuple[float, ...],
+    tolerance: float,
+    line: bool,
 ) -> Iterator[str]:
     """Print the worst error by each argument of FILE.py:NAME, or yield what is wrong."""
     path, _, name = target.rpartition(":")
@@ -105,7 +114,7 @@ def _check_own(
     options = {"tolerance": tolerance}
     try:
         ((legend, worst, failure),) = messages(
-            check_file, path, name, shapes, seeds, kinks, options
+            check_file, path, name, shapes, seeds, kinks, options, line
         )
     except (InputError, NoAnswerError) as error:
         raise InputError(f"{target}: {error}") from None

@@ -1,6 +1,7 @@
 """Small changes of an expression: what is often forgotten, or written instead of something else."""
 
 import ast
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,10 +55,15 @@ def _details(part: ast.expr, names: list[str]) -> Iterator[ast.expr]:
             yield ast.Compare(part.left, [op], part.comparators)
     elif isinstance(part, ast.Attribute) and part.attr == "T":
         yield part.value
-    elif isinstance(part, (ast.Name, ast.Call, ast.Subscript)):
+    elif isinstance(part, (ast.Name, ast.Call, ast.Subscript, ast.Attribute)):
         yield ast.Attribute(part, "T", ast.Load())
         yield _power(part, 2)
         yield ast.BinOp(ast.Constant(1), ast.Sub(), part)
+    if isinstance(part, (ast.List, ast.Tuple)):
+        for i, j in itertools.combinations(range(len(part.elts)), 2):
+            swapped = list(part.elts)
+            swapped[i], swapped[j] = swapped[j], swapped[i]
+            yield type(part)(swapped, part.ctx)
     if isinstance(part, ast.Name):
         yield from (_name(name) for name in names if name != part.id)
     if isinstance(part, ast.Call):
@@ -84,8 +90,9 @@ def _terms(part: ast.expr, names: list[str]) -> Iterator[ast.expr]:
         for name in map(_name, names):
             yield ast.BinOp(part, ast.Add(), name)
             yield ast.BinOp(part, ast.Sub(), name)
-            one_less = ast.BinOp(ast.Constant(1), ast.Sub(), _power(name, 2))
-            yield ast.BinOp(part, ast.Mult(), one_less)
+            for less in (name, _power(name, 2)):
+                rest = ast.BinOp(ast.Constant(1), ast.Sub(), less)
+                yield ast.BinOp(part, ast.Mult(), rest)
 
 
 def _name(name: str) -> ast.expr:

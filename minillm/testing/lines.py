@@ -28,6 +28,7 @@ import inspect
 import re
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -37,12 +38,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import use_kernels
+from minillm.errors import describe_error
 from minillm.testing.calls import as_tuple, copies, equal, flat
 from minillm.testing.convention import spread_out
 from minillm.testing.diagnosis import guess_of_order
 from minillm.testing.edits import edits
 from minillm.testing.point import Compared, Point
-from minillm.testing.rewriting import CannotRewriteError, Hooks, Statement, is_array
+from minillm.testing.rewriting import CannotRewriteError, Hooks, Statement, as_array, is_tensor
 
 MOST = 400  # numbers in the values of a statement that are solved for
 BREACHES = ("_changes", "_second_call", "_large", "_rounds", "_layouts", "_absent")
@@ -88,14 +90,17 @@ class Copies(Hooks):
     def node(self, number: int, value: Any) -> Any:
         if self.backward or (self.shapes is None and number not in self.moves):
             return value
-        if not (isinstance(value, (np.ndarray, np.floating)) and value.dtype == np.float64):
+        if isinstance(value, float) and not isinstance(value, np.floating):
+            return value
+        array = as_array(value)
+        if array is None or array.dtype != np.float64:
             return value
         if self.shapes is not None:
-            self.shapes.setdefault(number, []).append(value.shape)
+            self.shapes.setdefault(number, []).append(array.shape)
             return value
         visit = self.visits[number] = self.visits.get(number, -1) + 1
         move = self.moves[number].get(visit)
-        return value if move is None else value + move
+        return value if move is None else value + _like(value, move)
 
     def value(self, number: int, value: Any) -> Any:
         if not self.backward:
@@ -118,15 +123,18 @@ class Copies(Hooks):
             return type(value)(self._seen((*key, k), v) for k, v in enumerate(value))
         if type(value) is dict:
             return {k: self._seen((*key, k), v) for k, v in value.items()}
-        if not is_array(value):
+        array = as_array(value)
+        if array is None:
+            if value is None and self.events is not None:
+                self.events.append((key, np.array(None)))
             return value
         if self.events is not None:
-            self.events.append((key, np.array(value)))
+            self.events.append((key, np.array(array)))
         repairs = self.repairs.get(key)
         if repairs is None:
             return value
         ran = self.ran[key] = self.ran.get(key, -1) + 1
-        return repairs[ran].copy() if ran < len(repairs) else value
+        return _like(value, repairs[ran].copy()) if ran < len(repairs) else value
 
     def before(self, number: int, *values: Any) -> None:
         if self.backward:
@@ -144,6 +152,11 @@ class Copies(Hooks):
                         value[...] = made
 
 
+def _like(value: Any, array: NDArray) -> Any:
+    """An array as a tensor if the value is one."""
+    return sys.modules["torch"].from_numpy(array) if is_tensor(value) else array
+
+
 class Repair(NamedTuple):
     """Values of a statement with which all gradients are right."""
 
@@ -159,7 +172,7 @@ class Repair(NamedTuple):
     own: list[set[str]]  # for each of them: the nodes whose slope its own value is
     nodes: list[set[str]]  # and those whose slope the repaired one is
     constant: bool  # whether its own values do not depend on dy
-    joint: bool  # whether then one repair fits all dy
+    joint: int  # if one repair fits all dy then: in how many directions they depend on it; else 0
 
     @property
     def size(self) -> int:
@@ -168,11 +181,12 @@ class Repair(NamedTuple):
     @property
     def ratio(self) -> float | None:
         """What the own values must be multiplied by, if one number does it."""
-        old, new = flat([v for p in self.start for v in p]), flat([v for p in self.values for v in p])
-        ratio = new[old != 0] / old[old != 0]
-        if not len(ratio) or np.ptp(ratio) > 1e-6 * abs(ratio[0]) or np.any(new[old == 0] != 0):
-            return None
-        return float(ratio[0])
+        old, new = (
+            self.rows @ flat([v for part in values for v in part])
+            for values in (self.start, self.values)
+        )
+        ratio = float(old @ new / (old @ old)) if old.any() else 0.0
+        return ratio if np.allclose(new, ratio * old, rtol=0, atol=1e-6 * _largest(new)) else None
 
 
 class Search:
@@ -237,6 +251,8 @@ class Search:
         self.gradients(k)
         found: dict[Key, Runs] = {}
         for place, (key, value) in enumerate(self.copies.events):
+            if value.dtype == object:  # None
+                continue
             if k == 0:
                 self.order[key, len(found.get(key, []))] = place
             found.setdefault(key, []).append(value)
@@ -251,7 +267,7 @@ class Search:
             slopes = np.zeros((array.size, flat(point.outputs).size))
             for i, index in enumerate(np.ndindex(array.shape)):
                 if np.isfinite(array[index]):
-                    h = 2e-3 * max(1.0, abs(array[index]))
+                    h = point.step or 2e-3 * max(1.0, abs(array[index]))
                     wide, half = self._change(array, index, h), self._change(array, index, h / 2)
                     gap, size = np.abs(wide - half), np.abs(half)
                     if np.max(gap, initial=0) > 1e-4 * np.max(size, initial=0):  # near a kink
@@ -339,7 +355,7 @@ class Search:
         gap = np.abs(goal - base)
         if moved is None or np.any(gap[moved == base] > 1e-5 * _largest(goal)):
             return None
-        for _ in range(3):
+        for _ in range(6):
             matrix = np.empty((len(goal), len(x)))
             for i in range(len(x)):
                 bumped = x.copy()
@@ -376,13 +392,14 @@ class Search:
             for _, keys in self.statements()
             for key in keys
         }
-        for exact in (True, False):
+        any_found = False
+        for exact, last in ((True, False), (False, False), (True, True)):
             end, certain = float("inf"), False
             for number, keys in self.statements():
                 statement = self.copies.statements[number]
                 if self.order[keys[0], 0] > end:
                     break
-                if statement.passes and statement.returns:
+                if (statement.passes and statement.returns and len(keys) > 1) != last:
                     continue
                 chosen = [k for k in keys if reach[k] is not None and self._may(reach[k], wrong, exact)]
                 together = set().union(*[reach[k] or () for k in keys])
@@ -399,10 +416,11 @@ class Search:
                 for some, found in tried:
                     if found:
                         made = self._judged(number, some, *found)
+                        any_found = True
                         yield made
                         if _is_certain(made):
                             certain, end = True, min(end, made.first)
-            if certain:
+            if certain or (any_found and not exact):
                 return
 
     @staticmethod
@@ -467,12 +485,13 @@ class Search:
             for key in keys
             for a, b in zip(self.events[0][key], self.events[1].get(key, []), strict=False)
         )
-        joint = False
+        joint = 0
         if constant and not all(nodes):
             size, shape = len(place_j), start[0][0].shape
             enough = min(DRAWS, 2 + 2 * size // len(rows), 2 + 1500 // size)
             other = shape if shape != self.events[0][keys[0]][0].shape else None
-            joint = self.repair(keys, enough, other) is not None
+            fits = self.repair(keys, enough, other)
+            joint = 0 if fits is None else len(fits[2])
         return Repair(
             statement, number, keys, start, values, rows, first, again, wrong, own, nodes, constant, joint
         )
@@ -559,13 +578,21 @@ class Search:
     def trace(self, upstream: Sequence[Any]) -> list[tuple[Key, NDArray]]:
         """All values of the backward for an upstream gradient, up to an exception."""
         hooks = self.copies
-        hooks.events, hooks.backward = [], True
+        hooks.events, hooks.backward, self.raised = [], True, None
         try:
             self.own(*upstream)
-        except Exception:  # whatever the reader's code raises
-            pass
+        except Exception as error:  # whatever the reader's code raises
+            self.raised = self._statement_of(error)
         events, hooks.events, hooks.backward = hooks.events, None, False
         return events
+
+    def _statement_of(self, error: BaseException) -> int | None:
+        """The outermost statement of the reader's that led to an exception."""
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            for number, statement in enumerate(self.copies.statements):
+                if statement.file == frame.f_code.co_filename and statement.line == line:
+                    return number
+        return None
 
     def _kinds(self) -> int | None:
         for key, value in self.trace(copies(self.point.upstream)):
@@ -628,9 +655,12 @@ class Search:
         for k in range(len(dys)):
             nothing = [np.zeros_like(dy) if j == k else dy for j, dy in enumerate(dys)]
             absent = [None if j == k else dy for j, dy in enumerate(dys)]
-            found = _deviates(self.trace(nothing), self.trace(absent), 1)
-            if found is not None:
-                return found
+            usual, found = self.trace(nothing), self.trace(absent)
+            if self.raised is not None:
+                usual = usual[: len(found)]
+            place = _deviates(usual, found, 1)
+            if place is not None or self.raised is not None:
+                return self.raised if place is None else place
         return None
 
     # --- edits ----------------------------------------------------------------------------
@@ -643,7 +673,7 @@ class Search:
         self.copies.scope, self.copies.edit = {}, (number, None)
         self.gradients(0)
         scope, self.copies.scope = self.copies.scope, None
-        names = [n for n, v in scope.items() if is_array(v) or type(v) is int]
+        names = [n for n, v in scope.items() if as_array(v) is not None or type(v) is int]
         try:
             for rank, new in edits(expression, names):
                 try:
@@ -660,8 +690,8 @@ class Search:
 
 def _is_certain(made: Repair) -> bool:
     """Whether the own value is no slope, and the repaired one is: the fault is not after it."""
-    passes = made.statement.returns and (made.statement.passes or len(made.wrong) > 1)
-    return bool(made.wrong) and all(made.nodes) and not any(made.own) and not passes
+    several = made.statement.returns and len(made.wrong) > 1
+    return bool(made.wrong) and all(made.nodes) and not any(made.own) and not several
 
 
 def _target(statement: Statement, key: Key) -> str:
@@ -675,7 +705,7 @@ def _forward_names(statement: Statement, key: Key) -> set[str]:
     target, found = _target(statement, key), set()
     for pattern in (r"d_?(\w+)", r"(\w+)_grad", r"grad_(\w+)", r"g_(\w+)", r"(\w+)_bar"):
         if match := re.fullmatch(pattern, target):
-            found |= {match[1], match[1].removesuffix("_t")}
+            found |= {match[1], match[1].removesuffix("_t"), match[1].removesuffix("_prev")}
     return found
 
 
@@ -752,6 +782,8 @@ def locate(point: Point, compared: Sequence[Compared], kind: str, seconds: float
         return Verdict([], f"no line is named: {error}")
     except OutOfTimeError:
         return Verdict([], f"no line is named within {seconds:g} s")
+    except Exception as error:  # whatever the reader's code raises next to its arguments
+        return Verdict([], f"no line is named: the op raised {describe_error(error)}")
 
 
 def _of_breach(search: Search, kind: str) -> Verdict:
@@ -771,7 +803,8 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Repair, str]]:
     # Values that are right for one node where they should be right for another: the last of a
     # chain of copies lacks a factor or a term.
     chain = [m for m in before if _is_link(m)]
-    link = ([m for m in chain if not m.statement.returns] or chain)[-1:]
+    inner = [m for m in chain if not m.statement.returns] or chain
+    link = [m for m in inner if _is_named_link(m)][:1] or inner[-1:]
     rest = [
         m
         for m in before
@@ -783,30 +816,48 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Repair, str]]:
     kept = [m for m in rest if m.constant and m.joint]
     sure = [m for m in rest if not m.constant and len(m.rows) == m.size]
     loose = [m for m in rest if not m.constant and len(m.rows) < m.size]
-    suspects = [*kept, *sure, *link, *certain]
+    # One value that fits many dy, though a single dy leaves it open, is no coincidence.
+    telling = [m for m in kept if len(m.rows) < m.joint and m.ratio is None]
+    suspects = telling[:1] or [*kept, *sure, *link, *certain]
     if not suspects:
         returned = [m for m in found if m.statement.returns and m.statement.passes and any(m.own)]
-        suspects = returned[:1] or loose[-1:]
+        known = [m for m in found if m.nodes and all(m.nodes) and not m.statement.returns]
+        suspects = returned[:1] or known[:1] or loose[-1:]
     edited = [(made, search.edit(made.number)) for made in suspects]
     ranks = [edit[0] for _, edit in edited if edit]
     if ranks:
         best = [(made, edit[1]) for made, edit in edited if edit and edit[0] == min(ranks)]
         in_chain = [(made, text) for made, text in best if made in link]
         return in_chain if in_chain and len(best) == 2 and best[-1][0] in certain else best
-    return [(made, "") for made in (*kept, *sure, *(link or certain))] or [
-        (made, "") for made in suspects
-    ]
+    if len(suspects) > 1 and link:
+        suspects = [made for made in suspects if made not in certain]
+    computed = [m for m in suspects if not _is_read(search.copies.sources.get(m.number))]
+    return [(made, "") for made in computed or suspects]
 
 
 def _any(start: list[Runs]) -> bool:
     return any(v.any() for part in start for v in part)
 
 
+def _is_read(source: ast.expr | None) -> bool:
+    """Whether an expression only reads what was kept."""
+    parts = source.elts if isinstance(source, ast.Tuple) else [source]
+    return all(isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)) for part in parts)
+
+
 def _is_link(made: Repair) -> bool:
+    """Whether each value is right for one node, where it should be right for another."""
     if not (made.wrong and all(made.own) and all(made.nodes)):
         return False
+    own, nodes = set().union(*made.own), set().union(*made.nodes)
     names = set().union(*(_forward_names(made.statement, key) for key in made.keys))
-    return not (names & set().union(*made.own) and not names & set().union(*made.nodes))
+    is_exchange = len(made.wrong) > 1 and own == nodes  # which comes later
+    return not is_exchange and not (names & own and not names & nodes)
+
+
+def _is_named_link(made: Repair) -> bool:
+    names = set().union(*(_forward_names(made.statement, key) for key in made.keys))
+    return not names & set().union(*made.own) and bool(names & set().union(*made.nodes))
 
 
 # --- messages ---------------------------------------------------------------------------------

@@ -28,8 +28,11 @@ def check_file(
     seeds: int,
     kinks: tuple[float, ...],
     options: dict[str, Any],
+    line: bool = False,
 ) -> Iterator[tuple[str, dict[str, float], str]]:
     """Yield the legend, the worst error by each argument, and what is wrong, or an empty text.
+
+    ``line``: say also which line is wrong.
 
     It runs in a process of its own, because the file may end it or change anything there.
     """
@@ -46,6 +49,7 @@ def check_file(
             try:
                 compared = check_point(point)
             except GradientError as error:
+                error.seconds = 60 if line else 0
                 failure = f"{error}\nto repeat: {case.call(thing, **options)}"
                 break
             for gradient in compared:

@@ -72,6 +72,7 @@ class Hooks:
         self.nodes: list[Node] = []
         self._makers: dict[CodeType, Callable[..., FunctionType]] = {}
         self._copies: dict[FunctionType, FunctionType] = {}
+        self._classes: dict[Any, Any] = {}
         # By the number of a function: the function that it stands in, and its file and line.
         self.around, self.places = [0], [("", 0)]
 
@@ -101,6 +102,9 @@ class Hooks:
             if found is None:
                 found = self._copies[thing] = self._copy(thing)
             return found
+        owner = getattr(thing, "__self__", None)
+        if getattr(thing, "__name__", "") == "apply" and inspect.isclass(owner):
+            return self._copy_of_class(owner).apply  # a torch.autograd.Function
         if isinstance(thing, MethodType):
             made = self.call(thing.__func__)
             return thing if made is thing.__func__ else MethodType(made, thing.__self__)
@@ -110,6 +114,14 @@ class Hooks:
         if isinstance(own, FunctionType) and not inspect.isclass(thing):
             return MethodType(self.call(own), thing)
         return thing
+
+    def _copy_of_class(self, owner: Any) -> Any:
+        """A class whose static methods are copies."""
+        if owner not in self._classes:
+            names = [n for n in ("forward", "backward", "setup_context") if n in vars(owner)]
+            methods = {n: staticmethod(self.call(getattr(owner, n))) for n in names}
+            self._classes[owner] = type(owner.__name__, (owner,), methods)
+        return self._classes[owner]
 
     def _copy(self, function: FunctionType) -> FunctionType:
         if function.__code__.co_filename.startswith(f"{OURS}/_kernels/"):
@@ -459,8 +471,16 @@ def _names(target: ast.expr) -> list[str]:
     return [target.id] if isinstance(target, ast.Name) else [""]
 
 
-def is_array(value: Any) -> bool:
-    """Whether a value is an array or a number of floats or truths, which a hook may change."""
+def as_array(value: Any) -> Any:
+    """An array or number of floats or truths, or a tensor of PyTorch, as an array; others as None."""
     if isinstance(value, float):
-        return True
-    return isinstance(value, (np.ndarray, np.floating)) and value.dtype.kind in "fb"
+        return np.asarray(value)
+    if is_tensor(value):
+        value = value.detach().numpy()
+    known = isinstance(value, (np.ndarray, np.floating)) and value.dtype.kind in "fb"
+    return np.asarray(value) if known else None
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of PyTorch."""
+    return type(value).__module__ == "torch" and type(value).__name__ in ("Tensor", "Parameter")
