@@ -136,6 +136,7 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
     room = path.parent.name
     wide = {
         "layers": ("tests/layers", "tests/models"),
+        "models": ("tests/models", "tests/training/test_word2vec.py"),
         "runs": ("tests/runs", "tests/cli", "tests/test_door.py"),
         "kinds": ("tests/runs", "tests/cli", "tests/test_door.py"),
         "training": ("tests/training", "tests/runs"),
