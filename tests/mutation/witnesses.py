@@ -150,7 +150,8 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
     if f"minillm.models.{path.stem} import" in (root / MODEL_TABLE).read_text():
         found = found if (root / own).exists() else []
         found.append(Witness(None, EVERY_MODEL, path.stem))  # its entries of the table
-    return found, [Witness(None, wide.get(room, (f"tests/{room}",)))]
+    examples = Witness(None, ("tests/test_sources.py",), f"examples and {path.stem}")
+    return found, [examples, Witness(None, wide.get(room, (f"tests/{room}",)))]
 
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:
