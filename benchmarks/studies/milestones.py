@@ -203,7 +203,7 @@ def record_of(folder: Path, seconds: float, characters: int, seed: int) -> Resul
         ]
     sample = " ".join("".join(run.write(length=SAMPLE, seed=seed)).split())
     return record | {
-        "seconds": round(seconds, 2),
+        "seconds": float(f"{seconds:.3g}"),  # counting may take milliseconds
         "characters_per_second": round(characters / max(1e-9, seconds - validating)),
         "sample": sample,
     }
