@@ -34,7 +34,7 @@ def gelu(x):
     x of any shape -> y.  ``backward(dy)`` -> dx.
     """
     scale = np.sqrt(2 / np.pi)
-    t = np.tanh(scale * (x + 0.044715 * x**3))
+    t = np.tanh(scale * (x + 0.044715 * x * x * x))
     y = x * (1 + t) / 2
 
     def backward(dy):
