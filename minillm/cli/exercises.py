@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from minillm.cli.arguments import argument
+from minillm.cli.process import first_interrupt_noted
 from minillm.errors import InputError, did_you_mean
 from minillm.option import option
 
@@ -26,6 +27,10 @@ def exercise(
     gives a second hint.  Your file runs in a process of its own: its output appears on standard
     error, and it is stopped after a minute without an answer.
 
+    A milestone (your-...), at the end of a part, is a whole model on your own functions, as they
+    stand in your files: its gradient is checked, it trains for a minute beside the same model on
+    ours, and writes.  Ours replace missing functions.
+
     In a notebook: from minillm.exercises import check; then check(linear), below your function
     linear.
 
@@ -34,17 +39,25 @@ def exercise(
       minillm exercise linear               writes exercises/linear.py
       minillm exercise linear --check       right or wrong, and why
       minillm exercise linear --solution    after an attempt: the place in the package
+      minillm exercise your-lstm            your functions as an LSTM
     """
-    from minillm.exercises import desk, exercises  # imports all ops and models: 100 ms
+    # these import all ops and models: 100 ms
+    from minillm.exercises import desk, exercises, milestone_run
+    from minillm.exercises.milestones import MILESTONES
 
     known, folder = exercises(), Path(dir)
     if name is None:
         if check or solution:
             raise InputError("exercise: expected a name with --check or --solution, found none")
-        _list(known, desk.read_progress(folder))
+        _list(known, MILESTONES, desk.read_progress(folder))
         return 0
+    if name in MILESTONES and solution:
+        print(f"minillm/exercises/milestones.py: {MILESTONES[name].model.__name__}")
+        return 0
+    if name in MILESTONES:
+        return 0 if milestone_run.run(MILESTONES[name], folder, first_interrupt_noted) else 1
     if name not in known:
-        guess = did_you_mean(name, known)
+        guess = did_you_mean(name, [*known, *MILESTONES])
         raise InputError(f"exercise: expected one of the list, found {name!r}{guess}")
     chosen = known[name]
     if solution:
@@ -61,15 +74,19 @@ def exercise(
     return 0
 
 
-def _list(known: dict, progress: dict) -> None:
-    """Print the exercises by chapter."""
-    solved = {name for name in known if progress.get(name, {}).get("solved")}
+def _list(known: dict, milestones: dict, progress: dict) -> None:
+    """Print the exercises by chapter, and each milestone after the last chapter of its part."""
+    solved = {name for name in [*known, *milestones] if progress.get(name, {}).get("solved")}
     for chapter, names in groupby(known, key=lambda name: known[name].chapter):
         print(f"chapter {chapter}")
         for name in names:
             one, mark = known[name], "x" if name in solved else " "
             print(f"  [{mark}] {name:24} {one.stars:3} {one.minutes:2} min  {one.title}")
-    print(f"{len(solved)} of {len(known)} solved")
+        for name, milestone in milestones.items():
+            if milestone.chapter == chapter:
+                mark = "x" if name in solved else " "
+                print(f"milestone\n  [{mark}] {name:28}  1 min  {milestone.title}")
+    print(f"{len(solved)} of {len(known) + len(milestones)} solved")
 
 
 def grade(

@@ -70,16 +70,15 @@ def lstm_step(x, h_prev, c_prev, W_x, W_h, b):
 
 
 def _cell(a, c_prev):
-    """The package's cell: with W_x = 1 and no recurrence, x is the pre-activation."""
+    """The package's cell: text k looks up row k of a, and there is no recurrence."""
     B, H = c_prev.shape
-    zeros = np.zeros((H, 4 * H))
     (_, h, c), op_backward = ops.lstm(
-        a[:, None], np.zeros((B, H)), c_prev, np.eye(4 * H), zeros, np.zeros(4 * H)
+        np.arange(B)[:, None], np.zeros((B, H)), c_prev, a, np.zeros((H, 4 * H)), np.zeros(4 * H)
     )
 
     def backward(dh, dc):
-        da, _, dc_prev, *_ = op_backward(None, dh, dc)
-        return da[:, 0], dc_prev
+        _, dc_prev, da, *_ = op_backward(None, dh, dc)
+        return da, dc_prev
 
     return (h, c), backward
 
@@ -657,9 +656,10 @@ def _square(rng):
         ),
         "dx": (
             "x has three uses: it is handed on, it is the layer's input, and the gate reads it.  "
-            "Uses add up.",
-            "dy * (1 - t) + da @ W.T + dg @ U.T, with the gradients da and dg of the two "
-            "pre-activations.",
+            "Uses add up.  If dW is wrong as well, start with da: h reaches y with the slope t.  "
+            "If dU is, start with dg: the gate t is used twice.",
+            "dy * (1 - t) + da @ W.T + dg @ U.T, with da = dy * t * (1 - h**2) and "
+            "dg = dy * (h - x) * t * (1 - t), the gradients of the two pre-activations.",
         ),
         "dW": (
             "h = tanh(a) reaches y with the slope t, and tanh has a slope of its own.",

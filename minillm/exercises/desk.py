@@ -72,7 +72,7 @@ def check(exercise: Exercise, folder: Path) -> tuple[bool, str]:
     progress = read_progress(folder)
     entry = progress.setdefault(exercise.name, new_entry())
     right, report = verdict(exercise, reports_of_file(exercise, path), entry)
-    (folder / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n")
+    write_progress(folder, progress)
     return right, report
 
 
@@ -111,6 +111,11 @@ def _hints(exercise: Exercise, key: str, entry: dict) -> list[str]:
     entry["failed"] = key
     lines = [f"hint: {hint}" for hint in shown]
     return [*lines, "(check again for a second hint)"] if len(shown) < len(hints) else lines
+
+
+def write_progress(folder: Path, progress: dict[str, dict]) -> None:
+    """Keep the progress of all exercises."""
+    (folder / PROGRESS).write_text(json.dumps(progress, indent=1) + "\n")
 
 
 def read_progress(folder: Path) -> dict[str, dict]:

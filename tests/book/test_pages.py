@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from minillm.exercises import exercises
+from minillm.exercises.milestones import MILESTONES
 
 DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
@@ -53,7 +54,11 @@ def its_exercises_are_drills_a_bug_and_two_transfers(path, text):
     kinds = [next((k for k in ("Find", "Transfer") if t.startswith(k)), "Drill") for t in titles]
     assert kinds == ["Drill"] * (len(kinds) - 3) + ["Find", "Transfer", "Transfer"]
     assert len(kinds) >= 5
-    assert sorted(EXERCISE.findall(text)) == sorted(each.name for each in exercises_of(path))
+    named = [name for name in EXERCISE.findall(text) if name not in MILESTONES]
+    assert sorted(named) == sorted(each.name for each in exercises_of(path))
+    ends = [each for each in MILESTONES.values() if each.chapter == int(path.stem[:2])]
+    assert all(f"## Milestone: {each.title}" in text for each in ends)
+    assert all(f"`minillm exercise {each.name}`" in text for each in ends)
 
 
 def its_boxes_have_statement_level_and_file(path, text):
