@@ -39,7 +39,8 @@ class _Traced:
     def trace(self, upstream: Sequence[Any]) -> Trace:
         """All values of the backward for an upstream gradient, up to an exception."""
         hooks, self.raised = self.copies, None
-        events = hooks.events = []
+        events: Trace = []
+        hooks.events = events
         hooks.backward = True
         try:
             self.own(*upstream)
