@@ -136,10 +136,11 @@ def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **option
     try:
         return check_gradients(function, *args, rng=rng, **options)
     except GradientError as error:
-        message = str(error)
+        found = GradientError(*error.args)
+        found.explain, found.locate = error.explain, error.locate
     if isinstance(args, OpCase):
-        message += f"\nto repeat: {args.call(op, **options)}"
-    raise GradientError(message)
+        found.ending = f"to repeat: {args.call(op, **options)}"
+    raise found
 
 
 def draw(argument: Argument, sizes: Sizes, rng: np.random.Generator, shortest: int = 0) -> NDArray:
