@@ -1,18 +1,20 @@
 """The wrong line named in 200 backwards of the package that ``benchmarks/bugs`` does not have.
 
-    python -m benchmarks.bugs_anew ops 70 [--seed 54] [--out FILE]      and layers 65, models 65
+    python -m benchmarks.bugs_anew ops 70 FILE.jsonl [--seed 54]        and layers 65, models 65
 
 Mutants of ``tests/mutation`` are drawn from a folder.  Each runs in a process of its own, in a copy
-of the project, with NumPy alone.  It counts if the checker finds it, no forward runs its line, and
-the backward raises no error.  The results are appended to the file; the table is of all in it.
+of the project, with NumPy alone.  It counts if the checker finds it, the forward does not run its
+line, and the backward raises no error.  Results are appended to the file, which the table is of.
 """
 
 import argparse
 import copy
 import dataclasses
 import functools
+import itertools
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,8 @@ from .bugs.lines import shares, verdict
 
 ROOT = Path(__file__).parents[1]
 MOST, SECONDS, SEEDS = 700, 60, 3  # numbers in the arguments of a case; of a search; of inputs
+SIGNS = {"negated": -1, "as zeros": 0}
+SMALL = {"layers": 1, "width": 4, "head_width": 2, "feed_forward": 5}
 Case = tuple[Callable, tuple[Any, ...]]
 
 
@@ -80,15 +84,14 @@ def of_model(name: str, rng: np.random.Generator) -> Case:
 
 
 def smaller(config: Any) -> Any:
-    """Most configurations with one layer, and a width of 4."""
-    names = {field.name for field in dataclasses.fields(config)}
-    changes: dict[str, Any] = {n: n_of for n, n_of in SMALL.items() if n in names}
-    if "encoder" in names and dataclasses.is_dataclass(config.encoder):
-        changes["encoder"] = smaller(config.encoder)
+    """A configuration with one layer, and a width of 4, and so has its encoder."""
+    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changes: dict[str, Any] = {name: size for name, size in SMALL.items() if name in given}
+    if dataclasses.is_dataclass(given.get("encoder")):
+        changes["encoder"] = smaller(given["encoder"])
     return dataclasses.replace(config, **changes)
 
 
-SMALL = {"layers": 1, "width": 4, "head_width": 2, "feed_forward": 5}
 ROOMS: dict[str, dict[str, Callable[[np.random.Generator], Case]]] = {
     "ops": {n: case for n, case in gradient_cases.CASES.items() if n not in bugs.CASES},
     "layers": {f"layer, {name}": functools.partial(of_layer, name) for name in LAYERS},
@@ -97,9 +100,9 @@ ROOMS: dict[str, dict[str, Callable[[np.random.Generator], Case]]] = {
 CASES = ROOMS["ops"] | ROOMS["layers"] | ROOMS["models"]
 
 
-def judged(names: list[str], file: str, line: int) -> dict[str, Any] | None:
-    """The first case at which the checker finds a mutant, and the verdict there."""
-    for name, seed in ((name, seed) for name in names for seed in range(SEEDS)):
+def judge(names: list[str], file: str, line: int) -> None:
+    """Print the verdict on a mutant at the first case at which the checker finds it."""
+    for name, seed in itertools.product(names, range(SEEDS)):
         op, args = CASES[name](np.random.default_rng(seed))
         try:
             check_point(Point(op, args, np.random.default_rng([seed, 1])))
@@ -110,13 +113,15 @@ def judged(names: list[str], file: str, line: int) -> dict[str, Any] | None:
                 ms = 1e3 * (time.process_time() - start)
                 places = [(s.file, s.line, s.end) for s in found.suspects]
                 said = verdict(places, str(Path(file).resolve()), line)
-                return {"case": name, "seed": seed, "verdict": said, "ms": ms, "text": found.text}
-    return None
+                result = {"case": name, "seed": seed, "verdict": said, "ms": ms, "text": found.text}
+                print(json.dumps(result))
+                return
+    print("null")
 
 
 @functools.cache
-def lines_of(name: str) -> list[set[tuple[str, int]]]:
-    """The lines of the package that the forward of a case runs, and those of its backward."""
+def lines_of_backward(name: str) -> set[tuple[str, int]]:
+    """The lines of the package that the backward of a case runs, and its forward does not."""
     seen: list[set[tuple[str, int]]] = [set(), set()]
 
     def trace(frame: Any, event: str, _: Any) -> Any:
@@ -126,69 +131,68 @@ def lines_of(name: str) -> list[set[tuple[str, int]]]:
     for seed in range(SEEDS):
         op, args = CASES[name](np.random.default_rng(seed))
         if sum(np.size(a) for a in args if a is not None) > MOST:
-            return [set(), set()]
+            return set()
         phase = 0
-        sys.settrace(trace)
-        y, backward = op(*args)
-        phase = 1
-        backward(*map(np.ones_like, y if isinstance(y, tuple) else [y]))
-        sys.settrace(None)
-    return seen
+        with use_kernels("numpy"):
+            sys.settrace(trace)
+            y, backward = op(*args)
+            phase = 1
+            backward(*map(np.ones_like, y if isinstance(y, tuple) else [y]))
+            sys.settrace(None)
+    return seen[1] - seen[0]
 
 
 def drawn(room: str, seed: int) -> Iterator[tuple[Mutant, list[str]]]:
     """The mutants of a folder in random order, with three cases that run their lines."""
     pages = sorted((ROOT / "minillm" / room).rglob("*.py"))
-    found = [m for p in pages for m in python.mutants(p.relative_to(ROOT), p.read_text())]
+    found = [m for p in pages for m in python.mutants(p.relative_to(ROOT), p.read_text(), True)]
     rng = random.Random(seed)
     for mutant in rng.sample(found, len(found)):
         place = str(ROOT / mutant.path), mutant.line
         for cases in (ROOMS[room], ROOMS["models"] if room == "layers" else {}):
-            runs = {name: lines_of(name) for name in cases}
-            if names := [n for n, (there, back) in runs.items() if place in back - there]:
-                yield mutant, rng.sample(names, min(3, len(names)))
+            if names := [name for name in cases if place in lines_of_backward(name)]:
+                yield of_gradients(mutant), rng.sample(names, min(3, len(names)))
                 break
 
 
-def run(room: str, count: int, seed: int, out: Path) -> None:
-    """Draw mutants of a folder until the checker has found so many."""
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True, cwd=ROOT)
-    with tempfile.TemporaryDirectory() as folder, out.open("a") as file:
-        project = Project(ROOT, Path(folder).resolve())
-        setting = {"PYTHONPATH": f"{project.folder}:{ROOT}", "MINILLM_KERNELS": "numpy"}
-        for mutant, names in drawn(room, seed):
-            task = json.dumps([names, str(mutant.path), mutant.line])
-            command = sys.executable, "-Bm", "benchmarks.bugs_anew", "--mutant", task
-            with project.with_change(mutant):
-                outcome = project.run(*command, **setting)
-            found = json.loads(outcome.output.splitlines()[-1]) if outcome.code == 0 else None
-            print(mutant, "" if found else f"does not count: {outcome.output[-300:]}", flush=True)
-            if found:
-                change = {"old": mutant.source[mutant.begin : mutant.end], "new": mutant.new}
-                place = {"file": str(mutant.path), "line": mutant.line, "commit": commit.strip()}
-                print(json.dumps(place | change | found), file=file, flush=True)
-                count -= 1
-            if not count:
-                break
+def of_gradients(mutant: Mutant) -> Mutant:
+    """The mutant; of gradients by name, which have no sign, each is negated or zero."""
+    old, what = mutant.source[mutant.begin : mutant.end], mutant.what.rpartition(": returned ")[2]
+    if what in SIGNS and re.match(r"\{|(merge_)?gradients|of_|\w+_backward\(dhs\)\[1\]", old):
+        new = f"{{name: {SIGNS[what]} * g for name, g in ({old}).items()}}"
+        return dataclasses.replace(mutant, new=new)
+    return mutant
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("room", nargs="?", choices=ROOMS)
-    parser.add_argument("count", nargs="?", type=int, default=65)
+    parser.add_argument("room", choices=ROOMS)
+    parser.add_argument("count", type=int)
+    parser.add_argument("file", type=Path)
     parser.add_argument("--seed", type=int, default=54)
-    parser.add_argument("--out", type=Path, default=Path("bugs-anew.jsonl"), metavar="FILE")
-    parser.add_argument("--mutant", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with use_kernels("numpy"):
-        if options.mutant:
-            print(json.dumps(judged(*json.loads(options.mutant))))
-            return
-        if options.room:
-            run(options.room, options.count, options.seed, options.out)
-    found = [json.loads(line) for line in options.out.read_text().splitlines()]
-    groups = {room: [f for f in found if f["file"].split("/")[1] == room] for room in ROOMS}
-    print(shares({"all": found} | groups))
+    left, commit = options.count, subprocess.getoutput(f"git -C {ROOT} rev-parse --short HEAD")
+    with tempfile.TemporaryDirectory() as folder, options.file.open("a") as file:
+        project = Project(ROOT, Path(folder).resolve())
+        setting = {"PYTHONPATH": f"{project.folder}:{ROOT}", "MINILLM_KERNELS": "numpy"}
+        mutants = drawn(options.room, options.seed)
+        for mutant, names in mutants:
+            call = f"judge({names!r}, {str(mutant.path)!r}, {mutant.line})"
+            code = f"from benchmarks.bugs_anew import judge; {call}"
+            with project.with_change(mutant):
+                outcome = project.run(sys.executable, "-Bc", code, **setting)
+            found = json.loads(outcome.output.splitlines()[-1]) if outcome.code == 0 else None
+            print(mutant, "" if found else f"does not count: {outcome.output[-300:]}", flush=True)
+            if found:
+                change = {"old": mutant.source[mutant.begin : mutant.end], "new": mutant.new}
+                place = {"file": str(mutant.path), "line": mutant.line, "commit": commit}
+                print(json.dumps(place | change | found), file=file, flush=True)
+                left -= 1
+            if not left:
+                break
+    results = [json.loads(line) for line in options.file.read_text().splitlines()]
+    groups = {room: [r for r in results if f"/{room}/" in r["file"]] for room in ROOMS}
+    print(shares({"all": results} | groups))
 
 
 if __name__ == "__main__":
