@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from minillm.testing.calls import GradientError, call_backward, copies, is_numeric, kind
+from minillm.testing.calls import GradientError, call_backward, copies, is_numeric, kind, widened
 from minillm.testing.convention import check_convention
 from minillm.testing.diagnosis import guess, guess_of_order, guess_of_shape
 from minillm.testing.point import Compared, Point
+from minillm.testing.precision import check_precision, format_of
 from minillm.testing.slopes import WRONG, check_options
 
 
@@ -30,6 +31,7 @@ def check_gradients(
     tolerance: float = 1e-6,
     step: float | None = None,
     kinks: str = "refuse",
+    dtype: DTypeLike | None = None,
     locate: bool | None = None,
 ) -> float:
     """Check the backward of ``op(*args)`` at every coordinate of every float array argument.
@@ -58,11 +60,17 @@ def check_gradients(
     convex function are; by default such a point is an error.  Each coordinate is compared alone:
     at a tie of max(a, b), the gradients (1, 1) pass as well as (1, 0).
 
+    With a ``dtype``, "float32", "float16" or "bfloat16", the op is also called with arrays of this
+    format.  Its outputs and gradients must be as near to those in float64 as the format allows
+    (``precision.py``): a loss of digits, an overflow and an underflow are found.  NumPy has no
+    bfloat16: the name stands for arrays of float32 that the op rounds itself, as ops of this
+    package do within ``use_precision("bfloat16")``, the dtype of ml_dtypes for arrays of its own.
+
     Returns the worst relative error.  Raises GradientError, which names the worst coordinate
     of a wrong gradient, its analytic and numeric values, a kink if there is one, and
     a cause that fits, if one does.  Its text ends with the wrong line of the backward, with the
-    evidence (``lines.py``): ``locate=None`` looks for it for at most a second when the text is
-    asked for, True for a minute, and False does not.
+    evidence (``lines.py``).  It is looked for when the text is asked for: with ``locate=None``
+    unless that takes more than a second or so, with True in any case, with False not at all.
     An exception of the backward is its ``__cause__``.  Raises
     TypeError for float arrays that are not float64, because float32 has too few digits
     to tell a wrong gradient from rounding, and for float arrays inside lists or
@@ -75,16 +83,41 @@ def check_gradients(
     True
     """
     check_options(tolerance, step, kinks)
+    if dtype is not None:
+        format_of(dtype)
+        args = tuple(widened(args))
     try:
         compared = check_point(Point(op, args, rng, tolerance, step, kinks))
     except GradientError as error:
-        error.seconds = {None: 1, True: 60, False: 0}[locate]
+        error.locate = locate
         raise
+    if dtype is not None:
+        check_precision(op, args, rng, dtype)
     return max(gradient.worst.error for gradient in compared)
 
 
 def check_point(point: Point) -> list[Compared]:
     """The gradient of each argument, which is right.  GradientError if one is wrong."""
+    try:
+        return _check(point)
+    except GradientError as error:
+        if (fault := error.fault) is not None:
+            explained(error, lambda: fault)
+        raise
+
+
+def explained(error: GradientError, fault: Callable[[], Any]) -> None:
+    """Let the text of an error name the wrong line of what ``fault`` makes."""
+
+    def explain(thorough: bool, fixes: bool) -> str:
+        from minillm.testing.lines import locate  # 10 ms, and only where a gradient is wrong
+
+        return locate(*fault(), thorough=thorough, fixes=fixes).text
+
+    error.explain = explain
+
+
+def _check(point: Point) -> list[Compared]:
     given = copies(point.upstream)
     returned = call_backward(point.backward, given, point.arguments())
     claims = claimed_gradients(point, returned)
@@ -136,8 +169,7 @@ def _wrong_shapes(point: Point, compared: list[Compared], claims: list[NDArray])
     """Say which gradients have the wrong shape, and whether their values are right."""
     shapes = [point.args[k].shape for k in point.checked]
     compared = [
-        gradient._replace(analytic=claim)
-        for gradient, claim in zip(compared, claims, strict=True)
+        gradient._replace(analytic=claim) for gradient, claim in zip(compared, claims, strict=True)
     ]
     lines = []
     for gradient, shape in zip(compared, shapes, strict=True):

@@ -50,7 +50,13 @@ class Statement(NamedTuple):
 
     @property
     def returns(self) -> bool:
+        """Whether it ends its function."""
         return self.text.startswith("return")
+
+    def target(self, key: tuple[Any, ...]) -> str:
+        """The variable that a value is assigned to, or nothing; the key ends with its place."""
+        place = key[1] if len(key) > 1 and isinstance(key[1], int) else 0
+        return self.targets[place] if place < len(self.targets) else ""
 
 
 class Node(NamedTuple):
@@ -59,20 +65,21 @@ class Node(NamedTuple):
     name: str  # of the variable that is read or set, or empty
     line: int
     function: int
-    use: bool  # whether it reads a variable
+    reads: int  # of a variable that is read: how often it was set before in the text; otherwise -1
 
 
 class Hooks:
     """What the copies call.  A subclass says what happens at each hook."""
 
-    def __init__(self) -> None:
-        self.lean: set[tuple[str, int]] | None = None  # if given: the functions of the forward
+    def __init__(self, lean: set[tuple[str, int]] | None = None) -> None:
+        self.lean = lean  # if given: files and lines of functions; only these have all hooks
         self.statements: list[Statement] = []
         self.sources: dict[int, ast.expr] = {}  # the expression of a statement, by its number
         self.nodes: list[Node] = []
         self._makers: dict[CodeType, Callable[..., FunctionType]] = {}
         self._copies: dict[FunctionType, FunctionType] = {}
         self._classes: dict[Any, Any] = {}
+        self.opaque: list[str] = []  # why some functions have no copy
         # By the number of a function: the function that it stands in, and its file and line.
         self.around, self.places = [0], [("", 0)]
 
@@ -110,7 +117,7 @@ class Hooks:
             return thing if made is thing.__func__ else MethodType(made, thing.__self__)
         if isinstance(thing, functools.partial):
             return functools.partial(self.call(thing.func), *thing.args, **thing.keywords)
-        own = getattr(type(thing), "__call__", None)
+        own = vars(type(thing)).get("__call__")
         if isinstance(own, FunctionType) and not inspect.isclass(thing):
             return MethodType(self.call(own), thing)
         return thing
@@ -127,7 +134,13 @@ class Hooks:
         if function.__code__.co_filename.startswith(f"{OURS}/_kernels/"):
             original = getattr(function, "__wrapped__", None)
             return self.call(original) if original else function
-        return function if is_foreign(function) else self.rewritten(function)
+        if is_foreign(function):
+            return function
+        try:
+            return self.rewritten(function)
+        except CannotRewriteError as error:
+            self.opaque.append(str(error))
+            return function
 
     def rewritten(self, function: FunctionType) -> FunctionType:
         """The copy of one function.  CannotRewriteError says why there is none."""
@@ -137,7 +150,9 @@ class Hooks:
         try:
             cells = [cell.cell_contents for cell in function.__closure__ or ()]
         except ValueError:
-            raise CannotRewriteError(f"{function.__qualname__} uses a name before it is set") from None
+            raise CannotRewriteError(
+                f"{function.__qualname__} uses a name before it is set"
+            ) from None
         made = self._makers[code](self, *cells)
         made.__defaults__, made.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
         made.__dict__.update(function.__dict__)
@@ -149,20 +164,17 @@ class Hooks:
         tree = _definition(code)
         if tree is None:
             raise CannotRewriteError(f"the source of {name} is not to be had")
-        if any(isinstance(part, ast.Nonlocal) for part in ast.walk(tree)) and code.co_freevars:
+        outer = [n for part in ast.walk(tree) if isinstance(part, ast.Nonlocal) for n in part.names]
+        if set(outer) & set(code.co_freevars):
             raise CannotRewriteError(f"{name} changes a variable of the function around it")
         passed = _Rewriting(self, code).whole(tree)
-        arguments = [ast.arg(free) for free in (HOOKS, *code.co_freevars)]
-        maker = ast.FunctionDef(
-            name="_minillm_maker",
-            args=ast.arguments([], arguments, None, [], [], None, []),
-            body=[passed, ast.Return(ast.Name(passed.name, ast.Load()))],
-            decorator_list=[],
-            type_params=[],
-        )
+        maker = _function("_minillm_maker", *(HOOKS, *code.co_freevars))
+        maker.body = [passed, ast.Return(_load(passed.name))]
         module = ast.fix_missing_locations(ast.Module([maker], []))
         made: dict[str, Any] = {}
-        exec(compile(module, code.co_filename, "exec", dont_inherit=True), function.__globals__, made)
+        exec(
+            compile(module, code.co_filename, "exec", dont_inherit=True), function.__globals__, made
+        )
         return made["_minillm_maker"]
 
 
@@ -209,6 +221,11 @@ def _copied(node: Any) -> Any:
     return [_copied(part) for part in node] if isinstance(node, list) else node
 
 
+def _function(name: str, *arguments: str) -> ast.FunctionDef:
+    """An empty function."""
+    return ast.parse(f"def {name}({', '.join(arguments)}): pass").body[0]  # type: ignore
+
+
 def _load(name: str) -> ast.expr:
     return ast.Name(name, ast.Load())
 
@@ -229,6 +246,7 @@ class _Rewriting(ast.NodeTransformer):
         self.hooks, self.code, self.file = hooks, code, code.co_filename
         self.is_door, self.function = self.file.startswith(DOORS), 0
         self.light = self.is_door  # whether only values pass through hooks
+        self.bound: list[tuple[int, str]] = []  # the variables that were set, with their functions
         self.class_name = next(
             (part for part in reversed(code.co_qualname.split(".")[:-1]) if part[0] != "<"), ""
         )
@@ -236,9 +254,10 @@ class _Rewriting(ast.NodeTransformer):
     def whole(self, tree: Any) -> ast.FunctionDef:
         """The function with its hooks, without decorators and defaults, which are known."""
         if isinstance(tree, ast.Lambda):
-            returned = ast.copy_location(ast.Return(tree.body), tree.body)
-            made = ast.FunctionDef("_minillm_lambda", tree.args, [returned], [], type_params=[])
-            tree = ast.copy_location(made, tree)
+            made = ast.copy_location(_function("_minillm_lambda"), tree)
+            made.args = tree.args
+            made.body = [ast.copy_location(ast.Return(tree.body), tree.body)]
+            tree = made
         tree.decorator_list = []
         # Only their number counts: the copy gets the values of the original.
         tree.args.defaults = [ast.Constant(None) for _ in tree.args.defaults]
@@ -318,6 +337,7 @@ class _Rewriting(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> Any:
         targets = tuple(_names(node.targets[0]))
         node.value = self._value(node.value, node, targets)
+        self.bound += [(self.function, name) for t in node.targets for name in _names(t)]
         return self._stored(node, node.targets)
 
     def _stored(self, node: Any, targets: list[ast.expr]) -> Any:
@@ -348,6 +368,7 @@ class _Rewriting(ast.NodeTransformer):
         """x += value is done as it is; then x is a value as well."""
         targets = tuple(_names(node.target))
         after = None if self.is_door else self._number(node, targets, False)
+        self.bound += [(self.function, name) for name in targets]
         additive = isinstance(node.op, (ast.Add, ast.Sub))
         node.value = self._value(node.value, node, ()) if additive else self.visit(node.value)
         if after is None:
@@ -373,7 +394,9 @@ class _Rewriting(ast.NodeTransformer):
         node.value.func = self._called(function)
         node.value.keywords = [self.visit(keyword) for keyword in node.value.keywords]
         hooks = [
-            ast.Expr(self._hook(name, ast.Constant(number), *[_load(given_name) for given_name in given]))
+            ast.Expr(
+                self._hook(name, ast.Constant(number), *[_load(given_name) for given_name in given])
+            )
             for name in ("before", "arrays")
         ]
         before, after = (ast.copy_location(hook, node) for hook in hooks)
@@ -407,6 +430,8 @@ class _Rewriting(ast.NodeTransformer):
         return self._node(node) if isinstance(node.ctx, ast.Load) else node
 
     def visit_Name(self, node: ast.Name) -> Any:
+        if isinstance(node.ctx, ast.Store):  # of a loop
+            self.bound.append((self.function, node.id))
         return self._node(node) if isinstance(node.ctx, ast.Load) else node
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
@@ -420,9 +445,11 @@ class _Rewriting(ast.NodeTransformer):
     def _node(self, expression: ast.expr, name: str = "") -> ast.expr:
         if self.light:
             return expression
-        use = not name and isinstance(expression, ast.Name)
-        name = expression.id if use else name
-        self.hooks.nodes.append(Node(name, expression.lineno, self.function, use))
+        reads = -1
+        if not name and isinstance(expression, ast.Name):
+            name = expression.id
+            reads = self.bound.count((self.function, name))
+        self.hooks.nodes.append(Node(name, expression.lineno, self.function, reads))
         number = ast.Constant(len(self.hooks.nodes) - 1)
         return ast.copy_location(self._hook("node", number, expression), expression)
 
@@ -435,7 +462,7 @@ class _Rewriting(ast.NodeTransformer):
         self.hooks.sources[number] = _copied(value)
         made = self.visit(value)
         if made is not value and len(targets) == 1 and targets[0]:  # a node that has a name
-            self.hooks.nodes[-1] = self.hooks.nodes[-1]._replace(name=targets[0], use=False)
+            self.hooks.nodes[-1] = self.hooks.nodes[-1]._replace(name=targets[0], reads=-1)
         return ast.copy_location(self._hook("value", ast.Constant(number), made), value)
 
     def _number(self, node: Any, targets: tuple[str, ...], passes: bool) -> int:
@@ -472,7 +499,7 @@ def _names(target: ast.expr) -> list[str]:
 
 
 def as_array(value: Any) -> Any:
-    """An array or number of floats or truths, or a tensor of PyTorch, as an array; others as None."""
+    """An array or number of floats or truths, or a tensor of PyTorch, as an array; else None."""
     if isinstance(value, float):
         return np.asarray(value)
     if is_tensor(value):
