@@ -50,12 +50,18 @@ def _judge(exercise: Exercise, case: Case, report: Report) -> None:
         raise WrongAnswer(f"expected the output and a function backward, found {found}", "pair")
     if "outputs" in report:
         _compare_results(exercise, report["outputs"], case)
-    if "gradients" in report:
-        _compare_gradients(exercise, case, report)
-    if "raised" in report:
-        raise _raised(exercise, case, report)
-    if "checker" in report:
-        raise WrongAnswer(report["checker"], "convention")
+    try:
+        if "gradients" in report:
+            _compare_gradients(exercise, case, report)
+        if "raised" in report:
+            raise _raised(exercise, case, report)
+        if "checker" in report:
+            raise WrongAnswer(report["checker"], "convention")
+    except WrongAnswer as wrong:
+        lines = report.get("lines", [])
+        if wrong.key == "hole" or not lines:
+            raise
+        raise WrongAnswer(f"{wrong}\n{_look_at(lines)}", wrong.key) from None
     limits = exercise.multiplications(*case.args) if exercise.multiplications else ()
     parts = ("forward", "backward")
     for part, limit, taken in zip(parts, limits, report.get("multiplications", ()), strict=False):
@@ -65,6 +71,14 @@ def _judge(exercise: Exercise, case: Case, report: Report) -> None:
                 f"{limit} are enough",
                 f"{part}:order",
             )
+
+
+def _look_at(lines: list[tuple[int, str]]) -> str:
+    """Name the lines that the gradients accuse, without what would be right there."""
+    if len(lines) == 1:
+        return "look at line {}: {}".format(*lines[0])
+    several = (f"  line {number}: {text}" for number, text in lines)
+    return "\n".join(["look at these lines, one of which is wrong:", *several])
 
 
 def _judge_fault(right: str, found: Any) -> None:

@@ -86,6 +86,7 @@ def test_a_failure_is_the_line_of_the_test_and_the_message(report):
     assert len(lines) <= 10
     assert any(line.startswith(">") and 'gradcheck(wrong, "B T")' in line for line in lines)
     assert "the gradient with respect to x is wrong" in failure
+    assert "line 11, `return 2 * x, lambda dy: 3 * dy`: " in failure
     assert 'to repeat: check_gradients(wrong, *arrays("B T", B=' in failure
     for internal in ("gradients.py", "legends.py", "adapters.py", "pytest_plugin.py"):
         assert f"{internal}:" not in report
