@@ -32,6 +32,7 @@ INSTEAD = {  # other names there -> what there is here, where it has no name of 
     "generate": 'a run writes: minillm.load("runs/x").generate()',
     "gpu": _CPU,
     "num_samples": "each call writes one text, and another seed another one",
+    "out": "the result is printed (minillm ... > FILE keeps it), or returned",
     "predict": 'a run classifies or writes: minillm.load("runs/x").classify("a text")',
 }
 _FAMILIES = r"(bert|deepseek|distil|gemma|gpt|llama|mistral|mixtral|phi|qwen|roberta|smollm)"

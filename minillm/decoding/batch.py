@@ -98,15 +98,15 @@ class Batch:
         A prompt that is being read for one is not read again for another, unless that needs the
         scores of all of its ids.
         """
+        if continuation.scores_prompt:
+            continuation.scores.append(Score(continuation.ids[0], None, []))
         for prompt in self.reading:
             again = prompt.read and continuation.scores_prompt
             if prompt.continuations[0].ids == continuation.ids and not again:
                 prompt.continuations.append(continuation)
                 return
         begin = 0, self.reader.zero_state(1)
-        if continuation.scores_prompt:
-            continuation.scores.append(Score(continuation.ids[0], None, []))
-        elif self.prefixes is not None:
+        if self.prefixes is not None and not continuation.scores_prompt:
             begin = self.prefixes.take(np.array(continuation.ids, np.int32))
         self.reading.append(Prompt([continuation], *begin))
 

@@ -175,5 +175,6 @@ def _described(error: BaseException, file: str) -> Report:
         "place": f"line {number}" + (f", {line}" if line else ""),
         "shapes": shapes_in_line(frame, line),
         "names": ", ".join(known),
-        "empty": "llipsis" in report["error"] or bool(re.search(r"= \.\.\.$", source, re.M)),
+        "empty": "llipsis" in report["error"]
+        or bool(re.search(r"^(?!FAULT).*= \.\.\.$", source, re.M)),
     }

@@ -167,12 +167,12 @@ def _texts_in_tokens(rng):
     hints={
         "bits": (
             "The probability of the whole text does not depend on the tokens that we divide it "
-            "into.  How many nats does the whole text cost?",
+            "into.  How many nats does the whole text cost, and how many bits?",
             "The text costs nats * tokens.  Divide by its characters, and by np.log(2) nats per "
             "bit.",
         ),
         "perplexity": (
-            "A perplexity per word is the exponential of a loss per word.",
+            "A perplexity per word is the exponential of a loss per word, in nats.",
             "np.exp(nats * tokens / words): the whole text, divided among its words.",
         ),
     },
@@ -273,7 +273,7 @@ def _split_texts(rng):
             "pairs[a, w] + k",
             "pairs[w, a] + k",
             "The context comes first, in the count too.",
-            lead='Train on "ab" alone: which pair has a count, and which is looked up?',
+            lead='Let both texts be "ab": which pair has a count, and which is looked up?',
         ),
         Bug(
             "value",
@@ -294,14 +294,14 @@ def _split_texts(rng):
             "bits -= np.log2(p)",
             "bits += np.log2(p)",
             "A loss is minus a logarithm.",
-            lead="Can a loss be negative?  Compare the worst and the best prediction.",
+            lead="Can a loss be negative?  How many bits does p = 1/2 cost, and how many p = 1/4?",
         ),
         Bug(
             "factor",
             "bits -= np.log2(p)",
             "bits -= np.log(p)",
             "The natural logarithm gives nats.",
-            lead="A text of one character leaves p = 1/V.  How many bits is that for V = 2?",
+            lead='With the text "a", held_out "ab" has p = 1/2.  How many bits is that?',
         ),
         Bug(
             "range",

@@ -268,7 +268,7 @@ def _dense_pairs(rng):
             "(pairs > 0).sum(axis=1, keepdims=True)",
             "(pairs > 0).sum(axis=0, keepdims=True)",
             "What a context leaves over depends on how many words follow it.",
-            lead="Sum each row of p.  How much of it does each context leave over?",
+            lead="Sum each row of p.  What must have one number for each context, and has not?",
         ),
         Bug(
             "factor",
@@ -282,21 +282,21 @@ def _dense_pairs(rng):
             "continuation = (pairs > 0).sum(axis=0)",
             "continuation = pairs.sum(axis=0)",
             "The shorter context counts different words before w, not occurrences.",
-            lead="Make one pair 100 times as frequent: is its word then likelier after others?",
+            lead="Make one pair 100 times as frequent: may its word get likelier after others?",
         ),
         Bug(
             "axis",
             "continuation = (pairs > 0).sum(axis=0)",
             "continuation = (pairs > 0).sum(axis=1)",
             "A continuation count has the words before w, not those after it.",
-            lead="A word follows many words, and one follows it: a likely continuation?",
+            lead="One word follows many words, one precedes many: which is likelier after others?",
         ),
         Bug(
             "value",
             "continuation / continuation.sum()",
             "continuation / pairs.sum()",
             "Sum each row of p: continuation counts have a total of their own.",
-            lead="As D grows, p moves towards the shorter context.  Do its probabilities sum to 1?",
+            lead="The shorter context counts the words before w.  Do its probabilities sum to 1?",
         ),
     ),
 )

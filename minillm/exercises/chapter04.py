@@ -278,14 +278,14 @@ def _trajectories(rng):
             "m / (1 - 0.9**t)",
             "m / (1 - 0.9)",
             "What do the weights of t gradients sum to?",
-            lead="If all gradients are equal, m_hat is g at each t.  Is it at the second?",
+            lead="If all gradients are equal, m_hat should be g at each t.  Is it at the second?",
         ),
         Bug(
             "factor",
             "(1 - eta * decay)",
             "(1 - decay)",
             "In AdamW, the rate of the step scales the decay too.",
-            lead="Set all gradients to zero: what multiplies p in a step, if the rate is zero too?",
+            lead="Set the rate to zero: may a step change p?",
         ),
         Bug(
             "sign",

@@ -151,8 +151,13 @@ def _counts(rng):
     outputs=("keep",),
     hints={
         "keep": (
-            "f is the word's fraction of the text, not its count.",
+            "f is the word's fraction of the text: the sum of all f is 1.  A word with "
+            "f = 4 threshold stays with the probability (2 + 1) / 4.",
             "keep = (sqrt(f / threshold) + 1) * threshold / f, where this is below 1.",
+        ),
+        "keep:shape": (
+            "keep has an entry for each word: min compares two numbers, np.minimum each entry.",
+            "np.minimum(1, ...).",
         ),
         "rare words": (
             "It is a probability: for a rare word the formula gives more than 1.",

@@ -223,7 +223,8 @@ def _states(rng):
             "h_prev is used in a = x + h_prev W_h, so dh = da @ W_h.T.",
         ),
         "ds": (
-            "Every row begins with the same s: it has B uses.",
+            "Every row begins with the same s: it has B uses.  Which array is the gradient with "
+            "respect to h_0?",
             "After the loop, dh is the gradient with respect to the initial state of each row, "
             "(B, H).  ds is its sum over the rows.",
         ),

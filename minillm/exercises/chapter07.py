@@ -656,9 +656,10 @@ def _square(rng):
         ),
         "dx": (
             "x has three uses: it is handed on, it is the layer's input, and the gate reads it.  "
-            "Uses add up.",
-            "dy * (1 - t) + da @ W.T + dg @ U.T, with the gradients da and dg of the two "
-            "pre-activations.",
+            "Uses add up.  If dW is wrong as well, start with da: h reaches y with the slope t.  "
+            "If dU is, start with dg: the gate t is used twice.",
+            "dy * (1 - t) + da @ W.T + dg @ U.T, with da = dy * t * (1 - h**2) and "
+            "dg = dy * (h - x) * t * (1 - t), the gradients of the two pre-activations.",
         ),
         "dW": (
             "h = tanh(a) reaches y with the slope t, and tanh has a slope of its own.",

@@ -219,11 +219,19 @@ def _additive_inputs(rng):
             "Sum dscores[..., None] * hidden over the axes 0, 1 and 2.",
         ),
         "dquery": (
-            _SCORES_FIRST + "query W_q has one row for each t, which is used in the pairs of all "
-            "keys: over which axis of dz do the uses add up?",
+            _SCORES_FIRST + "If dv is right and dkeys is wrong, look at dz: tanh has a slope.  "
+            "query W_q has one row for each t, which is used in the pairs of all keys: over which "
+            "axis of dz do the uses add up?",
             "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
             "dq = dz.sum(axis=2), since axis 2 of (B, T, S, A) counts the keys; dquery = dq W_q^T.",
         ),
+        **{
+            f"d{x}:only": (
+                f"dW_{x[0]} is right, so d{x[0]} is.  What remains is the input of a linear layer.",
+                f"d{x} = d{x[0]} @ W_{x[0]}.T.",
+            )
+            for x in ("query", "keys")
+        },
         "dW_q": (
             "query W_q is a linear layer.  Its dW is the sum of query^T dq over the rows and the "
             "queries, and dq is dz with the uses of all keys added up.",

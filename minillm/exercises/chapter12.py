@@ -132,7 +132,8 @@ def _steps(rng):
             "np.concatenate([values, v[:, None]], axis=1).",
         ),
         "context": (
-            "The new token looks at all keys, its own included, with the scale of attention.",
+            "The new token looks at all keys, its own included, with the scale of attention.  Its "
+            "context is the sum of the weighted values.",
             "scores[n, s] = keys[n, s] . q[n] / sqrt(w), (N, S + 1); after a softmax over s, "
             "context[n] is the sum of weights[n, s] values[n, s] over s.",
         ),
@@ -378,13 +379,15 @@ def _streams(rng):
     gradients=("dx", "dgain", "dbias", "dW", "dU", "dV"),
     hints={
         "y": (
-            "Both branches read the same norm of x, and both are added to x itself.",
+            "Both branches read the same norm of x, with its gain and bias, and both are added to "
+            "x itself.  gelu stands between U and V.",
             "h, norm_backward = ops.layer_norm(x, gain, bias); g, gelu_backward = ops.gelu(h @ U); "
             "y = x + h @ W + g @ V.",
         ),
         "dx": (
             "x is used in the sum and in the norm, which is used by two branches.  Uses add up, "
-            "at both places.  If dU is wrong as well, start with da: it needs the slope of gelu.",
+            "at both places.  If dgain is wrong as well, look at what goes into norm_backward; if "
+            "dU is, start with da: it needs the slope of gelu.",
             "da = gelu_backward(dy @ V.T); dh = dy @ W.T + da @ U.T goes through norm_backward "
             "once; dx = dy + what returns.",
         ),

@@ -280,14 +280,14 @@ def _batches(rng):
             "targets[part]",
             "targets[:size]",
             "The rows of a part have targets of their own.",
-            lead="Sizes [4] is right and [2, 2] is not: what does the second part read of its own?",
+            lead="The given code is right for sizes [4] alone: which rows does a second part read?",
         ),
         Bug(
             "value",
             "np.linalg.norm(gradient)",
             "np.linalg.norm(W)",
             "Clipping asks for the length of the gradient.",
-            lead="Choose a large maximum, then a small one: what norm does each result have?",
+            lead="A small maximum should be the norm of the result.  Is it?",
         ),
     ),
 )

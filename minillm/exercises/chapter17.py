@@ -25,7 +25,7 @@ def _sizes(rng):
     outputs=("intensity",),
     hints={
         "intensity": (
-            "Divide the operations by the bytes of three matrices, each moved once.",
+            "An entry of C takes K products and K additions.  Three matrices are moved once each.",
             "2 M K N operations; M K + K N + M N numbers of 4 bytes.",
         ),
     },

@@ -76,7 +76,8 @@ def _losses(rng):
     outputs=("measured", "claimed"),
     hints={
         "measured": (
-            "All coordinates move at once, along a direction of the length 1.",
+            "All coordinates move at once, along a direction of the length 1.  How far apart are "
+            "the two points?",
             "(L(x + h * u) - L(x - h * u)) / (2 * h), after u = u / np.linalg.norm(u).",
         ),
         "claimed": (
@@ -231,7 +232,7 @@ def _functions_of_arrays(rng):
             "/ (2 * h)",
             "/ h",
             "The two points are 2 h apart.",
-            lead="Let f be the identity and dy be 1: the slope is 1.  What is returned?",
+            lead="Keep both points.  Let f be the identity and dy be 1: is the slope, 1, returned?",
         ),
         Bug(
             "sign",

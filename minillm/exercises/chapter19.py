@@ -78,10 +78,10 @@ def _sequences(rng):
     gradients=("dx",),
     hints={
         "y": (
-            "Each pair (first, second) is turned by its angle: the first coordinate becomes "
-            "first cos - second sin.",
-            "The second coordinate becomes first sin + second cos; the halves are joined along "
-            "the last axis.",
+            "Each pair (first, second) is turned by its angle: by 90 degrees, (1, 0) becomes "
+            "(0, 1), and (0, 1) becomes (-1, 0).",
+            "The halves are first cos - second sin and first sin + second cos, joined along the "
+            "last axis.",
         ),
         "dx": (
             "A rotation is a matrix R.  y = R x has the backward pass R^T dy, and R^T turns back.",

@@ -120,8 +120,7 @@ def _compare_gradients(exercise: Exercise, case: Case, report: Report) -> None:
     gradients, names = report["gradients"], exercise.gradients
     if len(gradients) != len(names):
         raise WrongAnswer(
-            f"the backward: expected {len(names)} gradients ({', '.join(names)}), "
-            f"found {len(gradients)}",
+            f"the backward: expected {_number(names, 'gradient')}, found {len(gradients)}",
             "convention",
         )
     fit = re.search(r"this fits .*", report.get("checker", ""))
@@ -180,10 +179,7 @@ def _compare_results(exercise: Exercise, result: Any, case: Case) -> None:
     names, expected, label = exercise.outputs, case.expected, case.label
     parts = result if isinstance(expected, tuple) and isinstance(result, tuple) else (result,)
     if len(parts) != len(as_tuple(expected)):
-        raise WrongAnswer(
-            f"expected {len(as_tuple(expected))} outputs ({', '.join(names)}), found {len(parts)}",
-            "convention",
-        )
+        raise WrongAnswer(f"expected {_number(names, 'output')}, found {len(parts)}", "convention")
     for name, value, truth in zip(names, parts, as_tuple(expected), strict=True):
         if value is ...:
             raise WrongAnswer(f"{name} is still ...: the hole is not filled", "hole")
@@ -198,9 +194,13 @@ def _compare_results(exercise: Exercise, result: Any, case: Case) -> None:
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise WrongAnswer(
-                f"{name} is wrong at {wrong.sum()} of {wrong.size} entries; "
-                f"{_at(name, index)}: {_two(array[index], np.asarray(truth)[index])}"
-                f"{_in_case(label)}",
+                f"{name} is wrong"
+                + (
+                    f" at {wrong.sum()} of {wrong.size} entries; {_at(name, index)}"
+                    if index
+                    else ""
+                )
+                + f": {_two(array[index], np.asarray(truth)[index])}{_in_case(label)}",
                 key,
             )
 
@@ -235,6 +235,10 @@ def _two(yours: float, right: float) -> str:
     """Both numbers, with as many digits as it takes to see a difference."""
     digits = next((n for n in (6, 9, 12) if f"{yours:.{n}g}" != f"{right:.{n}g}"), 15)
     return f"yours {yours:.{digits}g}, expected {right:.{digits}g}"
+
+
+def _number(names: tuple[str, ...], noun: str) -> str:
+    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''} ({', '.join(names)})"
 
 
 def _in_case(label: str) -> str:

@@ -22,6 +22,8 @@ from minillm.training.task import Task
 
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
+_COSTS = {"E": 0, "A_log": 50}  # multiply-adds for a number of these arrays, where others take 1
+
 
 class WindowTask(Task):
     """A model, and the windows that it is trained on, which it reads from nothing.
@@ -69,13 +71,17 @@ class WindowTask(Task):
 
         A weight takes one multiply-add per token in the forward pass and two in the backward pass.
         So do the 2 D numbers of each pair of tokens in attention, D for the score and D for the
-        value; a causal mask leaves half of the pairs.
+        value; a causal mask leaves half of the pairs.  A table's row is only read, unless the table
+        is also the output; a state of a scan, with its exponential, takes the time of some 50.
         """
         config, T = self.model.config, self.batches.window
         tokens, blocks = len(range(self.batch)[self.own_rows]) * T, hasattr(config, "heads")
         D = getattr(config, "width", 0) or getattr(config, "hidden", 0)
         DL = D * getattr(config, "layers", 1)
-        weights = sum(p.size for p in self.model.params.values() if p.ndim > 1)
+        params = self.model.params
+        weights = 0 if "output.W" in params else params["embedding.E"].size
+        for name, p in params.items():
+            weights += (p.ndim > 1) * p.size * _COSTS.get(name.rpartition(".")[2], 1)
         return 4.0 * tokens * (8 if blocks else 2) * DL, 3.0 * tokens * (weights + blocks * T * DL)
 
     def validation_loss(self) -> float:

@@ -133,9 +133,9 @@ def test_an_option_of_another_program_is_understood_but_not_accepted(
     assert f"there is no option '{name}'; did you mean {here}? (see " in message
 
 
-@pytest.mark.parametrize("option", ["--device", "--gpu", "--num_samples"])
+@pytest.mark.parametrize("option", ["--device", "--gpu", "--num_samples", "--out"])
 def test_an_option_that_exists_nowhere_here_says_why(option, capsys):
-    message = refused(capsys, "generate", "x", option, "1")
+    message = refused(capsys, "eval", "x", option, "1")
     assert f"there is no option '{option}'; {INSTEAD[option[2:]]} (see " in message
 
 

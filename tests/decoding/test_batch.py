@@ -120,6 +120,9 @@ def test_a_conversation_is_kept_until_it_is_continued():
     st.lists(st.integers(0, 4), min_size=5, max_size=5),
     st.integers(2, 40),
 )
+@example(
+    [[8, 1, 0], [4, 9, 9, 7, 2, 6], [9, 1, 9, 1, 9], [1, 9, 5], [1, 9, 5]], [1, 2, 1, 0, 3], 18
+)
 def test_prompts_that_are_scored_together(prompts, lengths, part):
     """The scores are those of a pass over each alone, and its text goes on as it would alone."""
     some = Batch(READER, PrefixCache(READER))

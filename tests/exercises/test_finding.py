@@ -72,6 +72,14 @@ def test_each_bug_of_a_forward_pass_has_a_first_hint_of_its_own():
             assert not any(bug.right.strip() in bug.lead for bug in exercise.bugs)
 
 
+def test_a_mend_that_raises_is_an_attempt_with_a_hint(reports_on):
+    exercise, entry = exercises()["find-swiglu"].with_bug(4), desk.new_entry()
+    source = exercise.source.replace("dg = dy @ U", "dg = dy.T @ U")
+    _, report = told(exercise, reports_on(exercise, source), ..., entry)
+    assert entry["attempts"] == 1
+    assert "hint: " in report
+
+
 def test_a_repeated_id_is_not_taken_for_a_last_step(reports_on):
     exercise = exercises()["find-skip-gram"].with_bug(0)
     _, report = told(exercise, reports_on(exercise, exercise.source), "path", desk.new_entry())

@@ -132,10 +132,11 @@ def write_theirs(folder, tensors, **values):
 ALL = ("W_o", "W_1", "W_2", "W_qkv", "W_gate_up", "W_down", "output.W")
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "bert"])
-def test_there_and_back(name, tmp_path):
+@pytest.mark.parametrize(("name", "B"), [("gpt", 1), ("llama", 1), ("bert", 1), ("gpt", 0)])
+def test_there_and_back(name, B, tmp_path):
+    """Additions that are still zero as well, as they are before the first step."""
     model = small(name)
-    additions = added_to(model, ALL)
+    additions = {n: a * (B if n.endswith("B") else 1) for n, a in added_to(model, ALL).items()}
     write_adapter(tmp_path / "made", model, additions, 1.5, "base")
     found, r, alpha = read(tmp_path / "made", model)
     assert (r, alpha) == (2, 3.0)

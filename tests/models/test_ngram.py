@@ -111,21 +111,22 @@ def test_the_discounts_of_kneser_ney_by_hand():
 
 
 def test_the_other_shares_by_hand():
-    count, context = np.array([2, 1, 3]), np.array([0, 0, 2])  # nothing follows context 1
+    # Nothing follows context 1; the last n-gram is only the context of others.
+    count, context = np.array([2, 1, 3, 0]), np.array([0, 0, 2, 2])
     length = Length(2, NGramConfig(4, 2, k=0.5), counts_of_counts(count))
     for function, share, leftover in [
-        (maximum_likelihood, [2 / 3, 1 / 3, 1], [0, 1, 0]),
-        (witten_bell, [2 / 5, 1 / 5, 3 / 4], [2 / 5, 1, 1 / 4]),
+        (maximum_likelihood, [2 / 3, 1 / 3, 1, 0], [0, 1, 0]),
+        (witten_bell, [2 / 5, 1 / 5, 3 / 4, 0], [2 / 5, 1, 1 / 4]),
     ]:
         results = function(count, context, 3, length)
         assert results[0] == pytest.approx(share)
         assert results[1] == pytest.approx(leftover)
     D = absolute_discounts(counts_of_counts(count))  # n1 = 1, n2 = 1: D = 1 / 3
     share, leftover = discounted(count, context, 3, D)
-    assert share == pytest.approx([5 / 9, 2 / 9, 8 / 9])
+    assert share == pytest.approx([5 / 9, 2 / 9, 8 / 9, 0])
     assert leftover == pytest.approx([2 / 9, 1, 1 / 9])
     share, leftover = add_k(count, context, 3, length)
-    assert share == pytest.approx([2 / 5, 1 / 5, 3 / 5])
+    assert share == pytest.approx([2 / 5, 1 / 5, 3 / 5, 0])
     assert leftover == pytest.approx([2 / 5, 1, 2 / 5])
 
 

@@ -12,9 +12,13 @@ WHOLE_PANEL = (
     "n is 0 on AVX2 and AVX-512, whose tiles have all outputs of a panel; on others it shows"
 )
 THREADS = "the least work for several threads: the bits are the same"
+RACE = "heads of other parts, which write the same numbers: only the sanitizer of threads sees it"
 
 # Of each file: a part of the mutant's description, and the reason.
 EQUIVALENT = {
+    "minillm/_kernels/activations.pyx": {
+        "(N + size >>- 1) // size": "pieces of no numbers at the end"
+    },
     "minillm/_kernels/attention.h": {
         "s = position < 0 ? 0 : position >>+ 1": "two more keys, of which no query's is hidden",
         "sum[l] >>+= w[s * ld + l]": "the sums of a backward are only compared with 0",
@@ -35,7 +39,12 @@ EQUIVALENT = {
         "t.words[i >>- 1]": "a link from a word's first token, before which no pair begins",
         "slot = (slot >>+ 1)": "a table may be searched downwards as well as upwards",
     },
+    "minillm/_kernels/embedding.pyx": {"threads_for((N >>+ V) * D": THREADS},
     "minillm/_kernels/step.pyx": {
+        "lanes >>*= PACKED": f"shares that begin within a panel: {TIME}",
+        "n0, n1 = part >>* s.D": "each part copies the columns before its own as well, unchanged",
+        "keys + m0 >>* s.width": RACE,
+        "(q >>* s.M + m0)": RACE,
         "found.size": THREADS,
         "LEAST_GROUP >>* threads": f"rows or columns: {TIME}",
         "<= CACHE": f"which of two products reads the weights: {TIME}",

@@ -136,6 +136,7 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
     room = path.parent.name
     wide = {
         "layers": ("tests/layers", "tests/models"),
+        "models": ("tests/models", "tests/training/test_word2vec.py"),
         "runs": ("tests/runs", "tests/cli", "tests/test_door.py"),
         "kinds": ("tests/runs", "tests/cli", "tests/test_door.py"),
         "training": ("tests/training", "tests/runs"),
@@ -149,7 +150,8 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
     if f"minillm.models.{path.stem} import" in (root / MODEL_TABLE).read_text():
         found = found if (root / own).exists() else []
         found.append(Witness(None, EVERY_MODEL, path.stem))  # its entries of the table
-    return found, [Witness(None, wide.get(room, (f"tests/{room}",)))]
+    examples = Witness(None, ("tests/test_sources.py",), f"examples and {path.stem}")
+    return found, [examples, Witness(None, wide.get(room, (f"tests/{room}",)))]
 
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:

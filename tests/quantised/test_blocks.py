@@ -78,6 +78,20 @@ def test_the_error_of_each_weight_has_a_bound(type, x):
     assert (error <= bound(type, x)).all()
 
 
+@pytest.mark.parametrize(
+    ("type", "most", "codes"),
+    [("Q6_K", 127, (-32, 31)), ("Q5_K", 63, (0, 31)), ("Q4_K", 63, (0, 15))],
+)
+def test_weights_that_need_all_scales_and_codes_are_exact(type, most, codes):
+    rng = np.random.default_rng(0)
+    K = 16 if type == "Q6_K" else 32
+    s, m = (rng.integers(5, most + 1, (4, 256 // K, 1)) for _ in range(2))
+    q = rng.integers(*codes, (4, 256 // K, K), endpoint=True)
+    s[:, 0], m[:, 1], q[..., :2] = most, most, codes
+    x = (s * q - m * (type != "Q6_K")).reshape(4, 256).astype(np.float32)
+    np.testing.assert_array_equal(decode(encode(x, type), type), x)
+
+
 @pytest.mark.parametrize("type", WRITTEN)
 def test_zeros_and_tiny_numbers(type):
     assert (decode(encode(np.zeros((1, 256), np.float32), type), type) == 0).all()

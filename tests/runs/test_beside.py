@@ -224,14 +224,16 @@ def test_the_held_out_text_chooses_nothing(trained):
     assert model.config.sizes[0] == len(run.tokenizer) + 1
 
 
-def test_a_mixture_of_the_network_alone_is_the_network(trained):
+def test_a_mixture_of_one_part_alone_is_this_part(trained):
     run = trained("lm")
-    reader = MixtureReader(run)
-    reader.mixture = Mixture(1)
-    only = reader.mixture.read
-    reader.mixture.read = lambda p, classes: only(p[:1])
-    losses = run.losses_on(held_out_ids(run))
-    assert np.array_equal(reader.read(held_out_ids(run), losses).p, np.exp(-losses))
+    reader, ids, p = MixtureReader(run), held_out_ids(run), []
+    losses = run.losses_on(ids)
+    for part in range(len(PARTS)):
+        reader.mixture.read = lambda all_p, _, part=part: Mixture(1).read(all_p[[part]])
+        p.append(reader.read(ids, losses).p)
+    assert np.array_equal(p[0], np.exp(-losses))
+    score = reader.counted.score([np.append(reader.counted.config.start, ids)])
+    assert np.log10(p[2]).sum() == pytest.approx(score.log10, rel=0.01)  # which has one token more
 
 
 # --- a copy that learns ---------------------------------------------------------------------------

@@ -294,6 +294,20 @@ def test_a_template_that_refuses_a_conversation_is_told_with_its_line(tmp_path):
     assert refusal(minillm.load(strict).evaluate, files=file) == message
 
 
+def test_long_conversations_are_cut_or_left_out_and_counted(tmp_path):
+    """Ten questions are enough.  Each has three conversations, which are held out together."""
+    told, long, talks = [], "the cat " * 90, []
+    for asked, answer in ASKED[:10]:
+        short = [chatting.user(asked), chatting.assistant(answer)]
+        more = [chatting.user(long), chatting.assistant(long)]
+        talks += [short, [*short, *more], [short[0], more[1]]]
+    base, options = chatting.write_gguf(tmp_path / "base.gguf"), {"steps": 1, "report": told.append}
+    converse(base, tmp_path / "run", lines(*({"messages": talk} for talk in talks)), **options)
+    assert "18 for training, 2 held out" in told
+    assert "10 are cut to 64 tokens" in told
+    assert "10 are left out: they exceed 64 tokens" in told
+
+
 def test_conversations_are_measured(tuned, tmp_path):
     file = tmp_path / "two.jsonl"
     talk = [chatting.user("cat"), chatting.assistant("the 1 2"), chatting.user("and")]

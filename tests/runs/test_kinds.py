@@ -409,7 +409,7 @@ WRONG = [  # of a row, other settings or other data
     ("word2vec", {"minimum_count": 10**6}, "expected at least 2 words that occur 1000000 times"),
     ("ngram", {"prune": [2, 1]}, "prune: expected counts that do not fall"),
     ("tokenizer", {"cased": True}, "cased: expected the unit wordpiece"),
-    ("chat", {"data": lines({"prompt": "x", "completion": "y"}) * 30}, "ten different beginnings"),
+    ("chat", {"data": "".join(TALKS.splitlines(True)[:9]) * 3}, "ten different beginnings or more"),
     ("chat", {"max_length": 8}, "expected a conversation of at most 8 tokens"),
     ("chat", {"lora_rank": 0}, "its weights are quantised, and cannot be trained"),
     ("chat", {"init": "chat"}, "first merge them, with minillm merge"),

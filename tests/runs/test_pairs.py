@@ -1,9 +1,10 @@
-"""Pairs of texts as ids."""
+"""Pairs of texts as ids, and their vocabularies."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.runs.kinds.pairs import PairSettings, encode_pairs
+from minillm.runs.kind import Training, find_kind
+from minillm.runs.kinds.pairs import PairSettings, encode_pairs, new_vocabularies
 from minillm.text import Characters, Words
 
 TEXTS = st.text("abc", min_size=1, max_size=12)
@@ -34,3 +35,13 @@ def test_the_shares_of_unknown_words():
     words = Words(("<unk>", "a"))
     for pairs, expected in (([("a", "b")], [0, 1]), ([("a b", "a"), ("b", "a a")], [2 / 3, 0])):
         assert encode_pairs(pairs, words, words, PairSettings()).unknown == expected
+
+
+def test_a_word_of_a_summary_counts_five_times():
+    kind = find_kind("summariser")
+    settings = kind.settings(unit="word", minimum_count=5)
+    training = Training(kind, None, settings, {"data": ""}, print)
+    pairs = {"training": [("a b " * 4, "c"), ("a", "d")], "validation": [("b", "b")]}
+    source, target = new_vocabularies(training, pairs)
+    assert source is target
+    assert [word for word in "abcd" if word in source.tokens] == ["a", "c", "d"]

@@ -70,6 +70,17 @@ def test_a_complete_run_is_said_to_be_so(epochs, trained, tmp_path):
     ).read_bytes()
 
 
+def test_a_run_that_fails_before_its_first_checkpoint_goes_on(
+    topics, trained, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(word2vec.Word2Vec, "learn", None)
+        with pytest.raises(TypeError):
+            minillm.train("word2vec", tmp_path / "run", text=topics, **TINY)
+    run = minillm.train("word2vec", tmp_path / "run", resume=True, quiet=True)
+    np.testing.assert_array_equal(run.model.params["vectors"], trained.model.params["vectors"])
+
+
 def test_more_epochs_at_once_or_stopped_on_the_way(trained, tmp_path, monkeypatch):
     """Of a text that is read in many blocks: the same bits."""
     made, learned, models = TextStream.__init__, word2vec.Word2Vec.learn, []
