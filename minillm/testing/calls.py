@@ -25,17 +25,19 @@ class GradientError(AssertionError):
     def __init__(self, message: str, fault: tuple[Any, Any, str] | None = None) -> None:
         super().__init__(message)
         self.fault = fault  # the point, its compared gradients, and what kind of fault it is
-        self.seconds = 1.0  # that a search for the line may take; 0: there is none
+        self.locate: bool | None = None  # whether to look for the line; None: if it takes a second
+        self.fixes = True  # whether the text may show how the line would be right
         self._text = ""
 
     def __str__(self) -> str:
         message = super().__str__()
-        if self.fault is None or self.seconds <= 0:
+        if self.fault is None or self.locate is False:
             return message
         if not self._text:
             from minillm.testing.lines import locate  # 10 ms, and it imports this page
 
-            self._text = locate(*self.fault, self.seconds).text
+            thorough = self.locate is True
+            self._text = locate(*self.fault, thorough=thorough, fixes=self.fixes).text
         return f"{message}\n{self._text}"
 
 

@@ -61,8 +61,8 @@ def check_gradients(
     Returns the worst relative error.  Raises GradientError, which names the worst coordinate
     of a wrong gradient, its analytic and numeric values, a kink if there is one, and
     a cause that fits, if one does.  Its text ends with the wrong line of the backward, with the
-    evidence (``lines.py``): ``locate=None`` looks for it for at most a second when the text is
-    asked for, True for a minute, and False does not.
+    evidence (``lines.py``).  It is looked for when the text is asked for: with ``locate=None``
+    unless that takes more than a second or so, with True in any case, with False not at all.
     An exception of the backward is its ``__cause__``.  Raises
     TypeError for float arrays that are not float64, because float32 has too few digits
     to tell a wrong gradient from rounding, and for float arrays inside lists or
@@ -78,7 +78,7 @@ def check_gradients(
     try:
         compared = check_point(Point(op, args, rng, tolerance, step, kinks))
     except GradientError as error:
-        error.seconds = {None: 1, True: 60, False: 0}[locate]
+        error.locate = locate
         raise
     return max(gradient.worst.error for gradient in compared)
 
@@ -136,8 +136,7 @@ def _wrong_shapes(point: Point, compared: list[Compared], claims: list[NDArray])
     """Say which gradients have the wrong shape, and whether their values are right."""
     shapes = [point.args[k].shape for k in point.checked]
     compared = [
-        gradient._replace(analytic=claim)
-        for gradient, claim in zip(compared, claims, strict=True)
+        gradient._replace(analytic=claim) for gradient, claim in zip(compared, claims, strict=True)
     ]
     lines = []
     for gradient, shape in zip(compared, shapes, strict=True):

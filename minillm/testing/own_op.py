@@ -49,7 +49,7 @@ def check_file(
             try:
                 compared = check_point(point)
             except GradientError as error:
-                error.seconds = 60 if line else 0
+                error.locate = line
                 failure = f"{error}\nto repeat: {case.call(thing, **options)}"
                 break
             for gradient in compared:

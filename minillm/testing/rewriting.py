@@ -52,6 +52,11 @@ class Statement(NamedTuple):
     def returns(self) -> bool:
         return self.text.startswith("return")
 
+    def target(self, key: tuple[Any, ...]) -> str:
+        """The variable that a value is assigned to, or nothing; the key ends with its place."""
+        place = key[1] if len(key) > 1 and isinstance(key[1], int) else 0
+        return self.targets[place] if place < len(self.targets) else ""
+
 
 class Node(NamedTuple):
     """An expression of the forward, which a hook may move."""
@@ -65,14 +70,15 @@ class Node(NamedTuple):
 class Hooks:
     """What the copies call.  A subclass says what happens at each hook."""
 
-    def __init__(self) -> None:
-        self.lean: set[tuple[str, int]] | None = None  # if given: the functions of the forward
+    def __init__(self, lean: set[tuple[str, int]] | None = None) -> None:
+        self.lean = lean  # if given: files and lines of functions; only these have all hooks
         self.statements: list[Statement] = []
         self.sources: dict[int, ast.expr] = {}  # the expression of a statement, by its number
         self.nodes: list[Node] = []
         self._makers: dict[CodeType, Callable[..., FunctionType]] = {}
         self._copies: dict[FunctionType, FunctionType] = {}
         self._classes: dict[Any, Any] = {}
+        self.opaque: list[str] = []  # why some functions have no copy
         # By the number of a function: the function that it stands in, and its file and line.
         self.around, self.places = [0], [("", 0)]
 
@@ -127,7 +133,13 @@ class Hooks:
         if function.__code__.co_filename.startswith(f"{OURS}/_kernels/"):
             original = getattr(function, "__wrapped__", None)
             return self.call(original) if original else function
-        return function if is_foreign(function) else self.rewritten(function)
+        if is_foreign(function):
+            return function
+        try:
+            return self.rewritten(function)
+        except CannotRewriteError as error:
+            self.opaque.append(str(error))
+            return function
 
     def rewritten(self, function: FunctionType) -> FunctionType:
         """The copy of one function.  CannotRewriteError says why there is none."""
@@ -137,7 +149,9 @@ class Hooks:
         try:
             cells = [cell.cell_contents for cell in function.__closure__ or ()]
         except ValueError:
-            raise CannotRewriteError(f"{function.__qualname__} uses a name before it is set") from None
+            raise CannotRewriteError(
+                f"{function.__qualname__} uses a name before it is set"
+            ) from None
         made = self._makers[code](self, *cells)
         made.__defaults__, made.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
         made.__dict__.update(function.__dict__)
@@ -149,7 +163,8 @@ class Hooks:
         tree = _definition(code)
         if tree is None:
             raise CannotRewriteError(f"the source of {name} is not to be had")
-        if any(isinstance(part, ast.Nonlocal) for part in ast.walk(tree)) and code.co_freevars:
+        outer = [n for part in ast.walk(tree) if isinstance(part, ast.Nonlocal) for n in part.names]
+        if set(outer) & set(code.co_freevars):
             raise CannotRewriteError(f"{name} changes a variable of the function around it")
         passed = _Rewriting(self, code).whole(tree)
         arguments = [ast.arg(free) for free in (HOOKS, *code.co_freevars)]
@@ -162,7 +177,9 @@ class Hooks:
         )
         module = ast.fix_missing_locations(ast.Module([maker], []))
         made: dict[str, Any] = {}
-        exec(compile(module, code.co_filename, "exec", dont_inherit=True), function.__globals__, made)
+        exec(
+            compile(module, code.co_filename, "exec", dont_inherit=True), function.__globals__, made
+        )
         return made["_minillm_maker"]
 
 
@@ -373,7 +390,9 @@ class _Rewriting(ast.NodeTransformer):
         node.value.func = self._called(function)
         node.value.keywords = [self.visit(keyword) for keyword in node.value.keywords]
         hooks = [
-            ast.Expr(self._hook(name, ast.Constant(number), *[_load(given_name) for given_name in given]))
+            ast.Expr(
+                self._hook(name, ast.Constant(number), *[_load(given_name) for given_name in given])
+            )
             for name in ("before", "arrays")
         ]
         before, after = (ast.copy_location(hook, node) for hook in hooks)
