@@ -24,7 +24,8 @@ class GradientError(AssertionError):
 
     def __init__(self, message: str, fault: tuple[Any, Any, str] | None = None) -> None:
         super().__init__(message)
-        self.fault = fault  # the point, its compared gradients, and what kind of fault it is
+        # The point, its compared gradients, and what kind of fault it is; or what makes them.
+        self.fault: Any = fault
         self.locate: bool | None = None  # whether to look for the line; None: if it takes a second
         self.fixes = True  # whether the text may show how the line would be right
         self._text = ""
@@ -37,7 +38,8 @@ class GradientError(AssertionError):
             from minillm.testing.lines import locate  # 10 ms, and it imports this page
 
             thorough = self.locate is True
-            self._text = locate(*self.fault, thorough=thorough, fixes=self.fixes).text
+            fault = self.fault() if callable(self.fault) else self.fault
+            self._text = locate(*fault, thorough=thorough, fixes=self.fixes).text
         return f"{message}\n{self._text}"
 
 

@@ -59,6 +59,8 @@ def _details(part: ast.expr, names: list[str]) -> Iterator[ast.expr]:
         yield ast.Attribute(part, "T", ast.Load())
         yield _power(part, 2)
         yield ast.BinOp(ast.Constant(1), ast.Sub(), part)
+    if isinstance(part, ast.BinOp) and isinstance(part.op, ast.MatMult):
+        yield ast.Attribute(part, "T", ast.Load())
     if isinstance(part, (ast.List, ast.Tuple)):
         for i, j in itertools.combinations(range(len(part.elts)), 2):
             swapped = list(part.elts)

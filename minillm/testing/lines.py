@@ -67,7 +67,7 @@ def locate(
             if kind in ("values", "shapes", "_kinds", "_precision"):
                 search = Search(point, compared, kind, MOST_RUNS if thorough else FEW_RUNS)
                 if found := _chosen(list(search.repairs()), search):
-                    suspects = [made.statement for made, _ in found]
+                    suspects = [statement for statement, _, _ in found]
                     return Verdict(suspects, _described(point, found, fixes))
             if kind != "values":
                 shown = first_breach(point, "_kinds" if kind == "shapes" else kind)
@@ -83,8 +83,8 @@ def locate(
     return Verdict([], f"no line is named: {reason}")
 
 
-def _chosen(found: list[Repair], search: Search) -> list[tuple[Repair, str]]:
-    """The repairs that tell, the likeliest first, each with a text that is right, or nothing."""
+def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, str]]:
+    """The suspects, the likeliest first; what repairs each; and a text that is right, or nothing."""
     found = sorted(found, key=lambda made: made.first)
     # Zeros that are filled later: not they are wrong, but what fills them.
     found = [m for m in found if not (m.constant and len(m.wrong) > 1 and not m.any())]
@@ -93,25 +93,42 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Repair, str]]:
     # A value that is right for one node, where it should be right for the next: where a factor or
     # a term was lost.
     chain = [m for m in before if m.is_link]
-    chain = [m for m in chain if not m.statement.returns] or chain
-    link = [m for m in chain if m.is_named_link][:1] or chain[-1:]
+    copied = [m for m in chain if m.statement.passes and not m.statement.returns]
+    link = [m for m in chain if m.is_named_link][:1] or copied[-1:] or chain[-1:]
     others = [m for m in before if not (any(m.own) or (m.nodes and all(m.nodes)))]
     kept = [m for m in others if m.constant and m.joint]
-    sure = [m for m in others if not m.constant and len(m.rows) == m.size]
+    # No other value would do, as far as values are used at all.
+    sure = [m for m in others if not m.constant and len(m.rows) == m.used]
     # One value that fits many dy, though a single dy leaves it open, is no coincidence.
     telling = [m for m in kept if len(m.rows) < m.joint and m.ratio is None]
     suspects = telling[:1] or [*kept, *sure, *link, *certain]
     if not suspects:
         suspects = [m for m in found if m.nodes and all(m.nodes) and not m.statement.returns][:1]
-    edited = [(made, search.edit(made.number)) for made in suspects]
-    if any(edit for _, edit in edited):
-        nearest = min(edit[0] for _, edit in edited if edit)
-        best = [(made, edit[1]) for made, edit in edited if edit and edit[0] == nearest]
-        return [(made, text) for made, text in best if made in link] or best
+    # A small change of its text tells most: also of a statement that otherwise is no suspect.
+    statements = search.copies.statements
+    numbers = [made.number for made in (*suspects, *(m for m in others if m not in suspects))]
+    numbers += [number for made in certain for number in search.after(made)]
+    edited = {number: edit for number in dict.fromkeys(numbers) if (edit := search.edit(number))}
+    if edited:
+        nearest = min(rank for rank, _ in edited.values())
+        best = [number for number, (rank, _) in edited.items() if rank == nearest]
+        best = [m.number for m in link if m.number in best] or best
+        return [(statements[n], _evidence(suspects, n), edited[n][1]) for n in best]
     if len(suspects) > 1 and link:
         suspects = [made for made in suspects if made not in certain]
     computed = [m for m in suspects if not _is_read(search.copies.sources.get(m.number))]
-    return [(made, "") for made in computed or suspects]
+    chosen = [made.number for made in computed or suspects]
+    return [(statements[n], _evidence(suspects, n), "") for n in chosen]
+
+
+def _evidence(found: list[Repair], number: int) -> str:
+    """What makes all gradients right: the measured value of a variable, or another one."""
+    made = next((made for made in found if made.number == number), None)
+    if made is None:
+        return "another value"
+    names = [made.statement.target(made.keys[j]) for j in made.wrong]
+    what = "the measured" if made.nodes and all(made.nodes) else "another"
+    return f"{what} {' and '.join(names) if names and all(names) else 'value'}"
 
 
 def _is_read(source: ast.expr | None) -> bool:
@@ -130,16 +147,11 @@ def _place(point: Point, statement: Statement) -> str:
     return f"{where}line {statement.line}, `{statement.text}`"
 
 
-def _described(point: Point, found: list[tuple[Repair, str]], fixes: bool) -> str:
+def _described(point: Point, found: list[tuple[Statement, str, str]], fixes: bool) -> str:
     lines = []
-    for made, edit in found:
-        what = "the measured" if made.nodes and all(made.nodes) else "another"
-        names = [made.statement.target(made.keys[j]) for j in made.wrong]
-        what += f" {' and '.join(names) if all(names) else 'value'}"
+    for statement, what, edit in found:
         change = f", as with `{edit}`" if edit and fixes else ""
-        lines.append(
-            f"{_place(point, made.statement)}: with {what} all gradients are right{change}"
-        )
+        lines.append(f"{_place(point, statement)}: with {what} all gradients are right{change}")
     if len(lines) > 1:
         lines.insert(0, "one of these lines is wrong, and the gradients cannot tell which:")
     return "\n".join(lines)

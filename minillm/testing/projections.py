@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.testing.calls import GradientError, call_backward, is_numeric, kind
+from minillm.testing.point import Point
 from minillm.testing.slopes import (
     ACCEPTED,
     SHARE,
@@ -34,6 +35,7 @@ from minillm.testing.slopes import (
     steps_at,
 )
 
+SMALL = 1000  # numbers of a model whose wrong line is looked for without being asked
 MOST = 100  # directions of one array
 
 
@@ -45,6 +47,7 @@ def check_projections(
     miss: float = 1e-6,
     tolerance: float = 1e-6,
     step: float | None = None,
+    locate: bool | None = None,
 ) -> float:
     """Check a whole model's gradient along random directions, one array at a time.
 
@@ -59,7 +62,9 @@ def check_projections(
     gradient is wrong by the root mean square of all.  Directions follow until it is reached: one or
     two up to a million numbers by default.  Each costs four calls of ``loss``.
 
-    Returns the worst relative error.  Raises GradientError that names the array.
+    Returns the worst relative error.  Raises GradientError that names the array, and the wrong
+    line as that of ``check_gradients`` does, for which every coordinate of a small model is moved;
+    ``locate=True`` does so with a large one, and False with none.
     """
     check_options(tolerance, step)
     if not 0 < miss < 1:
@@ -110,11 +115,41 @@ def check_projections(
             )
             if slope.verdict > ACCEPTED:
                 description = slope.describe(" along a random direction", tolerance)
-                raise GradientError(f"the gradient with respect to {name} {description}")
+                found = GradientError(f"the gradient with respect to {name} {description}")
+                if locate or sum(a.size for a in params.values()) <= SMALL:
+                    found.fault, found.locate = _fault(loss, params), locate
+                raise found
             worst, count = max(worst, slope.error), count + 1
             hidden = slope.allowed / usual if usual else 0.0
             missed *= min(1, math.sqrt(2 * array.size / math.pi) * hidden)
     return worst
+
+
+def _fault(loss: Callable, params: dict[str, NDArray]) -> Callable[[], tuple[Any, Any, str]]:
+    """The gradients of the parameters, each an argument of an op, when they are asked for."""
+
+    def op(*arrays: NDArray) -> tuple[Any, Callable]:
+        start = [array.copy() for array in params.values()]
+        try:
+            for own, array in zip(params.values(), arrays, strict=True):
+                own[...] = array
+            value, backward = loss()
+        finally:
+            for own, array in zip(params.values(), start, strict=True):
+                own[...] = array
+
+        def of_arrays(dy: NDArray) -> tuple[NDArray, ...]:
+            gradients = backward()
+            return tuple(dy * gradients[name] for name in params)
+
+        return np.float64(value), of_arrays
+
+    def compared() -> tuple[Any, Any, str]:
+        point = Point(op, [a.copy() for a in params.values()], np.random.default_rng(0))
+        gradients = point.gradients(point.upstream)
+        return point, point.compare(gradients), "values"
+
+    return compared
 
 
 def _check_gradients_of(params: dict[str, NDArray], gradients: dict[str, NDArray]) -> None:

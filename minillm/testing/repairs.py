@@ -145,6 +145,7 @@ class Repair:
     start: list[Runs]  # its own values
     values: list[Runs]
     rows: NDArray  # a basis of the directions in which the gradients depend on the values
+    used: int  # how many of the values the gradients depend on
     first: int  # when it first is wrong, in the order of all values
     wrong: list[int]  # the places of the keys whose values are wrong
     own: list[set[str]]  # for each of them: the nodes whose slope its own value is
@@ -338,11 +339,11 @@ class Search:
 
     def repair(
         self, keys: list[Key], draws: int = 1, shape: tuple[int, ...] | None = None
-    ) -> tuple[list[Runs], list[Runs], NDArray] | None:
+    ) -> tuple[list[Runs], list[Runs], NDArray, int] | None:
         """Values of a statement that make all gradients right, or None.
 
-        Returns its values before, in another shape if one is given, those of the repair, and the
-        basis of the directions.
+        Returns its values before, in another shape if one is given, those of the repair, the basis
+        of the directions, and how many values are used.
         """
         ks = range(draws)
         start = [self.events[0][key] for key in keys]
@@ -388,7 +389,8 @@ class Search:
             x = np.round(x + change).clip(0, 1) if truths else x + change
             if all(self.right(found, k) for found, k in zip(run(x), ks, strict=True)):
                 _, s, rows = np.linalg.svd(matrix, full_matrices=False)
-                return start, _split(x, start), rows[s > 1e-9 * s[0]]
+                used = int(np.count_nonzero(np.abs(matrix).max(axis=0) > 0))
+                return start, _split(x, start), rows[s > 1e-9 * s[0]], used
             base = None if truths else all_of(x)
             if base is None or largest(goal - base) > 0.5 * largest(gap):
                 return None
@@ -468,14 +470,20 @@ class Search:
         size = sum(float(np.sum(np.abs(v * part))) for v, part in zip(values, r, strict=True))
         for number, order in self._places([v.shape for v in values]):
             node = self.copies.nodes[number]
-            if node.name in names and not node.use and (not around or node.function == around):
+            if node.name in names and node.reads < 0 and (not around or node.function == around):
                 slope = self.slope(number, dict(zip(order, r, strict=True)))
-                if abs(slope - goal) <= 1e-6 * size:
+                if abs(slope - goal) <= 1e-7 * size:
                     return True
         return False
 
     def _judged(
-        self, number: int, keys: list[Key], start: list[Runs], values: list[Runs], rows: NDArray
+        self,
+        number: int,
+        keys: list[Key],
+        start: list[Runs],
+        values: list[Runs],
+        rows: NDArray,
+        used: int,
     ) -> Repair:
         statement = self.copies.statements[number]
         wrong, gaps = [], {}
@@ -518,7 +526,19 @@ class Search:
             fits = self.repair(keys, enough, other)
             joint = 0 if fits is None else len(fits[2])
         return Repair(
-            statement, number, keys, start, values, rows, first, wrong, own, nodes, constant, joint
+            statement=statement,
+            number=number,
+            keys=keys,
+            start=start,
+            values=values,
+            rows=rows,
+            used=used,
+            first=first,
+            wrong=wrong,
+            own=own,
+            nodes=nodes,
+            constant=constant,
+            joint=joint,
         )
 
     # --- nodes ----------------------------------------------------------------------------
@@ -555,12 +575,12 @@ class Search:
         for number, order in sorted(places, key=lambda place: nodes[place[0]].name not in names):
             node, slope = nodes[number], self.slope(number, dict(zip(order, parts, strict=True)))
             slopes = [slope]
-            if node.use:  # a variable that is read several times has the sum of their slopes
-                several = sums.setdefault((node.name, node.function, tuple(order)), [])
+            if node.reads >= 0:  # a variable that is read several times has the sum of their slopes
+                several = sums.setdefault((node._replace(line=0), tuple(order)), [])
                 several.append(slope)
                 if len(several) > 1:
                     slopes.append(sum(several))
-            if size and any(abs(s - goal) <= 1e-6 * size for s in slopes):
+            if size and any(abs(s - goal) <= 1e-7 * size for s in slopes):
                 found.add(node.name or f"line {node.line}")
                 if node.name in names or not names:
                     break
@@ -599,6 +619,25 @@ class Search:
 
         return (loss(h) - loss(-h)) / (2 * h)
 
+    def after(self, made: Repair) -> list[int]:
+        """The statements after a repair that may have made its value wrong again.
+
+        They set the same variable anew, or call the function that the statement stands in.
+        """
+        statement, found = made.statement, []
+        names = {statement.target(key) for key in made.keys} - {""}
+        is_helper = not self.copies.around[statement.function]
+        for (key, _), place in sorted(self.order.items(), key=lambda item: item[1]):
+            other = self.copies.statements[key[0]]
+            if place <= made.first or other == statement or key[0] in found:
+                continue
+            same = other.function == statement.function and names & set(other.targets)
+            if is_helper and self.copies.around[other.function]:
+                return [*found, key[0]]
+            if same:
+                found.append(key[0])
+        return found
+
     # --- edits ----------------------------------------------------------------------------
 
     def edit(self, number: int) -> tuple[int, str] | None:
@@ -609,7 +648,7 @@ class Search:
         self.copies.scope, self.copies.edit = {}, (number, None)
         self.gradients(0)
         scope, self.copies.scope = self.copies.scope, None
-        names = [n for n, v in scope.items() if as_array(v) is not None or type(v) is int]
+        names = [n for n, v in scope.items() if _is_number(v)]
         try:
             for rank, new in edits(expression, names):
                 try:
@@ -622,6 +661,12 @@ class Search:
         finally:
             self.copies.edit = -1, None
         return None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value may stand in a product."""
+    whole = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+    return whole or type(value) is int or as_array(value) is not None
 
 
 def forward_names(target: str) -> set[str]:

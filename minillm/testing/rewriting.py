@@ -64,7 +64,7 @@ class Node(NamedTuple):
     name: str  # of the variable that is read or set, or empty
     line: int
     function: int
-    use: bool  # whether it reads a variable
+    reads: int  # of a variable that is read: how often it was set before in the text; otherwise -1
 
 
 class Hooks:
@@ -246,6 +246,7 @@ class _Rewriting(ast.NodeTransformer):
         self.hooks, self.code, self.file = hooks, code, code.co_filename
         self.is_door, self.function = self.file.startswith(DOORS), 0
         self.light = self.is_door  # whether only values pass through hooks
+        self.bound: list[tuple[int, str]] = []  # the variables that were set, with their functions
         self.class_name = next(
             (part for part in reversed(code.co_qualname.split(".")[:-1]) if part[0] != "<"), ""
         )
@@ -335,6 +336,7 @@ class _Rewriting(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> Any:
         targets = tuple(_names(node.targets[0]))
         node.value = self._value(node.value, node, targets)
+        self.bound += [(self.function, name) for t in node.targets for name in _names(t)]
         return self._stored(node, node.targets)
 
     def _stored(self, node: Any, targets: list[ast.expr]) -> Any:
@@ -365,6 +367,7 @@ class _Rewriting(ast.NodeTransformer):
         """x += value is done as it is; then x is a value as well."""
         targets = tuple(_names(node.target))
         after = None if self.is_door else self._number(node, targets, False)
+        self.bound += [(self.function, name) for name in targets]
         additive = isinstance(node.op, (ast.Add, ast.Sub))
         node.value = self._value(node.value, node, ()) if additive else self.visit(node.value)
         if after is None:
@@ -426,6 +429,8 @@ class _Rewriting(ast.NodeTransformer):
         return self._node(node) if isinstance(node.ctx, ast.Load) else node
 
     def visit_Name(self, node: ast.Name) -> Any:
+        if isinstance(node.ctx, ast.Store):  # of a loop
+            self.bound.append((self.function, node.id))
         return self._node(node) if isinstance(node.ctx, ast.Load) else node
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
@@ -439,9 +444,11 @@ class _Rewriting(ast.NodeTransformer):
     def _node(self, expression: ast.expr, name: str = "") -> ast.expr:
         if self.light:
             return expression
-        use = not name and isinstance(expression, ast.Name)
-        name = expression.id if use else name
-        self.hooks.nodes.append(Node(name, expression.lineno, self.function, use))
+        reads = -1
+        if not name and isinstance(expression, ast.Name):
+            name = expression.id
+            reads = self.bound.count((self.function, name))
+        self.hooks.nodes.append(Node(name, expression.lineno, self.function, reads))
         number = ast.Constant(len(self.hooks.nodes) - 1)
         return ast.copy_location(self._hook("node", number, expression), expression)
 
@@ -454,7 +461,7 @@ class _Rewriting(ast.NodeTransformer):
         self.hooks.sources[number] = _copied(value)
         made = self.visit(value)
         if made is not value and len(targets) == 1 and targets[0]:  # a node that has a name
-            self.hooks.nodes[-1] = self.hooks.nodes[-1]._replace(name=targets[0], use=False)
+            self.hooks.nodes[-1] = self.hooks.nodes[-1]._replace(name=targets[0], reads=-1)
         return ast.copy_location(self._hook("value", ast.Constant(number), made), value)
 
     def _number(self, node: Any, targets: tuple[str, ...], passes: bool) -> int:
