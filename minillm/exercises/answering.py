@@ -1,8 +1,8 @@
 """Call an answer on the cases of its exercise, and report what it returns.
 
-A report is a dictionary: "outputs", "gradients", what the gradient checker says, the "lines" that
-it suspects, and "raised", a description of an exception.  Entries that were not reached are
-missing.  :mod:`grading` judges them.  An answer in a file runs in a process of its own.
+A report is a dictionary: "outputs", "gradients", what the gradient checker says, what it says of a
+"line", and "raised", a description of an exception.  Entries that were not reached are missing.
+:mod:`grading` judges them.  An answer in a file runs in a process of its own.
 """
 
 import inspect
@@ -30,9 +30,6 @@ Report = dict[str, Any]
 
 # What a wrong line raises: the hint of what the line computes may help.
 _OF_A_WRONG_LINE = ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError
-
-_SEARCH = 0.7  # seconds for the wrong line
-_MOST_LINES = 3  # more of them would not help
 
 
 @dataclass(frozen=True)
@@ -121,10 +118,12 @@ def _results(exercise: Exercise, function: Callable, case: Case) -> Iterator[tup
     try:
         check_gradients(function, *copies(case.args), rng=rng, locate=False)
     except GradientError as error:
-        yield "checker", str(error)
+        message = str(error)
+        yield "checker", message
         # To find the line is the exercise where it has a bug, and a wrong output is told first.
-        if error.fault and not exercise.bugs and _is_right(outputs, case.expected):
-            yield "lines", _suspected(function, error.fault)
+        if not exercise.bugs and _is_right(outputs, case.expected):
+            error.locate, error.fixes = None, False  # what would be right there is the answer
+            yield "line", str(error)[len(message) + 1 :]
     if exercise.multiplications:
         with suppress(Exception):  # what counts is not the array that the answer expects
             yield "multiplications", _multiplications(function, case)
@@ -133,21 +132,6 @@ def _results(exercise: Exercise, function: Callable, case: Case) -> Iterator[tup
 def _is_right(outputs: Any, expected: Any) -> bool:
     pairs = zip(as_tuple(outputs), as_tuple(expected), strict=False)
     return all(np.shape(y) == np.shape(truth) and np.allclose(y, truth) for y, truth in pairs)
-
-
-def _suspected(function: Callable, fault: tuple[Any, Any, str]) -> list[tuple[int, str]]:
-    """The lines of the reader's file that may be wrong, with their text; none if too many.
-
-    The checker's own words may contain what would be right there, which a hint must not say.
-    """
-    from minillm.testing.lines import locate  # 10 ms
-
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    suspects = locate(*fault, _SEARCH).suspects
-    if code is None or any(own.file != code.co_filename for own in suspects):
-        return []
-    lines = sorted({(own.line, own.text) for own in suspects})
-    return lines if len(lines) <= _MOST_LINES else []
 
 
 def _multiplications(function: Callable, case: Case) -> tuple[int, int]:

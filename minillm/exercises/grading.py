@@ -58,10 +58,10 @@ def _judge(exercise: Exercise, case: Case, report: Report) -> None:
         if "checker" in report:
             raise WrongAnswer(report["checker"], "convention")
     except WrongAnswer as wrong:
-        lines = report.get("lines", [])
-        if wrong.key == "hole" or not lines:
+        line = report.get("line", "")
+        if wrong.key == "hole" or not line or line.startswith("no line"):
             raise
-        raise WrongAnswer(f"{wrong}\n{_look_at(lines)}", wrong.key) from None
+        raise WrongAnswer(f"{wrong}\n{line}", wrong.key) from None
     limits = exercise.multiplications(*case.args) if exercise.multiplications else ()
     parts = ("forward", "backward")
     for part, limit, taken in zip(parts, limits, report.get("multiplications", ()), strict=False):
@@ -71,14 +71,6 @@ def _judge(exercise: Exercise, case: Case, report: Report) -> None:
                 f"{limit} are enough",
                 f"{part}:order",
             )
-
-
-def _look_at(lines: list[tuple[int, str]]) -> str:
-    """Name the lines that the gradients accuse, without what would be right there."""
-    if len(lines) == 1:
-        return "look at line {}: {}".format(*lines[0])
-    several = (f"  line {number}: {text}" for number, text in lines)
-    return "\n".join(["look at these lines, one of which is wrong:", *several])
 
 
 def _judge_fault(right: str, found: Any) -> None:

@@ -148,11 +148,11 @@ def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **option
     try:
         return check_gradients(function, *args, rng=rng, **options)
     except GradientError as error:
-        message, fault, seconds = error.args[0], error.fault, error.seconds
+        message, fault, locate = error.args[0], error.fault, error.locate
     again = GradientError(message, fault)
     if isinstance(args, OpCase):
         again = CaseError(message, fault, args.call(op, **options))
-    again.seconds = seconds
+    again.locate = locate
     raise again
 
 
