@@ -19,8 +19,8 @@ def gradcheck() -> Callable[..., float]:
     gradcheck(op, "B T I, I O, O")     with random ones of these shapes, from 5 seeds
 
     ``seeds`` is another number of seeds, and ``tolerance`` another tolerance than 1e-6.  Further
-    arguments go to ``minillm.testing.arrays``, such as ``T=3`` or ``kinks=0``; only
-    ``kinks="between"`` goes to ``check_gradients``.  Returns the worst relative error.
+    arguments go to ``minillm.testing.arrays``, such as ``T=3`` or ``kinks=0``; only ``dtype`` and
+    ``kinks="between"`` go to ``check_gradients``.  Returns the worst relative error.
     """
     import numpy as np  # with the checker: 100 ms of each start of pytest
 
@@ -33,6 +33,8 @@ def gradcheck() -> Callable[..., float]:
         options: dict[str, Any] = {} if tolerance is None else {"tolerance": tolerance}
         if isinstance(drawn.get("kinks"), str):
             options["kinks"] = drawn.pop("kinks")
+        if "dtype" in drawn:
+            options["dtype"] = drawn.pop("dtype")
         if args and isinstance(args[0], str):
             cases: list[Any] = [arrays(*args, seed=seed, **drawn) for seed in range(seeds)]
         elif drawn:

@@ -16,9 +16,10 @@ from minillm.testing.adapters import as_op
 from minillm.testing.calls import GradientError
 from minillm.testing.gradients import check_gradients
 from minillm.testing.legends import arrays
+from minillm.testing.precision import check_float32
 from minillm.testing.projections import check_projections
 from minillm.testing.second_order import check_hvp, check_symmetry
-from minillm.testing.variants import check_float32, check_layouts
+from minillm.testing.variants import check_layouts
 
 __all__ = [
     "GradientError",

@@ -58,6 +58,20 @@ def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...]
     return result, tuple(np.array(y) for y in as_tuple(result)), backward
 
 
+def results_of(
+    op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], label: str
+) -> tuple[tuple[NDArray, ...], tuple[NDArray, ...]]:
+    """The outputs and the gradients; GradientError, with the label, for an exception."""
+    try:
+        _, outputs, backward = call_op(op, args)
+    except GradientError:
+        raise
+    except Exception as error:
+        raise GradientError(f"{label}: the op raised {describe_error(error)}") from error
+    gradients = call_backward(backward, upstream, call=f"{label}: the backward")
+    return outputs, tuple(np.array(g) for g in as_tuple(gradients))
+
+
 def call_backward(
     backward: Callable,
     upstream: Sequence[NDArray | None],
@@ -189,6 +203,11 @@ def copies(values: Sequence[Any]) -> list[Any]:
     return [a.copy() if isinstance(a, np.ndarray) else a for a in values]
 
 
+def widened(values: Sequence[Any]) -> list[Any]:
+    """Copies, with float64 in place of each array of floats."""
+    return [a.astype(np.float64) if is_float(a) else a for a in copies(values)]
+
+
 def flat(arrays: Sequence[NDArray], dtype: type = np.float64) -> NDArray:
     """A copy of all values in one vector."""
     return np.concatenate([np.ravel(array) for array in arrays], dtype=dtype)
@@ -206,14 +225,20 @@ def largest(array: NDArray) -> float:
 
 def is_float(value: Any) -> bool:
     """Whether a value is an array of floats."""
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return isinstance(value, np.ndarray) and _has_floats(value)
+
+
+def _has_floats(value: NDArray) -> bool:
+    """Whether the dtype is of floats; the package ml_dtypes defines bfloat16 as a kind of bytes."""
+    return value.dtype.kind == "f" or value.dtype.name == "bfloat16"
 
 
 def is_numeric(value: Any) -> bool:
     """Whether a value is a number or an array of numbers, none of them complex."""
     if not isinstance(value, (np.ndarray, np.generic, float, int)):
         return False
-    return np.asarray(value).dtype.kind in "fiub"
+    array = np.asarray(value)
+    return array.dtype.kind in "iub" or _has_floats(array)
 
 
 def kind(value: Any) -> str:

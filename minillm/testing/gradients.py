@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from minillm.testing.calls import GradientError, call_backward, copies, is_numeric, kind
+from minillm.testing.calls import GradientError, call_backward, copies, is_numeric, kind, widened
 from minillm.testing.convention import check_convention
 from minillm.testing.diagnosis import guess, guess_of_order, guess_of_shape
 from minillm.testing.point import Compared, Point
+from minillm.testing.precision import check_precision, format_of
 from minillm.testing.slopes import WRONG, check_options
 
 
@@ -30,6 +31,7 @@ def check_gradients(
     tolerance: float = 1e-6,
     step: float | None = None,
     kinks: str = "refuse",
+    dtype: DTypeLike | None = None,
     locate: bool | None = None,
 ) -> float:
     """Check the backward of ``op(*args)`` at every coordinate of every float array argument.
@@ -58,6 +60,12 @@ def check_gradients(
     convex function are; by default such a point is an error.  Each coordinate is compared alone:
     at a tie of max(a, b), the gradients (1, 1) pass as well as (1, 0).
 
+    With a ``dtype``, "float32", "float16" or "bfloat16", the op is also called with arrays of this
+    format.  Its outputs and gradients must be as near to those in float64 as the format allows
+    (``precision.py``): a loss of digits, an overflow and an underflow are found.  NumPy has no
+    bfloat16: the name stands for arrays of float32 that the op rounds itself, as ops of this
+    package do within ``use_precision("bfloat16")``, the dtype of ml_dtypes for arrays of its own.
+
     Returns the worst relative error.  Raises GradientError, which names the worst coordinate
     of a wrong gradient, its analytic and numeric values, a kink if there is one, and
     a cause that fits, if one does.  Its text ends with the wrong line of the backward, with the
@@ -75,11 +83,16 @@ def check_gradients(
     True
     """
     check_options(tolerance, step, kinks)
+    if dtype is not None:
+        format_of(dtype)
+        args = tuple(widened(args))
     try:
         compared = check_point(Point(op, args, rng, tolerance, step, kinks))
     except GradientError as error:
         error.locate = locate
         raise
+    if dtype is not None:
+        check_precision(op, args, rng, dtype)
     return max(gradient.worst.error for gradient in compared)
 
 

@@ -132,9 +132,10 @@ def _evidence(found: list[Repair], number: int) -> str:
 
 
 def _is_read(source: ast.expr | None) -> bool:
-    """Whether an expression only reads what was kept."""
+    """Whether an expression only reads what was kept, such as x, W = cache or g = gates[t]."""
     parts = source.elts if isinstance(source, ast.Tuple) else [source]
-    return all(isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)) for part in parts)
+    bare = [part.value if isinstance(part, ast.Subscript) else part for part in parts]
+    return all(isinstance(part, (ast.Name, ast.Attribute)) for part in bare)
 
 
 # --- messages ---------------------------------------------------------------------------------

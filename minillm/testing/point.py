@@ -13,6 +13,7 @@ from minillm.testing.calls import (
     call_op,
     copies,
     flat,
+    is_float,
     largest,
     normals_like,
     parameter_names,
@@ -199,7 +200,10 @@ def checked_arguments(names: Sequence[str], args: Sequence[Any]) -> list[int]:
     checked = [k for k, a in enumerate(args) if _is_inexact(a)]
     for k, argument in enumerate(args):
         if k in checked and argument.dtype != np.float64:
-            raise TypeError(f"{names[k]} is {argument.dtype}: gradients are checked in float64")
+            raise TypeError(
+                f"{names[k]} is {argument.dtype}: gradients are checked in float64, and results in "
+                f'another format with dtype="{argument.dtype}"'
+            )
         if _contains_inexact(argument):
             raise TypeError(
                 f"{names[k]}: expected each float array as an argument of its own, "
@@ -234,7 +238,7 @@ def mean_size(x: NDArray) -> float:
 
 def _is_inexact(value: Any) -> bool:
     """Whether a value is an array that has gradients: of floats, complex numbers or objects."""
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fcO"
+    return is_float(value) or (isinstance(value, np.ndarray) and value.dtype.kind in "cO")
 
 
 def _contains_inexact(value: Any) -> bool:

@@ -24,7 +24,7 @@ from minillm.testing.rewriting import CannotRewriteError, Hooks, Statement, as_a
 MOST = 400  # numbers in the values of a statement that are solved for
 DRAWS = 20  # of upstream gradients, the point's own included
 FEW_RUNS, MOST_RUNS = 5_000, 1_000_000  # of the op or its backward
-SLOW = 0.003  # seconds that a run may take if there are to be few
+SLOW = 0.005  # seconds of a backward, above which there are not even few
 Key = tuple[Any, ...]  # the number of a statement, and the place in its tuple
 Runs = list[NDArray]  # the values of a statement, one for each time that it ran
 
@@ -210,22 +210,23 @@ class Search:
         places = {self.copies.places[function] for function in self.copies.of_forward}
         self.copies = Copies(lean=places)
         self.op = self.copies.call(point.op)
-        start = time.perf_counter()
         self.copies.shapes = {}
         outputs, self.own = self._forward()
         self.shapes, self.copies.shapes = self.copies.shapes, None
-        if runs == FEW_RUNS and time.perf_counter() - start > SLOW:
-            raise TooManyRunsError
         if not np.allclose(flat(outputs), flat(point.outputs), equal_nan=True):
             raise CannotRewriteError("a copy of the op has other outputs")
         self.rng = np.random.default_rng(0)
         self.upstream = [list(point.upstream)]
         for _ in range(DRAWS - 1):
             self.upstream.append([self.rng.standard_normal(y.shape) for y in point.outputs])
+        self.base = self.gradients(0) or []
+        start = time.thread_time()
+        self.gradients(0)
+        if runs == FEW_RUNS and time.thread_time() - start > SLOW:
+            raise TooManyRunsError
         self.jacobian = self._jacobian()
         self.wanted = [self._wanted(upstream) for upstream in self.upstream]
         # Before its repair, each statement's values for two upstream gradients.
-        self.base = self.gradients(0) or []
         self.order: dict[tuple[Key, int], int] = {}
         self.events = [self._events(k) for k in range(2)]
 

@@ -1,36 +1,27 @@
-"""Checks on request: memory layouts, empty arrays, and float32.
+"""Checks on request: memory layouts and empty arrays.
 
 ``check_gradients`` passes float64 arrays that are contiguous, in row order.  These functions check
 an op with other arrays.  They are separate because not every op must take such arrays.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import describe_error
 from minillm.testing.calls import (
     GradientError,
-    as_tuple,
-    call_backward,
     call_op,
     copies,
-    is_float,
     largest,
     normals_like,
     parameter_names,
+    results_of,
 )
 from minillm.testing.gradients import check_gradients
 
 Results = tuple[tuple[NDArray, ...], tuple[NDArray, ...]]  # outputs and gradients
-
-DRAWS = 4  # changes of the inputs by their last bit
-NOISE = 1e-9  # a gradient below this part of the largest one is nothing but rounding
-
-
-# --- memory layouts -------------------------------------------------------------------------
 
 
 def check_layouts(
@@ -55,7 +46,7 @@ def check_layouts(
     def run_with(k: int, array: Any, label: str) -> Results:
         given = copies(values)
         given[k] = array
-        return _run(op, given[: len(args)], given[len(args) :], label)
+        return results_of(op, given[: len(args)], given[len(args) :], label)
 
     run_with(0, copies(values)[0], "plain arrays")  # otherwise no layout is to blame
     for k, name in enumerate(names):
@@ -111,18 +102,6 @@ def _emptied(value: Any, length: int) -> Any:
     return part.astype(np.float64) if value.dtype.kind == "f" else part
 
 
-def _run(op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], label: str) -> Results:
-    """The outputs and the gradients; GradientError, with the label, for an exception."""
-    try:
-        _, outputs, backward = call_op(op, args)
-    except GradientError:
-        raise
-    except Exception as error:
-        raise GradientError(f"{label}: the op raised {describe_error(error)}") from error
-    gradients = call_backward(backward, upstream, call=f"{label}: the backward")
-    return outputs, tuple(np.array(g) for g in as_tuple(gradients))
-
-
 def _compare(expected: Results, found: Results, label: str) -> None:
     """Raise GradientError if outputs or gradients are not the expected ones, up to rounding."""
     for kind, plain, other in zip(("output", "gradient"), expected, found, strict=True):
@@ -133,84 +112,3 @@ def _compare(expected: Results, found: Results, label: str) -> None:
                 raise GradientError(
                     f"{label}: {kind} {number} differs from the {kind} of a plain copy"
                 )
-
-
-# --- float32 --------------------------------------------------------------------------------
-
-
-def check_float32(
-    op: Callable[..., tuple[Any, Callable]],
-    *args: Any,
-    rng: np.random.Generator,
-    ulps: float = 128.0,
-) -> float:
-    """Check the op in float32 against itself in float64, at the same values.
-
-    An error is measured in units that are derived for each output and gradient: one unit in the
-    last place of its largest value, plus the most that it changes, in float64, if each entry of the
-    inputs and of the upstream gradient changes by half a unit in its last place (the largest of a
-    few random changes).  So an error that float32 inputs imply is accepted, whereas a
-    cancellation inside the op, a sum in half precision or an overflow is not.  A gradient that
-    is nothing but rounding takes the size of the largest one.  The ops of this package stay below 3
-    in most cases, and below 70 where a gradient is a sum that cancels.
-
-    Returns the largest error in these units.  Raises GradientError above ``ulps``, and for
-    results that are not float32.
-    """
-    floats = [k for k, a in enumerate(args) if is_float(a)]
-    single = [a.astype(np.float32) if k in floats else a for k, a in enumerate(copies(args))]
-    double = [a.astype(np.float64) if k in floats else a for k, a in enumerate(copies(single))]
-    outputs = call_op(op, copies(double))[1]
-    upstream = [dy.astype(np.float32) for dy in normals_like(outputs, rng)]
-    wide = [dy.astype(np.float64) for dy in upstream]
-    expected = _run(op, copies(double), wide, "float64")
-    found = _run(op, single, upstream, "float32")
-    changed = []
-    for _ in range(DRAWS):
-        near = [_changed(a, rng) if k in floats else a for k, a in enumerate(copies(double))]
-        changed.append(_run(op, near, [_changed(dy, rng) for dy in wide], "float64"))
-    if len(found[1]) != len(floats):
-        raise GradientError(
-            f"the backward returned {len(found[1])} gradients, expected {len(floats)}"
-        )
-    names = parameter_names(op, len(args))
-    labels = (
-        [f"output {k}" for k in range(len(outputs))],
-        [f"the gradient with respect to {names[k]}" for k in floats],
-    )
-    worst = 0.0
-    for of_kind in zip(labels, expected, found, *changed, strict=True):  # outputs, then gradients
-        top = max(map(largest, of_kind[1]))
-        for label, exact, result, *near_by in zip(*of_kind, strict=True):
-            if exact.dtype.kind != "f":
-                continue
-            if result.dtype != np.float32:
-                raise GradientError(f"{label} is {result.dtype}, expected float32")
-            size = largest(exact) if largest(exact) > NOISE * top else top
-            unit = float(np.spacing(np.float32(size)))
-            unit += max(_gap(exact, other) for other in near_by)
-            error = _gap(exact, result) / unit
-            if not error <= ulps:
-                raise GradientError(
-                    f"{label} in float32 is wrong by {error:.3g} units of {unit:.3g}, "
-                    f"expected at most {ulps:g}"
-                )
-            worst = max(worst, error)
-    return worst
-
-
-def _changed(array: NDArray, rng: np.random.Generator) -> NDArray:
-    """The array with each entry changed by half a unit in the last place of float32."""
-    half = np.float64(np.finfo(np.float32).eps) / 2
-    return np.asarray(array * (1 + half * rng.choice([-1.0, 1.0], array.shape)))
-
-
-@np.errstate(all="ignore")
-def _gap(one: NDArray, other: NDArray) -> float:
-    """The largest difference; infinite, if one is infinite or NaN where the other is not."""
-    if one.shape != other.shape:
-        return float("inf")
-    other = np.asarray(other, np.float64)
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    gap = np.where(same, 0, np.abs(one - other))
-    return float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0))

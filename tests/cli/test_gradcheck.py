@@ -59,6 +59,13 @@ def leaves_a_thread(x):
     return 2 * x, lambda dy: 2 * dy
 
 
+def has_kinks(x):
+    """x (B, I)"""
+    if any(np.any(abs(x - kink) < 0.04) for kink in (-0.5, 0, 0.5)):
+        raise ValueError("a kink")
+    return abs(x), lambda dy: np.sign(x) * dy
+
+
 def has_a_bug(x):
     """x (B, I)"""
     return x @ x, lambda dy: dy
@@ -72,6 +79,11 @@ def mine(tmp_path_factory):
     (folder / "helper.py").write_text("def rows(x):\n    return x.reshape(-1, x.shape[-1])\n")
     yield f"{folder / 'mine.py'}"
     sys.modules.pop("helper", None)
+
+
+@pytest.mark.parametrize(("kinks", "status"), [(["--kinks", "-0.5", "0", "0.5"], 0), ([], 2)])
+def test_arguments_keep_away_from_kinks(mine, kinks, status):
+    assert main(["gradcheck", f"{mine}:has_kinks", "--seeds", "20", *kinks]) == status
 
 
 def test_the_worst_error_by_each_argument_is_printed(mine, capsys):

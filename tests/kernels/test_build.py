@@ -7,9 +7,11 @@ import re
 import runpy
 import sysconfig
 from pathlib import Path
+from threading import Lock
 from unittest import mock
 
 import pytest
+from setuptools import Distribution
 
 from minillm._kernels import INSTRUCTION_SETS, TOPICS
 
@@ -68,14 +70,24 @@ def test_an_unknown_choice_of_sets(recipe):
 
 
 @pytest.mark.parametrize("error", [None, OSError("no terminal")])
-def test_the_progress_is_shown_on_a_terminal_if_there_is_one(recipe, error):
+def test_the_progress_is_shown_on_a_terminal_if_there_is_one(recipe, error, tmp_path, monkeypatch):
     """pip shows nothing of a build: setting up looked as if it hung."""
-    with mock.patch("builtins.open", mock.mock_open(), create=True) as opened:
+    monkeypatch.chdir(ROOT)
+    kernels = recipe["BuildKernels"](Distribution())
+    kernels.build_lib = str(tmp_path)
+    kernels.choice, kernels.sets, kernels.built, kernels.translated = "", ["avx2"], 2, {"_adam"}
+    kernels.translating, kernels.compiler, kernels.failures = Lock(), mock.Mock(), {}
+    extension = mock.Mock(translated="_adam", instruction_set="")
+    extension.name = "minillm._kernels._adam"
+    compiled = mock.patch("setuptools.command.build_ext.build_ext.build_extension")
+    with compiled, mock.patch("builtins.open", mock.mock_open(), create=True) as opened:
         opened.side_effect = error
-        recipe["show"]("compiled 3 of 49 kernels")
+        kernels.build_extension(extension)
     opened.assert_called_once_with("/dev/tty", "w")
+    assert not kernels.failures
     if error is None:
-        opened().write.assert_called_once_with("\rcompiled 3 of 49 kernels")
+        of = len(recipe["SHARED"]) + len(recipe["TOPICS"])
+        opened().write.assert_called_once_with(f"\rcompiled 3 of {of} kernels")
 
 
 def test_setting_up_says_first_how_long_it_takes():

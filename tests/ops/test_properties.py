@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.ops.recurrence import CELLS
-from minillm.testing import strategies
-from minillm.testing.variants import check_float32, check_layouts
+from minillm.testing import check_float32, check_layouts, strategies
 
 from .cases import case_of, is_float, on_its_twins, results, tuple_of, upstream_of
 

@@ -1,6 +1,7 @@
 """`eval` next to a network: the best n-gram, a mixture with n-grams, and a copy that learns."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from minillm.data import split_text
 from minillm.errors import InputError
 from minillm.models.mixture import Mixture
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
+from minillm.runs.kinds import language
 from minillm.runs.kinds import ngram as page
 from minillm.runs.kinds.ngram import MixtureReader, best_ngram, ngram_of
 from minillm.runs.kinds.texts import held_out_ids, training_ids
@@ -243,7 +245,9 @@ def test_a_mixture_of_one_part_alone_is_this_part(trained):
 def test_a_copy_learns_as_it_reads_and_the_run_stays_as_it_is(name, trained):
     run = trained(name)
     before, plain = contents(run.path), run.evaluate(STYLE)
-    results = run.evaluate(STYLE, adapt=True, mix=True)
+    with mock.patch.object(language, "adapt", wraps=language.adapt) as learned:
+        results = run.evaluate(STYLE, adapt=True, mix=True)
+    assert learned.call_args.kwargs == {"quiet": False}  # it may take minutes
     assert {figure: results[figure] for figure in plain} == plain
     of_copy = {f"adapted_{figure}" for figure in plain if "_per_" in figure} | {
         "adapted_perplexity"

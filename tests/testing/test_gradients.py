@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 
 from minillm import ops
-from minillm.testing import GradientError, check_gradients, check_projections, strategies
+from minillm.testing import (
+    GradientError,
+    check_float32,
+    check_gradients,
+    check_layouts,
+    check_projections,
+    strategies,
+)
 from minillm.testing.calls import normals_like
-from minillm.testing.variants import check_float32, check_layouts
 
 from .faulty import (
     function,

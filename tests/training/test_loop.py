@@ -200,6 +200,8 @@ with interrupts():
 """
     command, pipe = [sys.executable, "-c", code], subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        late = threading.Timer(60, process.kill)  # a line may never come
+        late.start()
         try:
             assert process.stdout.readline() == "there\n"
             for line, end in (("stops after this step; again: at once", None), ("stopped", 130)):
@@ -210,6 +212,7 @@ with interrupts():
                     process.wait(60 if end else 1.2)  # a second signal ends it after a second
                 assert process.returncode == end
         finally:
+            late.cancel()
             process.kill()
 
 
