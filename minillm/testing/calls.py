@@ -22,14 +22,12 @@ class GradientError(AssertionError):
     asked for, because most errors of a property test are never read.
     """
 
-    def __init__(self, message: str, fault: tuple[Any, Any, str] | None = None) -> None:
-        super().__init__(message)
-        self.fault = fault  # the point, its compared gradients, and what kind of fault it is
-        self.explain: Callable[[bool, bool], str] | None = None  # what finds the line
-        self.locate: bool | None = None  # whether to look for the line; None: if it takes a second
-        self.fixes = True  # whether the text may show how the line would be right
-        self.ending = ""  # a last line, such as the call to repeat
-        self._text: str | None = None
+    fault: tuple[Any, Any, str] | None = None  # the point, its gradients, and a kind of fault
+    explain: Callable[[bool, bool], str] | None = None  # what finds the line
+    locate: bool | None = None  # whether to look for the line; None: if it takes a second
+    fixes = True  # whether the text may show how the line would be right
+    ending = ""  # a last line, such as the call to repeat
+    _text: str | None = None
 
     def __str__(self) -> str:
         lines = [super().__str__(), self.ending]
@@ -38,6 +36,13 @@ class GradientError(AssertionError):
                 self._text = self.explain(self.locate is True, self.fixes)
             lines.insert(1, self._text)
         return "\n".join(filter(None, lines))
+
+
+def faulty(message: str, *fault: Any) -> GradientError:
+    """An error that knows the point, its compared gradients, and what kind of fault it is."""
+    error = GradientError(message)
+    error.fault = fault  # type: ignore[assignment]
+    return error
 
 
 def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:

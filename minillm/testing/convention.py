@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import describe_error
-from minillm.testing.calls import GradientError, as_tuple, copies, equal
+from minillm.testing.calls import as_tuple, copies, equal, faulty
 from minillm.testing.point import Compared, Point, magnitude
 
 FEW = 2  # numbers of float32: a single one may be what a cancellation left
@@ -29,8 +29,8 @@ def check_convention(
     breaches = (_kinds, _precision, _changes, _second_call, _large, _rounds, _layouts, _absent)
     for breach in breaches:
         if text := breach(point, returned, given, claims):
-            fault = point, compared, breach.__name__
-            raise GradientError(f"every gradient is right, but {text}", fault)
+            message = f"every gradient is right, but {text}"
+            raise faulty(message, point, compared, breach.__name__)
 
 
 def _kinds(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:

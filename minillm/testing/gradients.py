@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from minillm.testing.calls import GradientError, call_backward, copies, is_numeric, kind, widened
+from minillm.testing.calls import (
+    GradientError,
+    call_backward,
+    copies,
+    faulty,
+    is_numeric,
+    kind,
+    widened,
+)
 from minillm.testing.convention import check_convention
 from minillm.testing.diagnosis import guess, guess_of_order, guess_of_shape
 from minillm.testing.point import Compared, Point
@@ -123,7 +131,7 @@ def _check(point: Point) -> list[Compared]:
     claims = claimed_gradients(point, returned)
     compared = point.compare(claims)
     if any(gradient.message for gradient in compared):
-        raise GradientError(_verdict(point, compared), (point, compared, "values"))
+        raise faulty(_verdict(point, compared), point, compared, "values")
     check_convention(point, returned, given, claims, compared)
     return compared
 
@@ -135,23 +143,23 @@ def claimed_gradients(point: Point, returned: Any) -> list[NDArray]:
     if len(gradients) != len(names):
         found = [str(np.shape(g)) if isinstance(g, np.ndarray) else kind(g) for g in gradients]
         others = [name for name in point.names if name not in names]
-        raise GradientError(
+        raise faulty(
             f"the backward returned {len(gradients)} gradients, expected {len(names)}: "
             f"{', '.join(names)} (found {', '.join(found)}"
             + (f"; none for {', '.join(others)})" if others else ")"),
-            (point, _unclaimed(point, []), "_kinds"),
+            point,
+            _unclaimed(point, []),
+            "_kinds",
         )
     for name, gradient in zip(names, gradients, strict=True):
         if not is_numeric(gradient):
             what = kind(gradient)
-            raise GradientError(
-                f"the gradient with respect to {name} is no array: {what}",
-                (point, _unclaimed(point, []), "_kinds"),
-            )
+            message = f"the gradient with respect to {name} is no array: {what}"
+            raise faulty(message, point, _unclaimed(point, []), "_kinds")
     claims = [np.array(gradient) for gradient in gradients]
     if any(g.shape != point.args[k].shape for k, g in zip(point.checked, claims, strict=True)):
         compared = _unclaimed(point, claims)
-        raise GradientError(_wrong_shapes(point, compared, claims), (point, compared, "shapes"))
+        raise faulty(_wrong_shapes(point, compared, claims), point, compared, "shapes")
     return claims
 
 

@@ -134,7 +134,7 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, s
 
 
 def _evidence(found: list[Repair], number: int) -> str:
-    """What makes all gradients right: the measured value of a variable, or another one."""
+    """The evidence: the measured value of a variable, or another one, makes all gradients right."""
     made = next((made for made in found if made.number == number), None)
     if made is None:
         return "another value"

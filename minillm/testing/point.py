@@ -201,8 +201,8 @@ def checked_arguments(names: Sequence[str], args: Sequence[Any]) -> list[int]:
     for k, argument in enumerate(args):
         if k in checked and argument.dtype != np.float64:
             raise TypeError(
-                f"{names[k]} is {argument.dtype}: gradients are checked in float64, and results in "
-                f'another format with dtype="{argument.dtype}"'
+                f"{names[k]}: expected float64, in which gradients are checked, found "
+                f'{argument.dtype}; dtype="{argument.dtype}" checks results in this format, too'
             )
         if _contains_inexact(argument):
             raise TypeError(

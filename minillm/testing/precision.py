@@ -103,7 +103,10 @@ def check_precision(
     low = [a.astype(form.dtype) if k in floats else a for k, a in enumerate(args)]
     for k in floats:
         if np.any(np.isinf(low[k]) & np.isfinite(args[k])):
-            raise ValueError(f"{names[k]}: expected numbers up to {form.largest:g} in {form.name}")
+            raise ValueError(
+                f"{names[k]}: expected numbers up to {form.largest:g} in {form.name}, found "
+                f"{largest(args[k]):g}"
+            )
     outputs = call_op(op, widened(low))[1]
     upstream = [dy.astype(form.dtype) for dy in normals_like(outputs, rng)]
     stream = rng.spawn(1)[0]

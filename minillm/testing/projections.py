@@ -165,7 +165,7 @@ def _check_gradients_of(params: dict[str, NDArray], gradients: dict[str, NDArray
         raise GradientError(f"the gradient's keys differ from the parameters': {differing}")
     for name, array in params.items():
         if array.dtype != np.float64:
-            raise TypeError(f"{name} is {array.dtype}: gradients are checked in float64")
+            raise TypeError(f"{name}: expected float64, found {array.dtype}")
         if not is_numeric(gradients[name]):
             found = kind(gradients[name])
             raise GradientError(f"the gradient with respect to {name} is no array: {found}")

@@ -162,7 +162,7 @@ class Repair:
 
     @property
     def size(self) -> int:
-        """How many numbers its values have."""
+        """The count of the numbers in its values."""
         return sum(v.size for part in self.start for v in part)
 
     def any(self) -> bool:
@@ -196,7 +196,7 @@ class Repair:
 
     @property
     def ratio(self) -> float | None:
-        """What the own values must be multiplied by, if one number does it."""
+        """The number by which the own values become right, if there is one."""
         old, new = (
             self.rows @ flat([v for part in values for v in part])
             for values in (self.start, self.values)
@@ -222,7 +222,7 @@ class Search:
         outputs, self.own = self._forward()
         self.shapes, self.copies.shapes = self.copies.shapes, None
         if not np.allclose(flat(outputs), flat(point.outputs), equal_nan=True):
-            raise CannotRewriteError("a copy of the op has other outputs")
+            raise CannotRewriteError("a copy of the op: expected the same outputs, found others")
         self.rng = np.random.default_rng(0)
         self.upstream = [list(point.upstream)]
         for _ in range(DRAWS - 1):
@@ -253,7 +253,7 @@ class Search:
         return as_tuple(result), self.copies.call(backward)
 
     def gradients(self, k: int, repairs: dict[Key, Runs] | None = None) -> list[NDArray] | None:
-        """What the backward returns for an upstream gradient, with repairs; None if it fails."""
+        """The gradients for an upstream gradient, with repairs; None if the backward fails."""
         self._spend()
         hooks = self.copies
         hooks.repairs, hooks.ran, hooks.backward = repairs or {}, {}, True

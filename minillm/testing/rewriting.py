@@ -69,7 +69,7 @@ class Node(NamedTuple):
 
 
 class Hooks:
-    """What the copies call.  A subclass says what happens at each hook."""
+    """The hooks that copies call.  A subclass says what happens at each."""
 
     def __init__(self, lean: set[tuple[str, int]] | None = None) -> None:
         self.lean = lean  # if given: files and lines of functions; only these have all hooks
@@ -151,7 +151,7 @@ class Hooks:
             cells = [cell.cell_contents for cell in function.__closure__ or ()]
         except ValueError:
             raise CannotRewriteError(
-                f"{function.__qualname__} uses a name before it is set"
+                f"{function.__qualname__}: expected variables that are set, found one that is not"
             ) from None
         made = self._makers[code](self, *cells)
         made.__defaults__, made.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
@@ -163,10 +163,12 @@ class Hooks:
         code, name = function.__code__, function.__qualname__
         tree = _definition(code)
         if tree is None:
-            raise CannotRewriteError(f"the source of {name} is not to be had")
+            raise CannotRewriteError(f"{name}: expected its source, found none")
         outer = [n for part in ast.walk(tree) if isinstance(part, ast.Nonlocal) for n in part.names]
         if set(outer) & set(code.co_freevars):
-            raise CannotRewriteError(f"{name} changes a variable of the function around it")
+            raise CannotRewriteError(
+                f"{name}: expected variables of its own, found one that it changes around it"
+            )
         passed = _Rewriting(self, code).whole(tree)
         maker = _function("_minillm_maker", *(HOOKS, *code.co_freevars))
         maker.body = [passed, ast.Return(_load(passed.name))]

@@ -32,7 +32,7 @@ small-data: Triples win with each seed, by up to
     {max(n(f"seed {k}:", 1) - n(f"seed {k}:", 2) for k in range(3)):.1f} points
 small-data: even {n("seed 2:", 3):.0f} against {n("seed 2:", 4):.0f} is something that fair coins do
 small-data: so macro-F1 is {n("macro_f1", 1):.3f}
-small-data: Ten times as many labels are worth almost
+small-data: Ten times as many labels are worth some
     {round(n("| n-grams |", 4) - n("| n-grams |", 0), -1):.0f} points here
 big-data: The short formula says 6, the long one {n("operations per weight and token", 1):.2f}.
 big-data: should have read {n("in the paper, 2022, F = 5.8e+23", -1):.0f} tokens per weight

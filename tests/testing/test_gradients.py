@@ -192,8 +192,14 @@ def test_float_arrays_inside_of_lists_are_refused(weights):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.ones(2, np.float32), "x is float32: gradients are checked in float64"),
-        (np.ones(2, complex), "x is complex128: gradients are checked in float64"),
+        (
+            np.ones(2, np.float32),
+            "x: expected float64, in which gradients are checked, found float32",
+        ),
+        (
+            np.ones(2, complex),
+            "x: expected float64, in which gradients are checked, found complex128",
+        ),
         (np.ones(2, int), "no gradient to check"),
     ],
 )

@@ -185,7 +185,7 @@ def test_none_is_named_where_none_explains_it():
 
     assert refused(op, X, W)[-1].startswith("no line is named: ")
     text = refused(eval("lambda x: (x**2, lambda dy: x * dy)"), X)[-1]
-    assert text == "no line is named: the source of <lambda> is not to be had"
+    assert text == "no line is named: <lambda>: expected its source, found none"
 
 
 def test_it_is_looked_for_when_the_text_is_asked_for_and_not_at_all_on_request(monkeypatch):
