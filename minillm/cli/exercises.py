@@ -23,9 +23,9 @@ def exercise(
     have solved.  With a name, write a file with a function that has a hole, or with a backward pass
     that has a wrong line (find-...).  Fill the hole, or mend the line and name the fault, with any
     editor.  --check compares the function with the package on random cases, reports which output or
-    gradient is wrong, at which coordinate, and gives a hint.  A second failure in the same place
-    gives a second hint.  Your file runs in a process of its own: its output appears on standard
-    error, and it is stopped after a minute without an answer.
+    gradient is wrong, at which coordinate, often the line to look at, and gives a hint.  A second
+    failure in the same place gives a second hint.  Your file runs in a process of its own: its
+    output appears on standard error, and it is stopped after a minute without an answer.
 
     A milestone (your-...), at the end of a part, is a whole model on your own functions, as they
     stand in your files: its gradient is checked, it trains for a minute beside the same model on

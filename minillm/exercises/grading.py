@@ -50,12 +50,18 @@ def _judge(exercise: Exercise, case: Case, report: Report) -> None:
         raise WrongAnswer(f"expected the output and a function backward, found {found}", "pair")
     if "outputs" in report:
         _compare_results(exercise, report["outputs"], case)
-    if "gradients" in report:
-        _compare_gradients(exercise, case, report)
-    if "raised" in report:
-        raise _raised(exercise, case, report)
-    if "checker" in report:
-        raise WrongAnswer(report["checker"], "convention")
+    try:
+        if "gradients" in report:
+            _compare_gradients(exercise, case, report)
+        if "raised" in report:
+            raise _raised(exercise, case, report)
+        if "checker" in report:
+            raise WrongAnswer(report["checker"], "convention")
+    except WrongAnswer as wrong:
+        line = report.get("line", "")
+        if wrong.key == "hole" or not line or line.startswith("no line"):
+            raise
+        raise WrongAnswer(f"{wrong}\n{line}", wrong.key) from None
     limits = exercise.multiplications(*case.args) if exercise.multiplications else ()
     parts = ("forward", "backward")
     for part, limit, taken in zip(parts, limits, report.get("multiplications", ()), strict=False):

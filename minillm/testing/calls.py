@@ -28,15 +28,16 @@ class GradientError(AssertionError):
         self.explain: Callable[[bool, bool], str] | None = None  # what finds the line
         self.locate: bool | None = None  # whether to look for the line; None: if it takes a second
         self.fixes = True  # whether the text may show how the line would be right
+        self.ending = ""  # a last line, such as the call to repeat
         self._text: str | None = None
 
     def __str__(self) -> str:
-        message = super().__str__()
-        if self.explain is None or self.locate is False:
-            return message
-        if self._text is None:
-            self._text = self.explain(self.locate is True, self.fixes)
-        return f"{message}\n{self._text}"
+        lines = [super().__str__(), self.ending]
+        if self.explain is not None and self.locate is not False:
+            if self._text is None:
+                self._text = self.explain(self.locate is True, self.fixes)
+            lines.insert(1, self._text)
+        return "\n".join(filter(None, lines))
 
 
 def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:

@@ -129,17 +129,19 @@ def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **option
 
     ``check_gradients`` takes the ``options``.  Its GradientError is raised anew, so that a
     test's report shows none of the checker's own lines.  For an :class:`OpCase`, the message ends
-    with the call to paste.
+    with the call to paste.  The wrong line is looked for when the text is asked for, not while
+    hypothesis shrinks a case.
     """
     __tracebackhide__ = True
     function = as_op(op)
     try:
         return check_gradients(function, *args, rng=rng, **options)
     except GradientError as error:
-        message = str(error)
+        found = GradientError(*error.args)
+        found.explain, found.locate = error.explain, error.locate
     if isinstance(args, OpCase):
-        message += f"\nto repeat: {args.call(op, **options)}"
-    raise GradientError(message)
+        found.ending = f"to repeat: {args.call(op, **options)}"
+    raise found
 
 
 def draw(argument: Argument, sizes: Sizes, rng: np.random.Generator, shortest: int = 0) -> NDArray:

@@ -642,7 +642,8 @@ class Search:
 
         They set the same variable anew, or call the function that the statement stands in.
         """
-        statement, found = made.statement, []
+        statement = made.statement
+        found: list[int] = []
         names = {statement.target(key) for key in made.keys} - {""}
         is_helper = not self.copies.around[statement.function]
         for (key, _), place in sorted(self.order.items(), key=lambda item: item[1]):

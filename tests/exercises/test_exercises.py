@@ -10,6 +10,7 @@ import pytest
 from minillm.cli import main
 from minillm.exercises import desk, exercises
 from minillm.exercises.answering import cases, reports
+from minillm.testing import lines
 
 from .__main__ import main as print_solutions
 from .answers import ANSWERS
@@ -17,6 +18,14 @@ from .answers import ANSWERS
 FIND = [exercise for exercise in exercises().values() if exercise.bugs]
 WRONG = [(answer, *wrong) for answer in ANSWERS for wrong in answer.wrong]
 HERE = Path(__file__).parents[2]
+locate = lines.locate
+
+
+@pytest.fixture(autouse=True)
+def no_line_is_sought(monkeypatch):
+    """It would take a tenth of a second or more for each of several hundred wrong answers."""
+    verdict = lines.Verdict([], "no line is named: not asked")
+    monkeypatch.setattr(lines, "locate", lambda *_, **__: verdict)
 
 
 def checked(tmp_path, name: str, source: str) -> tuple[bool, str]:
@@ -57,6 +66,24 @@ def test_a_wrong_answer_gets_the_hint_that_fits(tmp_path, answer, hole, text, hi
     right, report = checked(tmp_path, answer.exercise, source)
     assert not right
     assert hint in report
+
+
+@pytest.mark.parametrize(
+    ("name", "hole", "text", "line"),
+    [
+        ("attention-backward", 3, "dscores @ k", 26),
+        ("linear", 1, "x.T @ dy / len(x)", 20),
+        ("layer-norm", 2, "dy.mean(axis=0)", 22),
+    ],
+)
+def test_a_wrong_gradient_names_the_line_and_not_what_is_right(
+    tmp_path, monkeypatch, name, hole, text, line
+):
+    monkeypatch.setattr(lines, "locate", lambda *fault, fixes, **_: locate(*fault, fixes=fixes))
+    answer = next(answer for answer in ANSWERS if answer.exercise == name)
+    _, report = checked(tmp_path, name, answer.filled(exercises()[name].source, hole, text))
+    assert re.search(rf"^line {line}, `\w+ = {re.escape(text)}`: with", report, re.MULTILINE)
+    assert answer.right[hole] not in report.replace(text, "")
 
 
 def test_the_solution_is_where_it_says():

@@ -53,6 +53,7 @@ def test_a_bug_is_found_by_its_mend_and_its_kind(reports_on, exercise, variant):
     assert not right
     assert ("the gradient d" in report) is bool(exercise.gradients)
     assert bug.hint in report
+    assert "\nline " not in report  # to find the line is the exercise
     for fault in (bug.fault, next(fault for fault in FAULTS if fault != bug.fault)):
         right, report = told(exercise, reports_on(exercise, exercise.right), fault, entry)
         assert right is (fault == bug.fault), report

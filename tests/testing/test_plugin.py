@@ -47,7 +47,7 @@ def test_wrong_shapes(gradcheck):
 
 
 def test_wrong_arrays(gradcheck):
-    gradcheck(wrong, np.ones(3))
+    gradcheck(wrong, np.ones(3), locate=True)
 
 
 def test_arrays_have_their_sizes(gradcheck):
@@ -87,6 +87,7 @@ def test_a_failure_is_the_line_of_the_test_and_the_message(report):
     assert any(line.startswith(">") and 'gradcheck(wrong, "B T")' in line for line in lines)
     assert "the gradient with respect to x is wrong" in failure
     assert 'to repeat: check_gradients(wrong, *arrays("B T", B=' in failure
+    assert "line 11, `return 2 * x, lambda dy: 3 * dy`: with " in report
     for internal in ("gradients.py", "legends.py", "adapters.py", "pytest_plugin.py"):
         assert f"{internal}:" not in report
 
