@@ -41,7 +41,7 @@ from . import bugs
 from .bugs.lines import shares, verdict
 
 ROOT = Path(__file__).parents[1]
-MOST, SECONDS, SEEDS = 700, 60, 3  # numbers in the arguments of a case; of a search; of inputs
+MOST, SEEDS = 700, 3  # numbers in the arguments of a case; inputs that are tried
 SIGNS = {"negated": -1, "as zeros": 0}
 SMALL = {"layers": 1, "width": 4, "head_width": 2, "feed_forward": 5}
 Case = tuple[Callable, tuple[Any, ...]]
@@ -109,7 +109,7 @@ def judge(names: list[str], file: str, line: int) -> None:
         except GradientError as error:
             if error.__cause__ is None and error.fault is not None:
                 start = time.process_time()
-                found = locate(*error.fault, SECONDS)
+                found = locate(*error.fault)
                 ms = 1e3 * (time.process_time() - start)
                 places = [(s.file, s.line, s.end) for s in found.suspects]
                 said = verdict(places, str(Path(file).resolve()), line)

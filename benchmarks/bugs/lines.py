@@ -60,7 +60,8 @@ def scored(locate: Locate, chosen: list[Bug], seeds: int = RIGHT_SEEDS) -> dict[
     for seed in range(seeds):
         cases = {name: (right_op(name), arguments(name, seed)) for name in CASES}
         cases |= {what: draw(np.random.default_rng(seed)) for what, draw in RIGHT.items()}
-        accused.update({name: bool(asked(locate, *case, seed)[0]) for name, case in cases.items()})
+        for name, case in cases.items():
+            accused[name] += bool(asked(locate, *case, seed)[0])
     return {"bugs": found, "right_seeds": seeds, "accused": dict(accused)}
 
 
