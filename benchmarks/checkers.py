@@ -19,10 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.testing import check_gradients, check_projections, check_symmetry
+from minillm.testing import GradientError, check_gradients, check_projections, check_symmetry
+from minillm.testing.gradients import check_point
+from minillm.testing.lines import locate
+from minillm.testing.point import Point
 
 from . import command
 from .bugs import Op, as_tuple, score
+from .bugs.lines import Place
 from .bugs.score import Args, Checker
 from .studies.milestones import machine
 
@@ -80,6 +84,26 @@ def generator(seed: int) -> np.random.Generator:
 
 def ours(op: Op, args: Args, seed: int) -> None:
     check_gradients(op, *args, rng=generator(seed))
+
+
+def our_lines(op: Op, args: Args, seed: int, forced: bool = False) -> list[Place] | None:
+    """The lines that our checker names.  ``forced`` also searches in an op that passes."""
+    try:
+        point = Point(op, args, generator(seed))
+        fault = point, check_point(point), "values"
+    except GradientError as error:
+        if error.fault is None:
+            return []
+        fault, forced = error.fault, True
+    except TypeError:  # it takes no float32
+        return None
+    if not forced:
+        return None
+    return [(s.file, s.line, s.end) for s in locate(*fault, seconds=60).suspects]
+
+
+def forced_lines(op: Op, args: Args, seed: int) -> list[Place] | None:
+    return our_lines(op, args, seed, forced=True)
 
 
 def projections(op: Op, args: Args, seed: int) -> None:

@@ -12,11 +12,11 @@ import pytest
 from few import few
 
 import benchmarks.bugs
-from benchmarks.bugs import arguments, bugs, digest, right_op, shows
+from benchmarks.bugs import arguments, bugs, digest, lines, right_op, shows
 from benchmarks.bugs.__main__ import main
 from benchmarks.bugs.cases import CASES
 from benchmarks.bugs.right import RIGHT
-from benchmarks.checkers import page
+from benchmarks.checkers import our_lines, page
 from minillm.testing import GradientError, check_gradients
 
 FROZEN = "d5321ddee2c91b878cb7239e58a305392da966a87daf5ac708560a8fb2562055"
@@ -55,6 +55,13 @@ def test_our_checker_finds_a_sample(first):
     assert [str(bug) for bug in passed] == []
 
 
+def test_our_lines_are_those_of_the_bugs():
+    results = lines.scored(our_lines, BUGS[::70], seeds=1)
+    named = {bug["bug"]: bug["verdict"] for bug in results["bugs"]}
+    assert named == dict.fromkeys(map(str, BUGS[::70]), lines.ONE)
+    assert not any(results["accused"].values())
+
+
 SATURATED = ["softmax of scores up to 100", "a sigmoid at 10 to 30"]  # 14 alarms in the first run
 
 
@@ -84,6 +91,8 @@ def test_the_page_is_that_of_the_kept_run():
 
 
 CHECK = """
+import inspect
+
 import numpy as np
 
 
@@ -93,20 +102,30 @@ def check(op, args, seed):
     gradients = backward(*(np.ones(np.shape(y)) for y in outputs))
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     assert any(np.any(gradient) for gradient in gradients)
+
+
+def locate(op, args, seed):
+    file = op.__code__.co_filename
+    return [(file, 1, len(inspect.getsource(op).splitlines()))] if ", line " in file else None
 """
 
 
-def test_the_set_stands_alone(tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["mine.py:check"], r"\| check \| 1.4 % \| (.*\n)*\| linear in float32 \| "),  # zeros
+        (["mine.py:locate", "--lines"], r"\| all \| 70 \| 100 % (.*\n)*Right ops accused: 0 in 57"),
+    ],
+)
+def test_the_set_stands_alone(arguments, expected, tmp_path):
     """A copy of the folder scores a checker without the package and without the repository."""
     shutil.copytree(Path(benchmarks.bugs.__file__).parent, tmp_path / "bugs")
     (tmp_path / "mine.py").write_text(CHECK)
-    program = [sys.executable, "-P", "-c", ALONE, "mine.py:check", "--quick"]
+    program = [sys.executable, "-P", "-c", ALONE, *arguments, "--quick"]
     result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    _, _, first, *lines = result.stdout.splitlines()
-    assert first.startswith("| check | 1.4 % | ")  # a gradient of zeros
+    assert re.search(expected, result.stdout)
     assert re.search(r"\| mutant \| \d\d \| ", result.stdout)
-    assert any(line.startswith("| linear in float32 | ") for line in lines)
 
 
 ALONE = """

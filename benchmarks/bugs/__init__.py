@@ -13,6 +13,7 @@ import ast
 import functools
 import hashlib
 import json
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,12 @@ class Bug:
             raise ValueError(f"{self}: expected {self.old!r}, found another text")
         return before + after.replace(self.old, self.new, 1)
 
+    def wrong_line(self) -> int:
+        """The line of ``text()`` that is wrong, counted from 1."""
+        right = LINES[SPANS[self.function][0] - 1 :]
+        pairs = enumerate(zip(right, self.text().splitlines(keepends=True), strict=False), start=1)
+        return next(number for number, (old, new) in pairs if old != new)
+
     def right_op(self) -> Op:
         """The op as it should be."""
         return right_op(self.op)
@@ -81,14 +88,19 @@ class Bug:
         return shows(self, seed)
 
     def wrong_op(self) -> Op:
-        """The op with its wrong backward."""
+        """The op with its wrong backward.
+
+        Its wrong function has ``text()`` as its source, in a file whose name is ``str(self)``.
+        """
         # All functions of the page, with globals of their own: the change reaches none of the
         # right ones.
         names: dict[str, Any] = dict(vars(ops))
         for name in SPANS:
             code, defaults = getattr(ops, name).__code__, getattr(ops, name).__defaults__
             names[name] = FunctionType(code, names, name, defaults)
-        exec(compile(self.text(), str(self), "exec"), names)
+        text, file = self.text(), str(self)
+        linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
+        exec(compile(text, file, "exec"), names)
         return names[self.op]
 
 

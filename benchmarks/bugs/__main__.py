@@ -1,10 +1,12 @@
 """Run a gradient checker of your own over the frozen set of wrong backwards, and print its score.
 
     python -m benchmarks.bugs mine.py:check [--quick]
+    python -m benchmarks.bugs mine.py:locate --lines [--quick]
     python -m benchmarks.bugs benchmarks.checkers:ours
 
 ``check(op, args, seed)`` raises an exception, of any type, where it finds the backward of ``op``
 wrong at the arguments ``args``, and returns otherwise.  README.md states the convention of ops.
+``locate(op, args, seed)`` of --lines names the wrong lines: lines.py.
 --quick takes every tenth bug and a tenth of the seeds.  This folder needs NumPy alone and may be
 copied anywhere: python -m bugs mine.py:check.
 """
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import bugs, lines
 from .score import Checker, page, scored
 
 
@@ -45,8 +48,13 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("check", type=loaded, metavar="FILE.py:NAME", help="or MODULE:NAME")
+    parser.add_argument("--lines", action="store_true", help="it names the wrong lines")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
     options = parser.parse_args()
+    if options.lines:
+        chosen, seeds = (bugs()[::10], 1) if options.quick else (bugs(), lines.RIGHT_SEEDS)
+        print(lines.page(lines.scored(options.check, chosen, seeds)))
+        return 0
     checker = Checker(options.check.__name__, options.check, takes_none=True)
     print(page(scored([checker], options.quick)))
     return 0

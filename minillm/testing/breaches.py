@@ -5,7 +5,7 @@ Each check of ``convention.py`` compares two calls of a backward, such as one fo
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,11 @@ class _Traced:
         self.op = self.copies.call(point.op)
         self.raised: Statement | None = None
 
-    def trace(self, upstream: Sequence[Any]) -> Trace:
+    def trace(self, upstream: Iterable[Any]) -> Trace:
         """All values of the backward for an upstream gradient, up to an exception."""
         hooks, self.raised = self.copies, None
-        events = hooks.events = []
+        events: Trace = []
+        hooks.events = events
         hooks.backward = True
         try:
             self.own(*upstream)
@@ -119,7 +120,7 @@ def _absent(op: _Traced) -> Statement | None:
     for k in range(len(op.upstream)):
         nothing = [np.zeros_like(dy) if j == k else dy for j, dy in enumerate(op.upstream)]
         usual = op.changed(nothing)
-        found = op.changed([None if j == k else dy for j, dy in enumerate(op.upstream)])
+        found = op.trace(None if j == k else dy.copy() for j, dy in enumerate(op.upstream))
         place = _deviates(usual[: len(found)] if op.raised else usual, found, 1)
         if place is not None or op.raised:
             return op.statement(place) or op.raised

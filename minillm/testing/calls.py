@@ -24,23 +24,20 @@ class GradientError(AssertionError):
 
     def __init__(self, message: str, fault: tuple[Any, Any, str] | None = None) -> None:
         super().__init__(message)
-        # The point, its compared gradients, and what kind of fault it is; or what makes them.
-        self.fault: Any = fault
+        self.fault = fault  # the point, its compared gradients, and what kind of fault it is
+        self.explain: Callable[[bool, bool], str] | None = None  # what finds the line
         self.locate: bool | None = None  # whether to look for the line; None: if it takes a second
         self.fixes = True  # whether the text may show how the line would be right
-        self._text = ""
+        self.ending = ""  # a last line, such as the call to repeat
+        self._text: str | None = None
 
     def __str__(self) -> str:
-        message = super().__str__()
-        if self.fault is None or self.locate is False:
-            return message
-        if not self._text:
-            from minillm.testing.lines import locate  # 10 ms, and it imports this page
-
-            thorough = self.locate is True
-            fault = self.fault() if callable(self.fault) else self.fault
-            self._text = locate(*fault, thorough=thorough, fixes=self.fixes).text
-        return f"{message}\n{self._text}"
+        lines = [super().__str__(), self.ending]
+        if self.explain is not None and self.locate is not False:
+            if self._text is None:
+                self._text = self.explain(self.locate is True, self.fixes)
+            lines.insert(1, self._text)
+        return "\n".join(filter(None, lines))
 
 
 def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:

@@ -98,6 +98,26 @@ def check_gradients(
 
 def check_point(point: Point) -> list[Compared]:
     """The gradient of each argument, which is right.  GradientError if one is wrong."""
+    try:
+        return _check(point)
+    except GradientError as error:
+        if (fault := error.fault) is not None:
+            explained(error, lambda: fault)
+        raise
+
+
+def explained(error: GradientError, fault: Callable[[], Any]) -> None:
+    """Let the text of an error name the wrong line of what ``fault`` makes."""
+
+    def explain(thorough: bool, fixes: bool) -> str:
+        from minillm.testing.lines import locate  # 10 ms, and only where a gradient is wrong
+
+        return locate(*fault(), thorough=thorough, fixes=fixes).text
+
+    error.explain = explain
+
+
+def _check(point: Point) -> list[Compared]:
     given = copies(point.upstream)
     returned = call_backward(point.backward, given, point.arguments())
     claims = claimed_gradients(point, returned)

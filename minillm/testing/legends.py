@@ -34,17 +34,6 @@ KINK_DISTANCE = 0.05  # much more than the checker's widest step
 SEVERAL = 6  # integers without a limit are below it, so that some are equal
 
 
-class CaseError(GradientError):
-    """A GradientError on a case: its text ends with the call that repeats it."""
-
-    def __init__(self, message: str, fault: tuple[Any, Any, str] | None, call: str) -> None:
-        super().__init__(message, fault)
-        self.call = call
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}\nto repeat: {self.call}"
-
-
 class OpCase(tuple):
     """The arguments of one call of an op; they know how they were drawn."""
 
@@ -140,20 +129,18 @@ def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **option
 
     ``check_gradients`` takes the ``options``.  Its GradientError is raised anew, so that a
     test's report shows none of the checker's own lines.  For an :class:`OpCase`, the message ends
-    with the call to paste.  The wrong line is looked for when the text is asked for, not while
-    hypothesis shrinks a case.
+    with the call to paste.
     """
     __tracebackhide__ = True
     function = as_op(op)
     try:
         return check_gradients(function, *args, rng=rng, **options)
     except GradientError as error:
-        message, fault, locate = error.args[0], error.fault, error.locate
-    again = GradientError(message, fault)
+        found = GradientError(*error.args)
+        found.explain, found.locate = error.explain, error.locate
     if isinstance(args, OpCase):
-        again = CaseError(message, fault, args.call(op, **options))
-    again.locate = locate
-    raise again
+        found.ending = f"to repeat: {args.call(op, **options)}"
+    raise found
 
 
 def draw(argument: Argument, sizes: Sizes, rng: np.random.Generator, shortest: int = 0) -> NDArray:

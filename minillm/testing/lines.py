@@ -30,7 +30,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minillm._kernels import use_kernels
 from minillm.errors import describe_error
 from minillm.testing.breaches import first_breach
 from minillm.testing.diagnosis import guess_of_order
@@ -61,7 +60,7 @@ def locate(
     needs more than a second or so.  ``fixes``: the text may show a statement that would be right.
     """
     try:
-        with use_kernels("numpy"), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             if guess_of_order(compared, point.tolerance):
                 kind = "_kinds"
             if kind in ("values", "shapes", "_kinds", "_precision"):
@@ -84,7 +83,7 @@ def locate(
 
 
 def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, str]]:
-    """The suspects, the likeliest first; what repairs each; and a text that is right, or nothing."""
+    """The suspects, the likeliest first; what repairs each; and a right text, or nothing."""
     found = sorted(found, key=lambda made: made.first)
     # Zeros that are filled later: not they are wrong, but what fills them.
     found = [m for m in found if not (m.constant and len(m.wrong) > 1 and not m.any())]

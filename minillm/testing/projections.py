@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.testing.calls import GradientError, call_backward, is_numeric, kind
+from minillm.testing.gradients import explained
 from minillm.testing.point import Point
 from minillm.testing.slopes import (
     ACCEPTED,
@@ -117,7 +118,8 @@ def check_projections(
                 description = slope.describe(" along a random direction", tolerance)
                 found = GradientError(f"the gradient with respect to {name} {description}")
                 if locate or sum(a.size for a in params.values()) <= SMALL:
-                    found.fault, found.locate = _fault(loss, params), locate
+                    explained(found, _fault(loss, params))
+                    found.locate = locate
                 raise found
             worst, count = max(worst, slope.error), count + 1
             hidden = slope.allowed / usual if usual else 0.0

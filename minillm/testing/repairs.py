@@ -8,7 +8,7 @@ import copy
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -27,6 +27,8 @@ FEW_RUNS, MOST_RUNS = 5_000, 1_000_000  # of the op or its backward
 SLOW = 0.005  # seconds of a backward, above which there are not even few
 Key = tuple[Any, ...]  # the number of a statement, and the place in its tuple
 Runs = list[NDArray]  # the values of a statement, one for each time that it ran
+# Before and after a repair; a basis of the directions that count; how many of the values do.
+Solution = tuple[list[Runs], list[Runs], NDArray, int]
 
 
 class TooManyRunsError(Exception):
@@ -56,6 +58,7 @@ class Copies(Hooks):
         self.visits: dict[int, int] = {}
 
     def at(self, number: int) -> None:
+        """Note the functions of the forward, and what has changed since the last statement."""
         if self.changed is None and not all(equal(a, b) for a, b in self.watched):
             self.changed = self.last
         self.last = number
@@ -65,6 +68,7 @@ class Copies(Hooks):
                 self.frames[self.statements[number].function] = sys._getframe(1)
 
     def node(self, number: int, value: Any) -> Any:
+        """Note the shape of a node, or move it."""
         if self.backward or (self.shapes is None and number not in self.moves):
             return value
         if isinstance(value, float) and not isinstance(value, np.floating):
@@ -80,6 +84,7 @@ class Copies(Hooks):
         return value if move is None else value + _like(value, move)
 
     def value(self, number: int, value: Any) -> Any:
+        """Note a value of the backward, repair it, or compute another expression."""
         quiet = self.events is None and number not in self.repaired
         if not self.backward or (quiet and number != self.edit[0]):
             return value
@@ -115,10 +120,12 @@ class Copies(Hooks):
         return _like(value, repairs[ran].copy()) if ran < len(repairs) else value
 
     def before(self, number: int, *values: Any) -> None:
+        """Keep what may change."""
         if self.backward:
             self.kept[number] = copies(values)
 
     def arrays(self, number: int, *values: Any) -> None:
+        """Arrays that changed are values of the statement, too."""
         if self.backward:
             kept = self.kept.pop(number, None)
             for k, value in enumerate(values):
@@ -155,6 +162,7 @@ class Repair:
 
     @property
     def size(self) -> int:
+        """How many numbers its values have."""
         return sum(v.size for part in self.start for v in part)
 
     def any(self) -> bool:
@@ -340,7 +348,7 @@ class Search:
 
     def repair(
         self, keys: list[Key], draws: int = 1, shape: tuple[int, ...] | None = None
-    ) -> tuple[list[Runs], list[Runs], NDArray, int] | None:
+    ) -> Solution | None:
         """Values of a statement that make all gradients right, or None.
 
         Returns its values before, in another shape if one is given, those of the repair, the basis
@@ -401,53 +409,62 @@ class Search:
         """All repairs, up to the first statement that certainly is wrong.
 
         A fault in a statement would show in every gradient that depends on it.  So those come
-        first on which only wrong gradients depend, and the others if they explain nothing.
+        first on which only wrong gradients depend, then the others, and what only returns names.
         """
         wrong = {k for k, c in enumerate(self.compared) if c.wrong.any()}
         if self.kind != "values":  # right values of a wrong dtype, or in a wrong shape
-            found = zip(self.base, self.wanted[0], strict=False)
-            bad = {k for k, (g, w) in enumerate(found) if (g.shape, g.dtype) != (w.shape, w.dtype)}
+            pairs = list(zip(self.base, self.wanted[0], strict=False))
+            bad = {k for k, (g, w) in enumerate(pairs) if (g.shape, g.dtype) != (w.shape, w.dtype)}
             wrong = bad or wrong
         reach = {key: self._reach(key) for _, keys in self.statements() for key in keys}
         any_found = False
-        for exact, last in ((True, False), (False, False), (True, True)):
-            end, certain = float("inf"), False
-            for number, keys in self.statements():
-                statement = self.copies.statements[number]
-                if self.order[keys[0], 0] > end:
-                    break
-                if (statement.passes and statement.returns and len(keys) > 1) != last:
-                    continue
-                chosen = [
-                    k for k in keys if reach[k] is not None and self._may(reach[k], wrong, exact)
-                ]
-                together = set().union(*[reach[k] or () for k in keys])
-                tried = [([key], self.repair([key])) for key in chosen if not self.is_named(key)]
-                if not any(found for _, found in tried) and len(keys) > 1:
-                    if self._may(together, wrong, exact) and not (chosen and not tried):
-                        tried = [(keys, self.repair(keys))]
-                if not any(found for _, found in tried) and len(keys) == 1:
-                    own = {v.shape for v in self.events[0][keys[0]]}
-                    shapes = {self.compared[k].numeric.shape for k in wrong}
-                    others = _spread(own.pop(), shapes) if len(own) == 1 and exact else ()
-                    others = shapes if self.kind == "shapes" else others
-                    tried = [(keys, self.repair(keys, shape=shape)) for shape in others]
-                for some, found in tried:
-                    if found:
-                        made = self._judged(number, some, *found)
-                        any_found = True
-                        yield made
-                        if made.is_certain:
-                            certain, end = True, min(end, made.first)
-            if certain or (any_found and not exact):
+        for exact, returns in ((True, False), (False, False), (True, True)):
+            found = list(self._first(reach, wrong, exact, returns))
+            yield from found
+            any_found = any_found or bool(found)
+            if any(made.is_certain for made in found) or (any_found and not exact):
                 return
 
-    @staticmethod
-    def _may(reach: set[int], wrong: set[int], exact: bool) -> bool:
-        return reach == wrong if exact else reach > wrong
+    def _first(
+        self, reach: dict[Key, set[int]], wrong: set[int], exact: bool, returns: bool
+    ) -> Iterator[Repair]:
+        """The repairs of statements of one sort, up to the first that certainly is wrong."""
+        end = float("inf")
+        for number, keys in self.statements():
+            statement = self.copies.statements[number]
+            if self.order[keys[0], 0] > end:
+                return
+            if returns == (statement.passes and statement.returns and len(keys) > 1):
+                for some, found in self._tried(keys, reach, wrong, exact):
+                    made = self._judged(number, some, *found)
+                    yield made
+                    if made.is_certain:
+                        end = min(end, made.first)
 
-    def _reach(self, key: Key) -> set[int] | None:
-        """The places of the gradients that depend on a value."""
+    def _tried(
+        self, keys: list[Key], reach: dict[Key, set[int]], wrong: set[int], exact: bool
+    ) -> Iterator[tuple[list[Key], Solution]]:
+        """The values of a statement alone, or together, or in other shapes, that are a repair."""
+
+        def may(reached: set[int]) -> bool:
+            return reached == wrong if exact else reached > wrong
+
+        single = [key for key in keys if may(reach[key])]
+        unnamed = [key for key in single if not self.is_named(key)]
+        found = [([key], made) for key in unnamed if (made := self.repair([key]))]
+        several = len(keys) > 1 and (unnamed or not single)
+        if not found and several and may(set().union(*(reach[key] for key in keys))):
+            found = [(keys, made)] if (made := self.repair(keys)) else []
+        if not found and len(keys) == 1 and unnamed:
+            own = {v.shape for v in self.events[0][keys[0]]}
+            shapes: Iterable[tuple[int, ...]] = {self.compared[k].numeric.shape for k in wrong}
+            if self.kind != "shapes":
+                shapes = _spread(own.pop(), shapes) if len(own) == 1 and exact else ()
+            found = [(keys, made) for shape in shapes if (made := self.repair(keys, shape=shape))]
+        yield from found
+
+    def _reach(self, key: Key) -> set[int]:
+        """The places of the gradients that depend on a value; none if it cannot be changed."""
         values = self.events[0][key]
         size = max(max(map(largest, values)), 1e-3)
         moved = [
@@ -456,7 +473,7 @@ class Search:
         ]
         found = self.gradients(0, {key: moved})
         if found is None or len(found) != len(self.base):
-            return None
+            return set()
         return {k for k, (a, b) in enumerate(zip(found, self.base, strict=True)) if not equal(a, b)}
 
     def is_named(self, key: Key) -> bool:
@@ -625,7 +642,8 @@ class Search:
 
         They set the same variable anew, or call the function that the statement stands in.
         """
-        statement, found = made.statement, []
+        statement = made.statement
+        found: list[int] = []
         names = {statement.target(key) for key in made.keys} - {""}
         is_helper = not self.copies.around[statement.function]
         for (key, _), place in sorted(self.order.items(), key=lambda item: item[1]):
@@ -672,7 +690,7 @@ def _is_number(value: Any) -> bool:
 
 def forward_names(target: str) -> set[str]:
     """The names in the forward that a variable of the backward answers: q for dq."""
-    found = set()
+    found: set[str] = set()
     for pattern in (r"d_?(\w+)", r"(\w+)_grad", r"grad_(\w+)", r"g_(\w+)", r"(\w+)_bar"):
         if match := re.fullmatch(pattern, target):
             found |= {match[1], match[1].removesuffix("_t"), match[1].removesuffix("_prev")}
@@ -680,6 +698,7 @@ def forward_names(target: str) -> set[str]:
 
 
 def largest(array: NDArray) -> float:
+    """The largest absolute value; 0 of an empty array."""
     return float(np.max(np.abs(array), initial=0))
 
 
@@ -698,7 +717,7 @@ def _split(x: NDArray, like: list[Runs]) -> list[Runs]:
     return made
 
 
-def _spread(own: tuple[int, ...], shapes: set[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+def _spread(own: tuple[int, ...], shapes: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
     """Shapes that a value may have lost by a sum, or by an axis of a sum."""
     for shape in shapes:
         if own == ():

@@ -50,6 +50,7 @@ class Statement(NamedTuple):
 
     @property
     def returns(self) -> bool:
+        """Whether it ends its function."""
         return self.text.startswith("return")
 
     def target(self, key: tuple[Any, ...]) -> str:
@@ -116,7 +117,7 @@ class Hooks:
             return thing if made is thing.__func__ else MethodType(made, thing.__self__)
         if isinstance(thing, functools.partial):
             return functools.partial(self.call(thing.func), *thing.args, **thing.keywords)
-        own = getattr(type(thing), "__call__", None)
+        own = vars(type(thing)).get("__call__")
         if isinstance(own, FunctionType) and not inspect.isclass(thing):
             return MethodType(self.call(own), thing)
         return thing
@@ -167,14 +168,8 @@ class Hooks:
         if set(outer) & set(code.co_freevars):
             raise CannotRewriteError(f"{name} changes a variable of the function around it")
         passed = _Rewriting(self, code).whole(tree)
-        arguments = [ast.arg(free) for free in (HOOKS, *code.co_freevars)]
-        maker = ast.FunctionDef(
-            name="_minillm_maker",
-            args=ast.arguments([], arguments, None, [], [], None, []),
-            body=[passed, ast.Return(ast.Name(passed.name, ast.Load()))],
-            decorator_list=[],
-            type_params=[],
-        )
+        maker = _function("_minillm_maker", *(HOOKS, *code.co_freevars))
+        maker.body = [passed, ast.Return(_load(passed.name))]
         module = ast.fix_missing_locations(ast.Module([maker], []))
         made: dict[str, Any] = {}
         exec(
@@ -226,6 +221,11 @@ def _copied(node: Any) -> Any:
     return [_copied(part) for part in node] if isinstance(node, list) else node
 
 
+def _function(name: str, *arguments: str) -> ast.FunctionDef:
+    """An empty function."""
+    return ast.parse(f"def {name}({', '.join(arguments)}): pass").body[0]  # type: ignore
+
+
 def _load(name: str) -> ast.expr:
     return ast.Name(name, ast.Load())
 
@@ -254,9 +254,10 @@ class _Rewriting(ast.NodeTransformer):
     def whole(self, tree: Any) -> ast.FunctionDef:
         """The function with its hooks, without decorators and defaults, which are known."""
         if isinstance(tree, ast.Lambda):
-            returned = ast.copy_location(ast.Return(tree.body), tree.body)
-            made = ast.FunctionDef("_minillm_lambda", tree.args, [returned], [], type_params=[])
-            tree = ast.copy_location(made, tree)
+            made = ast.copy_location(_function("_minillm_lambda"), tree)
+            made.args = tree.args
+            made.body = [ast.copy_location(ast.Return(tree.body), tree.body)]
+            tree = made
         tree.decorator_list = []
         # Only their number counts: the copy gets the values of the original.
         tree.args.defaults = [ast.Constant(None) for _ in tree.args.defaults]
@@ -498,7 +499,7 @@ def _names(target: ast.expr) -> list[str]:
 
 
 def as_array(value: Any) -> Any:
-    """An array or number of floats or truths, or a tensor of PyTorch, as an array; others as None."""
+    """An array or number of floats or truths, or a tensor of PyTorch, as an array; else None."""
     if isinstance(value, float):
         return np.asarray(value)
     if is_tensor(value):
