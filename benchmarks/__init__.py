@@ -12,6 +12,7 @@
     python -m benchmarks.long_texts       speed and memory by the length of a text
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
+    python -m benchmarks.bfloat16         training steps and losses in bfloat16, beside autocast
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
     python -m benchmarks.bugs             the same for a checker of yours, and for lines
     python -m benchmarks.bugs_anew        the wrong line of new mutants of the package

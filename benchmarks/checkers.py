@@ -99,7 +99,7 @@ def our_lines(op: Op, args: Args, seed: int, forced: bool = False) -> list[Place
         return None
     if not forced:
         return None
-    return [(s.file, s.line, s.end) for s in locate(*fault, seconds=60).suspects]
+    return [(s.file, s.line, s.end) for s in locate(*fault).suspects]
 
 
 def forced_lines(op: Op, args: Args, seed: int) -> list[Place] | None:

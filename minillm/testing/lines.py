@@ -59,26 +59,39 @@ def locate(
     a check of ``convention.py`` where all are right.  Not ``thorough``: it gives up on an op that
     needs more than a second or so.  ``fixes``: the text may show a statement that would be right.
     """
+    runs = MOST_RUNS if thorough else FEW_RUNS
     try:
         with np.errstate(all="ignore"):
-            if guess_of_order(compared, point.tolerance):
-                kind = "_kinds"
-            if kind in ("values", "shapes", "_kinds", "_precision"):
-                search = Search(point, compared, kind, MOST_RUNS if thorough else FEW_RUNS)
-                if found := _chosen(list(search.repairs()), search):
-                    suspects = [statement for statement, _, _ in found]
-                    return Verdict(suspects, _described(point, found, fixes))
-            if kind != "values":
-                shown = first_breach(point, "_kinds" if kind == "shapes" else kind)
-                if shown is not None:
-                    return Verdict([shown], f"{_place(point, shown)} is where it shows first")
-        reason = "no other value of a single statement makes all gradients right"
+            return _located(point, compared, kind, runs, fixes)
     except CannotRewriteError as error:
         reason = str(error)
     except TooManyRunsError:
         reason = "it takes long; locate=True, or --line, looks further"
     except Exception as error:  # whatever the reader's code raises next to its arguments
         reason = f"next to these arguments the op raised {describe_error(error)}"
+    return Verdict([], f"no line is named: {reason}")
+
+
+def _located(
+    point: Point, compared: Sequence[Compared], kind: str, runs: int, fixes: bool
+) -> Verdict:
+    reason = "no other value of a single statement makes all gradients right"
+    if guess_of_order(compared, point.tolerance):
+        kind = "_kinds"
+    if kind in ("values", "shapes", "_kinds", "_precision"):
+        search = Search(point, compared, kind, runs)
+        if kind == "values" and search.right(search.base, 0):
+            return Verdict([], "no line is named: all gradients are right")
+        if found := _chosen(list(search.repairs()), search):
+            return Verdict(
+                [statement for statement, _, _ in found], _described(point, found, fixes)
+            )
+        if not search.events[0]:
+            reason = next(iter(search.copies.opaque), reason)
+    if kind != "values":
+        shown = first_breach(point, "_kinds" if kind == "shapes" else kind)
+        if shown is not None:
+            return Verdict([shown], f"{_place(point, shown)} is where it shows first")
     return Verdict([], f"no line is named: {reason}")
 
 
@@ -125,9 +138,11 @@ def _evidence(found: list[Repair], number: int) -> str:
     made = next((made for made in found if made.number == number), None)
     if made is None:
         return "another value"
+    if not made.wrong:
+        return f"{made.statement.target(made.keys[0]) or 'the value'} in float64"
     names = [made.statement.target(made.keys[j]) for j in made.wrong]
     what = "the measured" if made.nodes and all(made.nodes) else "another"
-    return f"{what} {' and '.join(names) if names and all(names) else 'value'}"
+    return f"{what} {' and '.join(names) if all(names) else 'value'}"
 
 
 def _is_read(source: ast.expr | None) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.bugs import CASES, bugs, right_op
+from benchmarks.bugs import CASES, right_op
 from benchmarks.bugs import arguments as arguments_of
 from minillm.testing import GradientError, as_op, check_gradients, check_projections
 from minillm.testing.lines import locate
@@ -108,6 +108,7 @@ def missing(x, W):
     y, z = x @ W, x * 2
 
     def backward(dy, dz):
+        dy = np.zeros_like(y) if dy is None else dy
         half = dz * 2  # None is not taken
         return dy @ W.T + half, x.T @ dy
 
@@ -120,7 +121,7 @@ NAMED = {
     "a class": (Affine, (X, W), "dh = dy * (1 - self.h)", "measured dh", "1 - self.h ** 2"),
     "a pair": ((forward, backward), (X, W), "dh = dy * (h < 0)", "measured dh", "h > 0"),
     "lambdas": (square, (X,), "square = lambda x", "measured value", "x * dy * 2"),
-    "float32": (buffered, (X, W), "dW = (x.T @ dy).astype", "measured dW", ""),
+    "float32": (buffered, (X, W), "dW = (x.T @ dy).astype", "with dW in float64", ""),
     "a change": (changing, (X, W), "dy *= 2", "where it shows first", ""),
     "None": (missing, (X, W), "half = dz * 2", "where it shows first", ""),
 }
@@ -211,19 +212,3 @@ def test_a_right_op_is_never_accused(name):
         gradients = point.gradients(point.upstream)
         compared = point.compare(gradients if isinstance(gradients, tuple) else (gradients,))
         assert locate(point, compared, "values").suspects == []
-
-
-@pytest.mark.parametrize("bug", bugs()[3::60], ids=str)
-def test_a_bug_of_the_frozen_set(bug):
-    seed = next(seed for seed in range(3) if bug.shows(seed))
-    with pytest.raises(GradientError) as caught:
-        check_gradients(bug.wrong_op(), *bug.arguments(seed), rng=np.random.default_rng([seed, 1]))
-    texts = [s.text for s in locate(*caught.value.fault).suspects]
-    changed = bug.text().splitlines()[bug.line - first_line(bug)].strip()
-    assert any(changed in text or text in changed for text in texts)
-
-
-def first_line(bug):
-    from benchmarks.bugs import SPANS
-
-    return SPANS[bug.function][0]
