@@ -172,9 +172,8 @@ class Hooks:
         maker.body = [passed, ast.Return(_load(passed.name))]
         module = ast.fix_missing_locations(ast.Module([maker], []))
         made: dict[str, Any] = {}
-        exec(
-            compile(module, code.co_filename, "exec", dont_inherit=True), function.__globals__, made
-        )
+        compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
+        exec(compiled, function.__globals__, made)
         return made["_minillm_maker"]
 
 
@@ -336,6 +335,7 @@ class _Rewriting(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> Any:
         targets = tuple(_names(node.targets[0]))
+        self._mangle(node.targets)
         node.value = self._value(node.value, node, targets)
         self.bound += [(self.function, name) for t in node.targets for name in _names(t)]
         return self._stored(node, node.targets)
@@ -367,6 +367,7 @@ class _Rewriting(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> Any:
         """x += value is done as it is; then x is a value as well."""
         targets = tuple(_names(node.target))
+        self._mangle([node.target])
         after = None if self.is_door else self._number(node, targets, False)
         self.bound += [(self.function, name) for name in targets]
         additive = isinstance(node.op, (ast.Add, ast.Sub))
@@ -393,13 +394,12 @@ class _Rewriting(ast.NodeTransformer):
         ]
         node.value.func = self._called(function)
         node.value.keywords = [self.visit(keyword) for keyword in node.value.keywords]
-        hooks = [
-            ast.Expr(
-                self._hook(name, ast.Constant(number), *[_load(given_name) for given_name in given])
+        before, after = (
+            ast.copy_location(
+                ast.Expr(self._hook(hook, ast.Constant(number), *map(_load, given))), node
             )
-            for name in ("before", "arrays")
-        ]
-        before, after = (ast.copy_location(hook, node) for hook in hooks)
+            for hook in ("before", "arrays")
+        )
         return [before, node, after]
 
     # --- expressions ----------------------------------------------------------------------
@@ -467,11 +467,9 @@ class _Rewriting(ast.NodeTransformer):
 
     def _number(self, node: Any, targets: tuple[str, ...], passes: bool) -> int:
         lines = linecache.getlines(self.file)[node.lineno - 1 : node.end_lineno]
-        first = lines[0] if lines else ""
-        if isinstance(node, (ast.For, ast.While, ast.If, ast.With, ast.FunctionDef, ast.Try)):
-            text, end = first.strip(), node.lineno
-        else:
-            text, end = " ".join(line.strip() for line in lines), node.end_lineno
+        is_block = isinstance(node, ast.Match) or isinstance(getattr(node, "body", None), list)
+        lines = lines[:1] if is_block else lines
+        text, end = " ".join(line.strip() for line in lines), node.lineno + max(0, len(lines) - 1)
         statement = Statement(self.file, node.lineno, end, text, targets, passes, self.function)
         self.hooks.statements.append(statement)
         return len(self.hooks.statements) - 1
@@ -479,6 +477,11 @@ class _Rewriting(ast.NodeTransformer):
     def _hook(self, name: str, *arguments: ast.expr) -> ast.Call:
         hooks = ast.Name(HOOKS, ast.Load())
         return ast.Call(ast.Attribute(hooks, name, ast.Load()), list(arguments), [])
+
+    def _mangle(self, targets: list[ast.expr]) -> None:
+        for part in (part for target in targets for part in ast.walk(target)):
+            if isinstance(part, ast.Attribute):
+                part.attr = self._mangled(part.attr)
 
     def _mangled(self, name: str) -> str:
         """A private name, such as ``self.__W``, as Python writes it in a class."""
