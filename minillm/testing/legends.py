@@ -129,8 +129,7 @@ def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **option
 
     ``check_gradients`` takes the ``options``.  Its GradientError is raised anew, so that a
     test's report shows none of the checker's own lines.  For an :class:`OpCase`, the message ends
-    with the call to paste.  The wrong line is looked for when the text is asked for, not while
-    hypothesis shrinks a case.
+    with the call to paste.
     """
     __tracebackhide__ = True
     function = as_op(op)
