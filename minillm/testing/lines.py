@@ -79,9 +79,9 @@ def _located(
     if guess_of_order(compared, point.tolerance):
         kind = "_kinds"
     if kind in ("values", "shapes", "_kinds", "_precision"):
-        search = Search(point, compared, kind, runs)
-        if kind == "values" and search.right(search.base, 0):
+        if kind == "values" and not any(gradient.wrong.any() for gradient in compared):
             return Verdict([], "no line is named: all gradients are right")
+        search = Search(point, compared, kind, runs)
         if found := _chosen(list(search.repairs()), search):
             return Verdict(
                 [statement for statement, _, _ in found], _described(point, found, fixes)

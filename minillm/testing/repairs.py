@@ -233,7 +233,8 @@ class Search:
         if runs == FEW_RUNS and time.thread_time() - start > SLOW:
             raise TooManyRunsError
         self.jacobian = self._jacobian()
-        self.wanted = [self._wanted(upstream) for upstream in self.upstream]
+        self.wanted = [[gradient.numeric for gradient in compared]]
+        self.wanted += [self._wanted(upstream) for upstream in self.upstream[1:]]
         # Before its repair, each statement's values for two upstream gradients.
         self.order: dict[tuple[Key, int], int] = {}
         self.events = [self._events(k) for k in range(2)]
