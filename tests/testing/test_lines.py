@@ -176,7 +176,7 @@ def test_a_line_between_ops_whose_kernels_trust_their_arguments():
     x, h0, W_x, b = (RNG.standard_normal(shape) for shape in ((2, 3, 4), (2, 4), (4, 8), (8,)))
 
     def op(x, h0, W_x, b):
-        (hs, last), gru_backward = ops.min_gru(x, h0, W_x, b)
+        (hs, _), gru_backward = ops.min_gru(x, h0, W_x, b)
         y, softmax_backward = ops.softmax(hs)
 
         def backward(dy):
