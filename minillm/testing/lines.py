@@ -162,7 +162,7 @@ def _evidence(found: list[Repair], number: int) -> str:
         return "another value"
     if not made.wrong:
         return f"{made.statement.target(made.keys[0]) or 'the value'} in float64"
-    names = [made.statement.target(made.keys[j]) for j in made.wrong]
+    names = list(dict.fromkeys(made.statement.target(made.keys[j]) for j in made.wrong))
     what = "the measured" if made.nodes and all(made.nodes) else "another"
     return f"{what} {' and '.join(names) if all(names) else 'value'}"
 
