@@ -138,9 +138,9 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, s
     numbers = [made.number for made in (*suspects, *chain, *others)]
     numbers += [number for made in certain for number in search.after(made)]
     edited = {number: edit for number in dict.fromkeys(numbers) if (edit := search.edit(number))}
-    if certain and all(rank > NEAR for rank, _ in edited.values()):
+    if all(rank > NEAR for rank, _ in edited.values()):
         # What is masked later may be wrong in places that only one of several gradients shows.
-        for number in search.before(certain[0]):
+        for number in search.before(certain[0].first if certain else len(search.order)):
             if number not in numbers and (edit := search.edit(number)) and edit[0] <= NEAR:
                 edited[number] = edit
     if edited:

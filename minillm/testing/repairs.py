@@ -653,15 +653,13 @@ class Search:
 
         return (loss(h) - loss(-h)) / (2 * h)
 
-    def before(self, made: Repair) -> list[int]:
-        """The statements before a repair on which more gradients depend than are wrong."""
-        return list(
-            dict.fromkeys(
-                key[0]
-                for key, reached in self.reach.items()
-                if reached > self.wrong and self.order[key, 0] < made.first
-            )
-        )
+    def before(self, place: int) -> list[int]:
+        """The statements before a place in the order on which all wrong gradients depend."""
+        first = [key[0] for key in self.reach if self.order[key, 0] < place]
+        reached = {
+            n: set[int]().union(*(self.reach[k] for k in self.reach if k[0] == n)) for n in first
+        }
+        return [number for number, places in reached.items() if places >= self.wrong]
 
     def after(self, made: Repair) -> list[int]:
         """The statements after a repair that may have made its value wrong again.
