@@ -73,10 +73,7 @@ from minillm.cli import main
 sys.exit(main())
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "there\n"
     time.sleep(random.uniform(0, 0.2))
@@ -130,12 +127,7 @@ for lose in (Destructor, an_import):
     time.sleep(0.15)
 print("interrupted")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 

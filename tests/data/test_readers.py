@@ -40,9 +40,7 @@ READERS = {
         lambda path: ["".join(TextStream([path], 3).blocks())], "one\ntwo €\n", ["one\ntwo €\n"]
     ),
     "pairs.tsv": Reader(
-        read_pairs,
-        "one \tun\ntwo words\t deux mots\n",
-        [("one", "un"), ("two words", "deux mots")],
+        read_pairs, "one \tun\ntwo words\t deux mots\n", [("one", "un"), ("two words", "deux mots")]
     ),
     "pairs.jsonl": Reader(
         read_pairs,

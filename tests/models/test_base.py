@@ -27,11 +27,7 @@ FROZEN = [
         EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "none"),
         -220.05075648915926,
     ),
-    (
-        EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot"),
-        47.89419124840851,
-    ),
+    (EncoderDecoder, EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot"), 47.89419124840851),
     (
         EncoderDecoder,
         EncoderDecoderConfig(8, 9, 3, 5, 2, "rnn", True, "general"),

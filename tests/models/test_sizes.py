@@ -35,12 +35,7 @@ CONFIGS = [
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
     *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), DecoderConfig(7)),
-    *(
-        NGramConfig(5, 3),
-        PointerGeneratorConfig(5),
-        ReaderConfig(5),
-        Word2VecConfig(5),
-    ),
+    *(NGramConfig(5, 3), PointerGeneratorConfig(5), ReaderConfig(5), Word2VecConfig(5)),
 ]
 
 

@@ -62,10 +62,7 @@ EQUIVALENT = {
         "M * N >>* K < SMALL": THREADS,
     },
     "minillm/_kernels/quantised.h": {"m = M < 2 >>* MOST_ROWS": f"strips for fewer rows: {TIME}"},
-    "minillm/_kernels/quantised_tile.h": {
-        "* PANEL >>+ n": WHOLE_PANEL,
-        "* ldy >>+ n": WHOLE_PANEL,
-    },
+    "minillm/_kernels/quantised_tile.h": {"* PANEL >>+ n": WHOLE_PANEL, "* ldy >>+ n": WHOLE_PANEL},
     "minillm/_kernels/recurrent_backward.pxi": {"memset(dh, 0, 2": PADDING},
     "minillm/_kernels/recurrent_forward.pxi": {
         "ahead = ": AHEAD,

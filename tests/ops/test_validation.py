@@ -10,15 +10,7 @@ import pytest
 from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 
-from .cases import (
-    case_of,
-    declared,
-    is_float,
-    names_of,
-    on_its_twins,
-    tuple_of,
-    upstream_of,
-)
+from .cases import case_of, declared, is_float, names_of, on_its_twins, tuple_of, upstream_of
 
 x = np.ones((2, 3, 4), np.float32)
 h0 = np.zeros((2, 5), np.float32)

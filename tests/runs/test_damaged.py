@@ -125,9 +125,7 @@ WRONG = {
         ("model", {"encoder": {"width": 8}}, "is missing"),
         ("model", {"pooling": "attention"}, "pooling: expected one of"),
     ],
-    "qa": [
-        ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
-    ],
+    "qa": [("data", {"unanswered": 1}, "unanswered: expected true or false, found 1")],
     "seq2seq": [
         ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
         ("data", {"longest_target": 10**9}, "longest_target: expected a whole number from 1 to"),

@@ -453,10 +453,7 @@ HARD = {
         lambda rng: (np.array([12.573022114, 2 * np.pi * rng.integers(1, 9)]),),
     ),
     "logs of all scales": (LOG, lambda rng: (10.0 ** rng.uniform(-12, 3, 4),)),
-    "saturated sigmoids": (
-        ops.sigmoid,
-        lambda rng: (np.array([*rng.uniform(-30, 30, 3), 0.5]),),
-    ),
+    "saturated sigmoids": (ops.sigmoid, lambda rng: (np.array([*rng.uniform(-30, 30, 3), 0.5]),)),
     "small sums of terms of 1": (LOGISTIC, lambda rng: (rng.uniform(-30, -10, 8),)),
     "softmaxes with slopes near the last bit": (
         ops.softmax,
