@@ -379,17 +379,11 @@ TENSORS = [
     ("mamba", lambda t: t | {CONV: t[CONV][:, 0].copy()}, "(12, 1, 3), found (12, 3)"),
     ("bert ForMaskedLM", without(f"{CLS}.transform.LayerNorm.bias"), "LayerNorm.bias is missing"),
     ("bert Model", without("pooler.dense.bias"), "the tensor pooler.dense.bias is missing"),
-    (
-        "bert ForMaskedLM",
-        lambda t: t | {f"{DECODER}.weight": t[EMBEDDING] + 1},
-        f"{DECODER}.weight: expected the weights of embeddings.word_embeddings.weight, found oth",
-    ),
-    (
-        "bert ForMaskedLM",
-        other(f"{DECODER}.bias", ONES[0]),
-        f"{DECODER}.bias: expected the weights of {CLS}.bias, found others",
-    ),
-]
+    ("bert ForMaskedLM", lambda t: t | {f"{DECODER}.weight": t[EMBEDDING] + 1},
+     f"{DECODER}.weight: expected the weights of embeddings.word_embeddings.weight, found oth"),
+    ("bert ForMaskedLM", other(f"{DECODER}.bias", ONES[0]),
+     f"{DECODER}.bias: expected the weights of {CLS}.bias, found others"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "change", "message"), TENSORS)
