@@ -41,7 +41,7 @@ class GradientError(AssertionError):
 def faulty(message: str, *fault: Any) -> GradientError:
     """An error that knows the point, its compared gradients, and what kind of fault it is."""
     error = GradientError(message)
-    error.fault = fault  # type: ignore[assignment]
+    error.fault = fault
     return error
 
 

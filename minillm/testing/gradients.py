@@ -131,7 +131,10 @@ def _check(point: Point) -> list[Compared]:
     claims = claimed_gradients(point, returned)
     compared = point.compare(claims)
     if any(gradient.message for gradient in compared):
-        raise faulty(_verdict(point, compared), point, compared, "values")
+        message = _verdict(point, compared)
+        if any(g.message and (g.kink or g.worst.verdict != WRONG) for g in compared):
+            raise GradientError(message)  # the point is at fault, and no line
+        raise faulty(message, point, compared, "values")
     check_convention(point, returned, given, claims, compared)
     return compared
 

@@ -24,7 +24,9 @@ the fault can make up for it.  Three measurements tell:
 
 import ast
 import inspect
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,8 @@ from minillm.testing.diagnosis import guess_of_order
 from minillm.testing.point import Compared, Point
 from minillm.testing.repairs import FEW_RUNS, MOST_RUNS, Repair, Search, TooManyRunsError
 from minillm.testing.rewriting import CannotRewriteError, Statement
+
+NEAR = 2  # an edit up to here changes a sign, an operator or a name, and adds nothing
 
 
 class Verdict(NamedTuple):
@@ -61,7 +65,7 @@ def locate(
     """
     runs = MOST_RUNS if thorough else FEW_RUNS
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _plain_kernels():
             return _located(point, compared, kind, runs, fixes)
     except CannotRewriteError as error:
         reason = str(error)
@@ -72,6 +76,15 @@ def locate(
     return Verdict([], f"no line is named: {reason}")
 
 
+def _plain_kernels() -> AbstractContextManager:
+    """The NumPy originals in place of this package's kernels, if they are in use.
+
+    A kernel trusts its arguments, and a repair changes them.
+    """
+    kernels = sys.modules.get("minillm._kernels")
+    return kernels.use_kernels("numpy") if kernels else nullcontext()
+
+
 def _located(
     point: Point, compared: Sequence[Compared], kind: str, runs: int, fixes: bool
 ) -> Verdict:
@@ -79,9 +92,9 @@ def _located(
     if guess_of_order(compared, point.tolerance):
         kind = "_kinds"
     if kind in ("values", "shapes", "_kinds", "_precision"):
-        search = Search(point, compared, kind, runs)
-        if kind == "values" and search.right(search.base, 0):
+        if kind == "values" and not any(gradient.wrong.any() for gradient in compared):
             return Verdict([], "no line is named: all gradients are right")
+        search = Search(point, compared, kind, runs)
         if found := _chosen(list(search.repairs()), search):
             return Verdict(
                 [statement for statement, _, _ in found], _described(point, found, fixes)
@@ -100,27 +113,36 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, s
     found = sorted(found, key=lambda made: made.first)
     # Zeros that are filled later: not they are wrong, but what fills them.
     found = [m for m in found if not (m.constant and len(m.wrong) > 1 and not m.any())]
-    certain = [made for made in found if made.is_certain][:1]
+    slopes = [made for made in found if made.is_slope]
+    certain = ([made for made in slopes if made.is_certain] or slopes)[:1]
     before = [m for m in found if m not in certain and (not certain or m.first <= certain[0].first)]
     # A value that is right for one node, where it should be right for the next: where a factor or
     # a term was lost.
     chain = [m for m in before if m.is_link]
     copied = [m for m in chain if m.statement.passes and not m.statement.returns]
-    link = [m for m in chain if m.is_named_link][:1] or copied[-1:] or chain[-1:]
+    computed = [m for m in chain if not m.statement.passes]
+    link = [m for m in chain if m.is_named_link][:1] or copied[-1:] or computed[-1:] or chain[-1:]
     others = [m for m in before if not (any(m.own) or (m.nodes and all(m.nodes)))]
     kept = [m for m in others if m.constant and m.joint]
     # No other value would do, as far as values are used at all.
     sure = [m for m in others if not m.constant and len(m.rows) == m.used]
     # One value that fits many dy, though a single dy leaves it open, is no coincidence.
+    sources = search.copies.sources
     telling = [m for m in kept if len(m.rows) < m.joint and m.ratio is None]
+    telling = [m for m in telling if not _is_read(sources.get(m.number))]
     suspects = telling[:1] or [*kept, *sure, *link, *certain]
     if not suspects:
         suspects = [m for m in found if m.nodes and all(m.nodes) and not m.statement.returns][:1]
     # A small change of its text tells most: also of a statement that otherwise is no suspect.
     statements = search.copies.statements
-    numbers = [made.number for made in (*suspects, *(m for m in others if m not in suspects))]
+    numbers = [made.number for made in (*suspects, *chain, *others)]
     numbers += [number for made in certain for number in search.after(made)]
     edited = {number: edit for number in dict.fromkeys(numbers) if (edit := search.edit(number))}
+    if certain and all(rank > NEAR for rank, _ in edited.values()):
+        # What is masked later may be wrong in places that only one of several gradients shows.
+        for number in search.before(certain[0]):
+            if number not in numbers and (edit := search.edit(number)) and edit[0] <= NEAR:
+                edited[number] = edit
     if edited:
         nearest = min(rank for rank, _ in edited.values())
         best = [number for number, (rank, _) in edited.items() if rank == nearest]
@@ -128,7 +150,7 @@ def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, s
         return [(statements[n], _evidence(suspects, n), edited[n][1]) for n in best]
     if len(suspects) > 1 and link:
         suspects = [made for made in suspects if made not in certain]
-    computed = [m for m in suspects if not _is_read(search.copies.sources.get(m.number))]
+    computed = [m for m in suspects if not _is_read(sources.get(m.number))]
     chosen = [made.number for made in computed or suspects]
     return [(statements[n], _evidence(suspects, n), "") for n in chosen]
 

@@ -170,10 +170,16 @@ class Repair:
         return any(v.any() for part in self.start for v in part)
 
     @property
-    def is_certain(self) -> bool:
+    def is_slope(self) -> bool:
         """Whether the repaired values are slopes, and the own ones are not."""
         several = self.statement.returns and len(self.wrong) > 1
         return bool(self.wrong) and all(self.nodes) and not any(self.own) and not several
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the fault cannot be after it: a slope depends on dy, or was forgotten."""
+        computed = self.constant and self.any() and not self.statement.passes
+        return self.is_slope and not computed
 
     @property
     def is_link(self) -> bool:
@@ -233,10 +239,13 @@ class Search:
         if runs == FEW_RUNS and time.thread_time() - start > SLOW:
             raise TooManyRunsError
         self.jacobian = self._jacobian()
-        self.wanted = [self._wanted(upstream) for upstream in self.upstream]
+        self.wanted = [[gradient.numeric for gradient in compared]]
+        self.wanted += [self._wanted(upstream) for upstream in self.upstream[1:]]
         # Before its repair, each statement's values for two upstream gradients.
         self.order: dict[tuple[Key, int], int] = {}
         self.events = [self._events(k) for k in range(2)]
+        self.wrong: set[int] = set()  # the places of the gradients that are
+        self.reach: dict[Key, set[int]] = {}  # the places of the gradients that depend on a value
 
     # --- runs -----------------------------------------------------------------------------
 
@@ -379,30 +388,40 @@ class Search:
         goal = flat([g for k in ks for g in self.wanted[k]])
         size = max(largest(x), 1e-3)
         # One random change tells whether all wrong gradients depend on the statement.
-        moved = all_of(1 - x if truths else x + size * self.rng.uniform(0.5, 1, len(x)))
-        gap = np.abs(goal - base)
+        other = 1 - x if truths else x + size * self.rng.uniform(0.5, 1, len(x))
+        moved, gap = all_of(other), np.abs(goal - base)
         if moved is None or np.any(gap[moved == base] > 1e-5 * largest(goal)):
             return None
+        step = size
         for _ in range(6):
             matrix = np.empty((len(goal), len(x)))
             for i in range(len(x)):
                 bumped = x.copy()
-                bumped[i] = 1 - x[i] if truths else x[i] + size
+                bumped[i] = 1 - x[i] if truths else x[i] + step
                 found = all_of(bumped)
                 if found is None:
                     return None
                 matrix[:, i] = (found - base) / (bumped[i] - x[i])
             if not np.isfinite(matrix).all():
                 return None
-            change, *_ = np.linalg.lstsq(matrix, goal - base, rcond=1e-10)
-            x = np.round(x + change).clip(0, 1) if truths else x + change
-            if all(self.right(found, k) for found, k in zip(run(x), ks, strict=True)):
+            try:
+                change, *_ = np.linalg.lstsq(matrix, goal - base, rcond=1e-10)
+            except np.linalg.LinAlgError:
+                return None
+            better = np.round(x + change).clip(0, 1) if truths else x + change
+            if all(self.right(found, k) for found, k in zip(run(better), ks, strict=True)):
                 _, s, rows = np.linalg.svd(matrix, full_matrices=False)
                 used = int(np.count_nonzero(np.abs(matrix).max(axis=0) > 0))
-                return start, _split(x, start), rows[s > 1e-9 * s[0]], used
-            base = None if truths else all_of(x)
-            if base is None or largest(goal - base) > 0.5 * largest(gap):
+                return start, _split(better, start), rows[s > 1e-9 * s[0]], used
+            straight = base + matrix @ (other - x)
+            if truths or np.allclose(straight, moved, rtol=0, atol=1e-6 * largest(moved)):
+                return None  # the gradients are affine in the value, and there is no solution
+            nearer = all_of(better)
+            if nearer is not None and largest(goal - nearer) < 0.5 * largest(goal - base):
+                x, base = better, nearer
+            elif step < size:
                 return None
+            step = 1e-4 * size  # as narrow as a curve needs it
         return None
 
     def repairs(self) -> Iterator[Repair]:
@@ -416,18 +435,17 @@ class Search:
             pairs = list(zip(self.base, self.wanted[0], strict=False))
             bad = {k for k, (g, w) in enumerate(pairs) if (g.shape, g.dtype) != (w.shape, w.dtype)}
             wrong = bad or wrong
-        reach = {key: self._reach(key) for _, keys in self.statements() for key in keys}
+        self.wrong = wrong
+        self.reach = {key: self._reach(key) for _, keys in self.statements() for key in keys}
         any_found = False
         for exact, returns in ((True, False), (False, False), (True, True)):
-            found = list(self._first(reach, wrong, exact, returns))
+            found = list(self._first(exact, returns))
             yield from found
             any_found = any_found or bool(found)
             if any(made.is_certain for made in found) or (any_found and not exact):
                 return
 
-    def _first(
-        self, reach: dict[Key, set[int]], wrong: set[int], exact: bool, returns: bool
-    ) -> Iterator[Repair]:
+    def _first(self, exact: bool, returns: bool) -> Iterator[Repair]:
         """The repairs of statements of one sort, up to the first that certainly is wrong."""
         end = float("inf")
         for number, keys in self.statements():
@@ -435,29 +453,27 @@ class Search:
             if self.order[keys[0], 0] > end:
                 return
             if returns == (statement.passes and statement.returns and len(keys) > 1):
-                for some, found in self._tried(keys, reach, wrong, exact):
+                for some, found in self._tried(keys, exact):
                     made = self._judged(number, some, *found)
                     yield made
                     if made.is_certain:
                         end = min(end, made.first)
 
-    def _tried(
-        self, keys: list[Key], reach: dict[Key, set[int]], wrong: set[int], exact: bool
-    ) -> Iterator[tuple[list[Key], Solution]]:
+    def _tried(self, keys: list[Key], exact: bool) -> Iterator[tuple[list[Key], Solution]]:
         """The values of a statement alone, or together, or in other shapes, that are a repair."""
 
         def may(reached: set[int]) -> bool:
-            return reached == wrong if exact else reached > wrong
+            return reached == self.wrong if exact else reached > self.wrong
 
-        single = [key for key in keys if may(reach[key])]
+        single = [key for key in keys if may(self.reach[key])]
         unnamed = [key for key in single if not self.is_named(key)]
         found = [([key], made) for key in unnamed if (made := self.repair([key]))]
         several = len(keys) > 1 and (unnamed or not single)
-        if not found and several and may(set().union(*(reach[key] for key in keys))):
+        if not found and several and may(set().union(*(self.reach[key] for key in keys))):
             found = [(keys, made)] if (made := self.repair(keys)) else []
         if not found and len(keys) == 1 and unnamed:
             own = {v.shape for v in self.events[0][keys[0]]}
-            shapes: Iterable[tuple[int, ...]] = {self.compared[k].numeric.shape for k in wrong}
+            shapes: Iterable[tuple[int, ...]] = {self.compared[k].numeric.shape for k in self.wrong}
             if self.kind != "shapes":
                 shapes = _spread(own.pop(), shapes) if len(own) == 1 and exact else ()
             found = [(keys, made) for shape in shapes if (made := self.repair(keys, shape=shape))]
@@ -637,6 +653,16 @@ class Search:
 
         return (loss(h) - loss(-h)) / (2 * h)
 
+    def before(self, made: Repair) -> list[int]:
+        """The statements before a repair on which more gradients depend than are wrong."""
+        return list(
+            dict.fromkeys(
+                key[0]
+                for key, reached in self.reach.items()
+                if reached > self.wrong and self.order[key, 0] < made.first
+            )
+        )
+
     def after(self, made: Repair) -> list[int]:
         """The statements after a repair that may have made its value wrong again.
 
@@ -677,6 +703,8 @@ class Search:
                 self.copies.edit = number, code
                 if all(self.right(self.gradients(k), k) for k in range(3)):
                     return rank, ast.unparse(new)
+        except TooManyRunsError:
+            return None
         finally:
             self.copies.edit = -1, None
         return None

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.bugs import CASES, right_op
 from benchmarks.bugs import arguments as arguments_of
+from minillm import ops
 from minillm.testing import GradientError, as_op, check_gradients, check_projections
 from minillm.testing.lines import locate
 from minillm.testing.point import Point
@@ -169,6 +170,24 @@ def test_the_line_of_a_model():
     assert sum(array.size for array in params.values()) < SMALL
     with pytest.raises(GradientError, match=r"return \{\"W\": X.T @ \(dh \* \(1 - h\)\)"):
         check_projections(loss, params, rng=np.random.default_rng(0))
+
+
+def test_a_line_between_ops_whose_kernels_trust_their_arguments():
+    x, h0, W_x, b = (RNG.standard_normal(shape) for shape in ((2, 3, 4), (2, 4), (4, 8), (8,)))
+
+    def op(x, h0, W_x, b):
+        (hs, _), gru_backward = ops.min_gru(x, h0, W_x, b)
+        y, softmax_backward = ops.softmax(hs)
+
+        def backward(dy):
+            dhs = 2 * softmax_backward(dy)  # twice too much
+            return gru_backward(dhs)
+
+        return y, backward
+
+    text = refused(op, x, h0, W_x, b, locate=True)[-1]
+    assert "`dhs = 2 * softmax_backward(dy)" in text
+    assert "measured dhs" in text
 
 
 # --- what is not ----------------------------------------------------------------------------------
