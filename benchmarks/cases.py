@@ -178,79 +178,40 @@ def operations(full: bool) -> Iterator[Case]:
 
     F = torch.nn.functional if torch else None
     N, D, V = 960, 512, 6480
-    yield case(
-        "linear",
-        f"{N}, {D} to {V}",
-        6.0 * N * D * V,
-        ops.linear,
-        [normal(N, D), normal(D, V, scale=D**-0.5), normal(V)],
-        lambda x, W, b: torch.addmm(b, x, W),
-    )
+    yield case("linear", f"{N}, {D} to {V}", 6.0 * N * D * V,
+        ops.linear, [normal(N, D), normal(D, V, scale=D**-0.5), normal(V)],
+        lambda x, W, b: torch.addmm(b, x, W))  # fmt: skip
     ids = rng.integers(0, V, (32, 128))
-    yield case(
-        "embedding",
-        f"32 x 128 of {V}, {D}",
-        1.0 * ids.size * D,
-        lambda E: ops.embedding(ids, E),
-        [normal(V, D)],
-        lambda E: F.embedding(torch.from_numpy(ids), E),
-        4.0 * (V * D + 3 * ids.size * D),  # of E only some rows are read
-    )
+    of_rows = 4.0 * (V * D + 3 * ids.size * D)  # of E only some rows are read
+    yield case("embedding", f"32 x 128 of {V}, {D}", 1.0 * ids.size * D,
+        lambda E: ops.embedding(ids, E), [normal(V, D)],
+        lambda E: F.embedding(torch.from_numpy(ids), E), of_rows)  # fmt: skip
     for rows, width in [(N, V), (4096, 65)][: 1 + full]:
         targets = rng.integers(0, width, rows)
-        yield case(
-            "cross-entropy",
-            f"{rows}, {width}",
-            (EXP + 10.0) * rows * width,
+        yield case("cross-entropy", f"{rows}, {width}", (EXP + 10.0) * rows * width,
             lambda logits, targets=targets: ops.cross_entropy(logits, targets, label_smoothing=0.1),
-            [normal(rows, width)],
-            lambda logits, targets=targets: F.cross_entropy(
-                logits, torch.from_numpy(targets), label_smoothing=0.1
-            ),
-        )
+            [normal(rows, width)], lambda logits, targets=targets: F.cross_entropy(
+                logits, torch.from_numpy(targets), label_smoothing=0.1))  # fmt: skip
     B, T, S, H, M = 64, 15, 13, 512, 1024
     memory = [normal(B, T, H), normal(B, S, M), normal(B, S, M)]
-    yield case(
-        "attention, general",
-        f"{B}, {T} x {S}, {H}, {M}",
-        6.0 * B * T * (H * M + 2 * S * M),
-        ops.multiplicative_attention,
-        [*memory, normal(H, M, scale=H**-0.5 / 10)],
-        lambda q, k, v, W: torch.softmax((q @ W) @ k.transpose(1, 2), dim=-1) @ v,
-    )
-    yield case(
-        "attention, additive",
-        f"{B}, {T} x {S}, {H}, {M}",
+    matrix, keys = normal(H, M, scale=H**-0.5 / 10), normal(B, S, H)
+    yield case("attention, general", f"{B}, {T} x {S}, {H}, {M}",
+        6.0 * B * T * (H * M + 2 * S * M), ops.multiplicative_attention, [*memory, matrix],
+        lambda q, k, v, W: torch.softmax((q @ W) @ k.transpose(1, 2), dim=-1) @ v)  # fmt: skip
+    additive = [memory[0], keys, memory[2], normal(H, H, scale=H**-0.5), normal(H, scale=0.1)]
+    yield case("attention, additive", f"{B}, {T} x {S}, {H}, {M}",
         6.0 * B * T * (H * H + S * (2 * H + M)),
-        lambda q, k, v, W, w: ops.additive_attention(q, k, v, W, None, w),
-        [memory[0], normal(B, S, H), memory[2], normal(H, H, scale=H**-0.5), normal(H, scale=0.1)],
+        lambda q, k, v, W, w: ops.additive_attention(q, k, v, W, None, w), additive,
         lambda q, k, v, W, w: (
             torch.softmax(torch.tanh((q @ W)[:, :, None] + k[:, None]) @ w, dim=-1) @ v
-        ),
-    )
+        ))  # fmt: skip
     heads = [normal(8, 8, 128, 64) for _ in range(3)]
-    yield case(
-        "attention, causal",
-        "8 x 8, 128, 64",
-        6.0 * 8 * 8 * 128 * 128 * 64,
-        lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True),
-        heads,
+    yield case("attention, causal", "8 x 8, 128, 64", 6.0 * 8 * 8 * 128 * 128 * 64,
+        lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True), heads,
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
-        numbas=numba_kernels and numba_kernels.causal_attention,
-    )
-    yield case(
-        "layer_norm",
-        "4096, 512",
-        14.0 * 4096 * 512,
-        ops.layer_norm,
-        [normal(4096, 512), normal(512), normal(512)],
-        lambda x, gain, bias: F.layer_norm(x, (512,), gain, bias),
-    )
-    yield case(
-        "gelu",
-        "4096, 512",
-        (2.0 * EXP + 20.0) * 4096 * 512,
-        ops.gelu,
-        [normal(4096, 512)],
-        lambda x: F.gelu(x, approximate="tanh"),
-    )
+        numbas=numba_kernels and numba_kernels.causal_attention)  # fmt: skip
+    yield case("layer_norm", "4096, 512", 14.0 * 4096 * 512,
+        ops.layer_norm, [normal(4096, 512), normal(512), normal(512)],
+        lambda x, gain, bias: F.layer_norm(x, (512,), gain, bias))  # fmt: skip
+    yield case("gelu", "4096, 512", (2.0 * EXP + 20.0) * 4096 * 512,
+        ops.gelu, [normal(4096, 512)], lambda x: F.gelu(x, approximate="tanh"))  # fmt: skip

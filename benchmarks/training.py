@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from minillm import kernels_info, use_kernels
 from minillm.data import Minibatches
 from minillm.data.masking import Masking, framed
 from minillm.models.bert import BERT, BERTConfig
@@ -17,7 +16,6 @@ from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
-from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.timing.contest import Case
 
 from . import transformer
@@ -52,7 +50,6 @@ def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
             yield bert_step(size)
         for size in transformer.SIZES:
             yield transformer_step(size)
-        yield word2vec_step()
 
 
 def step(
@@ -224,33 +221,3 @@ def transformer_step(size: str) -> Case:
     matrices = S * L * (6 * D * D + 2 * D * F) + T * L * (6 * D * D + 2 * D * F)
     flops = 6.0 * (matrices + batch[3].sum() * D * (c.target_vocabulary + 1))
     return step(f"transformer {L} x {D}, {pairs} pairs", model, batch, flops, peer)
-
-
-def word2vec_step() -> Case:
-    """Make the learning of skip-gram with negative samples from 30 sentences, once.
-
-    On several threads the Cython twin takes steps at the same time, and so differs a little.
-    """
-    rng = np.random.default_rng(0)
-    config = Word2VecConfig(2000, subsample=0.0)
-    ids = (config.vocabulary ** rng.random(600)).astype(np.int32)
-    starts, rates = np.arange(0, 601, 20), np.full(30, 0.025)
-    counts = np.bincount(ids, minlength=config.vocabulary) + 1
-
-    def twin(kernels: str) -> Callable[[], list[float]]:
-        model = Word2Vec(config, counts, np.random.default_rng(0))
-
-        def run() -> list[float]:
-            with use_kernels(kernels):
-                count = kernels_info()["threads"]
-                loss, predictions = model.learn(ids, starts, rates, threads=count)
-            return [loss / predictions, float(predictions)]
-
-        return run
-
-    contestants = {"NumPy": twin("numpy"), "Cython": twin("cython")}
-    predictions = twin("cython")()[1]
-    rows = 1 + config.negative
-    flops = 6.0 * predictions * rows * config.dimension  # scores, and two gradients
-    sizes = f"word2vec {config.dimension}, {len(ids)} words"
-    return Case("training step", sizes, flops, contestants, tolerance=0.02)

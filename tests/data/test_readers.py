@@ -32,38 +32,27 @@ def objects(*rows):
 
 
 READERS = {
-    "lines": Reader(
-        lambda path: [line for line, _ in read_lines(path)], "a\n \ndrei €\n", ["a", " ", "drei €"]
-    ),
+    "lines": Reader(lambda path: [line for line, _ in read_lines(path)], "a\n \ndrei €\n",
+        ["a", " ", "drei €"]),
     "text": Reader(lambda path: [read_text([path])], "one\ntwo €\n", ["one\ntwo €\n"]),
-    "stream": Reader(
-        lambda path: ["".join(TextStream([path], 3).blocks())], "one\ntwo €\n", ["one\ntwo €\n"]
-    ),
-    "pairs.tsv": Reader(
-        read_pairs,
-        "one \tun\ntwo words\t deux mots\n",
-        [("one", "un"), ("two words", "deux mots")],
-    ),
-    "pairs.jsonl": Reader(
-        read_pairs,
+    "stream": Reader(lambda path: ["".join(TextStream([path], 3).blocks())], "one\ntwo €\n",
+        ["one\ntwo €\n"]),
+    "pairs.tsv": Reader(read_pairs, "one \tun\ntwo words\t deux mots\n",
+        [("one", "un"), ("two words", "deux mots")]),
+    "pairs.jsonl": Reader(read_pairs,
         objects({"source": "one ", "target": "un", "id": 1}, {"target": "d\tm", "source": "two"}),
-        [("one", "un"), ("two", "d\tm")],
-    ),
+        [("one", "un"), ("two", "d\tm")]),
     "labelled.tsv": Reader(
         read_labelled,
         "good\ta fine day\nbad\t \nbad\train  again\n",  # a label without a text is left out
         [("good", "a fine day"), ("bad", "rain again")],
     ),
-    "labelled.jsonl": Reader(
-        read_labelled,
+    "labelled.jsonl": Reader(read_labelled,
         objects({"text": "a fine\nday", "label": " good"}, {"label": "bad", "text": ""}),
-        [("good", "a fine day")],
-    ),
-    "scored": Reader(
-        read_scored_pairs,
+        [("good", "a fine day")]),
+    "scored": Reader(read_scored_pairs,
         "word1\tword2\tscore\nred\tblue\t9\n\n# a comment\none,two,8\na b -1.5\n",
-        [("red", "blue", 9), ("one", "two", 8), ("a", "b", -1.5)],
-    ),
+        [("red", "blue", 9), ("one", "two", 8), ("a", "b", -1.5)]),
     "analogies": Reader(
         lambda path: list(read_analogies(path).items()),
         "a b c d\n: capitals\nOslo Norway Rome Italy\n\n: none\n: more\ne f g h\n",
@@ -88,7 +77,7 @@ READERS = {
         objects({"prompt": "a", "chosen": "b", "rejected": [ASKED, ANSWER]}),
         [([ASKED, ANSWER], [ASKED, ANSWER])],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -83,24 +83,16 @@ def test_right_pieces_have_our_losses_and_count(walk, capsys, name):
                 "The whole model: the gradient with respect to E is wrong along",
             ],
         ),
-        (
-            {"linear": ("dy @ W.T", "dy @ W")},
-            ["linear.py, line 19, dx = dy @ W: ValueError", "the shapes are dy (4, 2), W (3, 2)"],
-        ),
-        (
-            {"linear": ("sum(axis=0)", "sum(axis=0, keepdims=True)")},
-            ["linear.py, line 21: the gradient db has shape (1, 2), expected (2,)"],
-        ),
-        (
-            {"adam": ("    return m", "    m = 2 * m\n    return m")},
-            ["adam.py, line 19: m is wrong at"],
-        ),
-        (
-            {"schedule": ("    return eta", "    return [eta][k - 2 if steps == 3 else 0]")},
-            ["schedule.py, line 23, return [eta][k - 2 if steps == 3 else 0]: IndexError"],
-        ),
+        ({"linear": ("dy @ W.T", "dy @ W")},
+         ["linear.py, line 19, dx = dy @ W: ValueError", "the shapes are dy (4, 2), W (3, 2)"]),
+        ({"linear": ("sum(axis=0)", "sum(axis=0, keepdims=True)")},
+         ["linear.py, line 21: the gradient db has shape (1, 2), expected (2,)"]),
+        ({"adam": ("    return m", "    m = 2 * m\n    return m")},
+         ["adam.py, line 19: m is wrong at"]),
+        ({"schedule": ("    return eta", "    return [eta][k - 2 if steps == 3 else 0]")},
+         ["schedule.py, line 23, return [eta][k - 2 if steps == 3 else 0]: IndexError"]),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_piece_is_named_with_its_line(walk, edits, messages):
     status, out = walk("your-lstm", **edits)
     assert status == 1

@@ -118,50 +118,30 @@ ROWS = {
     "gpt2": gpt2(),
     "llama": decoder("Llama", 3e-6, head_dim=6, rms_norm_eps=1e-2),
     "llama, llama3": decoder("Llama", rope_parameters=LLAMA3 | {"rope_theta": 5e5}),
-    "llama, tied": decoder(
-        "Llama",
-        tie_word_embeddings=True,
-        num_key_value_heads=4,
-        rope_parameters={"rope_type": "linear", "factor": 3.0, "rope_theta": 1e4},
-    ),
+    "llama, tied": decoder("Llama", tie_word_embeddings=True, num_key_value_heads=4,
+        rope_parameters={"rope_type": "linear", "factor": 3.0, "rope_theta": 1e4}),
     "llama, yarn": decoder("Llama", rope_parameters=YARN | BETAS | {"rope_theta": 500.0}),
     "mistral": decoder("Mistral", sliding_window=8),
     "mistral, whole": decoder("Mistral", sliding_window=None, head_dim=10),
     "qwen2": decoder("Qwen2", tie_word_embeddings=True),
-    "qwen2, yarn": decoder(
-        "Qwen2",
-        tie_word_embeddings=False,
-        num_key_value_heads=4,
-        rms_norm_eps=1e-3,
-        rope_parameters=YARN | {"rope_theta": 1e5},
-    ),
+    "qwen2, yarn": decoder("Qwen2", tie_word_embeddings=False, num_key_value_heads=4,
+        rms_norm_eps=1e-3, rope_parameters=YARN | {"rope_theta": 1e5}),
     "qwen3": decoder("Qwen3", head_dim=6),
     "smollm3": decoder("SmolLM3", no_rope_layer_interval=2),
     "gemma3": decoder("Gemma3", **GEMMA, sliding_window_pattern=3),
-    "gemma3, linear": decoder(
-        "Gemma3",
-        **GEMMA,
-        sliding_window_pattern=2,
-        num_key_value_heads=1,
-        rope_parameters=OF_LAYERS,
-    ),
+    "gemma3, linear": decoder("Gemma3", **GEMMA, sliding_window_pattern=2, num_key_value_heads=1,
+        rope_parameters=OF_LAYERS),
     "phi3": decoder("Phi3", sliding_window=9),
     "mamba": mamba(3e-6),
     "mamba, wide": mamba(time_step_rank="auto", conv_kernel=4, state_size=16, hidden_size=32),
-    "mamba, untied": mamba(
-        tie_word_embeddings=False,
-        intermediate_size=8,
-        expand=1,
-        state_size=1,
-        conv_kernel=2,
-        time_step_rank=1,
-    ),
+    "mamba, untied": mamba(tie_word_embeddings=False, intermediate_size=8, expand=1, state_size=1,
+        conv_kernel=2, time_step_rank=1),
     **{
         f"{family} {end}": Row(beginning, end, entries, lora=lora)
         for family, (beginning, entries, lora) in ENCODERS.items()
         for end in (*ENDS.get(family, ("ForMaskedLM",)), LABELLED)
     },
-}
+}  # fmt: skip
 FROZEN = [name for name in ROWS if "," not in name]
 PADDING = {"Roberta": 1, "XLMRoberta": 1, "MPNet": 1}
 SIZE, PIECES = 262, 40  # of the vocabularies of a decoder, and of an encoder

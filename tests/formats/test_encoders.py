@@ -152,8 +152,7 @@ def test_tokens_that_no_text_becomes():
 
 
 @pytest.mark.parametrize(
-    "tokenizer",
-    [WordPieces(["[UNK]", "a"]), WordPieces([*SPECIALS[:4], "a"]), train(["sea"], 260)],
+    "tokenizer", [WordPieces(["[UNK]", "a"]), WordPieces([*SPECIALS[:4], "a"]), train(["sea"], 260)]
 )
 def test_a_tokenizer_without_the_special_tokens(tmp_path, tokenizer):
     add(tmp_path, tokenizer_files(tokenizer))

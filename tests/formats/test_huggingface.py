@@ -40,15 +40,7 @@ from minillm.text import Characters, ChatTemplate, WordPieces, tokenizer_files
 from minillm.text.byte_pairs import train
 from minillm.text.word_pieces import SPECIALS
 
-from .make_frozen import (
-    FROZEN,
-    LABELLED,
-    ROWS,
-    computed,
-    frozen,
-    inputs,
-    random_model,
-)
+from .make_frozen import FROZEN, LABELLED, ROWS, computed, frozen, inputs, random_model
 from .make_frozen import outputs_of as outputs_of_theirs
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -197,10 +189,7 @@ def test_outputs_are_those_of_transformers_there_and_back(tmp_path, name, kernel
 
         theirs = random_model(row, seed=1).double()
         loaded, notes = type(theirs).from_pretrained(
-            tmp_path / "out",
-            dtype="float64",
-            attn_implementation="eager",
-            output_loading_info=True,
+            tmp_path / "out", dtype="float64", attn_implementation="eager", output_loading_info=True
         )
         assert all("seq_relationship" in one for names in notes.values() for one in names)
         with torch.no_grad():
@@ -309,11 +298,7 @@ FORMS = [  # other names of the same tensors, and tensors that are no weights
     ("mamba", copied(lm_head__weight="backbone.embeddings.weight"), {}),
     ("gpt2", copied(transformer__h__0__attn__bias=ONES.astype(np.uint8)), {}),
     ("gpt2", copied(transformer__h__1__attn__masked_bias=np.array(-1e4, np.float32)), {}),
-    (
-        "gpt2",
-        copied(lm_head__weight="transformer.wte.weight"),
-        {"tie_word_embeddings": False},
-    ),
+    ("gpt2", copied(lm_head__weight="transformer.wte.weight"), {"tie_word_embeddings": False}),
     ("qwen2", copied(lm_head__weight="model.embed_tokens.weight"), {}),
     ("llama", copied(model__layers__0__self_attn__rotary_emb__inv_freq=ONES[0]), {}),
     ("bert ForMaskedLM", renamed(*GAMMA), {}),
@@ -394,17 +379,11 @@ TENSORS = [
     ("mamba", lambda t: t | {CONV: t[CONV][:, 0].copy()}, "(12, 1, 3), found (12, 3)"),
     ("bert ForMaskedLM", without(f"{CLS}.transform.LayerNorm.bias"), "LayerNorm.bias is missing"),
     ("bert Model", without("pooler.dense.bias"), "the tensor pooler.dense.bias is missing"),
-    (
-        "bert ForMaskedLM",
-        lambda t: t | {f"{DECODER}.weight": t[EMBEDDING] + 1},
-        f"{DECODER}.weight: expected the weights of embeddings.word_embeddings.weight, found oth",
-    ),
-    (
-        "bert ForMaskedLM",
-        other(f"{DECODER}.bias", ONES[0]),
-        f"{DECODER}.bias: expected the weights of {CLS}.bias, found others",
-    ),
-]
+    ("bert ForMaskedLM", lambda t: t | {f"{DECODER}.weight": t[EMBEDDING] + 1},
+     f"{DECODER}.weight: expected the weights of embeddings.word_embeddings.weight, found oth"),
+    ("bert ForMaskedLM", other(f"{DECODER}.bias", ONES[0]),
+     f"{DECODER}.bias: expected the weights of {CLS}.bias, found others"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "change", "message"), TENSORS)

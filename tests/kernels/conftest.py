@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 import minillm
-from minillm._kernels import (
-    INSTRUCTION_SETS,
-    ORIGINALS,
-    kernels_info,
-    select_kernels,
-    use_threads,
-)
+from minillm._kernels import INSTRUCTION_SETS, ORIGINALS, kernels_info, select_kernels, use_threads
 from minillm.quantised.panels import Panels
 
 ROOMS = tuple(

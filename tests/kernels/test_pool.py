@@ -161,12 +161,7 @@ BEHIND, IN_FRONT = "wrote past the end of a piece", "wrote in front of a piece"
 
 @pytest.mark.parametrize(
     ("place", "size", "message"),
-    [
-        (1, 1, BEHIND),
-        (199_999, 100_000, BEHIND),
-        (-1, 1, IN_FRONT),
-        (-100_000, 100_000, IN_FRONT),
-    ],
+    [(1, 1, BEHIND), (199_999, 100_000, BEHIND), (-1, 1, IN_FRONT), (-100_000, 100_000, IN_FRONT)],
 )
 def test_a_guard_notices_a_write_beside_a_piece(place, size, message):
     """Even a whole piece away, where a wrong sign before an offset leads."""

@@ -18,11 +18,7 @@ DTYPES = st.sampled_from([np.float32, np.float64])
 
 def both(twin, dcontext, *arguments):
     context, log_sums = twin.scaled_attention_forward(*arguments)
-    return [
-        context,
-        log_sums,
-        *twin.scaled_attention_backward(dcontext, *arguments, log_sums),
-    ]
+    return [context, log_sums, *twin.scaled_attention_backward(dcontext, *arguments, log_sums)]
 
 
 def reference(original, *arguments):

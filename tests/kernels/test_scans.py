@@ -5,15 +5,7 @@ import pytest
 
 from minillm import ops
 
-from .twin_cases import (
-    ARGUMENTS,
-    OF_SCAN,
-    WRONG,
-    Draw,
-    arguments_of_scan,
-    of_mamba,
-    wrong_versions,
-)
+from .twin_cases import ARGUMENTS, OF_SCAN, WRONG, Draw, arguments_of_scan, of_mamba, wrong_versions
 
 
 @pytest.mark.parametrize("name", OF_SCAN)

@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from minillm.layers.gradients import (
-    PartlyTrained,
-    is_trained,
-    merge_gradients,
-    prefixed,
-    under,
-)
+from minillm.layers.gradients import PartlyTrained, is_trained, merge_gradients, prefixed, under
 
 
 def test_gradients_that_meet_are_added():

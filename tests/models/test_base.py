@@ -22,35 +22,19 @@ FROZEN = [
     (LanguageModel, LanguageModelConfig(9, 5, 5, 2, tied=True), -39.83671026931076),
     (LanguageModel, LanguageModelConfig(9, 0, 5, 2), -11.694135457332365),
     (NeuralNGram, NeuralNGramConfig(9, 4, 3, 5), -23.611656516145793),
-    (
-        EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "none"),
-        -220.05075648915926,
-    ),
-    (
-        EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot"),
-        47.89419124840851,
-    ),
-    (
-        EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "rnn", True, "general"),
-        -149.58314400023502,
-    ),
-    (
-        EncoderDecoder,
-        EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "additive"),
-        -249.5660979593987,
-    ),
+    (EncoderDecoder, EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "none"),
+     -220.05075648915926),
+    (EncoderDecoder, EncoderDecoderConfig(8, 9, 3, 5, 2, "gru", False, "dot"), 47.89419124840851),
+    (EncoderDecoder, EncoderDecoderConfig(8, 9, 3, 5, 2, "rnn", True, "general"),
+     -149.58314400023502),
+    (EncoderDecoder, EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "additive"),
+     -249.5660979593987),
     (PointerGenerator, PointerGeneratorConfig(9, 0, 3, 5, 2, "gru"), -194.31302377081917),
     (Classifier, ClassifierConfig(9, 3, 4, 5, 2, pooling="last"), 225.86329568259774),
-    (
-        Classifier,
-        ClassifierConfig(9, 3, 4, 5, 2, bidirectional=False, pooling="attention"),
-        52.23792799389149,
-    ),
+    (Classifier, ClassifierConfig(9, 3, 4, 5, 2, bidirectional=False, pooling="attention"),
+     52.23792799389149),
     (ImageClassifier, ImageClassifierConfig(6, 3, 5), -13.00964551824896),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "config", "expected"), FROZEN)

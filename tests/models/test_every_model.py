@@ -3,15 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model, check_rows, fit, logits_of, same_gradients
-from model_table import (
-    EACH_CLASS,
-    MASKED,
-    STACKS,
-    TABLE,
-    WINDOWS,
-    C,
-    each,
-)
+from model_table import EACH_CLASS, MASKED, STACKS, TABLE, WINDOWS, C, each
 from usual import originals_deep, usual_kernels
 
 from minillm import ops

@@ -16,13 +16,7 @@ from hypothesis import strategies as st
 from minillm import kernels_info, use_kernels, use_threads
 from minillm.errors import InputError
 from minillm.models.vectors import Vectors
-from minillm.models.word2vec import (
-    Word2Vec,
-    Word2VecConfig,
-    alias_table,
-    huffman_paths,
-    keep_table,
-)
+from minillm.models.word2vec import Word2Vec, Word2VecConfig, alias_table, huffman_paths, keep_table
 from minillm.testing.strategies import generators
 
 FOUR = [

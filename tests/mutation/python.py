@@ -16,9 +16,7 @@ ALSO = {
     "minillm/models/word2vec.py": {"_train_sentences"},
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},
-    "minillm/training/optimisers.py": {
-        *("step", "adam_update", "clip_global_norm"),
-    },
+    "minillm/training/optimisers.py": {*("step", "adam_update", "clip_global_norm")},
 }
 
 

@@ -10,15 +10,7 @@ import pytest
 from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
 
-from .cases import (
-    case_of,
-    declared,
-    is_float,
-    names_of,
-    on_its_twins,
-    tuple_of,
-    upstream_of,
-)
+from .cases import case_of, declared, is_float, names_of, on_its_twins, tuple_of, upstream_of
 
 x = np.ones((2, 3, 4), np.float32)
 h0 = np.zeros((2, 5), np.float32)
@@ -48,57 +40,35 @@ TYPES = [
     (masked(True, window=True), "window: expected a whole number, found bool"),
 ]
 VALUES = [
-    (
-        lambda: ops.lstm(x, h0, h0, W_x, W_h[:, :19], b),
-        r"lstm: W_h: expected shape \(H = 5, 4H = 20\), found \(5, 19\)",
-    ),
-    (
-        lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
-        r"rnn: x: expected shape \(B = 2, T > 0, I = 4\), found \(2, 0, 4\)",
-    ),
-    (
-        lambda: ops.causal_convolution(x, x[0], x[0, 0], x[:, :1]),
-        r"before: expected shape \(B = 2, K-1 = 2, D = 4\), found \(2, 1, 4\)",
-    ),
-    (
-        lambda: ops.rotary(x[None, ..., :3], ids[:1]),
-        r"rotary: x: expected shape \(B = 1, N = 2, T = 3, 2P > 0\), found \(1, 2, 3, 3\)",
-    ),
-    (
-        lambda: ops.cross_entropy(x[:, 0], ids),
-        r"cross_entropy: targets: expected shape \(2,\), found \(2, 3\)",
-    ),
-    (
-        lambda: ops.multiplicative_attention(x, x[..., :3], x),
-        r"W: expected shape \(D = 4, C = 3\), found None",
-    ),
+    (lambda: ops.lstm(x, h0, h0, W_x, W_h[:, :19], b),
+     r"lstm: W_h: expected shape \(H = 5, 4H = 20\), found \(5, 19\)"),
+    (lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
+     r"rnn: x: expected shape \(B = 2, T > 0, I = 4\), found \(2, 0, 4\)"),
+    (lambda: ops.causal_convolution(x, x[0], x[0, 0], x[:, :1]),
+     r"before: expected shape \(B = 2, K-1 = 2, D = 4\), found \(2, 1, 4\)"),
+    (lambda: ops.rotary(x[None, ..., :3], ids[:1]),
+     r"rotary: x: expected shape \(B = 1, N = 2, T = 3, 2P > 0\), found \(1, 2, 3, 3\)"),
+    (lambda: ops.cross_entropy(x[:, 0], ids),
+     r"cross_entropy: targets: expected shape \(2,\), found \(2, 3\)"),
+    (lambda: ops.multiplicative_attention(x, x[..., :3], x),
+     r"W: expected shape \(D = 4, C = 3\), found None"),
     (lambda: ops.embedding(ids - 1, x[0]), r"embedding: ids: expected 0\.\.2, found -1\.\.2"),
     (lambda: ops.dropout(x, 1.0, np.random.default_rng(0)), "at least 0 and below 1, found 1.0"),
     (lambda: ops.cross_entropy(x, ids, None, -0.1), "label_smoothing: expected at least 0 and"),
     (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0 and finite, found 0"),
     (lambda: ops.rms_norm(x, x[0, 0], np.nan), "eps: expected above 0 and finite, found nan"),
-    (
-        lambda: ops.policy_loss(*[h0[0]] * 3, beta=-1),
-        "policy_loss: beta: expected 0 or more and finite, found -1",
-    ),
+    (lambda: ops.policy_loss(*[h0[0]] * 3, beta=-1),
+     "policy_loss: beta: expected 0 or more and finite, found -1"),
     # each op's own
     (lambda: ops.cross_entropy(x, ids, ids < 0), "mask: expected a True, found False everywhere"),
-    (
-        lambda: ops.pointer_cross_entropy(x[:0], x[:0, :, 0], x[:0, :, 0], ids[:0]),
-        "pointer_cross_entropy: targets: expected one or more, found none",
-    ),
-    (
-        lambda: ops.coverage(x, np.array([0, 0])),
-        "coverage: lengths: expected one above 0, found none",
-    ),
-    (
-        lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
-        "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",
-    ),
-    (
-        lambda: ops.scaled_dot_product_attention(*heads, True, mask=ops.Mask()),
-        "scaled_dot_product_attention: mask: expected None with causal, lengths or start",
-    ),
+    (lambda: ops.pointer_cross_entropy(x[:0], x[:0, :, 0], x[:0, :, 0], ids[:0]),
+     "pointer_cross_entropy: targets: expected one or more, found none"),
+    (lambda: ops.coverage(x, np.array([0, 0])),
+     "coverage: lengths: expected one above 0, found none"),
+    (lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
+     "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2"),
+    (lambda: ops.scaled_dot_product_attention(*heads, True, mask=ops.Mask()),
+     "scaled_dot_product_attention: mask: expected None with causal, lengths or start"),
     (masked(True, start=np.array([4])), r"start: expected 0\.\.3, found 4\.\.4"),
     (masked(True, window=0), "window: expected 1 or more, found 0"),
     (masked(window=3), "window: expected None without causal, found 3"),
@@ -107,7 +77,7 @@ VALUES = [
     (masked(rows=np.array([1, 1])), "rows: expected the lengths of one row of 3"),
     (masked(rows=np.array([[3]])), "rows: expected the lengths of one row of 3"),
     (masked(rows=np.array([3]), start=np.array([0])), "rows: expected the lengths of one row of 3"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,7 @@ def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
 @usual_kernels
 @settings(max_examples=5)
 @given(
-    st.integers(1, 2),
-    st.lists(st.sampled_from(SMALL), min_size=1, max_size=3),
-    st.integers(0, 99),
+    st.integers(1, 2), st.lists(st.sampled_from(SMALL), min_size=1, max_size=3), st.integers(0, 99)
 )
 def test_the_gradient_without_rounding(kernels, M, formats, seed):
     rng = np.random.default_rng(seed)

@@ -94,14 +94,11 @@ def test_measuring_a_run_stores_nothing_about_its_data(runs, tmp_path):
 
 
 WRONG = {
-    "ngram": [
-        ("data", {"files": REMOVED}, "data: 'files' is missing"),
+    "ngram": [("data", {"files": REMOVED}, "data: 'files' is missing"),
         ("data", {"files": 3}, "data: files: expected a text, found 3"),
         ("model", {"line_end": 10**6}, "line_end: expected an id"),
-        ("model", {"sizes": [10**9] * 3}, "its sizes do not agree"),
-    ],
-    "lm": [
-        ("model", {"colour": 1}, "colour: there is no such setting"),
+        ("model", {"sizes": [10**9] * 3}, "its sizes do not agree")],
+    "lm": [("model", {"colour": 1}, "colour: there is no such setting"),
         ("model", {"vocabulary": REMOVED}, "'vocabulary' is missing"),
         ("model", {"hidden": 1.5}, "hidden: expected a whole number from 1 to 65536, found 1.5"),
         ("model", {"hidden": 60_000}, r"expected shape \(.*60000.*\), found \("),
@@ -109,30 +106,19 @@ WRONG = {
         ("training", {"learning_rate": -1}, "learning_rate: expected a number above 0"),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
         ("training", {"hidden": 8}, "training: hidden: there is no such setting"),
-        ("training", {"minutes": 1.0}, "expected one of minutes, steps, epochs"),
-    ],
-    "word2vec": [
-        ("model", {"dimension": 60_000}, "vectors: expected shape .*, found "),
-        ("model", {"subsample": float("nan")}, "subsample"),
-    ],
-    "classifier": [
-        ("data", {"labels": ["good"]}, "labels: expected 2 of them, found 1"),
-        ("data", {"labels": REMOVED}, "'labels' is missing"),
-    ],
-    "finetuned": [
-        ("model", {"kind": "elman"}, "encoder"),
+        ("training", {"minutes": 1.0}, "expected one of minutes, steps, epochs")],
+    "word2vec": [("model", {"dimension": 60_000}, "vectors: expected shape .*, found "),
+        ("model", {"subsample": float("nan")}, "subsample")],
+    "classifier": [("data", {"labels": ["good"]}, "labels: expected 2 of them, found 1"),
+        ("data", {"labels": REMOVED}, "'labels' is missing")],
+    "finetuned": [("model", {"kind": "elman"}, "encoder"),
         ("model", {"encoder": 3}, "encoder: expected an object, found 3"),
         ("model", {"encoder": {"width": 8}}, "is missing"),
-        ("model", {"pooling": "attention"}, "pooling: expected one of"),
-    ],
-    "qa": [
-        ("data", {"unanswered": 1}, "unanswered: expected true or false, found 1"),
-    ],
-    "seq2seq": [
-        ("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
-        ("data", {"longest_target": 10**9}, "longest_target: expected a whole number from 1 to"),
-    ],
-}
+        ("model", {"pooling": "attention"}, "pooling: expected one of")],
+    "qa": [("data", {"unanswered": 1}, "unanswered: expected true or false, found 1")],
+    "seq2seq": [("data", {"longest_target": REMOVED}, "'longest_target' is missing"),
+        ("data", {"longest_target": 10**9}, "longest_target: expected a whole number from 1 to")],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", WRONG, indirect=True)

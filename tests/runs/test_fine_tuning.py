@@ -90,10 +90,7 @@ def test_a_bert_reads_the_frame_and_no_more_than_its_context(tune):
     assert long != run.classify("the cat " * 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "freeze"),
-    [("bert", "3"), ("byte pairs", "encoder")],
-)
+@pytest.mark.parametrize(("name", "freeze"), [("bert", "3"), ("byte pairs", "encoder")])
 def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, tune, runs):
     run, base = tune(name, freeze=freeze), minillm.load(runs(name))
     arrays, _ = RunFolder(run.path).load_resume()
@@ -196,10 +193,7 @@ def test_what_is_no_adapter(tune, runs, tmp_path, capsys):
         (["merge", whole.path], all_weights),
         (["import", adapter], "expected init, the run that its additions are for"),
         (["import", adapter, "--init", runs("lm")], "or decoder, found one of lm"),
-        (
-            ["import", adapter, "--init", runs("bert")],
-            ".query.lora_A.weight",
-        ),
+        (["import", adapter, "--init", runs("bert")], ".query.lora_A.weight"),
         (["import", runs("bert"), "--init", runs("bert")], "a folder with adapter_config.json"),
     ):
         assert main([*map(str, command), "--out", str(tmp_path / "x")]) == 2

@@ -167,11 +167,7 @@ def test_predictions_of_translators(looked, name):
 @pytest.mark.parametrize("name", ["llama", "decoder", *MASKED, *TRANSLATORS])
 def test_attention_rows_sum_to_one(looked, name):
     trace = trace_of(looked, name)
-    lengths = {
-        "text": len(trace.tokens),
-        "source": len(trace.source),
-        "inputs": len(trace.tokens),
-    }
+    lengths = {"text": len(trace.tokens), "source": len(trace.source), "inputs": len(trace.tokens)}
     parts = {"no attention": 0, "transformer": 3, "joint": 3}
     assert len(trace.attention) == parts.get(name, 1)
     for part in trace.attention:

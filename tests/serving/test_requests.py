@@ -52,30 +52,20 @@ def of_schema(schema):
         ("chat", {"logit_bias": {"1": 101}}, "logit_bias[...]: expected float <= 100"),
         ("chat", {"n": 10**9}, "n: expected int <= 128, found 1000000000"),
         ("chat", {"tools": [TIME] * 129}, "tools: expected array of length <= 128, found "),
-        (
-            *("chat", {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
-            "tools[0].function.name: expected str matching regex",
-        ),
+        (*("chat", {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
+         "tools[0].function.name: expected str matching regex"),
         ("chat", {"tools": [TIME] * 2}, "tools: expected different names, found ['time']"),
         ("chat", {"tool_choice": "required"}, "tool_choice: expected the name of a tool, found 'r"),
         ("chat", {"tools": [TIME], "tool_choice": NONE}, "tool_choice: expected the name of a too"),
-        (
-            *("chat", {"tools": [TIME], "response_format": {"type": "json_object"}}),
-            'response_format: expected {"type": "text"} with tools',
-        ),
+        (*("chat", {"tools": [TIME], "response_format": {"type": "json_object"}}),
+         'response_format: expected {"type": "text"} with tools'),
         ("chat", {"tools": [TIME]}, "tools: expected a chat template that has <tool_call>, found "),
-        (
-            *("chat", {"messages": [*TALK, {"role": "tool", "content": "b"}]}),
-            "tools: expected a chat template that has <tool_call>, found one without",
-        ),
-        (
-            *("chat", {"response_format": {"type": "json_schema"}}),
-            "response_format.json_schema.schema: expected a schema, found None",
-        ),
-        (
-            *("chat", {"response_format": of_schema({"items": {"not": {}}})}),
-            'response_format.json_schema.schema: Unimplemented keys: ["not"]',
-        ),
+        (*("chat", {"messages": [*TALK, {"role": "tool", "content": "b"}]}),
+         "tools: expected a chat template that has <tool_call>, found one without"),
+        (*("chat", {"response_format": {"type": "json_schema"}}),
+         "response_format.json_schema.schema: expected a schema, found None"),
+        (*("chat", {"response_format": of_schema({"items": {"not": {}}})}),
+         'response_format.json_schema.schema: Unimplemented keys: ["not"]'),
         ("text", {"prompt": None}, "prompt: expected a value, found None"),
         ("text", {"prompt": []}, "prompt: expected a text or a list of token ids, or a list of "),
         ("text", {"prompt": ["a", 3]}, "prompt[1]: expected str, found 3"),
@@ -91,7 +81,7 @@ def of_schema(schema):
         ("vectors", {"dimensions": 17}, "dimensions: expected at most 16, found 17"),
         ("vectors", {"encoding_format": "int8"}, "encoding_format: expected str matching "),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_request_gets_the_error_of_the_interface(server, endpoint, changes, message):
     path, asked = ENDPOINTS[endpoint]
     status, answer = server.ask({**asked, **changes}, path)

@@ -139,110 +139,53 @@ def linear_of(spoil):
 SPOILED_W = linear_of(lambda dx, dW, db, *_: (dx, dW.T, db))
 FITS = {
     # an array or a number as a factor or a term
-    "the argument scale": (
-        lambda x, scale: (scale * np.sin(x), lambda dy: np.cos(x) * dy),
+    "the argument scale": (lambda x, scale: (scale * np.sin(x), lambda dy: np.cos(x) * dy),
         lambda rng: (rng.standard_normal((2, 3)), rng.uniform(2.1, 2.9)),
-        r"a missing factor .*\(the argument scale\)",
-    ),
-    "mask": (
-        lambda x, keep: (x * keep, lambda dy: dy),
+        r"a missing factor .*\(the argument scale\)"),
+    "mask": (lambda x, keep: (x * keep, lambda dy: dy),
         lambda rng: (rng.standard_normal((4, 3)), np.arange(12).reshape(4, 3) % 2 == 0),
-        "a missing factor keep in the gradient with respect to x",
-    ),
-    "sigmoid": (
-        lambda x: ((y := 1 / (1 + np.exp(-x))), lambda dy: y * dy),
-        normal(),
-        "a missing factor 1 - the output in the gradient with respect to x",
-    ),
-    "tanh": (
-        lambda x: (np.tanh(x), lambda dy: dy),
-        normal(),
-        r"a missing factor 1 - the output\*\*2 in the gradient with respect to x",
-    ),
-    "no upstream": (
-        lambda x: (x**2, lambda dy: 2 * x),
-        normal(),
-        "a missing factor dy in the gradient with respect to x",
-    ),
-    "too many": (
-        lambda x: (x**2, lambda dy: 2 * x * dy**2),
-        normal(),
-        "a factor dy too many in the gradient with respect to x",
-    ),
-    "residual": (
-        lambda x: (x + np.sin(x), lambda dy: dy * np.cos(x)),
-        normal(),
-        "a missing term dy in the gradient with respect to x",
-    ),
+        "a missing factor keep in the gradient with respect to x"),
+    "sigmoid": (lambda x: ((y := 1 / (1 + np.exp(-x))), lambda dy: y * dy), normal(),
+        "a missing factor 1 - the output in the gradient with respect to x"),
+    "tanh": (lambda x: (np.tanh(x), lambda dy: dy), normal(),
+        r"a missing factor 1 - the output\*\*2 in the gradient with respect to x"),
+    "no upstream": (lambda x: (x**2, lambda dy: 2 * x), normal(),
+        "a missing factor dy in the gradient with respect to x"),
+    "too many": (lambda x: (x**2, lambda dy: 2 * x * dy**2), normal(),
+        "a factor dy too many in the gradient with respect to x"),
+    "residual": (lambda x: (x + np.sin(x), lambda dy: dy * np.cos(x)), normal(),
+        "a missing term dy in the gradient with respect to x"),
     # shapes and orders
-    "transposed": (
-        SPOILED_W,
-        lambda rng: linear_arguments(rng, 4, 3, 3),
-        "a transposed gradient with respect to W",
-    ),
-    "transposed, in another shape": (
-        SPOILED_W,
-        lambda rng: linear_arguments(rng, 4, 2, 3),
-        "a transposed gradient: it is right with its axes in the order",
-    ),
-    "no sum": (
-        linear_of(lambda dx, dW, db, x, W, b, dy: (dx, dW, dy)),
-        linear_arguments,
-        "a missing sum over axis 0",
-    ),
-    "the last row for a sum": (
-        linear_of(lambda dx, dW, db, x, W, b, dy: (dx, dW, dy[-1])),
-        linear_arguments,
-        "a missing sum over axis 0 of dy: only index",
-    ),
-    "another shape": (
-        lambda x: (x**2, lambda dy: (2 * x * dy).ravel()),
-        normal(2, 3),
-        "a right gradient in a wrong shape: reshape it",
-    ),
+    "transposed": (SPOILED_W, lambda rng: linear_arguments(rng, 4, 3, 3),
+        "a transposed gradient with respect to W"),
+    "transposed, in another shape": (SPOILED_W, lambda rng: linear_arguments(rng, 4, 2, 3),
+        "a transposed gradient: it is right with its axes in the order"),
+    "no sum": (linear_of(lambda dx, dW, db, x, W, b, dy: (dx, dW, dy)), linear_arguments,
+        "a missing sum over axis 0"),
+    "the last row for a sum": (linear_of(lambda dx, dW, db, x, W, b, dy: (dx, dW, dy[-1])),
+        linear_arguments, "a missing sum over axis 0 of dy: only index"),
+    "another shape": (lambda x: (x**2, lambda dy: (2 * x * dy).ravel()), normal(2, 3),
+        "a right gradient in a wrong shape: reshape it"),
     # upstream gradients
-    "one is not used": (
-        without_dh_last,
-        rnn_arguments,
-        "an upstream gradient that is not used: dh_last",
-    ),
-    "in another order": (
-        lambda x: ((x**2, np.sin(x)), lambda da, db: 2 * x * db + np.cos(x) * da),
-        normal(4),
-        "upstream gradients in another order: da and db",
-    ),
-    "none": (
-        linear_of(lambda dx, dW, db, x, *_: (dx, dW, np.full_like(db, len(x)))),
-        linear_arguments,
-        "a backward that does not use its upstream gradient dy",
-    ),
+    "one is not used": (without_dh_last, rnn_arguments,
+        "an upstream gradient that is not used: dh_last"),
+    "in another order": (lambda x: ((x**2, np.sin(x)), lambda da, db: 2 * x * db + np.cos(x) * da),
+        normal(4), "upstream gradients in another order: da and db"),
+    "none": (linear_of(lambda dx, dW, db, x, *_: (dx, dW, np.full_like(db, len(x)))),
+        linear_arguments, "a backward that does not use its upstream gradient dy"),
     # parts of an array; see also PARTS
-    "one coordinate": (
-        spoiled(cubes, one_coordinate),
-        normal(),
-        "an error in the gradient with respect to x at one coordinate only",
-    ),
-    "short rows": (
-        spoiled(sums_to_length, short_rows),
-        with_lengths,
-        ".*in rows that lengths says are shorter than the longest only; there it is 1.5",
-    ),
-    "padding": (
-        spoiled(sums_to_length, lambda g, *_: (np.where(g[0] == 0, 1, g[0]),)),
-        with_lengths,
-        ".*beyond lengths along axis 1 only",
-    ),
-    "repeated ids": (
-        rows_by_id,
+    "one coordinate": (spoiled(cubes, one_coordinate), normal(),
+        "an error in the gradient with respect to x at one coordinate only"),
+    "short rows": (spoiled(sums_to_length, short_rows), with_lengths,
+        ".*in rows that lengths says are shorter than the longest only; there it is 1.5"),
+    "padding": (spoiled(sums_to_length, lambda g, *_: (np.where(g[0] == 0, 1, g[0]),)),
+        with_lengths, ".*beyond lengths along axis 1 only"),
+    "repeated ids": (rows_by_id,
         lambda rng: (0.5 + rng.random((6, 3)), np.array([0, 3, 3, 5, 0, 2])),
-        r".*in rows that ids names more than once \(a sum over repeated ids\) only",
-    ),
-    "never computed": (
-        linear_of(lambda dx, dW, db, *_: (dx, dW, 0 * db)),
-        linear_arguments,
-        "a gradient that is never computed: the gradient with respect to b is zero everywhere",
-    ),
-}
+        r".*in rows that ids names more than once \(a sum over repeated ids\) only"),
+    "never computed": (linear_of(lambda dx, dW, db, *_: (dx, dW, 0 * db)), linear_arguments,
+        "a gradient that is never computed: the gradient with respect to b is zero everywhere"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -266,25 +209,17 @@ def test_right_gradients_in_another_order(rng, shapes, order):
 
 
 PARTS = {
-    "t > 0": (
-        lambda x: np.arange(len(x)) > 0,
-        r"at index > 0 of axis 0 \(t > 0, if it is time\) only",
-    ),
-    "t = 0": (
-        lambda x: np.arange(len(x)) == 0,
-        r"at index 0 of axis 0 \(t = 0, if it is time\) only",
-    ),
-    "last": (
-        lambda x: np.arange(len(x)) == len(x) - 1,
-        r"at the last index of axis 0 \(t = T - 1, if it is time\) only",
-    ),
-    "earlier": (
-        lambda x: np.arange(len(x)) < len(x) - 1,
-        r"before the last index of axis 0 \(t < T - 1, if it is time\) only",
-    ),
+    "t > 0": (lambda x: np.arange(len(x)) > 0,
+        r"at index > 0 of axis 0 \(t > 0, if it is time\) only"),
+    "t = 0": (lambda x: np.arange(len(x)) == 0,
+        r"at index 0 of axis 0 \(t = 0, if it is time\) only"),
+    "last": (lambda x: np.arange(len(x)) == len(x) - 1,
+        r"at the last index of axis 0 \(t = T - 1, if it is time\) only"),
+    "earlier": (lambda x: np.arange(len(x)) < len(x) - 1,
+        r"before the last index of axis 0 \(t < T - 1, if it is time\) only"),
     "negative": (lambda x: x < 0, "where x is negative only"),
     "positive": (lambda x: x > 0, "where x is positive only"),
-}
+}  # fmt: skip
 
 
 @few

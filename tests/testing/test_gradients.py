@@ -448,28 +448,19 @@ LOGISTIC = function(lambda x: 0.5 * np.tanh(0.5 * x) + 0.5, lambda x: 0.25 / np.
 HARD = {
     "a view": (lambda x: (x.T, lambda dy: dy.T), normal(1)),
     "a fast sine": (FAST, normal(1, 4)),
-    "whole periods in a step": (
-        FAST,
-        lambda rng: (np.array([12.573022114, 2 * np.pi * rng.integers(1, 9)]),),
-    ),
+    "whole periods in a step": (FAST,
+        lambda rng: (np.array([12.573022114, 2 * np.pi * rng.integers(1, 9)]),)),
     "logs of all scales": (LOG, lambda rng: (10.0 ** rng.uniform(-12, 3, 4),)),
-    "saturated sigmoids": (
-        ops.sigmoid,
-        lambda rng: (np.array([*rng.uniform(-30, 30, 3), 0.5]),),
-    ),
+    "saturated sigmoids": (ops.sigmoid, lambda rng: (np.array([*rng.uniform(-30, 30, 3), 0.5]),)),
     "small sums of terms of 1": (LOGISTIC, lambda rng: (rng.uniform(-30, -10, 8),)),
-    "softmaxes with slopes near the last bit": (
-        ops.softmax,
-        lambda rng: (np.stack([np.zeros(3), -rng.uniform(26, 29, 3)], axis=1),),
-    ),
+    "softmaxes with slopes near the last bit": (ops.softmax,
+        lambda rng: (np.stack([np.zeros(3), -rng.uniform(26, 29, 3)], axis=1),)),
     "softmaxes with few digits left": (  # not taken for float32
         softmax,
         lambda rng: (np.stack([np.zeros(3), -rng.uniform(15, 45, 3)], axis=1),),
     ),
-    "silu of large numbers": (
-        ops.silu,
-        lambda rng: (np.array([*(5 * rng.standard_normal(5)), 5.0]),),
-    ),
+    "silu of large numbers": (ops.silu,
+        lambda rng: (np.array([*(5 * rng.standard_normal(5)), 5.0]),)),
     "terms as large as an output that stands still": (large_terms, normal(1, 2)),
     "an upstream gradient along x": (along_the_upstream, normal(1e-4, 4, 3)),
     "nothing but rounding": (unit, normal(1e-6, 4, 1)),
@@ -481,7 +472,7 @@ HARD = {
         lambda x: (x / np.abs(x), lambda dy: (dy - dy * x * x / x**2) / np.abs(x)),
         lambda rng: (np.array([1.0, 2.0, -3.0]),),
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HARD)

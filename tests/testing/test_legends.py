@@ -57,11 +57,7 @@ def test_every_number_in_its_range_is_drawn():
     assert {False, True} == set(mask.ravel().tolist())
 
 
-@given(
-    seed=SEEDS,
-    kinks=st.sampled_from([(), 0, (-1.0, 1.0)]),
-    T=st.sampled_from([2, (2, 6)]),
-)
+@given(seed=SEEDS, kinks=st.sampled_from([(), 0, (-1.0, 1.0)]), T=st.sampled_from([2, (2, 6)]))
 def test_the_repr_of_a_case_draws_it_again(seed, kinks, T):
     case = arrays("B  T I,\nids: B < I", seed=seed, kinks=kinks, T=T)
     again = eval(repr(case), {"arrays": arrays, "np": np})

@@ -157,24 +157,18 @@ X = np.random.default_rng(0).uniform(0.5, 1.5, (3, 5))
         (only_in_float16(lambda x: square(x, 1), square), [X], "in float16 is wrong by"),
         (only_in_float16(lambda x: square(x, -2), square), [X], "in float16 is wrong by"),
         (only_in_float16(lambda *a: product(*a, k=-1), product), [X, X.T], "output 0 in float16"),
-        (
-            only_in_float16(lambda *a: product(*a, rows=1), product),
-            [X, X.T],
-            "gradient .* in float16 is wrong by",
-        ),
+        (only_in_float16(lambda *a: product(*a, rows=1), product), [X, X.T],
+         "gradient .* in float16 is wrong by"),
         (only_in_float16(coarse, square), [X], "in float16 is wrong by"),
         (careless_softmax, [[[0.0, 12.0]]], "nan, in float64 0.99.*does a step exceed 65504"),
         (careless_variance, [X + 99], "output 0 in float16 is wrong by"),
         (mean_one_by_one, [X], "output 0 in float16 is wrong by"),
-        (
-            lambda x: (1e4 * (x * x), lambda dy: 2e4 * x * dy),
-            [X / 1e4],
-            ": 0, .*a step fall below 6e-",
-        ),
+        (lambda x: (1e4 * (x * x), lambda dy: 2e4 * x * dy), [X / 1e4],
+         ": 0, .*a step fall below 6e-"),
         (lambda x: square(x, np.float64(2)), [X], "respect to x is float64, expected float16"),
         (lambda x: (x * 1e-9, lambda dy: dy * 1e-9), [X], "output 0 in float16 is wrong by inf"),
     ],
-)
+)  # fmt: skip
 def test_float16_where_it_is_wrong(op, args, message):
     args = [np.array(a) for a in args]
     with pytest.raises(GradientError, match=message):

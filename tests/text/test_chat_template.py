@@ -48,7 +48,6 @@ CALLED = [
     {"role": "user", "content": "Thanks."},
 ]
 TOOLS = [{"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}]
-NOT_THINKING = {"tools": TOOLS, "enable_thinking": False}
 
 # Written for these tests, in the manner of published ones.
 OTHERS = {

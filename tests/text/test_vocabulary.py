@@ -198,10 +198,7 @@ DAMAGED = [
     (BPE | {"merges": [["a", "b"], ["a", "bc"]]}, "merge 2: expected tokens of the merges before"),
     (BPE | {"merges": [["ab", "c"], ["a", "b"]]}, "merge 1: .* before it, found b'ab'"),
     (BPE | {"merges": [["a", "b"]] * 2}, "merge 2: expected a new token of .*, found b'ab'"),
-    (
-        BPE | {"merges": [["a", "b"], ["b", "c"], ["ab", "c"], ["a", "bc"]]},
-        "merge 4: .* new token",
-    ),
+    (BPE | {"merges": [["a", "b"], ["b", "c"], ["ab", "c"], ["a", "bc"]]}, "merge 4: .* new token"),
     (BPE | {"merges": [["a" * 2**n] * 2 for n in range(11)]}, "at most 1024 bytes"),
     (BPE | {"specials": "x"}, '"specials": a list'),
     *((BPE | {"specials": some}, "distinct new tokens") for some in (["x", "x"], [""], ["a"])),

@@ -9,18 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import InputError
-from minillm.text import (
-    WordPieces,
-    banned_ids,
-    wordpiece,
-)
+from minillm.text import WordPieces, banned_ids, wordpiece
 from minillm.text.bpe import join
 from minillm.text.word_pieces import _RUN, SPECIALS, alphabet, learn_pieces, train
-from minillm.text.wordpiece import (
-    CharacterTable,
-    basic_tokens,
-    split_word,
-)
+from minillm.text.wordpiece import CharacterTable, basic_tokens, split_word
 
 SEA = "She sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure.\n"
 HARD = "abAB'#[]s.éÉe\u0301 \n\t\x0b\x00\xa0\u200b\u3000\u2028漢\uf900ガ가각İß!$€😀\ufffd"

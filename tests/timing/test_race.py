@@ -93,9 +93,7 @@ def test_times_of_two_machines_are_refused(here, tmp_path):
 
 @given(
     seconds=st.dictionaries(
-        st.text(min_size=1),
-        st.lists(st.floats(1e-9, 1e3), min_size=3, max_size=3),
-        min_size=1,
+        st.text(min_size=1), st.lists(st.floats(1e-9, 1e3), min_size=3, max_size=3), min_size=1
     ),
     size=st.none() | st.integers(1, 1000),
     work=st.floats(0, 1e15),

@@ -14,14 +14,7 @@ import numpy as np
 import pytest
 
 from minillm.errors import DivergedError, InputError
-from minillm.training import (
-    SGD,
-    AdamW,
-    Options,
-    Summary,
-    loop,
-    save_checkpoint,
-)
+from minillm.training import SGD, AdamW, Options, Summary, loop, save_checkpoint
 
 
 def same_files(one, other):
