@@ -13,7 +13,7 @@ from waiting import deadline
 
 from minillm.errors import InputError
 from minillm.formats.tensors import PIECE, open_tensors
-from minillm.runs.folder import RunFolder
+from minillm.runs.folder import LOCK, RunFolder
 
 PARAMS = {"a.W": np.arange(6, dtype=np.float32).reshape(2, 3), "a.b": np.ones(3)}
 
@@ -108,7 +108,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_run(folder, monkeypatch,
     seen = RunFolder(folder.path)
     seen.settle()
     with seen.held():  # the next start
-        pass
+        assert {path.name for path in folder.path.glob(".*")} <= {LOCK}
     left = contents(folder.path)
     new = left["config.json"] != old["config.json"]
     if not new:
