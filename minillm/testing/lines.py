@@ -110,49 +110,65 @@ def _located(
 
 def _chosen(found: list[Repair], search: Search) -> list[tuple[Statement, str, str]]:
     """The suspects, the likeliest first; what repairs each; and a right text, or nothing."""
-    found = sorted(found, key=lambda made: made.first)
     # Zeros that are filled later: not they are wrong, but what fills them.
     found = [m for m in found if not (m.constant and len(m.wrong) > 1 and not m.any())]
+    found = sorted(found, key=lambda made: made.first)
     slopes = [made for made in found if made.is_slope]
     certain = ([made for made in slopes if made.is_certain] or slopes)[:1]
     before = [m for m in found if m not in certain and (not certain or m.first <= certain[0].first)]
-    # A value that is right for one node, where it should be right for the next: where a factor or
-    # a term was lost.
-    chain = [m for m in before if m.is_link]
-    copied = [m for m in chain if m.statement.passes and not m.statement.returns]
-    computed = [m for m in chain if not m.statement.passes]
-    link = [m for m in chain if m.is_named_link][:1] or copied[-1:] or computed[-1:] or chain[-1:]
+    chain = [made for made in before if made.is_link]
+    link = _broken(chain)
     others = [m for m in before if not (any(m.own) or (m.nodes and all(m.nodes)))]
     kept = [m for m in others if m.constant and m.joint]
     # No other value would do, as far as values are used at all.
     sure = [m for m in others if not m.constant and len(m.rows) == m.used]
+    read = [m for m in found if _is_read(search.copies.sources.get(m.number))]
     # One value that fits many dy, though a single dy leaves it open, is no coincidence.
-    sources = search.copies.sources
-    telling = [m for m in kept if len(m.rows) < m.joint and m.ratio is None]
-    telling = [m for m in telling if not _is_read(sources.get(m.number))]
+    telling = [m for m in kept if len(m.rows) < m.joint and m.ratio is None and m not in read]
     suspects = telling[:1] or [*kept, *sure, *link, *certain]
     if not suspects:
         suspects = [m for m in found if m.nodes and all(m.nodes) and not m.statement.returns][:1]
-    # A small change of its text tells most: also of a statement that otherwise is no suspect.
+    edited = _edited(search, [*suspects, *chain, *others], certain)
+    if edited:
+        nearest = min(rank for rank, _ in edited.values())
+        chosen = [number for number, (rank, _) in edited.items() if rank == nearest]
+        chosen = [made.number for made in link if made.number in chosen] or chosen
+    else:
+        left = [m for m in suspects if not (link and m in certain)] if suspects[1:] else suspects
+        left = [m for m in left if m not in read] or left
+        chosen = [made.number for made in left]
+    texts = {number: text for number, (_, text) in edited.items()}
     statements = search.copies.statements
-    numbers = [made.number for made in (*suspects, *chain, *others)]
-    numbers += [number for made in certain for number in search.after(made)]
-    edited = {number: edit for number in dict.fromkeys(numbers) if (edit := search.edit(number))}
+    return [(statements[n], _evidence(suspects, n), texts.get(n, "")) for n in chosen]
+
+
+def _broken(chain: list[Repair]) -> list[Repair]:
+    """The link at which a factor or a term was lost.
+
+    Each value of the chain is right for one node, where it should be right for the next.
+    """
+    named = [made for made in chain if made.is_named_link]
+    copied = [m for m in chain if m.statement.passes and not m.statement.returns]
+    computed = [made for made in chain if not made.statement.passes]
+    return named[:1] or copied[-1:] or computed[-1:] or chain[-1:]
+
+
+def _edited(
+    search: Search, made: list[Repair], certain: list[Repair]
+) -> dict[int, tuple[int, str]]:
+    """The small changes of statements' texts that make all gradients right, by their numbers.
+
+    They tell most, so that statements are tried which otherwise are no suspects.
+    """
+    numbers = dict.fromkeys(repair.number for repair in made)
+    numbers |= dict.fromkeys(number for repair in certain for number in search.after(repair))
+    edited = {number: edit for number in numbers if (edit := search.edit(number))}
     if all(rank > NEAR for rank, _ in edited.values()):
         # What is masked later may be wrong in places that only one of several gradients shows.
         for number in search.before(certain[0].first if certain else len(search.order)):
             if number not in numbers and (edit := search.edit(number)) and edit[0] <= NEAR:
                 edited[number] = edit
-    if edited:
-        nearest = min(rank for rank, _ in edited.values())
-        best = [number for number, (rank, _) in edited.items() if rank == nearest]
-        best = [m.number for m in link if m.number in best] or best
-        return [(statements[n], _evidence(suspects, n), edited[n][1]) for n in best]
-    if len(suspects) > 1 and link:
-        suspects = [made for made in suspects if made not in certain]
-    computed = [m for m in suspects if not _is_read(sources.get(m.number))]
-    chosen = [made.number for made in computed or suspects]
-    return [(statements[n], _evidence(suspects, n), "") for n in chosen]
+    return edited
 
 
 def _evidence(found: list[Repair], number: int) -> str:

@@ -79,7 +79,8 @@ class WindowTask(Task):
         D = getattr(config, "width", 0) or getattr(config, "hidden", 0)
         DL = D * getattr(config, "layers", 1)
         params = self.model.params
-        weights = 0 if "output.W" in params else params["embedding.E"].size
+        tied = "embedding.E" in params and "output.W" not in params
+        weights = params["embedding.E"].size if tied else 0
         for name, p in params.items():
             weights += (p.ndim > 1) * p.size * _COSTS.get(name.rpartition(".")[2], 1)
         return 4.0 * tokens * (8 if blocks else 2) * DL, 3.0 * tokens * (weights + blocks * T * DL)
