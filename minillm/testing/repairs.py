@@ -24,7 +24,7 @@ from minillm.testing.rewriting import CannotRewriteError, Hooks, Statement, as_a
 MOST = 400  # numbers in the values of a statement that are solved for
 DRAWS = 20  # of upstream gradients, the point's own included
 FEW_RUNS, MOST_RUNS = 5_000, 1_000_000  # of the op or its backward
-SLOW = 0.005  # seconds of a backward, above which there are not even few
+SECONDS = 2  # of a processor, for few runs: of a slow op there are fewer
 Key = tuple[Any, ...]  # the number of a statement, and the place in its tuple
 Runs = list[NDArray]  # the values of a statement, one for each time that it ran
 # Before and after a repair; a basis of the directions that count; how many of the values do.
@@ -236,8 +236,8 @@ class Search:
         self.base = self.gradients(0) or []
         start = time.thread_time()
         self.gradients(0)
-        if runs == FEW_RUNS and time.thread_time() - start > SLOW:
-            raise TooManyRunsError
+        if runs == FEW_RUNS:
+            self.left = min(runs, int(SECONDS / max(time.thread_time() - start, 1e-6)))
         self.jacobian = self._jacobian()
         self.wanted = [[gradient.numeric for gradient in compared]]
         self.wanted += [self._wanted(upstream) for upstream in self.upstream[1:]]

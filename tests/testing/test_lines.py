@@ -6,7 +6,7 @@ import pytest
 from benchmarks.bugs import CASES, right_op
 from benchmarks.bugs import arguments as arguments_of
 from minillm import ops
-from minillm.testing import GradientError, as_op, check_gradients, check_projections
+from minillm.testing import GradientError, as_op, check_gradients, check_projections, repairs
 from minillm.testing.lines import locate
 from minillm.testing.point import Point
 from minillm.testing.projections import SMALL
@@ -220,6 +220,13 @@ def test_it_is_looked_for_when_the_text_is_asked_for_and_not_at_all_on_request(m
     assert str(caught.value) == str(caught.value)
     assert before < len(calls)
     assert not any("line" in line for line in refused(counted, X, locate=False))
+
+
+def test_a_slow_op_is_searched_on_request_alone(monkeypatch):
+    monkeypatch.setattr(repairs, "SECONDS", 0)
+    message = "no line is named: it takes long; locate=True"
+    assert refused(scaled, Q, K)[-1].startswith(message)
+    assert "dq = dscores @ k" in refused(scaled, Q, K, locate=True)[-1]
 
 
 @pytest.mark.parametrize("name", sorted(CASES)[::3])
