@@ -120,7 +120,7 @@ def _results(exercise: Exercise, function: Callable, case: Case) -> Iterator[tup
     except GradientError as error:
         message = str(error)
         yield "checker", message
-        # To find the line is the exercise where it has a bug, and a wrong output is told first.
+        # In a bug hunt, finding the line is the exercise; and a wrong output comes first.
         if not exercise.bugs and _is_right(outputs, case.expected):
             error.locate, error.fixes = None, False  # what would be right there is the answer
             yield "line", str(error)[len(message) + 1 :]

@@ -167,7 +167,7 @@ def claimed_gradients(point: Point, returned: Any) -> list[NDArray]:
 
 
 def _unclaimed(point: Point, claims: list[NDArray]) -> list[Compared]:
-    """The measured gradients, and those of the claims that have their shapes."""
+    """Measured gradients, beside each claim that has the right shape."""
     shapes = [point.args[k].shape for k in point.checked]
     fit = [
         g if g is not None and g.shape == shape else np.full(shape, np.nan)

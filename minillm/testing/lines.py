@@ -25,6 +25,7 @@ the fault can make up for it.  Three measurements tell:
 import ast
 import inspect
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -65,7 +66,8 @@ def locate(
     """
     runs = MOST_RUNS if thorough else FEW_RUNS
     try:
-        with np.errstate(all="ignore"), _plain_kernels():
+        with warnings.catch_warnings(), np.errstate(all="ignore"), _plain_kernels():
+            warnings.simplefilter("ignore")  # of values and texts that nobody wrote
             return _located(point, compared, kind, runs, fixes)
     except CannotRewriteError as error:
         reason = str(error)

@@ -12,8 +12,8 @@ The difference may have some units, of these terms:
 - How much the result changes if each input, and dy, changes by a unit in its last place: the
   largest of a few random changes.  For an output, the change is measured in float64, so that a
   cancellation or a sum that loses its terms inside the op is not accepted.  For a gradient, it is
-  measured in the format.  It may be a small difference of large terms, as dx of a layer norm of
-  two features is, of which the format has no right digit.
+  measured in the format: dx of a layer norm of two features is a small difference of large
+  terms, and the format may have no right digit of it.
 - For a gradient, u |dy y| / |x| of the largest dy y.  It changes dy y by its rounding, if x changes
   in proportion to its size.  This term is all that remains of the slope of a tanh near 1.
 
@@ -65,8 +65,8 @@ class Format(NamedTuple):
 def format_of(dtype: DTypeLike) -> Format:
     """The format with a name or a dtype.  ValueError for another one.
 
-    NumPy has no bfloat16.  Its name alone means arrays of float32, of which the op rounds what it
-    multiplies; the dtype of the package ml_dtypes means arrays of bfloat16.
+    NumPy has no bfloat16.  Its name alone means arrays of float32, which the op itself rounds
+    before it multiplies; the dtype of the package ml_dtypes means arrays of bfloat16.
     """
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in FORMATS:

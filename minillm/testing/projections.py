@@ -63,9 +63,9 @@ def check_projections(
     gradient is wrong by the root mean square of all.  Directions follow until it is reached: one or
     two up to a million numbers by default.  Each costs four calls of ``loss``.
 
-    Returns the worst relative error.  Raises GradientError that names the array, and the wrong
-    line as that of ``check_gradients`` does, for which every coordinate of a small model is moved;
-    ``locate=True`` does so with a large one, and False with none.
+    Returns the worst relative error.  Raises GradientError that names the array.  Of a small model
+    it names the wrong line, too, as ``check_gradients`` does: every coordinate is moved for it.
+    ``locate=True`` moves them in a large model as well, and False in none.
     """
     check_options(tolerance, step)
     if not 0 < miss < 1:

@@ -360,8 +360,8 @@ class Search:
     ) -> Solution | None:
         """Values of a statement that make all gradients right, or None.
 
-        Returns its values before, in another shape if one is given, those of the repair, the basis
-        of the directions, and how many values are used.
+        Returns its own values, in another shape if one is given; the repaired values; the basis of
+        the directions; and how many values are used.
         """
         ks = range(draws)
         start = [self.events[0][key] for key in keys]

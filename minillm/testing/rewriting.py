@@ -19,7 +19,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -224,7 +224,7 @@ def _copied(node: Any) -> Any:
 
 def _function(name: str, *arguments: str) -> ast.FunctionDef:
     """An empty function."""
-    return ast.parse(f"def {name}({', '.join(arguments)}): pass").body[0]  # type: ignore
+    return cast(ast.FunctionDef, ast.parse(f"def {name}({', '.join(arguments)}): pass").body[0])
 
 
 def _load(name: str) -> ast.expr:

@@ -5,11 +5,10 @@ import pytest
 
 from benchmarks.bugs import CASES, right_op
 from benchmarks.bugs import arguments as arguments_of
-from minillm import ops
+from minillm import kernels_info, ops
 from minillm.testing import GradientError, as_op, check_gradients, check_projections, repairs
 from minillm.testing.lines import locate
 from minillm.testing.point import Point
-from minillm.testing.projections import SMALL
 
 RNG = np.random.default_rng(0)
 X, W, Q, K = (RNG.standard_normal(shape) for shape in ((3, 4), (4, 4), (2, 3, 4), (2, 5, 4)))
@@ -83,8 +82,18 @@ def backward(dy, cache):
     return dh @ W.T, x.T @ dh
 
 
-# Its two lambdas stand on one line, and only their columns tell them apart.
-square = lambda x: (x**2, lambda dy: x * dy)  # noqa: E731
+# Two lambdas of one line: only their columns tell them apart.
+square = (lambda x: x**2), (lambda dy, x: x * dy)
+
+
+def tied(x, E):
+    h = np.tanh(x @ E)
+
+    def backward(dy):
+        dh, dE = dy @ E, dy.T @ h
+        return (dh * (1 - h**2)) @ E.T, dE  # the other use of E is forgotten
+
+    return h @ E.T, backward
 
 
 def buffered(x, W):
@@ -116,12 +125,27 @@ def missing(x, W):
     return (y, z), backward
 
 
+def ones(x, W):
+    y, z = x @ W, x * 2
+
+    def backward(dy, dz):
+        dy = np.zeros_like(y) if dy is None else dy
+        if dz is None:
+            extra = np.ones_like(x)  # for zeros
+            return extra + dy @ W.T, x.T @ dy
+        return dz * 2 + dy @ W.T, x.T @ dy
+
+    return (y, z), backward
+
+
 NAMED = {
     "a factor": (scaled, (Q, K), "dq = dscores @ k", "measured dq", "dscores @ k * scale"),
     "a loop": (scanned, (X, W[0]), "dh = dh * w * w", "measured dh", "dh * w"),
     "a class": (Affine, (X, W), "dh = dy * (1 - self.h)", "measured dh", "1 - self.h ** 2"),
     "a pair": ((forward, backward), (X, W), "dh = dy * (h < 0)", "measured dh", "h > 0"),
-    "lambdas": (square, (X,), "square = lambda x", "measured value", "x * dy * 2"),
+    "lambdas": (square, (X,), "square = (lambda x", "measured value", "x * dy * 2"),
+    "a lost term": (tied, (X, W), "return (dh * (1 - h**2)) @ E.T, dE", "measured value", ""),
+    "a branch": (ones, (X, W), "extra = np.ones_like(x)", "where it shows first", ""),
     "float32": (buffered, (X, W), "dW = (x.T @ dy).astype", "with dW in float64", ""),
     "a change": (changing, (X, W), "dy *= 2", "where it shows first", ""),
     "None": (missing, (X, W), "half = dz * 2", "where it shows first", ""),
@@ -149,8 +173,7 @@ def test_two_lines_that_cannot_be_told_apart_are_both_named():
 
     *_, first, one, other = refused(op, X)
     assert first == "one of these lines is wrong, and the gradients cannot tell which:"
-    assert "slope = 3 * x**2 / 7" in one + other
-    assert "return dy * slope * 1.5" in one + other
+    assert all(line in one + other for line in ("slope = 3 * x**2 / 7", "return dy * slope * 1.5"))
 
 
 def test_the_line_of_a_model():
@@ -167,7 +190,6 @@ def test_the_line_of_a_model():
 
         return (y**2).sum(), of_params
 
-    assert sum(array.size for array in params.values()) < SMALL
     with pytest.raises(GradientError, match=r"return \{\"W\": X.T @ \(dh \* \(1 - h\)\)"):
         check_projections(loss, params, rng=np.random.default_rng(0))
 
@@ -175,9 +197,13 @@ def test_the_line_of_a_model():
 def test_a_line_between_ops_whose_kernels_trust_their_arguments():
     x, h0, W_x, b = (RNG.standard_normal(shape) for shape in ((2, 3, 4), (2, 4), (4, 8), (8,)))
 
+    chosen = []
+
     def op(x, h0, W_x, b):
         (hs, _), gru_backward = ops.min_gru(x, h0, W_x, b)
         y, softmax_backward = ops.softmax(hs)
+
+        chosen.append(kernels_info()["kernels"])
 
         def backward(dy):
             dhs = 2 * softmax_backward(dy)  # twice too much
@@ -186,6 +212,7 @@ def test_a_line_between_ops_whose_kernels_trust_their_arguments():
         return y, backward
 
     text = refused(op, x, h0, W_x, b, locate=True)[-1]
+    assert chosen[-1] == "numpy"
     assert "`dhs = 2 * softmax_backward(dy)" in text
     assert "measured dhs" in text
 
@@ -207,7 +234,7 @@ def test_none_is_named_where_none_explains_it():
     assert text == "no line is named: <lambda>: expected its source, found none"
 
 
-def test_it_is_looked_for_when_the_text_is_asked_for_and_not_at_all_on_request(monkeypatch):
+def test_it_is_looked_for_when_the_text_is_asked_for_and_not_at_all_on_request():
     calls = []
 
     def counted(x):
@@ -217,15 +244,14 @@ def test_it_is_looked_for_when_the_text_is_asked_for_and_not_at_all_on_request(m
     with pytest.raises(GradientError) as caught:
         check_gradients(counted, X, rng=np.random.default_rng(1))
     before = len(calls)
-    assert str(caught.value) == str(caught.value)
+    assert "line" in str(caught.value)
     assert before < len(calls)
     assert not any("line" in line for line in refused(counted, X, locate=False))
 
 
 def test_a_slow_op_is_searched_on_request_alone(monkeypatch):
     monkeypatch.setattr(repairs, "SECONDS", 0)
-    message = "no line is named: it takes long; locate=True"
-    assert refused(scaled, Q, K)[-1].startswith(message)
+    assert "it takes long; locate=True" in refused(scaled, Q, K)[-1]
     assert "dq = dscores @ k" in refused(scaled, Q, K, locate=True)[-1]
 
 
