@@ -27,7 +27,9 @@ except ImportError:
 FEW = [(1, 100, 64, 128), (32, 64, 128, 256)]
 MANY = [*FEW, (16, 50, 64, 128), (20, 35, 650, 650), (64, 100, 256, 512)]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
-EXP = 60.0  # operations of an exponential: some 30 instructions, each counted as a multiply-add
+# Operations that take as long: each of 11 instructions of an exponential is a multiply-add, and a
+# division takes as long as 10 of them.
+EXP, DIVISION = 22.0, 20.0
 
 
 def cases(full: bool, compiled: bool = False) -> Iterator[Case]:
@@ -154,10 +156,7 @@ def operations(full: bool) -> Iterator[Case]:
         y, _ = op(*arguments)
         y = y[0] if isinstance(y, tuple) else y
         upstream = normal(*y.shape) if y.shape else 1.0
-        contestants: dict[str, Callable[[], Any]] = {
-            "NumPy": ours("numpy"),
-            "Cython": ours("cython"),
-        }
+        contestants: dict[str, Any] = {"NumPy": ours("numpy"), "Cython": ours("cython")}
         if torch:
             twins = [torch.from_numpy(array).requires_grad_() for array in arguments]
             dy = torch.from_numpy(upstream) if y.shape else torch.tensor(1.0)
@@ -172,8 +171,10 @@ def operations(full: bool) -> Iterator[Case]:
             contestants["PyTorch"] = theirs
         if numbas:
             contestants["Numba"] = lambda: list(numbas(*arguments, upstream))
-        if moved is None:  # arguments and their gradients, y and dy
-            moved = 2.0 * sum(array.nbytes for array in arguments) + 2.0 * y.nbytes
+        if moved is None:
+            # Both ways read the arguments, one dy.  A line of y, or of a gradient, is read as well
+            # before it is written.
+            moved = 4.0 * sum(array.nbytes for array in arguments) + 3.0 * y.nbytes
         return Case(kind, sizes, flops, contestants, moved)
 
     F = torch.nn.functional if torch else None
@@ -182,16 +183,17 @@ def operations(full: bool) -> Iterator[Case]:
         ops.linear, [normal(N, D), normal(D, V, scale=D**-0.5), normal(V)],
         lambda x, W, b: torch.addmm(b, x, W))  # fmt: skip
     ids = rng.integers(0, V, (32, 128))
-    of_rows = 4.0 * (V * D + 3 * ids.size * D)  # of E only some rows are read
+    of_rows = 4.0 * (2 * V * D + 4 * ids.size * D)  # of E only some rows are read
     yield case("embedding", f"32 x 128 of {V}, {D}", 1.0 * ids.size * D,
         lambda E: ops.embedding(ids, E), [normal(V, D)],
         lambda E: F.embedding(torch.from_numpy(ids), E), of_rows)  # fmt: skip
     for rows, width in [(N, V), (4096, 65)][: 1 + full]:
         targets = rng.integers(0, width, rows)
-        yield case("cross-entropy", f"{rows}, {width}", (EXP + 10.0) * rows * width,
+        yield case("cross-entropy", f"{rows}, {width}", (EXP + 4.0) * rows * width,
             lambda logits, targets=targets: ops.cross_entropy(logits, targets, label_smoothing=0.1),
             [normal(rows, width)], lambda logits, targets=targets: F.cross_entropy(
-                logits, torch.from_numpy(targets), label_smoothing=0.1))  # fmt: skip
+                logits, torch.from_numpy(targets), label_smoothing=0.1),
+            6 * 4.0 * rows * width)  # fmt: skip  # the forward writes p, and the backward reads it
     B, T, S, H, M = 64, 15, 13, 512, 1024
     memory = [normal(B, T, H), normal(B, S, M), normal(B, S, M)]
     matrix, keys = normal(H, M, scale=H**-0.5 / 10), normal(B, S, H)
@@ -200,18 +202,18 @@ def operations(full: bool) -> Iterator[Case]:
         lambda q, k, v, W: torch.softmax((q @ W) @ k.transpose(1, 2), dim=-1) @ v)  # fmt: skip
     additive = [memory[0], keys, memory[2], normal(H, H, scale=H**-0.5), normal(H, scale=0.1)]
     yield case("attention, additive", f"{B}, {T} x {S}, {H}, {M}",
-        6.0 * B * T * (H * H + S * (2 * H + M)),
+        B * T * (6.0 * (H * H + S * (2 * H + M)) + 2 * S * H * (EXP + DIVISION)),
         lambda q, k, v, W, w: ops.additive_attention(q, k, v, W, None, w), additive,
         lambda q, k, v, W, w: (
             torch.softmax(torch.tanh((q @ W)[:, :, None] + k[:, None]) @ w, dim=-1) @ v
         ))  # fmt: skip
     heads = [normal(8, 8, 128, 64) for _ in range(3)]
-    yield case("attention, causal", "8 x 8, 128, 64", 6.0 * 8 * 8 * 128 * 128 * 64,
+    yield case("attention, causal", "8 x 8, 128, 64", 8 * 8 * 128 * 128 * (6.0 * 64 + EXP),
         lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True), heads,
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
         numbas=numba_kernels and numba_kernels.causal_attention)  # fmt: skip
     yield case("layer_norm", "4096, 512", 14.0 * 4096 * 512,
         ops.layer_norm, [normal(4096, 512), normal(512), normal(512)],
         lambda x, gain, bias: F.layer_norm(x, (512,), gain, bias))  # fmt: skip
-    yield case("gelu", "4096, 512", (2.0 * EXP + 20.0) * 4096 * 512,
+    yield case("gelu", "4096, 512", (2 * (EXP + DIVISION) + 24.0) * 4096 * 512,
         ops.gelu, [normal(4096, 512)], lambda x: F.gelu(x, approximate="tanh"))  # fmt: skip

@@ -115,8 +115,8 @@ def lstm_step(T: int) -> Case:
         return [*p.values(), *(each for each in layer.parameters() if each.requires_grad)], loss
 
     model = LanguageModel(LanguageModelConfig(V, D, H), rng)
-    # As PyTorch counts: we leave out most of D * 4 * H, and so may pass the peak.
-    flops = 6.0 * B * T * ((D + H) * 4 * H + H * V)
+    # The embeddings' rows meet W_x once each.
+    flops = 6.0 * (V * D * 4 * H + B * T * (H * 4 * H + H * V))
     return step(f"lstm {H}, {B} x {T}", model, (inputs, targets), flops, peer)
 
 
@@ -131,8 +131,10 @@ def encoder_decoder_step() -> Case:
     batch = source, lengths[0], target, lengths[1]
 
     H, D = config.hidden, config.embedding
-    steps = lengths[0].sum() * 2 + lengths[1].sum()
-    flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
+    both_ways, written = lengths[0].sum() * 2, lengths[1].sum()
+    # The embeddings' rows of the target, 40, meet W_x once each.
+    recurrences = (both_ways * (D + H) + written * H + 40 * D) * 4 * H
+    flops = 6.0 * (recurrences + written * (5 * H * H + H * 40))
     model = EncoderDecoder(config, rng)
     return step(f"seq2seq {H}, {B} pairs", model, batch, flops, peer_of_pairs(config, batch))
 
