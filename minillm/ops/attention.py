@@ -45,10 +45,17 @@ def attending(weights: Array) -> NDArray[np.bool_]:
     return (weights != 0).any(axis=-1, keepdims=True)
 
 
+def of_attending(x: Array, weights: Array) -> Array:
+    """A copy of x (..., T, E) with zeros for the queries that do not attend to any key."""
+    y = x.copy()
+    y[~attending(weights)[..., 0]] = 0
+    return y
+
+
 def attend(scores: Array, values: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array]:
     """scores (..., T, S), values (..., S, E) -> context (..., T, E), weights (..., T, S)."""
     weights, _ = masked_softmax(scores, allowed)
-    return np.where(attending(weights), weights @ values, 0), weights
+    return of_attending(weights @ values, weights), weights
 
 
 def attend_backward(
@@ -59,8 +66,7 @@ def attend_backward(
     allowed: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
     """dcontext (..., T, E), dweights (..., T, S) -> dscores (..., T, S), dvalues (..., S, E)."""
-    attends = attending(weights)
-    dcontext = np.where(attends, dcontext, 0)
+    attends, dcontext = attending(weights), of_attending(dcontext, weights)
     # context = weights values; the weights are an output, too
     dvalues = weights.mT @ dcontext
     dweights = np.where(allowed & attends, dweights + dcontext @ values.mT, 0)
@@ -101,11 +107,10 @@ def multiplicative_attention(
     context, weights = attend(scores, values, allowed)
 
     def backward(dcontext, dweights=None):
-        attends = attending(weights)
         dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
         # scores = q keys^T
-        dq = np.where(attends, dscores @ keys, 0)
-        dkeys = dscores.mT @ np.where(attends, q, 0)
+        dq = of_attending(dscores @ keys, weights)
+        dkeys = dscores.mT @ of_attending(q, weights)
         dkeys, dvalues = zero_padding(dkeys, lengths), zero_padding(dvalues, lengths)
         if q_backward is None:
             return dq, dkeys, dvalues
@@ -235,9 +240,8 @@ def biased_attention(
         # y = softmax(scores) v
         dscores, dv = attend_backward(dy, 0.0, v, weights, allowed)
         # scores = q k^T / sqrt(D) + bias
-        attends = attending(weights)
-        dq = np.where(attends, dscores @ k, 0) * scale
-        dk = dscores.mT @ np.where(attends, q, 0) * scale
+        dq = of_attending(dscores @ k, weights) * scale
+        dk = dscores.mT @ of_attending(q, weights) * scale
         return dq, zero_padding(dk, lengths), zero_padding(dv, lengths), dscores.sum(axis=0)
 
     return y, backward

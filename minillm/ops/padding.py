@@ -28,9 +28,9 @@ def zero_padding(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
     The padding is replaced, not multiplied: it may be NaN or infinite, and zero times either
     is NaN.
     """
-    B, T = len(x), x.shape[-2]
-    between = [1] * (x.ndim - 3)
-    return np.where(length_mask(lengths, T).reshape(B, *between, T, 1), x, 0)
+    y = x.copy()
+    np.moveaxis(y, -2, 1)[~length_mask(lengths, x.shape[-2])] = 0  # np.where takes 4 times as long
+    return y
 
 
 @op("x: B T D, lengths: B <= T or T -> y: B D")
