@@ -6,6 +6,7 @@ attention.  What is not installed is no contestant.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,7 @@ except ImportError:
 # batch, time, input, hidden
 FEW = [(1, 100, 64, 128), (32, 64, 128, 256)]
 MANY = [*FEW, (16, 50, 64, 128), (20, 35, 650, 650), (64, 100, 256, 512)]
+Op = Callable[..., Any]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 # Operations that take as long: each of 11 instructions of an exponential is a multiply-add, and a
 # division takes as long as 10 of them.
@@ -46,6 +48,11 @@ def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
     """A function of the kernels for each twin."""
     both = {"NumPy": SimpleNamespace(**ORIGINALS), "Cython": select_kernels("cython")}
     return {name: lambda kernels=kernels: function(kernels) for name, kernels in both.items()}
+
+
+def draw(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    """Draw floats with this deviation."""
+    return np.float32(scale) * rng.standard_normal(shape, np.float32)
 
 
 def matmuls(full: bool) -> Iterator[Case]:
@@ -69,19 +76,14 @@ def matmuls(full: bool) -> Iterator[Case]:
         if torch:
             ta, tb = torch.from_numpy(a), torch.from_numpy(b)
             contestants["PyTorch"] = lambda ta=ta, tb=tb: (ta @ tb).numpy()
-        moved = 4.0 * (M * K + K * N + M * N)
-        flops = 2.0 * M * K * N
+        # The limit of one row is how fast a cache can be read, which is not measured.
+        flops, moved = (2.0 * M * K * N, 4.0 * (M * K + K * N + M * N)) if M > 1 else (0.0, 0.0)
         yield Case("matmul " + name, f"{M} x {K} x {N}", flops, contestants, moved)
 
 
 def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
     """Time forward and backward of a whole sequence, with all gradients."""
-    rng = np.random.default_rng(0)
-    G = GATES[cell]
-
-    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
-        return np.float32(scale) * rng.standard_normal(shape, np.float32)
-
+    normal, G = partial(draw, np.random.default_rng(0)), GATES[cell]
     x, dhs = normal(B, T, I), normal(B, T, H)
     states = [normal(B, H) for _ in range(2 if cell == "lstm" else 1)]
     W_x, W_h = normal(I, G * H, scale=H**-0.5), normal(H, G * H, scale=H**-0.5)
@@ -124,20 +126,10 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 def operations(full: bool) -> Iterator[Case]:
     """Yield the other ops, forward and backward, at sizes of the models' training steps."""
     rng = np.random.default_rng(0)
+    normal = partial(draw, rng)
 
-    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
-        return np.float32(scale) * rng.standard_normal(shape, np.float32)
-
-    def case(
-        kind: str,
-        sizes: str,
-        flops: float,
-        op: Callable[..., Any],
-        arguments: list[np.ndarray],
-        peer: Callable[..., Any],
-        moved: float | None = None,
-        numbas: Callable[..., Any] | None = None,
-    ) -> Case:
+    def case(kind: str, sizes: str, flops: float, op: Op, arguments: list[np.ndarray], peer: Op,
+             moved: float | None = None, numbas: Op | None = None) -> Case:  # fmt: skip
         """Compare op and peer: functions of the arguments; of several outputs, the first counts.
 
         numbas, a function of arguments and upstream gradient, returns the output and all gradients.

@@ -19,8 +19,7 @@ def table(results: Results) -> str:
     heads = ["ms", "spread", *others, "limit"]
     rows = [["", ""], ["", ""]]
     for count in counts:
-        above = [f"{count} thread{'s' * (count > 1)}"]
-        rows[0] += [*above, *[""] * (len(heads) - 1)]
+        rows[0] += [f"{count} thread{'s' * (count > 1)}", *[""] * (len(heads) - 1)]
         rows[1] += heads
     for (kind, sizes), cells in cases.items():
         row = [kind, sizes]

@@ -35,6 +35,7 @@ GPTS = {
 
 # A model of PyTorch with our weights: what is trained, and the loss of the batch.
 Peer = tuple[Iterable[Any], Callable[[], Any]]
+NewPeer = Callable[[Mapping[str, np.ndarray]], Peer]
 
 
 def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
@@ -53,12 +54,7 @@ def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
 
 
 def step(
-    sizes: str,
-    model: Any,
-    batch: Any,
-    flops: float,
-    peer: Callable[[Mapping[str, np.ndarray]], Peer],
-    compiled: bool = False,
+    sizes: str, model: Any, batch: Any, flops: float, peer: NewPeer, compiled: bool = False
 ) -> Case:
     """Make the case of a model: a copy for each twin, and its peer of PyTorch."""
 
@@ -81,7 +77,7 @@ def tensors_of(batch: Iterable[np.ndarray]) -> list[Any]:
     return [torch.from_numpy(array) for array in batch]
 
 
-def peer_of_pairs(config: Any, batch: Any) -> Callable[[Mapping[str, np.ndarray]], Peer]:
+def peer_of_pairs(config: Any, batch: Any) -> NewPeer:
     """A peer of modules, whose second biases are not trained (see pytorch.recurrent)."""
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
@@ -182,8 +178,8 @@ def gpt_step(size: str, compiled: bool) -> Case:
         return p.values(), lambda: gpt_loss(p, model.config, *theirs)
 
     c, (B, T) = model.config, batch[0].shape
-    flops = of_gpt(c).operations * B * T
-    return step(f"gpt {c.layers} x {c.width}, {B} x {T}", model, batch, flops, peer, compiled)
+    name, flops = f"gpt {c.layers} x {c.width}, {B} x {T}", of_gpt(c).operations * B * T
+    return step(name, model, batch, flops, peer, compiled)
 
 
 def bert_step(size: str) -> Case:
