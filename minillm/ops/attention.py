@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.checks import op
 from minillm.ops.linear import linear
-from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padded, zero_padding
 from minillm.ops.softmax import masked_softmax, softmax_backward
 
 Array = NDArray[np.floating]
@@ -101,7 +101,7 @@ def multiplicative_attention(
     neural machine translation", equation 8.
     """
     q, q_backward = (query, None) if W is None else linear(query, W)
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    keys, values = zero_padded(keys, lengths), zero_padded(values, lengths)
     allowed = length_mask(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     scores = q @ keys.mT  # (B, T, S)
     context, weights = attend(scores, values, allowed)
@@ -177,7 +177,7 @@ def additive_attention_forward(
 ) -> tuple[Array, Array]:
     """projected query (B, T, A) and keys (B, S, A), values (B, S, E), v (A,)
     -> context (B, T, E), weights (B, T, S)."""
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    keys, values = zero_padded(keys, lengths), zero_padded(values, lengths)
     hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
     scores = hidden @ v  # (B, T, S)
     return attend(scores, values, length_mask(lengths, keys.shape[1])[:, None])
@@ -195,7 +195,7 @@ def additive_attention_backward(
     weights: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """-> dquery (B, T, A), dkeys (B, S, A), dvalues (B, S, E), dv (A,)."""
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    keys, values = zero_padded(keys, lengths), zero_padded(values, lengths)
     allowed = length_mask(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     present = (allowed & attending(weights))[..., None]  # (B, T, S, 1)
@@ -231,7 +231,7 @@ def biased_attention(
     representations"; a bias in place of vectors, Raffel et al. (2020), "Exploring the limits of
     transfer learning with a unified text-to-text Transformer", section 2.1.
     """
-    k, v = zero_padding(k, lengths), zero_padding(v, lengths)
+    k, v = zero_padded(k, lengths), zero_padded(v, lengths)
     scale = q.dtype.type(q.shape[-1] ** -0.5)
     allowed = length_mask(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
     y, weights = attend(q @ k.mT * scale + bias, v, allowed)

@@ -33,6 +33,12 @@ def zero_padding(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
     return y
 
 
+def zero_padded(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
+    """The same, but x itself, uncopied, where its padding is zero already."""
+    padding = np.moveaxis(x, -2, 1)[~length_mask(lengths, x.shape[-2])]
+    return zero_padding(x, lengths) if padding.any() else x
+
+
 @op("x: B T D, lengths: B <= T or T -> y: B D")
 def mean_pool(x: NDArray, lengths: OptionalLengths = None) -> tuple[NDArray, Callable]:
     """The mean over time: y = sum over t of x_t / length.
