@@ -1,8 +1,8 @@
 """The cases of the benchmark: the same work for every contestant, and results to compare.
 
-PyTorch runs eagerly, at its best settings: float32, batch first as our arrays
-are, gradients set to None rather than zero, its fused AdamW.  Numba has an LSTM and causal
-attention.  What is not installed is no contestant.
+PyTorch runs eagerly, at its best settings: float32, batch first as our arrays are, gradients set to
+None rather than zero, its fused AdamW.  Numba has an LSTM and causal attention.  What is not
+installed is no contestant.
 """
 
 from collections.abc import Callable, Iterator
@@ -129,7 +129,7 @@ def operations(full: bool) -> Iterator[Case]:
     normal = partial(draw, rng)
 
     def case(kind: str, sizes: str, flops: float, op: Op, arguments: list[np.ndarray], peer: Op,
-             moved: float | None = None, numbas: Op | None = None) -> Case:  # fmt: skip
+             moved: float = 0.0, numbas: Op | None = None) -> Case:  # fmt: skip
         """Compare op and peer: functions of the arguments; of several outputs, the first counts.
 
         numbas, a function of arguments and upstream gradient, returns the output and all gradients.
@@ -163,10 +163,8 @@ def operations(full: bool) -> Iterator[Case]:
             contestants["PyTorch"] = theirs
         if numbas:
             contestants["Numba"] = lambda: list(numbas(*arguments, upstream))
-        if moved is None:
-            # Both ways read the arguments, one dy.  A line of y, or of a gradient, is read as well
-            # before it is written.
-            moved = 4.0 * sum(array.nbytes for array in arguments) + 3.0 * y.nbytes
+        # Both ways read the arguments, one dy; a cache reads each line before it is written.
+        moved = moved or 4.0 * sum(array.nbytes for array in arguments) + 3.0 * y.nbytes
         return Case(kind, sizes, flops, contestants, moved)
 
     F = torch.nn.functional if torch else None

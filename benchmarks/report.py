@@ -50,8 +50,7 @@ def lost(results: Results, others: Sequence[str]) -> str:
     cells = []
     for cell in results.cells:
         ratios = {n: cell.median(n) / cell.median(TWIN) for n in others if n in cell.seconds}
-        faster = ", ".join(f"{n} {ratio:.2f}" for n, ratio in ratios.items() if ratio < 0.995)
-        if faster:
+        if faster := ", ".join(f"{n} {r:.2f}" for n, r in ratios.items() if r < 0.995):
             cells.append(f"{cell.kind} ({cell.sizes}) on {cell.threads}: {faster}")
     return f"Lost: {'; '.join(cells)}." if cells else "No cell is lost."
 

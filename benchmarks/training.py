@@ -178,8 +178,8 @@ def gpt_step(size: str, compiled: bool) -> Case:
         return p.values(), lambda: gpt_loss(p, model.config, *theirs)
 
     c, (B, T) = model.config, batch[0].shape
-    name, flops = f"gpt {c.layers} x {c.width}, {B} x {T}", of_gpt(c).operations * B * T
-    return step(name, model, batch, flops, peer, compiled)
+    sizes, flops = f"gpt {c.layers} x {c.width}, {B} x {T}", of_gpt(c).operations * B * T
+    return step(sizes, model, batch, flops, peer, compiled)
 
 
 def bert_step(size: str) -> Case:

@@ -239,7 +239,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = FARTHEST) -> float:
 
     The four are read, and three of them written.
     """
-    p, g, m, v = (np.ones(max(1, size // 4), np.float32) for _ in range(4))
+    p, g, m, v = (np.ones(size // 4, np.float32) for _ in range(4))
 
     def step() -> None:
         adam_update([p], [g], [m], [v], [1.0], 0.9, 0.999, 0.0, 1.0, 1.0)
