@@ -15,6 +15,10 @@
  *
  * A code of 4 bits may stand for one of 16 levels of 8 bits, which a shuffle of bytes looks up.
  *
+ * Blocks with a large t are rounded twice (quantised/codes.py).  What the first rounding left of them is
+ * multiplied afterwards, block after block: of the rows that have such a block, a tile at a time, which may lie
+ * anywhere.  They are some tenth of all, and so is the time that this takes.
+ *
  * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
  * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
  *
@@ -71,6 +75,13 @@ typedef struct { /* rows of activations, rounded for one matrix: tiles of them, 
     int32_t *start; /* -zero (sum of a), by scale and row, of each part */
     float *total;   /* t (sum of a) */
 } Rows;
+
+typedef struct { /* what the first rounding left of some blocks: of M rows, by block, and in tiles of those that have it */
+    Rows rows;
+    double *least;  /* (M,) t^2 above which a block is rounded twice */
+    int32_t *count; /* of each block: the rows that have it */
+    int32_t *which; /* (blocks, M) these rows */
+} Rest;
 
 static int has_dot_products; /* set when the module is imported */
 
@@ -382,8 +393,8 @@ ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptr
                           pairs + (b * WORDS * MOST_ROWS + i) * 8, VECTOR_BYTES);                  \
             if (SIGNED(BITS, LEVELS))                                                              \
                 tile.a = (int32_t *)pairs;                                                         \
-            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
-                       panel, &tile, y + m * ldy, ldy, outputs);                                   \
+            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, NULL, f,        \
+                       blocks, panel, &tile, y + m * ldy, ldy, outputs);                           \
         }                                                                                          \
     }
 static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
@@ -395,9 +406,9 @@ static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t 
 }
 #endif
 
-/* M rows times one panel. */
+/* M rows, and what the first rounding left of them, times one panel. */
 static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M,
-                                   const Rows *x, float *y, ptrdiff_t ldy, int outputs)
+                                   const Rows *x, const Rest *rest, float *y, ptrdiff_t ldy, int outputs)
 {
     ptrdiff_t m = 0;
 #if defined(STRIP)
@@ -409,8 +420,15 @@ static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t 
     for (int rows; m < M; m += rows) {
         rows = tile_rows(M - m);
         const Rows tile = rows_from(x, m * blocks, f);
-        CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, &tile, y + m * ldy, ldy, outputs);
+        CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, 0, blocks, NULL, &tile, y + m * ldy, ldy, outputs);
     }
+    for (ptrdiff_t b = 0; b < blocks; b++)
+        for (int k = 0, rows; k < rest->count[b]; k += rows) {
+            rows = tile_rows(rest->count[b] - k);
+            const Rows tile = rows_from(&rest->rows, b * M + k, f);
+            CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, b, b + 1, rest->which + b * M + k, &tile, y,
+                                          ldy, outputs);
+        }
 }
 
 /* --- the activations ------------------------------------------------------------- */
@@ -447,6 +465,16 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
         }
     sums[0] = sum[0], sums[1] = sum[1];
     return t;
+}
+
+/* The same for what that leaves of the block. (In double, where the product and the difference are exact.) */
+static float round_rest(const float *x, int8_t *a, int32_t *sums)
+{
+    const float t = round_block(x, a, sums);
+    float rest[BLOCK];
+    for (int i = 0; i < BLOCK; i++)
+        rest[i] = (float)((double)x[i] - (double)t * a[i]);
+    return round_block(rest, a, sums);
 }
 
 /* Integers of a block of row r of a tile, in the order of the tile, at the block's words. */

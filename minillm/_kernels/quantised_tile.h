@@ -1,9 +1,21 @@
+/* The sums of a row from y, or to it, of which so many outputs are left. */
+ALWAYS_INLINE void VARIANT(move)(const int out, floats *sum, float *y, int left)
+{
+    for (int v = 0; v < VECTORS && left > 0; v++, left -= LANES_OF_TILE, y += LANES_OF_TILE)
+        if (left >= LANES_OF_TILE && out)
+            *(floats *)y = sum[v];
+        else if (left >= LANES_OF_TILE)
+            sum[v] = *(const floats *)y;
+        else
+            memcpy(out ? (void *)y : &sum[v], out ? (void *)&sum[v] : y, left * sizeof(float));
+}
+
 /* A tile of rounded activations and blocks `first` to `last` of a panel, with the instructions of a variant: see
  * quantised.h, which includes this for each of them.  The codes of a strip, which begins with block `first`, are
- * bytes; the sums of the blocks before it are in y. */
+ * bytes; the sums of the blocks before it are in y.  So are sums that are added to: these are in rows `which` of y. */
 ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words, const int factors,
                                  const int levels, const uint8_t *strip, ptrdiff_t first, ptrdiff_t last,
-                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,
+                                 const int32_t *which, const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,
                                  ptrdiff_t ldy, int outputs)
 {
     const int wide = strip && SIGNED(bits, levels); /* a word is two of 2 inputs */
@@ -18,13 +30,13 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words
         floats sum[MOST_ROWS][VECTORS], d[VECTORS], e[VECTORS];
         FOR_VECTORS d[v] = e[v] = (floats){0};
         FOR_TILE sum[r][v] = (floats){0};
-        for (int r = 0; r < rows && first > 0; r++)
-            memcpy(sum[r], y + r * ldy + n, outputs * sizeof(float));
+        if (which || first > 0)
+            FOR_ROWS VARIANT(move)(0, sum[r], y + (which ? which[r] : r) * ldy + n, outputs - n);
         for (ptrdiff_t b = first; b < last; b++) {
             if (rows <= 2) /* into the first cache; into the second alone, a step takes a quarter longer */
                 for (int line = 0; line < bits; line++)
                     __builtin_prefetch(codes + AHEAD + 64 * line);
-            if (factors && b % SUPER == 0) {
+            if (factors && (b % SUPER == 0 || b == first)) {
                 FOR_VECTORS d[v] = vector_from_halves(f->d + of_factor + v * LANES_OF_TILE);
                 if (f->offset)
                     FOR_VECTORS e[v] = vector_from_halves(f->e + of_factor + v * LANES_OF_TILE);
@@ -69,22 +81,19 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words
             a += of_block * rows * A_WORDS;
             t += rows;
         }
-        FOR_ROWS for (int v = 0, left = outputs - n; v < VECTORS && left > 0; v++, left -= LANES_OF_TILE)
-            if (left >= LANES_OF_TILE)
-                *(floats *)(y + r * ldy + n + v * LANES_OF_TILE) = sum[r][v];
-            else
-                memcpy(y + r * ldy + n + v * LANES_OF_TILE, &sum[r][v], left * sizeof(float));
+        FOR_ROWS VARIANT(move)(1, sum[r], y + (which ? which[r] : r) * ldy + n, outputs - n);
     }
 }
 
 /* One compiled function for each number of rows and each format, so that its loops unroll. */
 #define RUN_IF(BITS, EACH, FACTORS, LEVELS)                                                        \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS))                                                 \
-        VARIANT(body)(rows, BITS, EACH, FACTORS, LEVELS, NULL, 0, blocks, f, blocks, panel, x, y, ldy, outputs);
+        VARIANT(body)(rows, BITS, EACH, FACTORS, LEVELS, NULL, first, last, which, f, blocks,       \
+                      panel, x, y, ldy, outputs);
 #define SHAPE_OF(NAME, ROWS)                                                                       \
     static __attribute__((noinline)) void VARIANT(NAME)(                                           \
-        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,            \
-        ptrdiff_t ldy, int outputs)                                                                \
+        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t first, ptrdiff_t last,       \
+        const int32_t *which, const Rows *x, float *y, ptrdiff_t ldy, int outputs)                 \
     {                                                                                              \
         const int rows = ROWS;                                                                     \
         EACH_FORMAT(RUN_IF)                                                                        \
@@ -94,11 +103,13 @@ SHAPE_OF(tile_2, 2)
 SHAPE_OF(tile_4, 4)
 SHAPE_OF(tile_most, MOST_ROWS)
 
-static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
-                                 const Rows *x, float *y, ptrdiff_t ldy, int outputs)
+static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, ptrdiff_t first,
+                                 ptrdiff_t last, const int32_t *which, const Rows *x, float *y, ptrdiff_t ldy,
+                                 int outputs)
 {
     (rows == 1 ? VARIANT(tile_1) : rows == 2 ? VARIANT(tile_2)
-     : rows == 4 || MOST_ROWS == 4 ? VARIANT(tile_4) : VARIANT(tile_most))(f, blocks, panel, x, y, ldy, outputs);
+     : rows == 4 || MOST_ROWS == 4 ? VARIANT(tile_4) : VARIANT(tile_most))(
+        f, blocks, panel, first, last, which, x, y, ldy, outputs);
 }
 
 #undef SHAPE_OF

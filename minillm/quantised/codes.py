@@ -34,7 +34,17 @@ products of floats:
 
     x W  =  sum over blocks  t (s sum a (q - zero) + m sum a)        q: the code, or its level
 
-The error is about 1e-3 of a block's largest activation.
+**Rounding twice.**  The rounding error of a block is at most t / 2 for each input.  In a language
+model a few blocks of a row have a t several times as large as the others, because some of its
+inputs are always large, and these blocks make most of the error.  So where t^2 is more than
+1.75 times its mean over the row, what the rounding left is rounded once more, to a' with a smaller
+scale t', and multiplied as well:
+
+    x = t a + rest,   rest is almost t' a'        for about a tenth of the blocks
+
+On a small Llama this divides the divergence from exact activations by 4, and two roundings of all
+blocks would double the work.  Each block is judged by its own row, so a row has the same bits
+beside any others.
 
 Legend: M rows, I inputs, O outputs, K inputs that share a scale, B = I / K blocks.
 
@@ -113,6 +123,9 @@ def _multiplied(numbers: NDArray, factor: NDArray | None) -> NDArray[np.float32]
     return product.reshape(floats.shape)
 
 
+TWICE = 1.75  # times the mean t^2 of a row, above which a block is rounded twice
+
+
 def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """x (M, I) -> integers a (M, I / 32, 32) from -127 to 127, and their scales t (M, I / 32).
 
@@ -126,17 +139,36 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.rint(a).astype(np.int8), t.astype(np.float32)
 
 
+def rest_of(
+    x: NDArray[np.float32], a: NDArray[np.int8], t: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """x - t a in the blocks with a large t, and zeros in the others: (M, I)."""
+    square = t.astype(np.float64) ** 2
+    is_large = square > TWICE * square.mean(axis=1, keepdims=True)  # NaN is not
+    # In double, the product and the difference are exact.
+    rest = x.reshape(a.shape) - t.astype(np.float64)[..., None] * a
+    return np.where(is_large[..., None], rest, 0).astype(np.float32).reshape(x.shape)
+
+
 def rounded_product(x: NDArray[np.float32], W: Coded) -> NDArray[np.float32]:
     """y = x W of rounded activations: x (M, I), O outputs -> y (M, O)."""
-    q, scales, offsets = W.integers.astype(np.float32), W.scales, W.offsets
-    M, (O, B, K) = len(x), q.shape
     a, t = round_activations(x)
-    a = a.astype(np.float32)  # a sum of these products is below 2^24, so it is exact in floats
-    a_blocks, t_blocks = a.reshape(M, B, K), t.repeat(BLOCK // K, axis=1)  # (M, B, K), (M, B)
+    return product_of(a, t, W) + product_of(*round_activations(rest_of(x, a, t)), W)
+
+
+def product_of(a: NDArray[np.int8], t: NDArray[np.float32], W: Coded) -> NDArray[np.float32]:
+    """The product of t a, a (M, I / 32, 32), with W: (M, O)."""
+    q, scales, offsets = W.integers.astype(np.float32), W.scales, W.offsets
+    M, (O, B, K) = len(a), q.shape
+    # A sum of these products is below 2^24, so it is exact in floats.
+    a_blocks = a.astype(np.float32).reshape(M, B, K)
+    t_blocks = t.repeat(BLOCK // K, axis=1)  # (M, B)
     y = np.zeros((M, O), np.float32)
-    for b in range(B):
-        sums = scales[:, b] * (a_blocks[:, b] @ q[:, b].T)  # (M, O)
-        if offsets is not None:
-            sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
-        y += t_blocks[:, b, None] * sums
+    with np.errstate(invalid="ignore"):  # infinity times zeros
+        for b in range(B):
+            sums = scales[:, b] * (a_blocks[:, b] @ q[:, b].T)  # (M, O)
+            if offsets is not None:
+                sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
+            t_b = t_blocks[:, b, None]
+            y += np.where(t_b == 0, 0, t_b * sums)  # zeros add nothing to any scale
     return y
