@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding.block_step import StepWeights, block_step
 from minillm.decoding.reader import OfModel
 from minillm.decoding.recurrent import stack_step
 from minillm.layers import dense
@@ -64,11 +63,8 @@ class RecurrentDecoder(OfModel):
     :mod:`minillm.layers.attention`.
     """
 
-    _output: StepWeights | None = None  # of the last step
-
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """See the module."""
-        self._output = None  # the kernel's copy may be of weights before a change
         state, _ = self.model.encode(source, lengths)
         return one_hypothesis(state)
 
@@ -78,23 +74,7 @@ class RecurrentDecoder(OfModel):
         x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
         h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
         (a, weights), _ = self.model.attentional_state(h, state)
-        if not isinstance(p["output.W"], np.ndarray):  # a weight that multiplies by itself
-            return self.predict(a), weights, state | last
-        # A step without blocks: the kernel lays out W once for all steps.
-        output = self._output
-        if output is None or not output.are_in(p):
-            output = self._output = StepWeights(self, [], "output.W")
-        rows, angles = a.reshape(-1, c.hidden), output.cos_and_sin(np.zeros(0, np.int64), a.dtype)
-        logits, _ = block_step(output, rows, *angles, [], np.zeros(len(rows), np.int64))
-        return logits.reshape(*ids.shape, -1), weights, state | last
-
-    def all_blocks(self, x: NDArray, *_: Any) -> tuple[NDArray, None]:
-        """No block is between the attentional state and the output layer."""
-        return x, None
-
-    def predict(self, a: NDArray) -> NDArray:
-        """The logits of the next token: a (..., H) -> (..., V + 1)."""
-        return dense.layer(self.model.params, "output", a)[0]
+        return dense.layer(p, "output", a)[0], weights, state | last
 
 
 def one_hypothesis(state: State) -> State:

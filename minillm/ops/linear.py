@@ -25,9 +25,7 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
 
     def backward(dy):
         # y = x W + b
-        dx = matmul(dy, W.T)
-        # In the order of W, which may be a transpose: what is added to it then lies beside it.
-        dW = matmul(x.T, dy) if W.flags.c_contiguous else matmul(dy.T, x).T
+        dx, dW = matmul(dy, W.T), matmul(x.T, dy)
         return (dx, dW) if b is None else (dx, dW, dy.sum(axis=0))
 
     return y, backward

@@ -34,7 +34,7 @@ def zero_padding(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
 
 
 def zero_padded(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
-    """The same, but x itself, uncopied, where its padding is zero already."""
+    """x (B, ..., T, D) with zeros in the padding: x itself, not a copy, if it has them already."""
     padding = np.moveaxis(x, -2, 1)[~length_mask(lengths, x.shape[-2])]
     return zero_padding(x, lengths) if padding.any() else x
 

@@ -21,7 +21,7 @@ ROUNDS = 5  # at least: with fewer, no difference between two files can be told 
 MOST_ROUNDS = 50
 WAKING = 0.03  # seconds of runs that are not timed
 TURN = 1e-3  # seconds: what is faster is called several times in a turn
-FARTHEST = 1 << 25  # numbers, which are larger than any cache
+BEYOND_CACHES = 1 << 25  # numbers that no cache can hold
 LONGEST = 0.25  # seconds: a contestant that takes longer is not run at larger sizes
 
 
@@ -139,7 +139,7 @@ def timed(case: Case, count: int, seconds: float, rounds: int = ROUNDS) -> Cell:
     del results
     times = turns(case.contestants, seconds, rounds, count)
     # What a cache keeps moves faster than what comes from memory.
-    rate = memory_bandwidth(0.05, min(FARTHEST, int(case.bytes // 4))) if case.bytes else 0.0
+    rate = memory_bandwidth(0.05, min(BEYOND_CACHES, int(case.bytes // 4))) if case.bytes else 0.0
     return Cell(count, case.kind, case.sizes, case.flops, case.bytes, times, case.size, rate)
 
 
@@ -234,7 +234,7 @@ def limits(count: int, seconds: float = 1.0) -> Limits:
     return Limits(count, best, memory_bandwidth(seconds / 3))
 
 
-def memory_bandwidth(seconds: float = 0.2, size: int = FARTHEST) -> float:
+def memory_bandwidth(seconds: float = 0.2, size: int = BEYOND_CACHES) -> float:
     """Measure the bytes per second of a step of Adam, whose arrays have ``size`` numbers together.
 
     The four are read, and three of them written.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from usual import originals_deep
 
-from minillm.layers import attention, heads
+from minillm.layers import attention
 from minillm.layers.fresh import draw_all
 
 pytestmark = [pytest.mark.usefixtures("both_twins"), originals_deep]
@@ -34,16 +34,3 @@ def test_the_scores_are_those_that_the_docstring_says():
         scores[1, :, LENGTHS[1] :] = -np.inf
         expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
         np.testing.assert_allclose(weights, expected, rtol=1e-10)
-
-
-def test_parts_that_lie_side_by_side_are_joined_without_a_copy():
-    whole = np.random.default_rng(3).standard_normal((2, 5, 3, 2, 2))
-    parts = [whole[:, :, k].swapaxes(1, 2) for k in range(3)]
-    joined = heads.join_qkv(*parts)
-    assert np.shares_memory(joined, whole)
-    np.testing.assert_array_equal(joined, heads.join_qkv(*(part.copy() for part in parts)))
-    for others in (parts[::-1], [2 * part for part in parts], [parts[0], *(-p for p in parts[1:])]):
-        expected = np.concatenate([heads.join_heads(part) for part in others], axis=-1)
-        np.testing.assert_array_equal(heads.join_qkv(*others), expected)
-    x = joined.copy()  # its parts are views of another form
-    np.testing.assert_array_equal(heads.join_qkv(*heads.split_qkv(x, 2, 2)), x)

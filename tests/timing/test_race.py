@@ -240,7 +240,7 @@ def test_the_picture_of_a_race(quick):
 
 def test_the_bandwidth_is_measured_by_as_many_bytes(quick, monkeypatch):
     monkeypatch.setattr(contest, "memory_bandwidth", lambda seconds, size: float(size))
-    for counted, numbers in ((400, 100), (10**12, contest.FARTHEST), (0, 0)):
+    for counted, numbers in ((400, 100), (10**12, contest.BEYOND_CACHES), (0, 0)):
         (cell,) = run({"a": abs, "b": abs}, bytes=lambda n, counted=counted: counted).cells
         assert cell.bandwidth == numbers
 
