@@ -165,12 +165,12 @@ def product_of(
     M, (O, B, K) = len(a), q.shape
     # A sum of these products is below 2^24, so it is exact in floats.
     a_blocks = a.astype(np.float32).reshape(M, B, K)
-    t, chosen = (each.repeat(BLOCK // K, axis=1)[..., None] for each in (t, chosen))  # (M, B, 1)
+    t, chosen = t.repeat(BLOCK // K, axis=1), chosen.repeat(BLOCK // K, axis=1)  # (M, B)
     y = np.zeros((M, O), np.float32)
     with np.errstate(invalid="ignore"):  # an infinite scale times 0
         for b in range(B):
             sums = scales[:, b] * (a_blocks[:, b] @ q[:, b].T)  # (M, O)
             if offsets is not None:
                 sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
-            y += np.where(chosen[:, b], t[:, b] * sums, 0)
+            y += np.where(chosen[:, b, None], t[:, b, None] * sums, 0)
     return y
