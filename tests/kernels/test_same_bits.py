@@ -21,8 +21,8 @@ MODELS = {  # sizes, and the bits of the weights
     "windows and sinks": ({"family": "mistral", "window": 50, "sinks": 5}, (5,)),
     "windows above a stretch": ({"family": "mistral", "window": 270, "tied": False}, (4,)),
     "four norms": ({"family": "gemma3", "window": 21, "global_every": 2}, (4, 8)),
-    "some of floats": ({"family": "qwen2", "feed_forward": 90}, (8,)),
-    "additions": ({"family": "smollm3", "unrotated_every": 2}, (8, 4)),
+    "some of floats": ({"family": "qwen2", "feed_forward": 290}, (8,)),
+    "additions": ({"family": "smollm3", "unrotated_every": 2, "feed_forward": 288}, (8, 4)),
 }
 
 
