@@ -33,7 +33,10 @@ def adam_update(
     ps, gs, ms, vs, decays, double beta1, double beta2, double step_size, double root_correction,
     double eps,
 ):
-    cdef Py_ssize_t count = sum((p.size + PIECE - 1) // PIECE for p in ps), i = 0, first, at, size, item
+    cdef Py_ssize_t count = 0, i = 0, first, at, size, item
+    for p in ps:
+        size = p.size
+        count += (size + PIECE - 1) // PIECE
     cdef Workspace memory = Workspace(count * sizeof(Piece))
     cdef Pass all = Pass(<Piece *>memory.take(count * sizeof(Piece)), beta1, beta2, step_size, root_correction, eps)
     cdef char *of_p

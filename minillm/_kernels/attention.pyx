@@ -58,30 +58,30 @@ def additive_attention_backward(
 # --- attention by products: heads of queries, keys and values --------------------
 
 
-cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
+cdef Operand operand_of(x, Py_ssize_t *sizes=NULL) except *:
     """Its last axis is contiguous; the others may be parts of a larger array, in any order."""
-    cdef Operand operand
-    operand.start = <char *>&x[0, 0, 0, 0]
-    operand.row, operand.head, operand.step = x.strides[0], x.strides[1], x.strides[2]
-    return operand
+    cdef Py_buffer of_x = memory_of(x, PyBUF_STRIDES)
+    if sizes != NULL:
+        memcpy(sizes, of_x.shape, 4 * sizeof(Py_ssize_t))
+    return Operand(<char *>of_x.buf, of_x.strides[0], of_x.strides[1], of_x.strides[2])
 
 
-cdef Heads heads_of(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values, mask,
-):
+cdef Heads heads_of(query, keys, values, mask) except *:
     """The sizes and the inputs.  A window of None is so wide that it hides nothing."""
     cdef Heads heads
-    cdef const int64_t[::1] lengths = mask.lengths, start = mask.start
+    cdef Py_ssize_t q[4]
+    cdef Py_ssize_t k[4]
+    cdef Py_ssize_t v[4]
     memset(&heads, 0, sizeof(Heads))
-    heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
-    heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
-    heads.lengths, heads.scale = &lengths[0], <double>heads.D ** -0.5
-    heads.window = heads.T + heads.S + QUERIES
+    heads.query, heads.keys, heads.values = operand_of(query, q), operand_of(keys, k), operand_of(values, v)
+    heads.B, heads.N, heads.M, heads.T, heads.S, heads.D, heads.E = q[0], q[1], k[1], q[2], k[2], k[3], v[3]
+    heads.lengths, heads.scale = <const int64_t *>address(mask.lengths), <double>heads.D ** -0.5
+    # Where all queries see all keys, they are behind them.
+    heads.length, heads.position, heads.window = heads.S, heads.S, heads.T + heads.S + QUERIES
     if mask.causal:
-        heads.start = &start[0]
+        heads.position, heads.start = heads.S - heads.T, <const int64_t *>address(mask.start)
         if mask.window is not None:
             heads.window, heads.sinks = mask.window, mask.sinks
-    heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
     return heads
 
 
@@ -106,26 +106,23 @@ cdef _gradients_of(const Heads *heads, dtype):
     return [_heads_side_by_side(heads.B, *size, dtype) for size in sizes]
 
 
-def scaled_attention_forward(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values, mask,
-):
+def scaled_attention_forward(query, keys, values, mask):
     cdef Heads heads = heads_of(query, keys, values, mask)
-    dtype = dtype_of(<floating>0)
+    dtype = query.dtype
+    cdef Py_ssize_t item = dtype.itemsize
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
-    heads.context, heads.log_sums = operand_of[floating](context), address(log_sums)
-    run_heads(&heads, <Body>heads_forward[floating], heads.B * heads.N, sizeof(floating))
+    heads.context, heads.log_sums = operand_of(context), address(log_sums)
+    run_heads(&heads, <Body>heads_forward[float] if item == 4 else <Body>heads_forward[double], heads.B * heads.N, item)
     return context, log_sums
 
 
-def scaled_attention_backward(
-    const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
-    const floating[:, :, :, :] values, mask, const floating[:, :, ::1] log_sums,
-):
+def scaled_attention_backward(dcontext, query, keys, values, mask, log_sums):
     cdef Heads heads = heads_of(query, keys, values, mask)
-    dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
-    heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]
-    heads.dquery = operand_of[floating](dquery)
-    heads.dkeys, heads.dvalues = operand_of[floating](dkeys), operand_of[floating](dvalues)
-    run_heads(&heads, <Body>heads_backward[floating], heads.B * heads.M, sizeof(floating))
+    cdef Py_ssize_t item = query.itemsize
+    dquery, dkeys, dvalues = _gradients_of(&heads, query.dtype)
+    heads.dcontext, heads.log_sums = operand_of(dcontext), address(log_sums)
+    heads.dquery, heads.dkeys, heads.dvalues = operand_of(dquery), operand_of(dkeys), operand_of(dvalues)
+    run_heads(
+        &heads, <Body>heads_backward[float] if item == 4 else <Body>heads_backward[double], heads.B * heads.M, item)
     return dquery, dkeys, dvalues
