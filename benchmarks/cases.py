@@ -1,11 +1,12 @@
 """The cases of the benchmark: the same work for every contestant, and results to compare.
 
-PyTorch runs eagerly, at its best settings: float32, batch first as our arrays
-are, gradients set to None rather than zero, its fused AdamW.  Numba has an LSTM and causal
-attention.  What is not installed is no contestant.
+PyTorch runs eagerly, at its best settings: float32, batch first as our arrays are, gradients set to
+None rather than zero, its fused AdamW.  Numba has an LSTM and causal attention.  What is not
+installed is no contestant.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,8 +27,11 @@ except ImportError:
 # batch, time, input, hidden
 FEW = [(1, 100, 64, 128), (32, 64, 128, 256)]
 MANY = [*FEW, (16, 50, 64, 128), (20, 35, 650, 650), (64, 100, 256, 512)]
+Op = Callable[..., Any]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
-EXP = 60.0  # operations of an exponential: some 30 instructions, each counted as a multiply-add
+# Operations that take as long: each of 11 instructions of an exponential is a multiply-add, and a
+# division takes as long as 10 of them.
+EXP, DIVISION = 22.0, 20.0
 
 
 def cases(full: bool, compiled: bool = False) -> Iterator[Case]:
@@ -44,6 +48,11 @@ def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
     """A function of the kernels for each twin."""
     both = {"NumPy": SimpleNamespace(**ORIGINALS), "Cython": select_kernels("cython")}
     return {name: lambda kernels=kernels: function(kernels) for name, kernels in both.items()}
+
+
+def draw(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    """Draw floats with this deviation."""
+    return np.float32(scale) * rng.standard_normal(shape, np.float32)
 
 
 def matmuls(full: bool) -> Iterator[Case]:
@@ -67,19 +76,14 @@ def matmuls(full: bool) -> Iterator[Case]:
         if torch:
             ta, tb = torch.from_numpy(a), torch.from_numpy(b)
             contestants["PyTorch"] = lambda ta=ta, tb=tb: (ta @ tb).numpy()
-        moved = 4.0 * (M * K + K * N + M * N)
-        flops = 2.0 * M * K * N
+        # The limit of one row is how fast a cache can be read, which is not measured.
+        flops, moved = (2.0 * M * K * N, 4.0 * (M * K + K * N + M * N)) if M > 1 else (0.0, 0.0)
         yield Case("matmul " + name, f"{M} x {K} x {N}", flops, contestants, moved)
 
 
 def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
     """Time forward and backward of a whole sequence, with all gradients."""
-    rng = np.random.default_rng(0)
-    G = GATES[cell]
-
-    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
-        return np.float32(scale) * rng.standard_normal(shape, np.float32)
-
+    normal, G = partial(draw, np.random.default_rng(0)), GATES[cell]
     x, dhs = normal(B, T, I), normal(B, T, H)
     states = [normal(B, H) for _ in range(2 if cell == "lstm" else 1)]
     W_x, W_h = normal(I, G * H, scale=H**-0.5), normal(H, G * H, scale=H**-0.5)
@@ -122,20 +126,10 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
 def operations(full: bool) -> Iterator[Case]:
     """Yield the other ops, forward and backward, at sizes of the models' training steps."""
     rng = np.random.default_rng(0)
+    normal = partial(draw, rng)
 
-    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
-        return np.float32(scale) * rng.standard_normal(shape, np.float32)
-
-    def case(
-        kind: str,
-        sizes: str,
-        flops: float,
-        op: Callable[..., Any],
-        arguments: list[np.ndarray],
-        peer: Callable[..., Any],
-        moved: float | None = None,
-        numbas: Callable[..., Any] | None = None,
-    ) -> Case:
+    def case(kind: str, sizes: str, flops: float, op: Op, arguments: list[np.ndarray], peer: Op,
+             moved: float = 0.0, numbas: Op | None = None) -> Case:  # fmt: skip
         """Compare op and peer: functions of the arguments; of several outputs, the first counts.
 
         numbas, a function of arguments and upstream gradient, returns the output and all gradients.
@@ -154,10 +148,7 @@ def operations(full: bool) -> Iterator[Case]:
         y, _ = op(*arguments)
         y = y[0] if isinstance(y, tuple) else y
         upstream = normal(*y.shape) if y.shape else 1.0
-        contestants: dict[str, Callable[[], Any]] = {
-            "NumPy": ours("numpy"),
-            "Cython": ours("cython"),
-        }
+        contestants: dict[str, Any] = {"NumPy": ours("numpy"), "Cython": ours("cython")}
         if torch:
             twins = [torch.from_numpy(array).requires_grad_() for array in arguments]
             dy = torch.from_numpy(upstream) if y.shape else torch.tensor(1.0)
@@ -172,8 +163,8 @@ def operations(full: bool) -> Iterator[Case]:
             contestants["PyTorch"] = theirs
         if numbas:
             contestants["Numba"] = lambda: list(numbas(*arguments, upstream))
-        if moved is None:  # arguments and their gradients, y and dy
-            moved = 2.0 * sum(array.nbytes for array in arguments) + 2.0 * y.nbytes
+        # Both ways read the arguments, one dy; a cache reads each line before it is written.
+        moved = moved or 4.0 * sum(array.nbytes for array in arguments) + 3.0 * y.nbytes
         return Case(kind, sizes, flops, contestants, moved)
 
     F = torch.nn.functional if torch else None
@@ -182,16 +173,17 @@ def operations(full: bool) -> Iterator[Case]:
         ops.linear, [normal(N, D), normal(D, V, scale=D**-0.5), normal(V)],
         lambda x, W, b: torch.addmm(b, x, W))  # fmt: skip
     ids = rng.integers(0, V, (32, 128))
-    of_rows = 4.0 * (V * D + 3 * ids.size * D)  # of E only some rows are read
+    of_rows = 4.0 * (2 * V * D + 4 * ids.size * D)  # of E only some rows are read
     yield case("embedding", f"32 x 128 of {V}, {D}", 1.0 * ids.size * D,
         lambda E: ops.embedding(ids, E), [normal(V, D)],
         lambda E: F.embedding(torch.from_numpy(ids), E), of_rows)  # fmt: skip
     for rows, width in [(N, V), (4096, 65)][: 1 + full]:
         targets = rng.integers(0, width, rows)
-        yield case("cross-entropy", f"{rows}, {width}", (EXP + 10.0) * rows * width,
+        yield case("cross-entropy", f"{rows}, {width}", (EXP + 4.0) * rows * width,
             lambda logits, targets=targets: ops.cross_entropy(logits, targets, label_smoothing=0.1),
             [normal(rows, width)], lambda logits, targets=targets: F.cross_entropy(
-                logits, torch.from_numpy(targets), label_smoothing=0.1))  # fmt: skip
+                logits, torch.from_numpy(targets), label_smoothing=0.1),
+            6 * 4.0 * rows * width)  # fmt: skip  # the forward writes p, and the backward reads it
     B, T, S, H, M = 64, 15, 13, 512, 1024
     memory = [normal(B, T, H), normal(B, S, M), normal(B, S, M)]
     matrix, keys = normal(H, M, scale=H**-0.5 / 10), normal(B, S, H)
@@ -200,18 +192,18 @@ def operations(full: bool) -> Iterator[Case]:
         lambda q, k, v, W: torch.softmax((q @ W) @ k.transpose(1, 2), dim=-1) @ v)  # fmt: skip
     additive = [memory[0], keys, memory[2], normal(H, H, scale=H**-0.5), normal(H, scale=0.1)]
     yield case("attention, additive", f"{B}, {T} x {S}, {H}, {M}",
-        6.0 * B * T * (H * H + S * (2 * H + M)),
+        B * T * (6.0 * (H * H + S * (2 * H + M)) + 2 * S * H * (EXP + DIVISION)),
         lambda q, k, v, W, w: ops.additive_attention(q, k, v, W, None, w), additive,
         lambda q, k, v, W, w: (
             torch.softmax(torch.tanh((q @ W)[:, :, None] + k[:, None]) @ w, dim=-1) @ v
         ))  # fmt: skip
     heads = [normal(8, 8, 128, 64) for _ in range(3)]
-    yield case("attention, causal", "8 x 8, 128, 64", 6.0 * 8 * 8 * 128 * 128 * 64,
+    yield case("attention, causal", "8 x 8, 128, 64", 8 * 8 * 128 * 128 * (6.0 * 64 + EXP),
         lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True), heads,
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
         numbas=numba_kernels and numba_kernels.causal_attention)  # fmt: skip
     yield case("layer_norm", "4096, 512", 14.0 * 4096 * 512,
         ops.layer_norm, [normal(4096, 512), normal(512), normal(512)],
         lambda x, gain, bias: F.layer_norm(x, (512,), gain, bias))  # fmt: skip
-    yield case("gelu", "4096, 512", (2.0 * EXP + 20.0) * 4096 * 512,
+    yield case("gelu", "4096, 512", (2 * (EXP + DIVISION) + 24.0) * 4096 * 512,
         ops.gelu, [normal(4096, 512)], lambda x: F.gelu(x, approximate="tanh"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The table of the project's own cases."""
+"""The table of the project's own cases, after those in which another contestant is faster."""
 
 import math
 from collections.abc import Sequence
@@ -19,8 +19,7 @@ def table(results: Results) -> str:
     heads = ["ms", "spread", *others, "limit"]
     rows = [["", ""], ["", ""]]
     for count in counts:
-        above = [f"{count} thread{'s' * (count > 1)}"]
-        rows[0] += [*above, *[""] * (len(heads) - 1)]
+        rows[0] += [f"{count} thread{'s' * (count > 1)}", *[""] * (len(heads) - 1)]
         rows[1] += heads
     for (kind, sizes), cells in cases.items():
         row = [kind, sizes]
@@ -34,15 +33,26 @@ def table(results: Results) -> str:
             row += ["-" if ratio is None else f"{ratio:.2f}" for ratio in against]
             row.append(share(cell, TWIN, results.limits[count]))
         rows.append(row)
-    lines = [described(results.machine), *limit_lines(results), "", aligned(rows, left=(0, 1)), ""]
+    lines = [described(results.machine), *limit_lines(results), "", lost(results, others), ""]
+    lines += [aligned(rows, left=(0, 1)), ""]
     for count in counts:
         if means := _mean_ratios(results, count, others):
             lines.append(f"Recurrences on {count}, geometric mean: {means}.")
     lines.append(
         f"ms: median of {TWIN}.  spread: between the quartiles.  NumPy, PyTorch: their times by "
-        f"{TWIN}'s.  limit: share of the roofline."
+        f"{TWIN}'s.  limit: share of what multipliers, and caches or memory, can do."
     )
     return "\n".join(lines)
+
+
+def lost(results: Results, others: Sequence[str]) -> str:
+    """The cells in which another contestant is faster, in one line."""
+    cells = []
+    for cell in results.cells:
+        ratios = {n: cell.median(n) / cell.median(TWIN) for n in others if n in cell.seconds}
+        if faster := ", ".join(f"{n} {r:.2f}" for n, r in ratios.items() if r < 0.995):
+            cells.append(f"{cell.kind} ({cell.sizes}) on {cell.threads}: {faster}")
+    return f"Lost: {'; '.join(cells)}." if cells else "No cell is lost."
 
 
 def _mean_ratios(results: Results, count: int, others: Sequence[str]) -> str:

@@ -35,6 +35,7 @@ GPTS = {
 
 # A model of PyTorch with our weights: what is trained, and the loss of the batch.
 Peer = tuple[Iterable[Any], Callable[[], Any]]
+NewPeer = Callable[[Mapping[str, np.ndarray]], Peer]
 
 
 def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
@@ -53,12 +54,7 @@ def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
 
 
 def step(
-    sizes: str,
-    model: Any,
-    batch: Any,
-    flops: float,
-    peer: Callable[[Mapping[str, np.ndarray]], Peer],
-    compiled: bool = False,
+    sizes: str, model: Any, batch: Any, flops: float, peer: NewPeer, compiled: bool = False
 ) -> Case:
     """Make the case of a model: a copy for each twin, and its peer of PyTorch."""
 
@@ -81,7 +77,7 @@ def tensors_of(batch: Iterable[np.ndarray]) -> list[Any]:
     return [torch.from_numpy(array) for array in batch]
 
 
-def peer_of_pairs(config: Any, batch: Any) -> Callable[[Mapping[str, np.ndarray]], Peer]:
+def peer_of_pairs(config: Any, batch: Any) -> NewPeer:
     """A peer of modules, whose second biases are not trained (see pytorch.recurrent)."""
 
     def peer(start: Mapping[str, np.ndarray]) -> Peer:
@@ -115,8 +111,8 @@ def lstm_step(T: int) -> Case:
         return [*p.values(), *(each for each in layer.parameters() if each.requires_grad)], loss
 
     model = LanguageModel(LanguageModelConfig(V, D, H), rng)
-    # As PyTorch counts: we leave out most of D * 4 * H, and so may pass the peak.
-    flops = 6.0 * B * T * ((D + H) * 4 * H + H * V)
+    # The embeddings' rows meet W_x once each.
+    flops = 6.0 * (V * D * 4 * H + B * T * (H * 4 * H + H * V))
     return step(f"lstm {H}, {B} x {T}", model, (inputs, targets), flops, peer)
 
 
@@ -131,8 +127,10 @@ def encoder_decoder_step() -> Case:
     batch = source, lengths[0], target, lengths[1]
 
     H, D = config.hidden, config.embedding
-    steps = lengths[0].sum() * 2 + lengths[1].sum()
-    flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
+    both_ways, written = lengths[0].sum() * 2, lengths[1].sum()
+    # The embeddings' rows of the target, 40, meet W_x once each.
+    recurrences = (both_ways * (D + H) + written * H + 40 * D) * 4 * H
+    flops = 6.0 * (recurrences + written * (5 * H * H + H * 40))
     model = EncoderDecoder(config, rng)
     return step(f"seq2seq {H}, {B} pairs", model, batch, flops, peer_of_pairs(config, batch))
 
@@ -180,8 +178,8 @@ def gpt_step(size: str, compiled: bool) -> Case:
         return p.values(), lambda: gpt_loss(p, model.config, *theirs)
 
     c, (B, T) = model.config, batch[0].shape
-    flops = of_gpt(c).operations * B * T
-    return step(f"gpt {c.layers} x {c.width}, {B} x {T}", model, batch, flops, peer, compiled)
+    sizes, flops = f"gpt {c.layers} x {c.width}, {B} x {T}", of_gpt(c).operations * B * T
+    return step(sizes, model, batch, flops, peer, compiled)
 
 
 def bert_step(size: str) -> Case:

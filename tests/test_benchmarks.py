@@ -121,6 +121,8 @@ def test_the_table_has_ratios_and_shares(here):
     one, two = "1e+03 0% 2.00 0.50 50%", "1e+03 0% 3.00 - 25%"
     assert row.split()[3:] == f"{one} {two}".split()
     assert "Recurrences on 1, geometric mean: 2.00 x NumPy, 0.50 x PyTorch." in shown
+    assert shown.index("\nLost: lstm (32, 64) on 1: PyTorch 0.50.\n") < shown.index(row)
+    assert "\nNo cell is lost.\n" in report.table(Results(here, limits, cells[1:]))
 
 
 def test_the_parts_of_a_step_are_all_of_it(monkeypatch):

@@ -35,6 +35,19 @@
             x[i] *= inverse;                                                                       \
         return largest + LOG(sum);                                                                 \
     }                                                                                              \
+    /* The same in the order of softmax_columns, whose bits it has: minus infinity gives zeros */   \
+    static inline void softmax_row_##SUFFIX(ptrdiff_t n, REAL *restrict x)                         \
+    {                                                                                              \
+        REAL largest = n > 0 ? largest_##SUFFIX(n, x) : 0, sum = 0;                                \
+        largest = largest == -INFINITY ? 0 : largest;                                              \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            x[i] = exp_for_sum_##SUFFIX(x[i] - largest);                                           \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            sum += x[i];                                                                           \
+        const REAL inverse = sum == 0 ? 0 : 1 / sum;                                               \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            x[i] *= inverse;                                                                       \
+    }                                                                                              \
     /* weights = softmax(scores): dweights become dscores, in place */                             \
     static inline void softmax_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict w,              \
                                                  REAL *restrict dw)                                \
@@ -68,6 +81,7 @@ DEFINE_ATTENTION(float, f32, logf)
 DEFINE_ATTENTION(double, f64, log)
 #define add_scaled(n, a, x, y) EITHER(add_scaled, y)(n, a, x, y)
 #define softmax(n, x) EITHER(softmax, x)(n, x)
+#define softmax_row(n, x) EITHER(softmax_row, x)(n, x)
 #define softmax_backward(n, w, dw) EITHER(softmax_backward, dw)(n, w, dw)
 #define hidden(n, query, key, out) EITHER(hidden, out)(n, query, key, out)
 #define hidden_backward(n, dscore, query, key, v, dquery, dkey, dv)                                \

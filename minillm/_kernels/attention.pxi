@@ -4,6 +4,7 @@ include "lanes.pxi"
 cdef extern from "attention.h" nogil:
     void add_scaled(Py_ssize_t n, double a, const void *x, void *y)
     double softmax(Py_ssize_t n, void *x)
+    void softmax_row(Py_ssize_t n, void *x)
     void softmax_backward(Py_ssize_t n, const void *w, void *dw)
     void hidden(Py_ssize_t n, const void *query, const void *key, void *out)
     void hidden_backward(

@@ -137,7 +137,7 @@ cdef inline void mix_block(
     const Heads *h, Block block, const floating *weights, Packed values, floating **out, floating *acc,
 ) noexcept nogil:
     """out (count, E) = weights^T (count, seen) values (seen, E)."""
-    cdef Py_ssize_t i = 0, begin, last, rows, m
+    cdef Py_ssize_t i = 0, begin, last, first, rows, m
     cdef const floating *a[8]
     while i < block.count:
         rows = min(<Py_ssize_t>TILE_ROWS(values.vectors), block.count - i)
@@ -148,8 +148,14 @@ cdef inline void mix_block(
             times_packed(rows, a, block.width, values, 0, min(h.sinks, last), False, out + i, acc)
         for m in range(rows):
             a[m] += (begin - block.skipped) * block.width
+        # Stretches begin at the same positions for all queries, whichever their window and block.
+        first = min(last - begin, STRETCH - (begin + h.skipped) % STRETCH)
         if begin < last or h.sinks == 0:
-            times_packed(rows, a, block.width, values, begin, last - begin, h.sinks > 0, out + i, acc)
+            times_packed(rows, a, block.width, values, begin, first, h.sinks > 0, out + i, acc)
+        for m in range(rows):
+            a[m] += first * block.width
+        if begin + first < last:
+            times_packed(rows, a, block.width, values, begin + first, last - begin - first, True, out + i, acc)
         i += rows
 
 

@@ -15,6 +15,11 @@
  *
  * A code of 4 bits may stand for one of 16 levels of 8 bits, which a shuffle of bytes looks up.
  *
+ * Blocks with a large t are rounded twice (quantised/codes.py).  What the first rounding left of them is
+ * multiplied afterwards, block after block: the rows that have such a block, which may lie anywhere, are divided
+ * into tiles.  These are some tenth of all products, and take a fifth of the time or more, because a tile of one
+ * block loads and stores its sums.
+ *
  * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
  * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
  *
@@ -71,6 +76,16 @@ typedef struct { /* rows of activations, rounded for one matrix: tiles of them, 
     int32_t *start; /* -zero (sum of a), by scale and row, of each part */
     float *total;   /* t (sum of a) */
 } Rows;
+
+typedef struct { /* what the first rounding left of M rows: by block, tiles of the rows that have it rounded twice */
+    Rows rows;
+    double *least;  /* (M,) t^2 above which a block is rounded twice */
+    int32_t *count; /* of each block: the rows that have it */
+    int32_t *which; /* (blocks, M) these rows */
+} Rest;
+
+typedef void Tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t first, ptrdiff_t last,
+                  const int32_t *which, const int32_t *count, const Rows *x, float *y, ptrdiff_t ldy, int outputs);
 
 static int has_dot_products; /* set when the module is imported */
 
@@ -333,6 +348,9 @@ static inline int tile_rows(ptrdiff_t rows)
     return rows >= MOST_ROWS ? MOST_ROWS : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
 }
 
+/* Its place among the tiles of a format. */
+static inline int tile_place(int rows) { return rows == 1 ? 0 : rows == 2 ? 1 : rows == 4 ? 2 : 3; }
+
 static inline int a_words(void) { return CHOOSE(1, A_WORDS); }
 
 /* The activations of a tile, which begins after some blocks of rows. */
@@ -382,8 +400,8 @@ ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptr
                           pairs + (b * WORDS * MOST_ROWS + i) * 8, VECTOR_BYTES);                  \
             if (SIGNED(BITS, LEVELS))                                                              \
                 tile.a = (int32_t *)pairs;                                                         \
-            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
-                       panel, &tile, y + m * ldy, ldy, outputs);                                   \
+            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, NULL, NULL, f,  \
+                       blocks, panel, &tile, y + m * ldy, ldy, outputs);                           \
         }                                                                                          \
     }
 static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
@@ -395,11 +413,13 @@ static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t 
 }
 #endif
 
-/* M rows times one panel. */
-static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M,
-                                   const Rows *x, float *y, ptrdiff_t ldy, int outputs)
+/* M rows, and what the first rounding left of them, times one panel. */
+static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M, const Rows *x,
+                            const Rest *rest, float *y, ptrdiff_t ldy, int outputs)
 {
+    Tile *tiles[4];
     ptrdiff_t m = 0;
+    CHOOSE(vnni_tiles, usual_tiles)(f, tiles);
 #if defined(STRIP)
     m = M < 2 * MOST_ROWS ? 0 : M - M % MOST_ROWS;
     for (ptrdiff_t first = 0; first < blocks && m > 0; first += STRIP)
@@ -409,8 +429,17 @@ static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t 
     for (int rows; m < M; m += rows) {
         rows = tile_rows(M - m);
         const Rows tile = rows_from(x, m * blocks, f);
-        CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, &tile, y + m * ldy, ldy, outputs);
+        tiles[tile_place(rows)](f, blocks, panel, 0, blocks, NULL, NULL, &tile, y + m * ldy, ldy, outputs);
     }
+    if (M == 1)
+        tiles[0](f, blocks, panel, 0, blocks, NULL, rest->count, &rest->rows, y, ldy, outputs);
+    for (ptrdiff_t b = 0; b < blocks && M > 1; b++)
+        for (int k = 0, rows; k < rest->count[b]; k += rows) {
+            rows = tile_rows(rest->count[b] - k);
+            const Rows tile = rows_from(&rest->rows, b * M + k, f);
+            tiles[tile_place(rows)](f, blocks, panel, b, b + 1, rest->which + b * M + k, NULL, &tile, y, ldy,
+                                    outputs);
+        }
 }
 
 /* --- the activations ------------------------------------------------------------- */
@@ -447,6 +476,16 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
         }
     sums[0] = sum[0], sums[1] = sum[1];
     return t;
+}
+
+/* The same for what that leaves of the block. (In double, where the product and the difference are exact.) */
+static float round_rest(const float *x, int8_t *a, int32_t *sums)
+{
+    const float t = round_block(x, a, sums);
+    float rest[BLOCK];
+    for (int i = 0; i < BLOCK; i++)
+        rest[i] = (float)((double)x[i] - (double)t * a[i]);
+    return round_block(rest, a, sums);
 }
 
 /* Integers of a block of row r of a tile, in the order of the tile, at the block's words. */

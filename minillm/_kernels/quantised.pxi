@@ -22,17 +22,25 @@ cdef extern from "quantised.h" nogil:
         float *t
         int32_t *start
         float *total
+    ctypedef struct Rest:
+        Rows rows
+        double *least
+        int32_t *count
+        int32_t *which
     bint has_dot_products
     bint is_known(const Format *f)
     int tile_rows(Py_ssize_t rows)
     int a_words()
     void quantised_panel(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, Py_ssize_t M, const Rows *x,
-                         float *y, Py_ssize_t ldy, int outputs)
+                         const Rest *rest, float *y, Py_ssize_t ldy, int outputs)
     float round_block(const float *x, int8_t *a, int32_t *sums)
+    float round_rest(const float *x, int8_t *a, int32_t *sums)
     void place_block(const int8_t *a, int rows, int r, int32_t *words)
     void add_up_block(const Format *f, Py_ssize_t b, int rows, int r, float t, const int32_t *sums,
                       int32_t *start, float *total)
     void weights_of(const Format *f, Py_ssize_t blocks, Py_ssize_t output, float *w)
+
+cdef double TWICE = 1.75  # times the mean t^2 of a row: quantised/codes.py has it
 
 has_dot_products = has_vnni()
 
@@ -47,59 +55,118 @@ cdef inline Py_ssize_t panels_of(const Format *f) noexcept nogil:
     return (f.outputs + PANEL - 1) // PANEL
 
 
+cdef struct Rounded:         # M rows
+    Rows rows
+    Rest rest
+
+
 cdef Py_ssize_t rows_size(const Matrix *W, Py_ssize_t M) noexcept nogil:
     """The bytes of M rows, rounded."""
-    return M * W.blocks * (WORDS * a_words() * 4 + 4 + W.count * 2 * 8) + 4 * 64
+    cdef Py_ssize_t size = M * W.blocks
+    return 2 * size * (WORDS * a_words() * 4 + 4 + W.count * 2 * 8) + size * 4 + M * 8 + W.blocks * 4 + 12 * 64
 
 
-cdef Rows rows_in(char *room, const Matrix *W, Py_ssize_t M) noexcept nogil:
+cdef Rows take_rows(char **room, const Matrix *W, Py_ssize_t M) noexcept nogil:
     cdef Rows rows
     cdef Py_ssize_t size = M * W.blocks
-    rows.a = <int32_t *>cut(&room, size * WORDS * a_words() * 4)
-    rows.t = <float *>cut(&room, size * 4)
-    rows.start = <int32_t *>cut(&room, size * W.count * 2 * 4)
-    rows.total = <float *>cut(&room, size * W.count * 2 * 4)
+    rows.a = <int32_t *>cut(room, size * WORDS * a_words() * 4)
+    rows.t = <float *>cut(room, size * 4)
+    rows.start = <int32_t *>cut(room, size * W.count * 2 * 4)
+    rows.total = <float *>cut(room, size * W.count * 2 * 4)
     return rows
 
 
+cdef Rounded rows_in(char *room, const Matrix *W, Py_ssize_t M) noexcept nogil:
+    cdef Rounded rounded
+    rounded.rows, rounded.rest.rows = take_rows(&room, W, M), take_rows(&room, W, M)
+    rounded.rest.least = <double *>cut(&room, M * 8)
+    rounded.rest.count = <int32_t *>cut(&room, W.blocks * 4)
+    rounded.rest.which = <int32_t *>cut(&room, M * W.blocks * 4)
+    return rounded
+
+
+cdef inline void place(
+    const Matrix *W, Py_ssize_t M, const Rows *rows, Py_ssize_t before, Py_ssize_t block, int count, int r,
+    const int8_t *a, float t, const int32_t *sums,
+) noexcept nogil:
+    """A block of row r of a tile of `count` rows: the tile begins after some blocks of rows."""
+    cdef Py_ssize_t at
+    cdef int p
+    rows.t[before + block * count + r] = t
+    place_block(a, count, r, rows.a + (before + block * count) * WORDS * a_words())
+    for p in range(W.count):
+        at = 2 * p * M * W.blocks + before * WORDS // W.parts[p].words
+        add_up_block(W.parts + p, block, count, r, t, sums, rows.start + at, rows.total + at)
+
+
 cdef void round_rows(
-    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const float *x, const Rows *rows
+    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const float *x, const Rounded *to
 ) noexcept nogil:
     """Rounded rows first to last of x (M, I), whole tiles of them."""
-    cdef Py_ssize_t B = W.blocks, m = first, b, at
+    cdef Py_ssize_t B = W.blocks, m = first, b
     cdef int8_t[BLOCK] a
     cdef int32_t[2] sums
     cdef float t
-    cdef int count, r, p
+    cdef double squares
+    cdef int count, r
     while m < last:
         count = tile_rows(M - m)
         for r in range(count):
+            squares = 0
             for b in range(B):
                 t = round_block(x + ((m + r) * B + b) * BLOCK, a, sums)
-                rows.t[m * B + b * count + r] = t
-                place_block(a, count, r, rows.a + (m * B + b * count) * WORDS * a_words())
-                for p in range(W.count):
-                    at = 2 * p * M * B + m * B * WORDS // W.parts[p].words
-                    add_up_block(W.parts + p, b, count, r, t, sums, rows.start + at, rows.total + at)
+                place(W, M, &to.rows, m * B, b, count, r, a, t, sums)
+                squares += <double>t * t
+            to.rest.least[m + r] = TWICE * squares / B
         m += count
 
 
+cdef void round_rests(
+    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const float *x, const Rounded *to
+) noexcept nogil:
+    """What was left of blocks first to last of all rows, where t is large."""
+    cdef Py_ssize_t B = W.blocks, b, m, k
+    cdef int8_t[BLOCK] a
+    cdef int32_t[2] sums
+    cdef int32_t *which
+    cdef float t
+    cdef int count, r, n
+    for b in range(first, last):
+        which, m, n = to.rest.which + b * M, 0, 0
+        while m < M:
+            count = tile_rows(M - m)
+            for r in range(count):
+                t = to.rows.t[m * B + b * count + r]
+                if <double>t * t > to.rest.least[m + r]:
+                    which[n] = m + r
+                    n += 1
+            m += count
+        to.rest.count[b], k = n, 0
+        while k < n:
+            count = tile_rows(n - k)
+            for r in range(count):
+                t = round_rest(x + (which[k + r] * B + b) * BLOCK, a, sums)
+                place(W, M, &to.rest.rows, b * M + k, 0, count, r, a, t, sums)
+            k += count
+
+
 cdef void multiply_panels(
-    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const Rows *rows, float *y, Py_ssize_t ldy,
+    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const Rounded *rounded, float *y, Py_ssize_t ldy,
 ) noexcept nogil:
     """Panels first to last, counted over all parts, of y (M, O) = x W."""
     cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel
     cdef const Format *part
-    cdef Rows x = rows[0]
+    cdef Rounded x = rounded[0]
     cdef int p
     for p in range(W.count):
         part = W.parts + p
-        x.start, x.total = rows.start + 2 * p * M * B, rows.total + 2 * p * M * B
         for panel in range(max(first - before, 0), min(last - before, panels_of(part))):
-            quantised_panel(part, B, panel, M, &x, y + column + panel * PANEL, ldy,
+            quantised_panel(part, B, panel, M, &x.rows, &x.rest, y + column + panel * PANEL, ldy,
                             <int>min(PANEL, part.outputs - panel * PANEL))
         before += panels_of(part)
         column += part.outputs
+        x.rows.start, x.rows.total = x.rows.start + 2 * M * B, x.rows.total + 2 * M * B
+        x.rest.rows.start, x.rest.rows.total = x.rest.rows.start + 2 * M * B, x.rest.rows.total + 2 * M * B
 
 
 cdef class Parts:

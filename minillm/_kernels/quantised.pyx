@@ -17,7 +17,7 @@ cdef struct Product:
     const Matrix *W
     Py_ssize_t M
     const float *x
-    Rows rows
+    Rounded rounded
     float *y
 
 
@@ -40,9 +40,10 @@ def quantised_product(const float[:, ::1] x, tuple parts):
         while m < M:
             p.M = min(most, M - m)
             p.x, p.y = &x[m, 0], to + m * O
-            p.rows = rows_in(room, W, p.M)
+            p.rounded = rows_in(room, W, p.M)
             tiles = (p.M + MOST_ROWS - 1) // MOST_ROWS
             share(<Body>parts_of_rounding, &p, tiles, threads_for(p.M * I * 16, SMALL))
+            share(<Body>parts_of_rests, &p, W.blocks, threads_for(p.M * I * 2, SMALL))
             share(<Body>parts_of_product, &p, W.panels, threads_for(p.M * I * O, SMALL))
             m += p.M
     return y
@@ -50,12 +51,17 @@ def quantised_product(const float[:, ::1] x, tuple parts):
 
 cdef void parts_of_rounding(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
-    round_rows(p.W, p.M, part.first * MOST_ROWS, min(p.M, part.last * MOST_ROWS), p.x, &p.rows)
+    round_rows(p.W, p.M, part.first * MOST_ROWS, min(p.M, part.last * MOST_ROWS), p.x, &p.rounded)
+
+
+cdef void parts_of_rests(void *of_type, void *work, Part part) noexcept nogil:
+    cdef const Product *p = <const Product *>work
+    round_rests(p.W, p.M, part.first, part.last, p.x, &p.rounded)
 
 
 cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
-    multiply_panels(p.W, p.M, part.first, part.last, &p.rows, p.y, p.W.outputs)
+    multiply_panels(p.W, p.M, part.first, part.last, &p.rounded, p.y, p.W.outputs)
 
 
 cdef struct Dense:

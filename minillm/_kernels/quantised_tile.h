@@ -1,10 +1,29 @@
+/* The sums of a row from y, or to it, of which so many outputs are left.  (Their own addresses are not taken: they
+ * would not stay in registers.) */
+ALWAYS_INLINE void VARIANT(move)(const int out, floats *sum, float *y, int left)
+{
+    FOR_VECTORS {
+        float *to = y + v * LANES_OF_TILE;
+        if (left >= (v + 1) * LANES_OF_TILE && out)
+            *(floats *)to = sum[v];
+        else if (left >= (v + 1) * LANES_OF_TILE)
+            sum[v] = *(const floats *)to;
+        else if (left > v * LANES_OF_TILE) {
+            floats some = out ? sum[v] : (floats){0};
+            memcpy(out ? (void *)to : &some, out ? (void *)&some : to, (left - v * LANES_OF_TILE) * sizeof(float));
+            sum[v] = some;
+        }
+    }
+}
+
 /* A tile of rounded activations and blocks `first` to `last` of a panel, with the instructions of a variant: see
  * quantised.h, which includes this for each of them.  The codes of a strip, which begins with block `first`, are
- * bytes; the sums of the blocks before it are in y. */
+ * bytes; the sums of the blocks before it are in y.  So are sums that are added to: of rows
+ * `which` of y, or of one row, of which only the blocks with a `count` are multiplied. */
 ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words, const int factors,
                                  const int levels, const uint8_t *strip, ptrdiff_t first, ptrdiff_t last,
-                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,
-                                 ptrdiff_t ldy, int outputs)
+                                 const int32_t *which, const int32_t *count, const Format *f, ptrdiff_t blocks,
+                                 ptrdiff_t panel, const Rows *x, float *y, ptrdiff_t ldy, int outputs)
 {
     const int wide = strip && SIGNED(bits, levels); /* a word is two of 2 inputs */
     const int of_block = wide ? 2 * WORDS : WORDS, each = wide ? 2 * words : words;
@@ -18,17 +37,23 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words
         floats sum[MOST_ROWS][VECTORS], d[VECTORS], e[VECTORS];
         FOR_VECTORS d[v] = e[v] = (floats){0};
         FOR_TILE sum[r][v] = (floats){0};
-        for (int r = 0; r < rows && first > 0; r++)
-            memcpy(sum[r], y + r * ldy + n, outputs * sizeof(float));
+        if (which || count || first > 0)
+            FOR_ROWS VARIANT(move)(0, sum[r], y + (which ? which[r] : r) * ldy + n, outputs - n);
         for (ptrdiff_t b = first; b < last; b++) {
-            if (rows <= 2) /* into the first cache; into the second alone, a step takes a quarter longer */
+            if (rows <= 2 && !count) /* into the first cache; into the second alone, a step takes a quarter longer */
                 for (int line = 0; line < bits; line++)
                     __builtin_prefetch(codes + AHEAD + 64 * line);
-            if (factors && b % SUPER == 0) {
+            if (factors && (b % SUPER == 0 || b == first)) {
                 FOR_VECTORS d[v] = vector_from_halves(f->d + of_factor + v * LANES_OF_TILE);
                 if (f->offset)
                     FOR_VECTORS e[v] = vector_from_halves(f->e + of_factor + v * LANES_OF_TILE);
                 of_factor += PANEL;
+            }
+            if (rows == 1 && count && !count[b]) {
+                const int scales = of_block / each;
+                start += scales, total += scales, at += scales * PANEL;
+                codes += bits * 4 * PANEL, a += of_block * A_WORDS, t++;
+                continue;
             }
             UNROLL_ALL for (int begin = 0; begin < of_block; begin += each) {
                 ints dots[MOST_ROWS][VECTORS];
@@ -69,37 +94,38 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words
             a += of_block * rows * A_WORDS;
             t += rows;
         }
-        FOR_ROWS for (int v = 0, left = outputs - n; v < VECTORS && left > 0; v++, left -= LANES_OF_TILE)
-            if (left >= LANES_OF_TILE)
-                *(floats *)(y + r * ldy + n + v * LANES_OF_TILE) = sum[r][v];
-            else
-                memcpy(y + r * ldy + n + v * LANES_OF_TILE, &sum[r][v], left * sizeof(float));
+        FOR_ROWS VARIANT(move)(1, sum[r], y + (which ? which[r] : r) * ldy + n, outputs - n);
     }
 }
 
 /* One compiled function for each number of rows and each format, so that its loops unroll. */
-#define RUN_IF(BITS, EACH, FACTORS, LEVELS)                                                        \
-    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS))                                                 \
-        VARIANT(body)(rows, BITS, EACH, FACTORS, LEVELS, NULL, 0, blocks, f, blocks, panel, x, y, ldy, outputs);
-#define SHAPE_OF(NAME, ROWS)                                                                       \
-    static __attribute__((noinline)) void VARIANT(NAME)(                                           \
-        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,            \
-        ptrdiff_t ldy, int outputs)                                                                \
+#define SHAPE(NAME, ROWS, BITS, EACH, FACTORS, LEVELS)                                             \
+    static __attribute__((noinline)) void VARIANT(NAME##_##BITS##_##EACH##_##FACTORS##_##LEVELS)(  \
+        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t first, ptrdiff_t last,       \
+        const int32_t *which, const int32_t *count, const Rows *x, float *y, ptrdiff_t ldy,        \
+        int outputs)                                                                               \
     {                                                                                              \
-        const int rows = ROWS;                                                                     \
-        EACH_FORMAT(RUN_IF)                                                                        \
+        VARIANT(body)(ROWS, BITS, EACH, FACTORS, LEVELS, NULL, first, last, which, count, f,       \
+                      blocks, panel, x, y, ldy, outputs);                                          \
     }
-SHAPE_OF(tile_1, 1)
-SHAPE_OF(tile_2, 2)
-SHAPE_OF(tile_4, 4)
-SHAPE_OF(tile_most, MOST_ROWS)
+#define SHAPES(...)                                                                                \
+    SHAPE(tile_1, 1, __VA_ARGS__) SHAPE(tile_2, 2, __VA_ARGS__) SHAPE(tile_4, 4, __VA_ARGS__)      \
+    SHAPE(tile_most, MOST_ROWS, __VA_ARGS__)
+EACH_FORMAT(SHAPES)
 
-static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
-                                 const Rows *x, float *y, ptrdiff_t ldy, int outputs)
+/* Those of a format for 1, 2, 4 and MOST_ROWS rows. */
+static inline void VARIANT(tiles)(const Format *f, Tile **of)
 {
-    (rows == 1 ? VARIANT(tile_1) : rows == 2 ? VARIANT(tile_2)
-     : rows == 4 || MOST_ROWS == 4 ? VARIANT(tile_4) : VARIANT(tile_most))(f, blocks, panel, x, y, ldy, outputs);
+#define NOTE(BITS, EACH, FACTORS, LEVELS)                                                          \
+    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
+        of[0] = VARIANT(tile_1_##BITS##_##EACH##_##FACTORS##_##LEVELS);                            \
+        of[1] = VARIANT(tile_2_##BITS##_##EACH##_##FACTORS##_##LEVELS);                            \
+        of[2] = VARIANT(tile_4_##BITS##_##EACH##_##FACTORS##_##LEVELS);                            \
+        of[3] = VARIANT(tile_most_##BITS##_##EACH##_##FACTORS##_##LEVELS);                         \
+    }
+    EACH_FORMAT(NOTE)
 }
 
-#undef SHAPE_OF
-#undef RUN_IF
+#undef SHAPE
+#undef SHAPES
+#undef NOTE

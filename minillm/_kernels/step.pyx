@@ -20,6 +20,7 @@ The logits are a last phase, divided by columns.
 
 from libc.math cimport INFINITY
 from libc.stdlib cimport calloc, free
+from libc.string cimport memmove
 
 include "topic.pxi"
 include "gemm.pxi"
@@ -35,16 +36,20 @@ cdef extern from "dots.h" nogil:
 
 cdef extern from *:
     """
-    /* Columns n0 to n1 of y (Q, O) += x W, with x (Q, I), W (I, O). */
-    static void add_product(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t n0, Py_ssize_t n1,
-                            const float *restrict x, const float *restrict W, float *restrict y) {
-        for (Py_ssize_t q = 0; q < Q; q++, x += I, y += O)
-            for (Py_ssize_t i = 0; i < I; i++)
-                for (Py_ssize_t n = n0; n < n1; n++) y[n] += x[i] * W[i * O + n];
+    /* Columns n0 to n1 of y (O,) = x W, with x (I,), W (I, O): in the order of tile.h; sum (O,) is memory. */
+    static void times_row(Py_ssize_t I, Py_ssize_t O, Py_ssize_t n0, Py_ssize_t n1, const float *restrict x,
+                          const float *restrict W, float *restrict sum, float *restrict y) {
+        for (Py_ssize_t i = 0, n; i < I;) {
+            const Py_ssize_t first = i, last = I - i < STRETCH ? I : i + STRETCH;
+            for (n = n0; n < n1; n++) sum[n] = 0;
+            for (; i < last; i++)
+                for (n = n0; n < n1; n++) sum[n] += x[i] * W[i * O + n];
+            for (n = n0; n < n1; n++) y[n] = first > 0 ? y[n] + sum[n] : sum[n];
+        }
     }
     """
-    void add_product(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t n0, Py_ssize_t n1, const float *x,
-                     const float *W, float *y) noexcept nogil
+    void times_row(Py_ssize_t I, Py_ssize_t O, Py_ssize_t n0, Py_ssize_t n1, const float *x, const float *W,
+                   float *sum, float *y) noexcept nogil
 
 cdef enum:
     WORTH_THREADS = 400000    # multiply-adds a token, below which threads would wait for each other
@@ -53,6 +58,7 @@ cdef enum:
     PACKED_BYTES = 262144     # of panels, that all rows pass over while the second-level cache keeps them
     GROUP = 32                # rows at most, whose activations fit into the second-level cache
     PACKED_GROUP = 128        # the same for panels: of one block alone, whose weights are read less often
+    KEYS = 4                  # vectors of a panel of keys
     LEAST_GROUP = 4           # rows for which it is worth reading all weights
     CACHE = 16777216          # bytes of weights that the last cache keeps
     WORTH_PACKING = 67108864  # bytes of weights at most, which are then in memory twice
@@ -378,35 +384,48 @@ cdef void multiply_columns(
     cdef const Matrix *packed = <const Matrix *>W.packed
     cdef Py_ssize_t Q = step.sizes.Q, O = W.outputs, lanes = VECTOR_BYTES // sizeof(floating), first, last, q, n, i
     cdef const float *b = <const float *>W[1].numbers
-    cdef Rows rows
+    cdef Rounded rows
     cdef float *h
+    cdef float *sum
+    cdef float *added
     cdef float *product = <float *>(y if residual == NULL else step.branch)
     if packed == NULL:
         lanes *= PACKED if step.sizes.panels else 1
         n0[0], n1[0] = first_column(O, lanes, part, step.parts), first_column(O, lanes, part + 1, step.parts)
-        multiply_numbers(W, step.cached, Q, n0[0], n1[0], x, residual, y, own)
+        if residual == NULL or step.sizes.floats:
+            multiply_numbers(W, step.cached, Q, n0[0], n1[0], x, residual, y, own)
+            return
+        multiply_numbers(W, step.cached, Q, n0[0], n1[0], x, <const floating *>NULL, <floating *>step.branch, own)
+        for q in range(Q):  # the bias comes first, as in the layers
+            for n in range(n0[0], n1[0]):
+                y[q * O + n] = (<floating *>step.branch)[q * O + n] + residual[q * O + n]
     elif floating is float:
         first, last = part * packed.panels // step.parts, (part + 1) * packed.panels // step.parts
         n0[0], n1[0] = column_of(packed, first), O if last == packed.panels else column_of(packed, last)
         h = <float *>cut(&own, Q * W.rank * sizeof(float))
+        sum = <float *>cut(&own, max(W.rank, O) * sizeof(float))
+        added = <float *>cut(&own, O * sizeof(float))
         rows = rows_in(own, packed, Q)
         if is_first:
             round_rows(packed, Q, 0, Q, x, &rows)
-            memset(h, 0, Q * W.rank * sizeof(float))
-            add_product(Q, W.inputs, W.rank, 0, W.rank, x, W.A, h)
+            round_rests(packed, Q, 0, packed.blocks, x, &rows)
+        for q in range(Q if is_first and W.rank > 0 else 0):
+            times_row(W.inputs, W.rank, 0, W.rank, x + q * W.inputs, W.A, sum, h + q * W.rank)
         multiply_panels(packed, Q, first, last, &rows, product, O)
-        add_product(Q, W.rank, O, n0[0], n1[0], h, W.B, product)
-        for q in range(Q if b != NULL or residual != NULL else 0):
-            for n in range(n0[0], n1[0]):
+        for q in range(Q if b != NULL or W.rank > 0 or residual != NULL else 0):
+            if W.rank > 0:
+                times_row(W.rank, O, n0[0], n1[0], h + q * W.rank, W.B, sum, added)
+            for n in range(n0[0], n1[0]):  # the sum (x W + b) + (x A) B of the layers, and then the residual
                 i = q * O + n
-                y[i] = product[i] + (b[n] if b != NULL else 0) + (residual[i] if residual != NULL else 0)
+                y[i] = (product[i] + (b[n] if b != NULL else 0) + (added[n] if W.rank > 0 else 0)
+                        + (residual[i] if residual != NULL else 0))
 
 
 cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of memory that multiply_columns needs."""
     cdef const Matrix *packed = <const Matrix *>W.packed
     if packed != NULL:
-        return rows_size(packed, Q) + 64 + Q * W.rank * sizeof(float)
+        return rows_size(packed, Q) + 4 * 64 + (Q * W.rank + max(W.rank, W.outputs) + W.outputs) * sizeof(float)
     return ((2 * Q + max(W.inputs, W.outputs)) * sizeof(void *) + scratch_size(Q, W.inputs, False, itemsize)
             + 4 * 64)
 
@@ -424,18 +443,18 @@ cdef void note_lines(
 
 
 cdef void look(
-    Py_ssize_t n, Py_ssize_t sinks, Py_ssize_t skipped, Py_ssize_t width, const floating *query,
+    Py_ssize_t end, Py_ssize_t sinks, Py_ssize_t begin, Py_ssize_t width, const floating *query,
     const floating **keys, Py_ssize_t key_head, const floating **values, Py_ssize_t value_head,
     floating *weights, floating *context,
 ) noexcept nogil:
-    """The attention of one query of one head to n keys: the sinks, and those behind the ones skipped."""
-    cdef Py_ssize_t i, whole = whole_lanes(n), rest = n - sinks
+    """The attention of one query of one head to the sinks, and to the keys from `begin` to `end`."""
+    cdef Py_ssize_t i, rest = end - begin, n = rest + sinks, whole = whole_lanes(n)
     cdef const floating *weights_ = weights
     cdef floating *out = context - value_head
     cdef floating scale = <floating>(<double>width ** -0.5)
     if sinks > 0:
         dots(sinks, width, scale, query, keys, key_head, weights)
-    dots(rest, width, scale, query, keys + sinks + skipped, key_head, weights + sinks)
+    dots(rest, width, scale, query, keys + begin, key_head, weights + sinks)
     for i in range(n, whole):
         weights[i] = <floating>-INFINITY
     softmax(whole, weights)
@@ -443,8 +462,47 @@ cdef void look(
         multiply_lines(sinks, 1, value_head, value_head + width, sinks, &weights_, values, <const floating *>NULL,
                        False, &out)
         weights_ += sinks
-    multiply_lines(rest, 1, value_head, value_head + width, rest, &weights_, values + sinks + skipped,
+    multiply_lines(rest, 1, value_head, value_head + width, rest, &weights_, values + begin,
                    <const floating *>NULL, sinks > 0, &out)
+
+
+cdef void look_as_blocks(
+    Py_ssize_t end, Py_ssize_t sinks, Py_ssize_t begin, Py_ssize_t left_out, Py_ssize_t width, floating *query,
+    const floating *panels, Py_ssize_t columns, const floating **values, Py_ssize_t value_head,
+    floating *weights, floating *context,
+) noexcept nogil:
+    """The same with the bits of attention_blocks.pxi, which reads whole prompts: all sums are in its order.
+
+    The panels have the keys as columns; so a number of a vector is the score of one key, a sum over the width.
+    A sum over positions has stretches, which begin at the same positions for all queries: of these, the lines of
+    values leave some out behind the sinks.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), n, first
+    cdef int vectors
+    cdef const floating *x = query
+    cdef floating *out = weights
+    for n in range(width):
+        query[n] *= <floating>(<double>width ** -0.5)
+    n = 0
+    while n < end:
+        vectors = <int>min(<Py_ssize_t>KEYS, ceil_div(columns - n, lanes))
+        tile(1, vectors, width, &x, 1, panels + n * width, vectors * lanes, <const floating **>NULL, &out)
+        n += KEYS * lanes
+        out += KEYS * lanes
+    memmove(<void *>(weights + begin - sinks), <void *>weights, sinks * sizeof(floating))
+    x, out = weights + begin - sinks, context - value_head
+    softmax_row(end - begin + sinks, weights + begin - sinks)
+    if sinks > 0:
+        multiply_lines(STRETCH, 1, value_head, value_head + width, sinks, &x, values, <const floating *>NULL, False,
+                       &out)
+    x += sinks
+    first = min(end - begin, STRETCH - (begin + left_out) % STRETCH)
+    multiply_lines(STRETCH, 1, value_head, value_head + width, first, &x, values + begin, <const floating *>NULL,
+                   sinks > 0, &out)
+    x += first
+    if begin + first < end:
+        multiply_lines(STRETCH, 1, value_head, value_head + width, end - begin - first, &x, values + begin + first,
+                       <const floating *>NULL, True, &out)
 
 
 cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_t last, floating *of_type,
@@ -455,19 +513,21 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
     them from the projection.
     """
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t w = s.width, G = s.N // s.M, i, n, m, b, t, q, of_keys, key
-    cdef Py_ssize_t noted = -1, text = -1, of_past = 0, count = 0
+    cdef Py_ssize_t w = s.width, G = s.N // s.M, lanes = VECTOR_BYTES // sizeof(floating), i, n, m, b, t, q, of_keys
+    cdef Py_ssize_t noted = -1, text = -1, of_past = 0, count = 0, lines = 0, left_out = 0, key, position, begin
     cdef const Kept *keys = step.past + 2 * layer
     cdef const Kept *values = keys + 1
-    cdef Py_ssize_t W = step.windows[layer], sinks = step.sinks[layer], skipped
+    cdef Py_ssize_t W = step.windows[layer], sinks = step.sinks[layer] if W > 0 else 0
     cdef const int64_t *rows = NULL
     cdef const Weight *of_block = step.weights + OF_MODEL + layer * OF_BLOCK
     cdef floating *query = <floating *>cut(&own, w * sizeof(floating))
     cdef floating *spare = <floating *>cut(&own, w * sizeof(floating))
     cdef floating *new_keys = <floating *>cut(&own, s.T * w * sizeof(floating))
     cdef floating *weights = <floating *>cut(&own, whole_lanes(s.S) * sizeof(floating))
+    cdef floating *panels = <floating *>cut(&own, panels_size(&s, sizeof(floating)))
     cdef const floating **key_lines = <const floating **>cut(&own, s.S * sizeof(void *))
     cdef const floating **value_lines = <const floating **>cut(&own, s.S * sizeof(void *))
+    cdef floating *context
     for i in range(first, last):
         of_keys, t, n = i // (G * s.T), i // G % s.T, i % G
         b, m = of_keys // s.M, of_keys % s.M
@@ -479,23 +539,38 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
             of_past = 0 if step.rows != NULL else step.first // s.T + b
             note_lines(count, rows, keys, of_past, key_lines)
             note_lines(count, rows, values, of_past, value_lines)
+            # Without the lines between the sinks and the first window.  (No sum here overflows.)
+            left_out = max(0, max(0, count + 1 - W) - sinks) if W > 0 else 0
+            lines = count - left_out
+            if left_out > 0:
+                memmove(<void *>(key_lines + sinks), <void *>(key_lines + sinks + left_out),
+                        (lines - sinks) * sizeof(void *))
+                memmove(<void *>(value_lines + sinks), <void *>(value_lines + sinks + left_out),
+                        (lines - sinks) * sizeof(void *))
         if of_keys != noted:
             noted = of_keys
             for q in range(s.T):  # the lines of all others are of the first head
                 prepared(step, layer, b * s.T + q, s.N + m, of_block + NORM_K, spare, new_keys + q * w)
-                key_lines[count + q] = new_keys + q * w - m * keys.head
-                value_lines[count + q] = projected(step, b * s.T + q, s.N + s.M + m, of_type) - m * values.head
+                key_lines[lines + q] = new_keys + q * w - m * keys.head
+                value_lines[lines + q] = projected(step, b * s.T + q, s.N + s.M + m, of_type) - m * values.head
+            if not s.floats:
+                pack(panels, KEYS * lanes, key_lines, False, m * keys.head, m * keys.head + w, 0, lines + s.T)
         if n == m * G:
             key = count + t if rows == NULL else rows[count]
             memcpy(<floating *>keys.start + of_past * keys.text + m * keys.head + key * keys.line,
-                   key_lines[count + t] + m * keys.head, w * sizeof(floating))
+                   key_lines[lines + t] + m * keys.head, w * sizeof(floating))
             memcpy(<floating *>values.start + of_past * values.text + m * values.head + key * values.line,
-                   value_lines[count + t] + m * values.head, w * sizeof(floating))
+                   value_lines[lines + t] + m * values.head, w * sizeof(floating))
         prepared(step, layer, b * s.T + t, n, of_block + NORM_Q, spare, query)
-        skipped = max(0, max(0, count + t + 1 - W) - sinks) if W > 0 else 0  # no sum that overflows
-        look(count + t + 1 - skipped, sinks if skipped > 0 else 0, skipped, w, <const floating *>query, key_lines,
-             m * keys.head, value_lines, m * values.head, weights,
-             <floating *>step.context + ((b * s.T + t) * s.N + n) * w)
+        position, context = lines + t + 1, <floating *>step.context + ((b * s.T + t) * s.N + n) * w
+        q = min(sinks, position)
+        begin = max(q, position - W) if W > 0 else 0
+        if s.floats:
+            look(position, q, begin, w, <const floating *>query, key_lines, m * keys.head, value_lines,
+                 m * values.head, weights, context)
+        else:
+            look_as_blocks(position, q, begin, left_out, w, query, <const floating *>panels, lines + s.T,
+                           value_lines, m * values.head, weights, context)
 
 
 cdef void look_back(const Step *step, Py_ssize_t layer, Py_ssize_t q, Py_ssize_t n0, Py_ssize_t n1,
@@ -693,6 +768,11 @@ cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil
 # --- the memory of a step -----------------------------------------------------------
 
 
+cdef inline Py_ssize_t panels_size(const Sizes *s, Py_ssize_t item) noexcept nogil:
+    """The bytes of a head's keys in panels, for packed weights."""
+    return 0 if s.floats else whole_lanes(s.S) * s.width * item
+
+
 cdef void take_activations(Step *step, char **room, Py_ssize_t item) noexcept nogil:
     """Memory for the activations of the rows, but for x."""
     cdef Sizes s = step.sizes
@@ -709,7 +789,8 @@ cdef inline Py_ssize_t activations_size(const Sizes *s, Py_ssize_t Q, Py_ssize_t
 cdef Py_ssize_t own_size(const Step *step, Py_ssize_t Q, Py_ssize_t all, Py_ssize_t item) noexcept nogil:
     """The bytes of memory that each thread needs for itself, for Q of all rows: whole cache lines."""
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t each = ((2 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 6 * 64, i
+    cdef Py_ssize_t each = ((2 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 7 * 64, i
+    each += panels_size(&s, item)
     for i in range(OF_MODEL + s.L * OF_BLOCK):
         if step.weights[i].inputs > 0:
             each = max(each, product_size(step.weights + i, all if i == OUTPUT else Q, item))

@@ -110,8 +110,9 @@ class CausalReader(OfModel):
 
         ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
         T may be any number: when a row's context is full, its window slides.  The state is not
-        changed, and several threads may go on from it.  With the compiled kernels, parts of two
-        tokens or more give the bits of the whole text, whichever they are.
+        changed, and several threads may go on from it.  With the compiled kernels, parts of any
+        sizes give the bits of the whole text if the weights are packed, and otherwise parts of two
+        tokens or more.
         """
         self._require_own(state, *ids.shape)
         counts: Any = ids.shape[1]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.checks import op
 from minillm.ops.linear import linear
-from minillm.ops.padding import OptionalLengths, length_mask, zero_padding
+from minillm.ops.padding import OptionalLengths, length_mask, zero_padded, zero_padding
 from minillm.ops.softmax import masked_softmax, softmax_backward
 
 Array = NDArray[np.floating]
@@ -45,10 +45,17 @@ def attending(weights: Array) -> NDArray[np.bool_]:
     return (weights != 0).any(axis=-1, keepdims=True)
 
 
+def of_attending(x: Array, weights: Array) -> Array:
+    """A copy of x (..., T, E) with zeros for the queries that do not attend to any key."""
+    y = x.copy()
+    y[~attending(weights)[..., 0]] = 0
+    return y
+
+
 def attend(scores: Array, values: Array, allowed: NDArray[np.bool_]) -> tuple[Array, Array]:
     """scores (..., T, S), values (..., S, E) -> context (..., T, E), weights (..., T, S)."""
     weights, _ = masked_softmax(scores, allowed)
-    return np.where(attending(weights), weights @ values, 0), weights
+    return of_attending(weights @ values, weights), weights
 
 
 def attend_backward(
@@ -59,8 +66,7 @@ def attend_backward(
     allowed: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
     """dcontext (..., T, E), dweights (..., T, S) -> dscores (..., T, S), dvalues (..., S, E)."""
-    attends = attending(weights)
-    dcontext = np.where(attends, dcontext, 0)
+    attends, dcontext = attending(weights), of_attending(dcontext, weights)
     # context = weights values; the weights are an output, too
     dvalues = weights.mT @ dcontext
     dweights = np.where(allowed & attends, dweights + dcontext @ values.mT, 0)
@@ -95,17 +101,16 @@ def multiplicative_attention(
     neural machine translation", equation 8.
     """
     q, q_backward = (query, None) if W is None else linear(query, W)
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    keys, values = zero_padded(keys, lengths), zero_padded(values, lengths)
     allowed = length_mask(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     scores = q @ keys.mT  # (B, T, S)
     context, weights = attend(scores, values, allowed)
 
     def backward(dcontext, dweights=None):
-        attends = attending(weights)
         dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
         # scores = q keys^T
-        dq = np.where(attends, dscores @ keys, 0)
-        dkeys = dscores.mT @ np.where(attends, q, 0)
+        dq = of_attending(dscores @ keys, weights)
+        dkeys = dscores.mT @ of_attending(q, weights)
         dkeys, dvalues = zero_padding(dkeys, lengths), zero_padding(dvalues, lengths)
         if q_backward is None:
             return dq, dkeys, dvalues
@@ -172,7 +177,7 @@ def additive_attention_forward(
 ) -> tuple[Array, Array]:
     """projected query (B, T, A) and keys (B, S, A), values (B, S, E), v (A,)
     -> context (B, T, E), weights (B, T, S)."""
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    keys, values = zero_padded(keys, lengths), zero_padded(values, lengths)
     hidden = np.tanh(query[:, :, None] + keys[:, None])  # (B, T, S, A)
     scores = hidden @ v  # (B, T, S)
     return attend(scores, values, length_mask(lengths, keys.shape[1])[:, None])
@@ -190,7 +195,7 @@ def additive_attention_backward(
     weights: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """-> dquery (B, T, A), dkeys (B, S, A), dvalues (B, S, E), dv (A,)."""
-    keys, values = zero_padding(keys, lengths), zero_padding(values, lengths)
+    keys, values = zero_padded(keys, lengths), zero_padded(values, lengths)
     allowed = length_mask(lengths, keys.shape[1])[:, None]  # (B, 1, S)
     dscores, dvalues = attend_backward(dcontext, dweights, values, weights, allowed)
     present = (allowed & attending(weights))[..., None]  # (B, T, S, 1)
@@ -226,7 +231,7 @@ def biased_attention(
     representations"; a bias in place of vectors, Raffel et al. (2020), "Exploring the limits of
     transfer learning with a unified text-to-text Transformer", section 2.1.
     """
-    k, v = zero_padding(k, lengths), zero_padding(v, lengths)
+    k, v = zero_padded(k, lengths), zero_padded(v, lengths)
     scale = q.dtype.type(q.shape[-1] ** -0.5)
     allowed = length_mask(lengths, k.shape[2])[:, None, None]  # (B, 1, 1, S)
     y, weights = attend(q @ k.mT * scale + bias, v, allowed)
@@ -235,9 +240,8 @@ def biased_attention(
         # y = softmax(scores) v
         dscores, dv = attend_backward(dy, 0.0, v, weights, allowed)
         # scores = q k^T / sqrt(D) + bias
-        attends = attending(weights)
-        dq = np.where(attends, dscores @ k, 0) * scale
-        dk = dscores.mT @ np.where(attends, q, 0) * scale
+        dq = of_attending(dscores @ k, weights) * scale
+        dk = dscores.mT @ of_attending(q, weights) * scale
         return dq, zero_padding(dk, lengths), zero_padding(dv, lengths), dscores.sum(axis=0)
 
     return y, backward

@@ -27,7 +27,7 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     def backward(dy):
         return embedding_backward(dy, ids, V)
 
-    return E[ids], backward
+    return E.take(ids, axis=0), backward  # in half the time of E[ids]
 
 
 @twinned

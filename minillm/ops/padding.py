@@ -28,9 +28,15 @@ def zero_padding(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
     The padding is replaced, not multiplied: it may be NaN or infinite, and zero times either
     is NaN.
     """
-    B, T = len(x), x.shape[-2]
-    between = [1] * (x.ndim - 3)
-    return np.where(length_mask(lengths, T).reshape(B, *between, T, 1), x, 0)
+    y = x.copy()
+    np.moveaxis(y, -2, 1)[~length_mask(lengths, x.shape[-2])] = 0  # np.where takes 4 times as long
+    return y
+
+
+def zero_padded(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
+    """x (B, ..., T, D) with zeros in the padding: x itself, not a copy, if it has them already."""
+    padding = np.moveaxis(x, -2, 1)[~length_mask(lengths, x.shape[-2])]
+    return zero_padding(x, lengths) if padding.any() else x
 
 
 @op("x: B T D, lengths: B <= T or T -> y: B D")

@@ -34,7 +34,14 @@ products of floats:
 
     x W  =  sum over blocks  t (s sum a (q - zero) + m sum a)        q: the code, or its level
 
-The error is about 1e-3 of a block's largest activation.
+**Rounding twice.**  The rounding error of an input is at most t / 2.  A few inputs of a language
+model are always large, and the blocks that contain them have most of the error.  A block is
+therefore rounded twice where t^2 is more than 1.75 times its mean over the row:
+
+    x = t a + rest,   rest is almost t' a'        a', t': the rest, rounded like x
+
+These are about a tenth of the blocks.  On a small Llama, the divergence from exact activations
+falls to a quarter.  A row is judged alone, so that it has the same bits beside any others.
 
 Legend: M rows, I inputs, O outputs, K inputs that share a scale, B = I / K blocks.
 
@@ -55,6 +62,7 @@ from numpy.typing import NDArray
 from minillm.quantised.planes import from_planes
 
 BLOCK = 32  # inputs for which activations have one scale: a multiple of K
+TWICE = 1.75  # times the mean t^2 of a row, above which a block is rounded twice
 
 # The levels of IQ4_NL and IQ4_XS, plus 128: ggml's ``kvalues_iq4nl``.
 LEVELS = np.array(
@@ -126,17 +134,43 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.rint(a).astype(np.int8), t.astype(np.float32)
 
 
+def rounded_twice(t: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The blocks that are rounded twice, by the scales of all blocks: (M, I / 32)."""
+    square = t.astype(np.float64) ** 2
+    return square > TWICE * square.mean(axis=1, keepdims=True)  # NaN is not
+
+
+def rest_of(
+    x: NDArray[np.float32], a: NDArray[np.int8], t: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The rest x - t a in the blocks that are rounded twice, and zeros in the others: (M, I)."""
+    # In double, the product and the difference are exact.
+    rest = x.reshape(a.shape) - t.astype(np.float64)[..., None] * a
+    chosen = np.where(rounded_twice(t)[..., None], rest, 0)
+    return chosen.astype(np.float32).reshape(x.shape)
+
+
 def rounded_product(x: NDArray[np.float32], W: Coded) -> NDArray[np.float32]:
     """y = x W of rounded activations: x (M, I), O outputs -> y (M, O)."""
-    q, scales, offsets = W.integers.astype(np.float32), W.scales, W.offsets
-    M, (O, B, K) = len(x), q.shape
     a, t = round_activations(x)
-    a = a.astype(np.float32)  # a sum of these products is below 2^24, so it is exact in floats
-    a_blocks, t_blocks = a.reshape(M, B, K), t.repeat(BLOCK // K, axis=1)  # (M, B, K), (M, B)
+    y = product_of(a, t, np.ones(t.shape, bool), W)
+    return y + product_of(*round_activations(rest_of(x, a, t)), rounded_twice(t), W)
+
+
+def product_of(
+    a: NDArray[np.int8], t: NDArray[np.float32], chosen: NDArray[np.bool_], W: Coded
+) -> NDArray[np.float32]:
+    """The sum over the chosen blocks (M, I / 32) of t a W: a (M, I / 32, 32) -> (M, O)."""
+    q, scales, offsets = W.integers.astype(np.float32), W.scales, W.offsets
+    M, (O, B, K) = len(a), q.shape
+    # A sum of these products is below 2^24, so it is exact in floats.
+    a_blocks = a.astype(np.float32).reshape(M, B, K)
+    t, chosen = t.repeat(BLOCK // K, axis=1), chosen.repeat(BLOCK // K, axis=1)  # (M, B)
     y = np.zeros((M, O), np.float32)
-    for b in range(B):
-        sums = scales[:, b] * (a_blocks[:, b] @ q[:, b].T)  # (M, O)
-        if offsets is not None:
-            sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
-        y += t_blocks[:, b, None] * sums
+    with np.errstate(invalid="ignore"):  # an infinite scale times 0
+        for b in range(B):
+            sums = scales[:, b] * (a_blocks[:, b] @ q[:, b].T)  # (M, O)
+            if offsets is not None:
+                sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
+            y += np.where(chosen[:, b, None], t[:, b, None] * sums, 0)
     return y

@@ -21,6 +21,7 @@ ROUNDS = 5  # at least: with fewer, no difference between two files can be told 
 MOST_ROUNDS = 50
 WAKING = 0.03  # seconds of runs that are not timed
 TURN = 1e-3  # seconds: what is faster is called several times in a turn
+BEYOND_CACHES = 1 << 25  # numbers that no cache can hold
 LONGEST = 0.25  # seconds: a contestant that takes longer is not run at larger sizes
 
 
@@ -32,7 +33,7 @@ class Case:
     sizes: str
     flops: float
     contestants: Mapping[str, Callable[[], Any]]
-    bytes: float = 0.0  # moved at least: each array once
+    bytes: float = 0.0  # moved at least
     tolerance: float = 1e-4  # of the largest number
     size: float | None = None
 
@@ -137,7 +138,9 @@ def timed(case: Case, count: int, seconds: float, rounds: int = ROUNDS) -> Cell:
     check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
     del results
     times = turns(case.contestants, seconds, rounds, count)
-    return Cell(count, case.kind, case.sizes, case.flops, case.bytes, times, case.size)
+    # What a cache keeps moves faster than what comes from memory.
+    rate = memory_bandwidth(0.05, min(BEYOND_CACHES, int(case.bytes // 4))) if case.bytes else 0.0
+    return Cell(count, case.kind, case.sizes, case.flops, case.bytes, times, case.size, rate)
 
 
 def turns(
@@ -231,10 +234,10 @@ def limits(count: int, seconds: float = 1.0) -> Limits:
     return Limits(count, best, memory_bandwidth(seconds / 3))
 
 
-def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
+def memory_bandwidth(seconds: float = 0.2, size: int = BEYOND_CACHES) -> float:
     """Measure the bytes per second of a step of Adam, whose arrays have ``size`` numbers together.
 
-    They are larger than any cache.  The four are read, and three of them written.
+    The four are read, and three of them written.
     """
     p, g, m, v = (np.ones(size // 4, np.float32) for _ in range(4))
 

@@ -20,11 +20,11 @@ class Limits:
 
     threads: int
     flops: Positive  # operations a second, of the fastest matrix product
-    bytes: Positive  # bytes a second, of an array beyond all caches, read and written
+    bytes: Positive  # bytes a second, of arrays beyond all caches, read and written
 
     def seconds(self, cell: "Cell") -> float:
         """The shortest time that a cell can take (the roofline)."""
-        return max(cell.flops / self.flops, cell.bytes / self.bytes)
+        return max(cell.flops / self.flops, cell.bytes / (cell.bandwidth or self.bytes))
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Cell:
     kind: str
     sizes: str
     flops: Counted
-    bytes: Counted  # moved at least, each array once
+    bytes: Counted  # moved at least
     # Of each turn of each contestant.
     seconds: dict[str, Annotated[list[Positive], msgspec.Meta(min_length=1)]]
     size: float | None = None
+    bandwidth: Counted = 0.0  # bytes a second, of arrays with so many bytes; 0: not measured
 
     @property
     def key(self) -> tuple[int, str, str]:

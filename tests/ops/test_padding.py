@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
 from minillm.ops.gradient_cases import CASES
+from minillm.ops.padding import zero_padded
 from minillm.testing import strategies
 
 from .cases import (
@@ -127,3 +128,13 @@ def test_reversing_by_hand():
     x = np.arange(1.0, 9).reshape(2, 4, 1)
     y, _ = ops.reverse(x, np.array([3, 0]))
     np.testing.assert_array_equal(y[..., 0], [[3, 2, 1, 0], [0, 0, 0, 0]])
+
+
+def test_padding_of_zeros_is_not_copied():
+    x, lengths = np.ones((2, 2, 4, 3)), np.array([4, 1])
+    x[1, :, 1:] = 0
+    assert zero_padded(x, lengths) is x
+    for wrong in (1.0, np.nan):
+        dirty = x.copy()
+        dirty[1, 1, 3, 2] = wrong
+        np.testing.assert_array_equal(zero_padded(dirty, lengths), x)

@@ -238,6 +238,13 @@ def test_the_picture_of_a_race(quick):
     assert [cell.size for cell in results.cells] == [2, 4, 8]
 
 
+def test_the_bandwidth_is_measured_by_as_many_bytes(quick, monkeypatch):
+    monkeypatch.setattr(contest, "memory_bandwidth", lambda seconds, size: float(size))
+    for counted, numbers in ((400, 100), (10**12, contest.BEYOND_CACHES), (0, 0)):
+        (cell,) = run({"a": abs, "b": abs}, bytes=lambda n, counted=counted: counted).cells
+        assert cell.bandwidth == numbers
+
+
 # --- tables and pictures --------------------------------------------------------------------
 
 
@@ -248,3 +255,5 @@ def test_no_time_is_shorter_than_the_roofline(flops, moved):
     assert seconds >= flops / LIMITS.flops
     assert seconds >= moved / LIMITS.bytes
     assert math.isclose(flops / seconds, min(LIMITS.flops, flops / moved * LIMITS.bytes))
+    cached = replace(cell, flops=0.0, bandwidth=2 * LIMITS.bytes)
+    assert math.isclose(LIMITS.seconds(cached), moved / LIMITS.bytes / 2)
