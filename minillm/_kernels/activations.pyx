@@ -67,18 +67,22 @@ def swiglu_backward(dy, x):
 
 cdef run(Unit unit, x, dy=None):
     """y, or dx where dy is given.  A piece of the gated unit is a row."""
-    cdef Py_buffer of_x = memory_of(x)
+    cdef Py_buffer of_x = memory_of(x, 2 if unit == SWIGLU else 1)
     cdef Py_ssize_t N = of_x.shape[0], size = BLOCK
     shape = (N,)
     if unit == SWIGLU:
         size = of_x.shape[1] // 2
+        require(of_x.shape[1] == 2 * size)
         shape = (N, size if dy is None else 2 * size)
         N *= size
+    cdef Work work
+    work.unit, work.N, work.size, work.x, work.dy = unit, N, size, of_x.buf, NULL
+    if dy is not None:
+        work.dy = numbers(dy, x.dtype, N)
     result = empty(shape, x.dtype)
     if N == 0:
         return result
-    cdef Work work
-    work.unit, work.N, work.size, work.x, work.dy, work.result = unit, N, size, of_x.buf, address(dy), address(result)
+    work.result = address(result)
     cdef Body body = <Body>pieces[float] if of_x.itemsize == 4 else <Body>pieces[double]
     cdef int threads = 1 if N <= 3 * BLOCK else max_threads()
     with nogil:

@@ -44,9 +44,11 @@ def adam_update(
     cdef char *of_m
     cdef char *of_v
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
-        of_p, of_g, of_m, of_v = address(p), address(g), address(m), address(v)
-        size, item, first = p.size, p.itemsize, 0
+        of_p, size, item, first = numbers(p, None, p.size, PyBUF_WRITABLE), p.size, p.itemsize, 0
+        of_g, of_m = numbers(g, p.dtype, size), numbers(m, p.dtype, size, PyBUF_WRITABLE)
+        of_v = numbers(v, p.dtype, size, PyBUF_WRITABLE)
         while first < size:
+            require(i < count)
             at = first * item
             all.pieces[i] = Piece(of_p + at, of_g + at, of_m + at, of_v + at, decay, min(PIECE, size - first), item)
             i += 1

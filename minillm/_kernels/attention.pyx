@@ -58,31 +58,40 @@ def additive_attention_backward(
 # --- attention by products: heads of queries, keys and values --------------------
 
 
-cdef Operand operand_of(x, Py_ssize_t *sizes=NULL) except *:
+cdef Operand operand_of(Py_buffer x, Py_ssize_t B, Py_ssize_t heads, Py_ssize_t steps, Py_ssize_t width) except *:
     """Its last axis is contiguous; the others may be parts of a larger array, in any order."""
-    cdef Py_buffer of_x = memory_of(x, PyBUF_STRIDES)
-    if sizes != NULL:
-        memcpy(sizes, of_x.shape, 4 * sizeof(Py_ssize_t))
-    return Operand(<char *>of_x.buf, of_x.strides[0], of_x.strides[1], of_x.strides[2])
+    require(x.shape[0] == B and x.shape[1] == heads and x.shape[2] == steps and x.shape[3] == width
+            and (x.strides[3] == x.itemsize or width <= 1))
+    return Operand(<char *>x.buf, x.strides[0], x.strides[1], x.strides[2])
+
+
+cdef Py_buffer heads_in(x, dtype) except *:
+    return memory_of(x, 4, dtype, PyBUF_STRIDES)
 
 
 cdef Heads heads_of(query, keys, values, mask) except *:
     """The sizes and the inputs.  A window of None is so wide that it hides nothing."""
-    cdef Heads heads
-    cdef Py_ssize_t q[4]
-    cdef Py_ssize_t k[4]
-    cdef Py_ssize_t v[4]
-    memset(&heads, 0, sizeof(Heads))
-    heads.query, heads.keys, heads.values = operand_of(query, q), operand_of(keys, k), operand_of(values, v)
-    heads.B, heads.N, heads.M, heads.T, heads.S, heads.D, heads.E = q[0], q[1], k[1], q[2], k[2], k[3], v[3]
-    heads.lengths, heads.scale = <const int64_t *>address(mask.lengths), <double>heads.D ** -0.5
+    cdef Heads h
+    dtype = query.dtype
+    cdef Py_buffer q = heads_in(query, None), k = heads_in(keys, dtype), v = heads_in(values, dtype)
+    memset(&h, 0, sizeof(Heads))
+    h.B, h.N, h.T, h.D = q.shape[0], q.shape[1], q.shape[2], q.shape[3]
+    h.M, h.S, h.E = k.shape[1], k.shape[2], v.shape[3]
+    require(min(h.M, h.T, h.S, h.D, h.E) > 0 and h.N % h.M == 0)
+    h.query, h.keys = operand_of(q, h.B, h.N, h.T, h.D), operand_of(k, h.B, h.M, h.S, h.D)
+    h.values, h.scale = operand_of(v, h.B, h.M, h.S, h.E), <double>h.D ** -0.5
+    if mask.lengths is not None:
+        h.lengths = indices(mask.lengths, h.B, h.S + 1)
     # Where all queries see all keys, they are behind them.
-    heads.length, heads.position, heads.window = heads.S, heads.S, heads.T + heads.S + QUERIES
+    h.length, h.position, h.window = h.S, h.S, h.T + h.S + QUERIES
     if mask.causal:
-        heads.position, heads.start = heads.S - heads.T, <const int64_t *>address(mask.start)
+        h.position = h.S - h.T
+        if mask.start is not None:
+            h.start = <int64_t *>numbers(mask.start, INT64, h.B)
         if mask.window is not None:
-            heads.window, heads.sinks = mask.window, mask.sinks
-    return heads
+            h.window, h.sinks = mask.window, mask.sinks
+            require(h.window > 0 <= h.sinks)
+    return h
 
 
 def _heads_side_by_side(B, heads, steps, width, dtype):
@@ -112,17 +121,21 @@ def scaled_attention_forward(query, keys, values, mask):
     cdef Py_ssize_t item = dtype.itemsize
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
-    heads.context, heads.log_sums = operand_of(context), address(log_sums)
+    heads.context = operand_of(heads_in(context, dtype), heads.B, heads.N, heads.T, heads.E)
+    heads.log_sums = address(log_sums)
     run_heads(&heads, <Body>heads_forward[float] if item == 4 else <Body>heads_forward[double], heads.B * heads.N, item)
     return context, log_sums
 
 
 def scaled_attention_backward(dcontext, query, keys, values, mask, log_sums):
-    cdef Heads heads = heads_of(query, keys, values, mask)
-    cdef Py_ssize_t item = query.itemsize
-    dquery, dkeys, dvalues = _gradients_of(&heads, query.dtype)
-    heads.dcontext, heads.log_sums = operand_of(dcontext), address(log_sums)
-    heads.dquery, heads.dkeys, heads.dvalues = operand_of(dquery), operand_of(dkeys), operand_of(dvalues)
-    run_heads(
-        &heads, <Body>heads_backward[float] if item == 4 else <Body>heads_backward[double], heads.B * heads.M, item)
+    cdef Heads h = heads_of(query, keys, values, mask)
+    dtype = query.dtype
+    cdef Py_ssize_t item = dtype.itemsize
+    dquery, dkeys, dvalues = _gradients_of(&h, dtype)
+    h.dcontext = operand_of(heads_in(dcontext, dtype), h.B, h.N, h.T, h.E)
+    h.log_sums = numbers(log_sums, dtype, h.B * h.N * h.T)
+    h.dquery = operand_of(heads_in(dquery, dtype), h.B, h.N, h.T, h.D)
+    h.dkeys = operand_of(heads_in(dkeys, dtype), h.B, h.M, h.S, h.D)
+    h.dvalues = operand_of(heads_in(dvalues, dtype), h.B, h.M, h.S, h.E)
+    run_heads(&h, <Body>heads_backward[float] if item == 4 else <Body>heads_backward[double], h.B * h.M, item)
     return dquery, dkeys, dvalues

@@ -30,11 +30,11 @@ cdef struct Rows:
 
 
 def cross_entropy_forward(logits, targets, double smoothing):
-    cdef Py_buffer of_logits = memory_of(logits)
+    cdef Py_buffer of_logits = memory_of(logits, 2)
     cdef Py_ssize_t N = of_logits.shape[0], V = of_logits.shape[1]
     nats, p = empty((N,), logits.dtype), empty((N, V), logits.dtype)
     cdef Rows rows
-    rows.V, rows.smoothing, rows.targets = V, smoothing, <const int64_t *>address(targets)
+    rows.V, rows.smoothing, rows.targets = V, smoothing, indices(targets, N, V)
     rows.input, rows.nats, rows.output = of_logits.buf, address(nats), address(p)
     cdef Body body = <Body>rows_forward[float] if of_logits.itemsize == 4 else <Body>rows_forward[double]
     with nogil:
@@ -52,12 +52,12 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
 
 
 def cross_entropy_backward(p, targets, weights, double smoothing):
-    cdef Py_buffer of_p = memory_of(p)
+    cdef Py_buffer of_p = memory_of(p, 2)
     cdef Py_ssize_t N = of_p.shape[0], V = of_p.shape[1]
     dlogits = empty((N, V), p.dtype)
     cdef Rows rows
-    rows.V, rows.smoothing, rows.targets = V, smoothing, <const int64_t *>address(targets)
-    rows.input, rows.weights, rows.output = of_p.buf, address(weights), address(dlogits)
+    rows.V, rows.smoothing, rows.targets = V, smoothing, indices(targets, N, V)
+    rows.input, rows.weights, rows.output = of_p.buf, numbers(weights, p.dtype, N), address(dlogits)
     cdef Body body = <Body>rows_backward[float] if of_p.itemsize == 4 else <Body>rows_backward[double]
     with nogil:
         share(body, &rows, N, threads_for(N * V, SMALL))

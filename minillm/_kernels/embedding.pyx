@@ -21,7 +21,7 @@ cdef struct Lookup:
 
 
 def embedding_backward(dy, ids, Py_ssize_t V):
-    cdef Py_buffer of_dy = memory_of(dy)
+    cdef Py_buffer of_dy = memory_of(dy, 2)
     cdef Py_ssize_t N = of_dy.shape[0], D = of_dy.shape[1]
     dE = empty((V, D), dy.dtype)
     if V == 0 or D == 0:
@@ -31,7 +31,7 @@ def embedding_backward(dy, ids, Py_ssize_t V):
     lookup.V, lookup.D, lookup.lines, lookup.result = V, D, of_dy.buf, address(dE)
     lookup.starts = <Py_ssize_t *>work.take((V + 2) * sizeof(Py_ssize_t))
     lookup.places = <Py_ssize_t *>work.take((N + 1) * sizeof(Py_ssize_t))
-    cdef const int64_t *of_ids = <const int64_t *>address(ids)
+    cdef const int64_t *of_ids = indices(ids, N, V)
     cdef Body body = <Body>summed_rows[float] if of_dy.itemsize == 4 else <Body>summed_rows[double]
     with nogil:
         sort_places(of_ids, N, V, lookup.starts, lookup.places)

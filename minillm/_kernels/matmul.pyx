@@ -18,29 +18,33 @@ cdef enum:
 def matmul(a, b, bias=None):
     """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,)."""
     cdef Py_buffer of_a, of_b
-    a, b = with_lines(a, &of_a), with_lines(b, &of_b)
+    cdef char *start = NULL
+    a = with_lines(a, None, &of_a)
+    b = with_lines(b, a.dtype, &of_b)
+    require(of_a.shape[1] == of_b.shape[0])
+    if bias is not None:
+        bias = np.ascontiguousarray(bias)
+        start = numbers(bias, a.dtype, of_b.shape[1])
     c = empty((of_a.shape[0], of_b.shape[1]), a.dtype)
     if of_a.shape[0] * of_b.shape[1] == 0:
         return c
     if of_a.shape[1] == 0:
         c[:] = 0 if bias is None else bias
         return c
-    if bias is not None:
-        bias = np.ascontiguousarray(bias)
     if of_a.itemsize == 4:
-        multiply(&of_a, &of_b, <const float *>address(bias), <float *>address(c))
+        multiply(&of_a, &of_b, <const float *>start, <float *>address(c))
     else:
-        multiply(&of_a, &of_b, <const double *>address(bias), <double *>address(c))
+        multiply(&of_a, &of_b, <const double *>start, <double *>address(c))
     return c
 
 
-cdef object with_lines(x, Py_buffer *of_x):
+cdef object with_lines(x, dtype, Py_buffer *of_x):
     """x, or a copy where neither its rows nor its columns are contiguous; and its strides."""
-    of_x[0] = memory_of(x, PyBUF_STRIDES)
+    of_x[0] = memory_of(x, 2, dtype, PyBUF_STRIDES)
     if of_x.itemsize in (of_x.strides[0], of_x.strides[1]) or 1 in (of_x.shape[0], of_x.shape[1]):
         return x
     x = np.ascontiguousarray(x)
-    of_x[0] = memory_of(x, PyBUF_STRIDES)
+    of_x[0] = memory_of(x, 2, dtype, PyBUF_STRIDES)
     return x
 
 

@@ -28,12 +28,14 @@ cdef struct Norm:
 
 def layer_norm_forward(x, gain, bias, double eps):
     """-> y, mean, inverse_std; without a bias, the mean is None."""
-    cdef Py_buffer of_x = memory_of(x)
+    cdef Py_buffer of_x = memory_of(x, 2)
     cdef Py_ssize_t N = of_x.shape[0], D = of_x.shape[1]
     dtype = x.dtype
     y, mean, inverse_std = empty((N, D), dtype), None if bias is None else empty((N,), dtype), empty((N,), dtype)
     cdef Norm norm
-    norm.D, norm.eps, norm.x, norm.gain, norm.bias = D, eps, of_x.buf, address(gain), address(bias)
+    norm.D, norm.eps, norm.x, norm.gain, norm.bias = D, eps, of_x.buf, numbers(gain, dtype, D), NULL
+    if bias is not None:
+        norm.bias = numbers(bias, dtype, D)
     norm.y, norm.mean, norm.inverse_std = address(y), address(mean), address(inverse_std)
     cdef Body body = <Body>rows_forward[float] if of_x.itemsize == 4 else <Body>rows_forward[double]
     with nogil:
@@ -61,13 +63,14 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
 
 def layer_norm_backward(dy, x, gain, mean, inverse_std):
     """-> dx, dgain, dbias; without a mean, dbias is None."""
-    cdef Py_buffer of_x = memory_of(x)
+    cdef Py_buffer of_x = memory_of(x, 2)
     cdef Py_ssize_t N = of_x.shape[0], D = of_x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
     dtype = x.dtype
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
     cdef Norm norm
-    norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, address(dy), of_x.buf, address(gain)
-    norm.mean, norm.inverse_std, norm.y, norm.sums = address(mean), address(inverse_std), address(dx), address(sums)
+    norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, numbers(dy, dtype, N * D), of_x.buf, numbers(gain, dtype, D)
+    norm.mean = NULL if mean is None else numbers(mean, dtype, N)
+    norm.inverse_std, norm.y, norm.sums = numbers(inverse_std, dtype, N), address(dx), address(sums)
     cdef Body body = <Body>blocks_backward[float] if of_x.itemsize == 4 else <Body>blocks_backward[double]
     with nogil:
         share(body, &norm, blocks, threads_for(N * D, SMALL))
