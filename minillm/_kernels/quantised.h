@@ -17,10 +17,10 @@
  *
  * Blocks with a large t are rounded twice (quantised/codes.py).  What the first rounding left of them is
  * multiplied afterwards, block after block: the rows that have such a block, which may lie anywhere, are divided
- * into tiles.  These are some tenth of all products, and take a fifth of the time or more, because a tile of one
- * block loads and stores its sums.
+ * into tiles.  These are some tenth of all products.  They go to a panel of sums that lies in one piece: the rows of
+ * y may be 4096 bytes apart, or a multiple of it, where the first cache has place for 8 or 12 of them.
  *
- * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
+ * The integers are exact, and the floats are added in the order of the blocks: first all, then what was left.  So a number has the same
  * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
  *
  * quantised_tile.h has the tile, with ADD_DOTS for the products of bytes:
@@ -84,8 +84,8 @@ typedef struct { /* what the first rounding left of M rows: by block, tiles of t
     int32_t *which; /* (blocks, M) these rows */
 } Rest;
 
-typedef void Tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t first, ptrdiff_t last,
-                  const int32_t *which, const int32_t *count, const Rows *x, float *y, ptrdiff_t ldy, int outputs);
+typedef void Tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y);
+typedef void Rests(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M, const Rest *rest, float *y);
 
 static int has_dot_products; /* set when the module is imported */
 
@@ -213,6 +213,26 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 
 #if defined(__AVX512F__)
 #define MOST_ROWS 12
+#elif defined(__aarch64__)
+#define MOST_ROWS 8
+#else
+#define MOST_ROWS 4
+#endif
+
+/* How many rows the next tile has, of `rows` that are left. */
+static inline int tile_rows(ptrdiff_t rows)
+{
+    return rows >= MOST_ROWS ? MOST_ROWS : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+}
+
+/* The activations of a tile, which begins after some blocks of rows. */
+static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, int words, int a_words)
+{
+    const ptrdiff_t scales = blocks * (WORDS / words);
+    return (Rows){x->a + blocks * WORDS * a_words, x->t + blocks, x->start + scales, x->total + scales};
+}
+
+#if defined(__AVX512F__)
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm512_madd_epi16((__m512i)(w), _mm512_set1_epi32(a))
 #define ODD_BYTES(w) _mm512_srli_epi16((__m512i)(w), 8)
@@ -239,19 +259,16 @@ BEGIN_TARGET("avx512vnni")
 END_TARGET
 #endif
 #elif defined(__AVX2__)
-#define MOST_ROWS 4
 #define STRIP 16 /* blocks: 8 kB of codes as bytes, or 16 kB as pairs */
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(levels))), (__m256i)(codes))
 #elif defined(__aarch64__)
-#define MOST_ROWS 8
 #define MULTIPLY_ADD(sum, x, y)                                                                    \
     (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
 #define LOOK_UP(levels, codes) (bytes)vqtbl1q_u8(vld1q_u8(levels), (uint8x16_t)(codes))
 #else
-#define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) ((sum) + (x) * (y))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
 #define ODD_BYTES(w) _mm_srli_epi16((__m128i)(w), 8)
@@ -342,23 +359,7 @@ ALWAYS_INLINE ints add_byte_by_byte(ints sum, bytes w, int32_t a)
 #define CHOOSE(vnni, usual) (usual)
 #endif
 
-/* How many rows the next tile has, of `rows` that are left. */
-static inline int tile_rows(ptrdiff_t rows)
-{
-    return rows >= MOST_ROWS ? MOST_ROWS : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-}
-
-/* Its place among the tiles of a format. */
-static inline int tile_place(int rows) { return rows == 1 ? 0 : rows == 2 ? 1 : rows == 4 ? 2 : 3; }
-
 static inline int a_words(void) { return CHOOSE(1, A_WORDS); }
-
-/* The activations of a tile, which begins after some blocks of rows. */
-static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, const Format *f)
-{
-    const ptrdiff_t scales = blocks * WORDS / f->words;
-    return (Rows){x->a + blocks * WORDS * a_words(), x->t + blocks, x->start + scales, x->total + scales};
-}
 
 #if defined(STRIP)
 /* The bytes of some words as numbers of 16 bits: first and third, and `odd` bytes after them second and fourth. */
@@ -393,53 +394,44 @@ ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptr
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
         unpack(BITS, LEVELS, f, panel * blocks + first, last - first, strip);                      \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
-            Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                           \
+            Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, EACH, A_WORDS);               \
             for (ptrdiff_t b = 0; b < last - first && SIGNED(BITS, LEVELS); b++)                   \
                 UNROLL_ALL for (int i = 0; i < WORDS * MOST_ROWS; i += LANES_OF_TILE)              \
                     widen(*(const bytes *)(tile.a + b * WORDS * MOST_ROWS + i),                    \
                           pairs + (b * WORDS * MOST_ROWS + i) * 8, VECTOR_BYTES);                  \
             if (SIGNED(BITS, LEVELS))                                                              \
                 tile.a = (int32_t *)pairs;                                                         \
-            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, NULL, NULL, f,  \
-                       blocks, panel, &tile, y + m * ldy, ldy, outputs);                           \
+            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
+                       panel, &tile, y + m * PANEL);                                               \
         }                                                                                          \
     }
 static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
                                                      ptrdiff_t first, ptrdiff_t last, ptrdiff_t M, const Rows *x,
-                                                     float *y, ptrdiff_t ldy, int outputs)
+                                                     float *y)
 {
     uint8_t strip[2 * STRIP * WORDS * 4 * PANEL], pairs[2 * STRIP * BLOCK * MOST_ROWS];
     EACH_FORMAT(MULTIPLY_IF)
 }
 #endif
 
-/* M rows, and what the first rounding left of them, times one panel. */
-static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M, const Rows *x,
-                            const Rest *rest, float *y, ptrdiff_t ldy, int outputs)
+/* M rows, and what the first rounding left of them, times one panel: y (M, PANEL). */
+static void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M, const Rows *x,
+                            const Rest *rest, float *y)
 {
     Tile *tiles[4];
+    Rests *rests = CHOOSE(vnni_functions, usual_functions)(f, tiles);
     ptrdiff_t m = 0;
-    CHOOSE(vnni_tiles, usual_tiles)(f, tiles);
 #if defined(STRIP)
     m = M < 2 * MOST_ROWS ? 0 : M - M % MOST_ROWS;
     for (ptrdiff_t first = 0; first < blocks && m > 0; first += STRIP)
-        multiply_strip(f, blocks, panel, first, blocks - first < STRIP ? blocks : first + STRIP, m, x, y, ldy,
-                       outputs);
+        multiply_strip(f, blocks, panel, first, blocks - first < STRIP ? blocks : first + STRIP, m, x, y);
 #endif
     for (int rows; m < M; m += rows) {
         rows = tile_rows(M - m);
-        const Rows tile = rows_from(x, m * blocks, f);
-        tiles[tile_place(rows)](f, blocks, panel, 0, blocks, NULL, NULL, &tile, y + m * ldy, ldy, outputs);
+        const Rows tile = rows_from(x, m * blocks, f->words, a_words());
+        tiles[rows == 1 ? 0 : rows == 2 ? 1 : rows == 4 ? 2 : 3](f, blocks, panel, &tile, y + m * PANEL);
     }
-    if (M == 1)
-        tiles[0](f, blocks, panel, 0, blocks, NULL, rest->count, &rest->rows, y, ldy, outputs);
-    for (ptrdiff_t b = 0; b < blocks && M > 1; b++)
-        for (int k = 0, rows; k < rest->count[b]; k += rows) {
-            rows = tile_rows(rest->count[b] - k);
-            const Rows tile = rows_from(&rest->rows, b * M + k, f);
-            tiles[tile_place(rows)](f, blocks, panel, b, b + 1, rest->which + b * M + k, NULL, &tile, y, ldy,
-                                    outputs);
-        }
+    rests(f, blocks, panel, M, rest, y);
 }
 
 /* --- the activations ------------------------------------------------------------- */

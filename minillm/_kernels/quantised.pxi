@@ -32,7 +32,7 @@ cdef extern from "quantised.h" nogil:
     int tile_rows(Py_ssize_t rows)
     int a_words()
     void quantised_panel(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, Py_ssize_t M, const Rows *x,
-                         const Rest *rest, float *y, Py_ssize_t ldy, int outputs)
+                         const Rest *rest, float *y)
     float round_block(const float *x, int8_t *a, int32_t *sums)
     float round_rest(const float *x, int8_t *a, int32_t *sums)
     void place_block(const int8_t *a, int rows, int r, int32_t *words)
@@ -151,18 +151,21 @@ cdef void round_rests(
 
 
 cdef void multiply_panels(
-    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const Rounded *rounded, float *y, Py_ssize_t ldy,
+    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const Rounded *rounded, float *sums, float *y,
 ) noexcept nogil:
-    """Panels first to last, counted over all parts, of y (M, O) = x W."""
-    cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel
+    """Panels first to last, counted over all parts, of y (M, O) = x W, with memory for sums (M, PANEL)."""
+    cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel, at, count, m, n
     cdef const Format *part
     cdef Rounded x = rounded[0]
     cdef int p
     for p in range(W.count):
         part = W.parts + p
         for panel in range(max(first - before, 0), min(last - before, panels_of(part))):
-            quantised_panel(part, B, panel, M, &x.rows, &x.rest, y + column + panel * PANEL, ldy,
-                            <int>min(PANEL, part.outputs - panel * PANEL))
+            quantised_panel(part, B, panel, M, &x.rows, &x.rest, sums)
+            at, count = column + panel * PANEL, min(PANEL, part.outputs - panel * PANEL)
+            for m in range(M):
+                for n in range(count):
+                    y[m * W.outputs + at + n] = sums[m * PANEL + n]
         before += panels_of(part)
         column += part.outputs
         x.rows.start, x.rows.total = x.rows.start + 2 * M * B, x.rows.total + 2 * M * B

@@ -61,7 +61,9 @@ cdef void parts_of_rests(void *of_type, void *work, Part part) noexcept nogil:
 
 cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
-    multiply_panels(p.W, p.M, part.first, part.last, &p.rounded, p.y, p.W.outputs)
+    cdef float[ROWS_AT_ONCE * PANEL + 16] room
+    cdef float *sums = <float *>((<size_t>room + 63) & -64)  # at a cache line
+    multiply_panels(p.W, p.M, part.first, part.last, &p.rounded, sums, p.y)
 
 
 cdef struct Dense:

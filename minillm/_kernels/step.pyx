@@ -388,6 +388,7 @@ cdef void multiply_columns(
     cdef float *h
     cdef float *sum
     cdef float *added
+    cdef float *sums
     cdef float *product = <float *>(y if residual == NULL else step.branch)
     if packed == NULL:
         lanes *= PACKED if step.sizes.panels else 1
@@ -405,13 +406,14 @@ cdef void multiply_columns(
         h = <float *>cut(&own, Q * W.rank * sizeof(float))
         sum = <float *>cut(&own, max(W.rank, O) * sizeof(float))
         added = <float *>cut(&own, O * sizeof(float))
+        sums = <float *>cut(&own, Q * PANEL * sizeof(float))
         rows = rows_in(own, packed, Q)
         if is_first:
             round_rows(packed, Q, 0, Q, x, &rows)
             round_rests(packed, Q, 0, packed.blocks, x, &rows)
         for q in range(Q if is_first and W.rank > 0 else 0):
             times_row(W.inputs, W.rank, 0, W.rank, x + q * W.inputs, W.A, sum, h + q * W.rank)
-        multiply_panels(packed, Q, first, last, &rows, product, O)
+        multiply_panels(packed, Q, first, last, &rows, sums, product)
         for q in range(Q if b != NULL or W.rank > 0 or residual != NULL else 0):
             if W.rank > 0:
                 times_row(W.rank, O, n0[0], n1[0], h + q * W.rank, W.B, sum, added)
@@ -425,7 +427,8 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
     """The bytes of memory that multiply_columns needs."""
     cdef const Matrix *packed = <const Matrix *>W.packed
     if packed != NULL:
-        return rows_size(packed, Q) + 4 * 64 + (Q * W.rank + max(W.rank, W.outputs) + W.outputs) * sizeof(float)
+        return (rows_size(packed, Q) + 5 * 64
+                + (Q * (W.rank + PANEL) + max(W.rank, W.outputs) + W.outputs) * sizeof(float))
     return ((2 * Q + max(W.inputs, W.outputs)) * sizeof(void *) + scratch_size(Q, W.inputs, False, itemsize)
             + 4 * 64)
 
