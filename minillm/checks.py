@@ -30,7 +30,6 @@ import functools
 import inspect
 import math
 import numbers
-import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
@@ -88,11 +87,12 @@ class Declaration:
         self.arguments = [Argument(part) for part in arguments.split(",")]
         self.outputs = [Argument(part) for part in outputs.split(",") if part]
 
-    def plan(self, given: Sequence[Any]) -> tuple[list, tuple[int, ...] | None, list]:
+    def plan(self, given: Sequence[Any]) -> tuple[list, list, tuple[int, ...] | None, list]:
         """Check the types and shapes of arrays; return what each call has yet to do.
 
-        It is a list of arguments, by number, with a function that checks a value or joins leading
-        axes; the shape of these axes; and the shapes of the gradients that have them.
+        It is a list of arrays, by number, with the shapes in which the op sees them; a list of
+        arguments with a function that checks a value; the leading axes if they are joined; and the
+        shapes of the gradients that have them.
         """
         sizes: Sizes = {"": 1}  # of a number alone
         pairs = list(zip(self.arguments, given, strict=True))
@@ -115,12 +115,14 @@ class Declaration:
             if x is None and "=" in a.otherwise and len({sizes[k] for k in a.otherwise[::2]}) > 1:
                 expected = _expected(a.axes["f"], sizes)
                 raise ValueError(f"{self.op}: {a.name}: expected shape {expected}, found None")
-        leading = sizes.get("...")
+        leading, steps = sizes.get("..."), list(self._each_call(pairs, sizes))
+        places = [(k, a, x) for k, (a, x) in enumerate(pairs) if a.axes and x is not None]
         if leading is None or len(leading) == 1:  # nothing is to be joined
-            return list(self._each_call(pairs, sizes)), None, []
+            return [(k, x.shape) for k, _, x in places], steps, None, []
+        rows, axes = math.prod(leading), len(leading)
+        seen = [(k, (rows, *x.shape[axes:]) if a.leading else x.shape) for k, a, x in places]
         floats = [(a, x) for a, x, kind in arrays if kind == "f" and not a.constant]
-        shapes = [x.shape for a, x in floats if a.leading]
-        return list(self._each_call(pairs, sizes)), leading, shapes
+        return seen, steps, leading, [x.shape for a, x in floats if a.leading]
 
     def _each_call(self, pairs: list, sizes: Sizes) -> Iterator[tuple[int, Callable[[Any], Any]]]:
         for k, (a, x) in enumerate(pairs):
@@ -135,8 +137,6 @@ class Declaration:
                 yield k, functools.partial(_in_range, self.op, a.name, below)
             elif x is not None and a.axes and _kind(x) == "b":
                 yield k, functools.partial(np.array, order="C", copy=True)
-            if x is not None and a.leading and len(sizes["..."]) != 1:
-                yield k, operator.methodcaller("reshape", -1, *x.shape[len(sizes["..."]) :])
 
 
 def _kind(array: NDArray) -> str:
@@ -166,19 +166,16 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
         names = page.__code__.co_varnames[: page.__code__.co_argcount]
         required = len(names) - len(page.__defaults__ or ())
         values = [_REQUIRED] * required + list(page.__defaults__ or ())
-        defaults = dict(zip(names, values, strict=True))
+        places = {name: k for k, name in enumerate(names)}
         arrays = [(k, a) for k, a in enumerate(declared.arguments) if a.axes]
         outputs, any_strides, plans = declared.outputs, order == "any", dict[tuple, Any]()
 
         @functools.wraps(function)
         def call(*args: Any, **named: Any) -> Any:
-            given = list(args)
+            given = [*args, *values[len(args) :]]
+            if named or not required <= len(args) <= len(values):
+                _bind(function, places, given, args, named)
             key: list[Any] = []
-            scattered: list[int] = []
-            if named or not required <= len(given) <= len(values):
-                given = _bind(function, defaults, args, named)
-            elif len(given) < len(values):
-                given += values[len(given) :]
             for k, argument in arrays:
                 array = given[k]
                 if type(array) is not _Array:
@@ -188,17 +185,17 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                     require_array(declared.op, argument.name, array)
                 key.append(array.shape)
                 key.append(array.dtype)
-                given[k] = array[...]
-                if not (any_strides or array.flags.c_contiguous):
-                    scattered.append(k)
             plan = plans.get(known := tuple(key))
             if plan is None:
                 if len(plans) == _MOST_SHAPES:
                     plans.clear()
                 plan = plans[known] = declared.plan(given)
-            for k in scattered:
-                given[k] = _laid_out(given[k], order)
-            steps, leading, shapes = plan
+            seen, steps, leading, with_gradients = plan
+            for k, shape in seen:
+                array = given[k]
+                if not (any_strides or array.flags.c_contiguous):
+                    array = _laid_out(array, order)
+                given[k] = array.reshape(shape)
             for k, step in steps:
                 given[k] = step(given[k])
             if not outputs:
@@ -210,11 +207,32 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                 whole: Any = tuple([y.view() for y in ys])
             elif leading is not None and outputs[0].leading:
                 joined = ys.shape
-                whole = ys.reshape(leading + joined[1:])
-                like = [(whole.shape, whole.dtype)]
+                shape = leading + joined[1:]
+                whole, like = ys.reshape(shape), [(shape, ys.dtype)]
             else:
                 whole, like = ys.view(), [(ys.shape, ys.dtype)]
-            return whole, Backward(_checked, own, declared, order, like, joined, shapes)
+
+            def backward(*dys: Any) -> Any:
+                if len(dys) != len(like):
+                    dys = _completed(own, declared, dys)
+                for k, (shape, dtype) in enumerate(like):
+                    dy = dys[k]
+                    if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
+                        dy = _upstream(declared, k, dy, shape, dtype)
+                    if not (any_strides or dy.flags.c_contiguous):
+                        dy = _laid_out(dy, order)
+                    if dy is not dys[k]:
+                        dys = (*dys[:k], dy, *dys[k + 1 :])
+                gradients = own(*dys) if joined is None else own(dys[0].reshape(joined))
+                if not with_gradients:
+                    return gradients
+                if type(gradients) is not tuple:
+                    return gradients.reshape(with_gradients[0])
+                rest = gradients[len(with_gradients) :]
+                return (*map(np.ndarray.reshape, gradients, with_gradients), *rest)
+
+            backward.__wrapped__ = own  # type: ignore[attr-defined]  # for its signature
+            return whole, backward
 
         call.declaration = declared  # type: ignore[attr-defined]
         return call
@@ -223,62 +241,22 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
 
 
 def _bind(
-    function: Callable, defaults: dict[str, Any], args: tuple, named: dict[str, Any]
-) -> list[Any]:
-    """All arguments in the order of the signature."""
-    given = dict(zip(defaults, args, strict=False)) | named
-    values = list((defaults | given).values())
-    twice = len(given) < len(args) + len(named)
-    if twice or len(values) > len(defaults) or id(_REQUIRED) in map(id, values):
-        function(*args, **named)  # which raises Python's own TypeError
-    return values
+    function: Callable, places: dict[str, int], given: list[Any], args: tuple, named: dict[str, Any]
+) -> None:
+    """Put the named arguments into their places."""
+    for name, value in named.items():
+        k = places.get(name, -1)
+        if k < len(args):  # unknown, or given twice
+            function(*args, **named)  # which raises Python's own TypeError
+        given[k] = value
+    if len(given) > len(places) or any(value is _REQUIRED for value in given):
+        function(*args, **named)
 
 
 def _laid_out(array: NDArray, order: Order) -> NDArray:
     """The array in C order, or with any strides but of its last axis, as it is if it can be."""
     rows = array.strides[-1] == array.itemsize or array.shape[-1] == 1
     return array if order == "rows" and rows else array.copy("C")
-
-
-class Backward(functools.partial):
-    """The backward of a call.  It checks its upstream gradients, and then calls the page's own."""
-
-    @property
-    def __wrapped__(self) -> Callable:
-        """The page's own, for its signature."""
-        return self.args[0]
-
-
-def _checked(
-    own: Callable,
-    declared: Declaration,
-    order: Order,
-    like: list[tuple],
-    joined: tuple[int, ...] | None,
-    shapes: list[tuple],
-    *dys: Any,
-) -> Any:
-    """The gradients of an op whose outputs have these shapes and dtypes.
-
-    ``joined`` is the output's shape with its leading axes as one.  ``shapes`` are the shapes of the
-    first gradients, if they have leading axes.
-    """
-    if len(dys) != len(like):
-        dys = _completed(own, declared, dys)
-    for k, (shape, dtype) in enumerate(like):
-        dy = dys[k]
-        if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
-            dy = _upstream(declared, k, dy, shape, dtype)
-        if order != "any" and not dy.flags.c_contiguous:
-            dy = _laid_out(dy, order)
-        if dy is not dys[k]:
-            dys = (*dys[:k], dy, *dys[k + 1 :])
-    gradients = own(*dys) if joined is None else own(dys[0].reshape(joined))
-    if not shapes:
-        return gradients
-    if type(gradients) is not tuple:
-        return gradients.reshape(shapes[0])
-    return (*map(np.ndarray.reshape, gradients, shapes), *gradients[len(shapes) :])
 
 
 def _completed(own: Callable, declared: Declaration, dys: tuple) -> tuple:
@@ -375,8 +353,8 @@ def _in_range(op: str, name: str, below: int, array: NDArray) -> NDArray[np.int6
     if checked.size == 1:  # as in each step of generation, where the reduction takes longer
         fits = 0 <= checked.item() < below
     else:  # as unsigned integers, negative ones are larger than any limit
-        largest = np.maximum.reduce(checked.view(np.uint64), axis=None, initial=0)
-        fits = checked.size == 0 or largest < below
+        numbers = checked.view(np.uint64)
+        fits = checked.size == 0 or numbers.item(numbers.argmax()) < below
     if not fits:
         raise ValueError(
             f"{op}: {name}: expected 0..{below - 1}, found {array.min()}..{array.max()}"

@@ -19,7 +19,7 @@ cdef class Workspace:
     cdef char *take_guarded(self, Py_ssize_t size) noexcept
 
 
-cdef empty(shape, dtype)
+cdef empty(tuple shape, dtype)
 
 
 cdef inline char *cut(char **front, Py_ssize_t size) noexcept nogil:

@@ -112,6 +112,7 @@ cdef struct Block:
     char *memory
     Py_ssize_t size
 
+cdef object new_array = np.empty
 cdef Block idle[BLOCKS]  # the longest idle first
 cdef int count = 0
 cdef Py_ssize_t idle_bytes = 0, used_bytes = 0
@@ -347,16 +348,16 @@ cdef bint are_guards(const char *begin, const char *end) noexcept:
     return <unsigned char>begin[0] == GUARD_BYTE and memcmp(begin, begin + 1, end - begin - 1) == 0
 
 
-cdef empty(shape, dtype):
+cdef empty(tuple shape, dtype):
     """An array like np.empty's, in memory that is used again when the array is gone."""
     cdef Py_ssize_t size = dtype.itemsize, length
     cdef Workspace memory
     for length in shape:
         if length > 0 and size > PY_SSIZE_T_MAX // length:  # the product would wrap
-            raise MemoryError(f"no memory for an array of shape {tuple(shape)}")
+            raise MemoryError(f"no memory for an array of shape {shape}")
         size *= length
     if size < WORTH_POOLING and not guarded:
-        return np.empty(shape, dtype)
+        return new_array(shape, dtype)
     memory = Workspace(size)
     memory.take(size)
     return np.ndarray(shape, dtype, memory)

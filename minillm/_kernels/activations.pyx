@@ -25,67 +25,68 @@ cdef struct Work:
     Output result
 
 
-cdef inline const floating *numbers(const floating[::1] x) noexcept:
-    """The address of the first number; NULL if there is none."""
-    return &x[0] if x.shape[0] > 0 else NULL
+def gelu_forward(x):
+    return run(GELU, x)
 
 
-cdef inline const floating *of_rows(const floating[:, ::1] x) noexcept:
-    return &x[0, 0] if x.shape[0] > 0 < x.shape[1] else NULL
+def gelu_backward(dy, x):
+    return run(GELU, x, dy)
 
 
-def gelu_forward(const floating[::1] x):
-    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
+def exact_gelu_forward(x):
+    return run(EXACT_GELU, x)
 
 
-def gelu_backward(const floating[::1] dy, const floating[::1] x):
-    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
+def exact_gelu_backward(dy, x):
+    return run(EXACT_GELU, x, dy)
 
 
-def exact_gelu_forward(const floating[::1] x):
-    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
+def silu_forward(x):
+    return run(SILU, x)
 
 
-def exact_gelu_backward(const floating[::1] dy, const floating[::1] x):
-    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
+def silu_backward(dy, x):
+    return run(SILU, x, dy)
 
 
-def silu_forward(const floating[::1] x):
-    return run(SILU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
+def softplus_forward(x):
+    return run(SOFTPLUS, x)
 
 
-def silu_backward(const floating[::1] dy, const floating[::1] x):
-    return run(SILU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
+def softplus_backward(dy, x):
+    return run(SOFTPLUS, x, dy)
 
 
-def softplus_forward(const floating[::1] x):
-    return run(SOFTPLUS, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
+def swiglu_forward(x):
+    return run(SWIGLU, x)
 
 
-def softplus_backward(const floating[::1] dy, const floating[::1] x):
-    return run(SOFTPLUS, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
+def swiglu_backward(dy, x):
+    return run(SWIGLU, x, dy)
 
 
-def swiglu_forward(const floating[:, ::1] x):
-    cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
-    return run(SWIGLU, N * F, F, (N, F), of_rows(x), <const floating *>NULL)
-
-
-def swiglu_backward(const floating[:, ::1] dy, const floating[:, ::1] x):
-    cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
-    return run(SWIGLU, N * F, F, (N, 2 * F), of_rows(x), of_rows(dy))
-
-
-cdef run(Unit unit, Py_ssize_t N, Py_ssize_t size, tuple shape, const floating *x, const floating *dy):
-    """y, or dx where dy is given: an array of this shape."""
-    result = empty(shape, dtype_of(<floating>0))
+cdef run(Unit unit, x, dy=None):
+    """y, or dx where dy is given.  A piece of the gated unit is a row."""
+    cdef Py_buffer of_x = memory_of(x, 2 if unit == SWIGLU else 1)
+    cdef Py_ssize_t N = of_x.shape[0], size = BLOCK
+    shape = (N,)
+    if unit == SWIGLU:
+        size = of_x.shape[1] // 2
+        require(of_x.shape[1] == 2 * size)
+        shape = (N, size if dy is None else 2 * size)
+        N *= size
+    cdef Work work
+    work.unit, work.N, work.size, work.x, work.dy = unit, N, size, of_x.buf, NULL
+    if dy is not None:
+        work.dy = numbers(dy, x.dtype, N)
+    result = empty(shape, x.dtype)
     if N == 0:
         return result
-    cdef Work work
-    work.unit, work.N, work.size, work.x, work.dy, work.result = unit, N, size, x, dy, address(result)
+    work.result = address(result)
+    cdef Body body = <Body>pieces[float] if of_x.itemsize == 4 else <Body>pieces[double]
     cdef int threads = 1 if N <= 3 * BLOCK else max_threads()
     with nogil:
-        share(<Body>pieces[floating], &work, (N + size - 1) // size, threads)
+        share(body, &work, (N + size - 1) // size, threads)
     return result
 
 

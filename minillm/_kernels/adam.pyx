@@ -33,7 +33,10 @@ def adam_update(
     ps, gs, ms, vs, decays, double beta1, double beta2, double step_size, double root_correction,
     double eps,
 ):
-    cdef Py_ssize_t count = sum((p.size + PIECE - 1) // PIECE for p in ps), i = 0, first, at, size, item
+    cdef Py_ssize_t count = 0, i = 0, first, at, size, item
+    for p in ps:
+        size = p.size
+        count += (size + PIECE - 1) // PIECE
     cdef Workspace memory = Workspace(count * sizeof(Piece))
     cdef Pass all = Pass(<Piece *>memory.take(count * sizeof(Piece)), beta1, beta2, step_size, root_correction, eps)
     cdef char *of_p
@@ -41,9 +44,11 @@ def adam_update(
     cdef char *of_m
     cdef char *of_v
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
-        of_p, of_g, of_m, of_v = address(p), address(g), address(m), address(v)
-        size, item, first = p.size, p.itemsize, 0
+        of_p, size, item, first = numbers(p, None, p.size, PyBUF_WRITABLE), p.size, p.itemsize, 0
+        of_g, of_m = numbers(g, p.dtype, size), numbers(m, p.dtype, size, PyBUF_WRITABLE)
+        of_v = numbers(v, p.dtype, size, PyBUF_WRITABLE)
         while first < size:
+            require(i < count)
             at = first * item
             all.pieces[i] = Piece(of_p + at, of_g + at, of_m + at, of_v + at, decay, min(PIECE, size - first), item)
             i += 1

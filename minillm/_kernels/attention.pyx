@@ -58,31 +58,40 @@ def additive_attention_backward(
 # --- attention by products: heads of queries, keys and values --------------------
 
 
-cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
+cdef Operand operand_of(Py_buffer x, Py_ssize_t B, Py_ssize_t heads, Py_ssize_t steps, Py_ssize_t width) except *:
     """Its last axis is contiguous; the others may be parts of a larger array, in any order."""
-    cdef Operand operand
-    operand.start = <char *>&x[0, 0, 0, 0]
-    operand.row, operand.head, operand.step = x.strides[0], x.strides[1], x.strides[2]
-    return operand
+    require(x.shape[0] == B and x.shape[1] == heads and x.shape[2] == steps and x.shape[3] == width
+            and (x.strides[3] == x.itemsize or width <= 1))
+    return Operand(<char *>x.buf, x.strides[0], x.strides[1], x.strides[2])
 
 
-cdef Heads heads_of(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values, mask,
-):
+cdef Py_buffer heads_in(x, dtype) except *:
+    return memory_of(x, 4, dtype, PyBUF_STRIDES)
+
+
+cdef Heads heads_of(query, keys, values, mask) except *:
     """The sizes and the inputs.  A window of None is so wide that it hides nothing."""
-    cdef Heads heads
-    cdef const int64_t[::1] lengths = mask.lengths, start = mask.start
-    memset(&heads, 0, sizeof(Heads))
-    heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
-    heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
-    heads.lengths, heads.scale = &lengths[0], <double>heads.D ** -0.5
-    heads.window = heads.T + heads.S + QUERIES
+    cdef Heads h
+    dtype = query.dtype
+    cdef Py_buffer q = heads_in(query, None), k = heads_in(keys, dtype), v = heads_in(values, dtype)
+    memset(&h, 0, sizeof(Heads))
+    h.B, h.N, h.T, h.D = q.shape[0], q.shape[1], q.shape[2], q.shape[3]
+    h.M, h.S, h.E = k.shape[1], k.shape[2], v.shape[3]
+    require(min(h.M, h.T, h.S, h.D, h.E) > 0 and h.N % h.M == 0)
+    h.query, h.keys = operand_of(q, h.B, h.N, h.T, h.D), operand_of(k, h.B, h.M, h.S, h.D)
+    h.values, h.scale = operand_of(v, h.B, h.M, h.S, h.E), <double>h.D ** -0.5
+    if mask.lengths is not None:
+        h.lengths = indices(mask.lengths, h.B, h.S + 1)
+    # Where all queries see all keys, they are behind them.
+    h.length, h.position, h.window = h.S, h.S, h.T + h.S + QUERIES
     if mask.causal:
-        heads.start = &start[0]
+        h.position = h.S - h.T
+        if mask.start is not None:
+            h.start = <int64_t *>numbers(mask.start, INT64, h.B)
         if mask.window is not None:
-            heads.window, heads.sinks = mask.window, mask.sinks
-    heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
-    return heads
+            h.window, h.sinks = mask.window, mask.sinks
+            require(h.window > 0 <= h.sinks)
+    return h
 
 
 def _heads_side_by_side(B, heads, steps, width, dtype):
@@ -106,26 +115,27 @@ cdef _gradients_of(const Heads *heads, dtype):
     return [_heads_side_by_side(heads.B, *size, dtype) for size in sizes]
 
 
-def scaled_attention_forward(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values, mask,
-):
+def scaled_attention_forward(query, keys, values, mask):
     cdef Heads heads = heads_of(query, keys, values, mask)
-    dtype = dtype_of(<floating>0)
+    dtype = query.dtype
+    cdef Py_ssize_t item = dtype.itemsize
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
-    heads.context, heads.log_sums = operand_of[floating](context), address(log_sums)
-    run_heads(&heads, <Body>heads_forward[floating], heads.B * heads.N, sizeof(floating))
+    heads.context = operand_of(heads_in(context, dtype), heads.B, heads.N, heads.T, heads.E)
+    heads.log_sums = address(log_sums)
+    run_heads(&heads, <Body>heads_forward[float] if item == 4 else <Body>heads_forward[double], heads.B * heads.N, item)
     return context, log_sums
 
 
-def scaled_attention_backward(
-    const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
-    const floating[:, :, :, :] values, mask, const floating[:, :, ::1] log_sums,
-):
-    cdef Heads heads = heads_of(query, keys, values, mask)
-    dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
-    heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]
-    heads.dquery = operand_of[floating](dquery)
-    heads.dkeys, heads.dvalues = operand_of[floating](dkeys), operand_of[floating](dvalues)
-    run_heads(&heads, <Body>heads_backward[floating], heads.B * heads.M, sizeof(floating))
+def scaled_attention_backward(dcontext, query, keys, values, mask, log_sums):
+    cdef Heads h = heads_of(query, keys, values, mask)
+    dtype = query.dtype
+    cdef Py_ssize_t item = dtype.itemsize
+    dquery, dkeys, dvalues = _gradients_of(&h, dtype)
+    h.dcontext = operand_of(heads_in(dcontext, dtype), h.B, h.N, h.T, h.E)
+    h.log_sums = numbers(log_sums, dtype, h.B * h.N * h.T)
+    h.dquery = operand_of(heads_in(dquery, dtype), h.B, h.N, h.T, h.D)
+    h.dkeys = operand_of(heads_in(dkeys, dtype), h.B, h.M, h.S, h.D)
+    h.dvalues = operand_of(heads_in(dvalues, dtype), h.B, h.M, h.S, h.E)
+    run_heads(&h, <Body>heads_backward[float] if item == 4 else <Body>heads_backward[double], h.B * h.M, item)
     return dquery, dkeys, dvalues

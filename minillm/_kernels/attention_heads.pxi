@@ -16,8 +16,8 @@ cdef struct Heads:  # all heads of a batch, or one of them: then its arrays and 
     Py_ssize_t B, N, M           # rows, heads of queries, heads of keys and values
     Py_ssize_t T, S, D, E        # queries, keys, width of both, width of the values
     double scale
-    const int64_t *lengths       # (B,) keys that exist
-    const int64_t *start         # (B,) the position of the first query among the keys; NULL: not causal
+    const int64_t *lengths       # (B,) keys that exist; NULL: all
+    const int64_t *start         # (B,) the position of the first query among the keys; NULL: the same for all rows
     Py_ssize_t window            # of the keys up to its position, a query sees the last ones, so many,
     Py_ssize_t sinks             # and the first ones
     Py_ssize_t length, position  # of one head: keys that exist, and the position of the first query
@@ -43,8 +43,10 @@ cdef inline Py_ssize_t passed(const Heads *h, Py_ssize_t t) noexcept nogil:
 cdef inline Heads keys_of_row(const Heads *all, Py_ssize_t b) noexcept nogil:
     """What the queries of row b see: the sinks, and the keys from the first window on."""
     cdef Heads h = all[0]
-    # Where all queries see all keys, they are behind them.
-    h.length, h.position = h.lengths[b], h.S if h.start == NULL else h.start[b]
+    if h.lengths != NULL:
+        h.length = h.lengths[b]
+    if h.start != NULL:
+        h.position = h.start[b]
     h.sinks = min(h.sinks, visible(&h, h.T - 1))
     h.skipped = passed(&h, 0) - h.sinks
     h.length, h.position = h.length - h.skipped, h.position - h.skipped

@@ -29,19 +29,16 @@ cdef struct Rows:
     double *log_p
 
 
-def cross_entropy_forward(
-    const floating[:, ::1] logits, const int64_t[::1] targets, double smoothing
-):
-    cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1]
-    dtype = dtype_of(<floating>0)
-    nats, p = np.empty(N, dtype), empty((N, V), dtype)
-    if N == 0:
-        return nats, p
+def cross_entropy_forward(logits, targets, double smoothing):
+    cdef Py_buffer of_logits = memory_of(logits, 2)
+    cdef Py_ssize_t N = of_logits.shape[0], V = of_logits.shape[1]
+    nats, p = empty((N,), logits.dtype), empty((N, V), logits.dtype)
     cdef Rows rows
-    rows.V, rows.smoothing, rows.targets, rows.input = V, smoothing, &targets[0], &logits[0, 0]
-    rows.nats, rows.output = address(nats), address(p)
+    rows.V, rows.smoothing, rows.targets = V, smoothing, indices(targets, N, V)
+    rows.input, rows.nats, rows.output = of_logits.buf, address(nats), address(p)
+    cdef Body body = <Body>rows_forward[float] if of_logits.itemsize == 4 else <Body>rows_forward[double]
     with nogil:
-        share(<Body>rows_forward[floating], &rows, N, threads_for(N * V, SMALL))
+        share(body, &rows, N, threads_for(N * V, SMALL))
     return nats, p
 
 
@@ -54,19 +51,16 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
             <floating *>r.output + n * r.V)
 
 
-def cross_entropy_backward(
-    const floating[:, ::1] p, const int64_t[::1] targets, const floating[::1] weights,
-    double smoothing,
-):
-    cdef Py_ssize_t N = p.shape[0], V = p.shape[1]
-    dlogits = empty((N, V), dtype_of(<floating>0))
-    if N == 0:
-        return dlogits
+def cross_entropy_backward(p, targets, weights, double smoothing):
+    cdef Py_buffer of_p = memory_of(p, 2)
+    cdef Py_ssize_t N = of_p.shape[0], V = of_p.shape[1]
+    dlogits = empty((N, V), p.dtype)
     cdef Rows rows
-    rows.V, rows.smoothing, rows.targets, rows.input = V, smoothing, &targets[0], &p[0, 0]
-    rows.weights, rows.output = &weights[0], address(dlogits)
+    rows.V, rows.smoothing, rows.targets = V, smoothing, indices(targets, N, V)
+    rows.input, rows.weights, rows.output = of_p.buf, numbers(weights, p.dtype, N), address(dlogits)
+    cdef Body body = <Body>rows_backward[float] if of_p.itemsize == 4 else <Body>rows_backward[double]
     with nogil:
-        share(<Body>rows_backward[floating], &rows, N, threads_for(N * V, SMALL))
+        share(body, &rows, N, threads_for(N * V, SMALL))
     return dlogits
 
 

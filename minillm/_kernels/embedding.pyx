@@ -20,35 +20,38 @@ cdef struct Lookup:
     Py_ssize_t *places    # (N + 1,) the rows of dy, sorted by id, and one that is only fetched
 
 
-def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssize_t V):
-    cdef Py_ssize_t N = ids.shape[0], D = dy.shape[1]
-    dE = empty((V, D), dtype_of(<floating>0))
+def embedding_backward(dy, ids, Py_ssize_t V):
+    cdef Py_buffer of_dy = memory_of(dy, 2)
+    cdef Py_ssize_t N = of_dy.shape[0], D = of_dy.shape[1]
+    dE = empty((V, D), dy.dtype)
     if V == 0 or D == 0:
         return dE
     cdef Workspace work = Workspace((V + N + 3) * sizeof(Py_ssize_t) + 64)
     cdef Lookup lookup
-    lookup.V, lookup.D, lookup.result = V, D, address(dE)
+    lookup.V, lookup.D, lookup.lines, lookup.result = V, D, of_dy.buf, address(dE)
     lookup.starts = <Py_ssize_t *>work.take((V + 2) * sizeof(Py_ssize_t))
     lookup.places = <Py_ssize_t *>work.take((N + 1) * sizeof(Py_ssize_t))
-    if N > 0:
-        lookup.lines = &dy[0, 0]
+    cdef const int64_t *of_ids = indices(ids, N, V)
+    cdef Body body = <Body>summed_rows[float] if of_dy.itemsize == 4 else <Body>summed_rows[double]
     with nogil:
-        sort_places(ids, V, lookup.starts, lookup.places)
-        share(<Body>summed_rows[floating], &lookup, V + N, threads_for((N + V) * D, SMALL))
+        sort_places(of_ids, N, V, lookup.starts, lookup.places)
+        share(body, &lookup, V + N, threads_for((N + V) * D, SMALL))
     return dE
 
 
-cdef void sort_places(const int64_t[::1] ids, Py_ssize_t V, Py_ssize_t *starts, Py_ssize_t *places) noexcept nogil:
+cdef void sort_places(
+    const int64_t *ids, Py_ssize_t N, Py_ssize_t V, Py_ssize_t *starts, Py_ssize_t *places
+) noexcept nogil:
     """`starts` has room for V + 2."""
     cdef Py_ssize_t *ends = starts + 1
     cdef Py_ssize_t n, v
     memset(starts, 0, (V + 2) * sizeof(Py_ssize_t))
-    places[ids.shape[0]] = 0
-    for n in range(ids.shape[0]):
+    places[N] = 0
+    for n in range(N):
         starts[ids[n] + 2] += 1
     for v in range(2, V + 1):
         starts[v] += starts[v - 1]
-    for n in range(ids.shape[0]):  # an end is a start at first, and moves with each place
+    for n in range(N):  # an end is a start at first, and moves with each place
         places[ends[ids[n]]] = n
         ends[ids[n]] += 1
 

@@ -17,46 +17,55 @@ cdef enum:
 
 def matmul(a, b, bias=None):
     """The product of two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,)."""
-    c = empty((a.shape[0], b.shape[1]), a.dtype)
-    if c.size == 0:
-        return c
-    if a.shape[1] == 0:
-        c[:] = 0 if bias is None else bias
-        return c
+    cdef Py_buffer of_a, of_b
+    cdef char *start = NULL
+    a = with_lines(a, None, &of_a)
+    b = with_lines(b, a.dtype, &of_b)
+    require(of_a.shape[1] == of_b.shape[0])
     if bias is not None:
         bias = np.ascontiguousarray(bias)
-    if a.itemsize == 4:
-        multiply[float](with_lines(a), with_lines(b), bias, c)
+        start = numbers(bias, a.dtype, of_b.shape[1])
+    c = empty((of_a.shape[0], of_b.shape[1]), a.dtype)
+    if of_a.shape[0] * of_b.shape[1] == 0:
+        return c
+    if of_a.shape[1] == 0:
+        c[:] = 0 if bias is None else bias
+        return c
+    if of_a.itemsize == 4:
+        multiply(&of_a, &of_b, <const float *>start, <float *>address(c))
     else:
-        multiply[double](with_lines(a), with_lines(b), bias, c)
+        multiply(&of_a, &of_b, <const double *>start, <double *>address(c))
     return c
 
 
-cdef object with_lines(x):
-    contiguous = x.strides[0] == x.itemsize or x.strides[1] == x.itemsize or 1 in x.shape
-    return x if contiguous else np.ascontiguousarray(x)
+cdef object with_lines(x, dtype, Py_buffer *of_x):
+    """x, or a copy where neither its rows nor its columns are contiguous; and its strides."""
+    of_x[0] = memory_of(x, 2, dtype, PyBUF_STRIDES)
+    if of_x.itemsize in (of_x.strides[0], of_x.strides[1]) or 1 in (of_x.shape[0], of_x.shape[1]):
+        return x
+    x = np.ascontiguousarray(x)
+    of_x[0] = memory_of(x, 2, dtype, PyBUF_STRIDES)
+    return x
 
 
-cdef bint note_lines(const floating[:, :] x, const floating **lines) noexcept:
+cdef bint note_lines(const Py_buffer *x, const floating **lines) noexcept:
     """Note the rows of x, or its columns; return whether the lines are columns."""
-    cdef bint columns = x.strides[1] != sizeof(floating) and x.shape[1] > 1
+    cdef bint columns = x.strides[1] != x.itemsize and x.shape[1] > 1
     cdef Py_ssize_t stride = x.strides[1] if columns else x.strides[0], i
     for i in range(x.shape[1] if columns else x.shape[0]):
-        lines[i] = <const floating *>(<const char *>&x[0, 0] + i * stride)
+        lines[i] = <const floating *>(<const char *>x.buf + i * stride)
     return columns
 
 
 cdef int multiply(
-    const floating[:, :] a, const floating[:, :] b, const floating[::1] bias, floating[:, ::1] c,
-) except -1:
-    cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], word = sizeof(void *)
+    const Py_buffer *of_a, const Py_buffer *of_b, const floating *start, floating *c) except -1:
+    cdef Py_ssize_t M = of_a.shape[0], K = of_a.shape[1], N = of_b.shape[1], word = sizeof(void *)
     cdef Workspace lines = Workspace(lines_size(3, max(M, K) + max(K, N) + M))
     cdef const floating **a_lines = <const floating **>lines.take(max(M, K) * word)
     cdef const floating **b_lines = <const floating **>lines.take(max(K, N) * word)
-    cdef floating **c_rows = <floating **>lines_of(lines, <const floating *>&c[0, 0], M, N)
-    cdef bint a_by_depth = note_lines(a, a_lines), b_by_depth = not note_lines(b, b_lines)
+    cdef floating **c_rows = <floating **>lines_of(lines, <const floating *>c, M, N)
+    cdef bint a_by_depth = note_lines(of_a, a_lines), b_by_depth = not note_lines(of_b, b_lines)
     cdef bint pairs = sizeof(floating) == 4 and rounds_to_bfloat16()
-    cdef const floating *start = &bias[0] if bias is not None else NULL
     cdef Product p
     cdef Workspace turned
     cdef floating **turned_rows
@@ -70,7 +79,7 @@ cdef int multiply(
                 turned_rows[n][m] = start[n]
         product(N, M, K, b_lines, False, a_lines, False, <const floating *>NULL, start != NULL, turned_rows,
                 max_threads(), False)
-        transpose(&c[0, 0], N, <const floating **>turned_rows, N, 0, M)
+        transpose(c, N, <const floating **>turned_rows, N, 0, M)
         return 0
     if M > FEW or a_by_depth or b_by_depth or pairs:
         return product(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start, False, c_rows, max_threads(), pairs)

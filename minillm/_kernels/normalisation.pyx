@@ -26,25 +26,24 @@ cdef struct Norm:
     Output sums         # of dgain and dbias, for each block
 
 
-def layer_norm_forward(
-    const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double eps
-):
+def layer_norm_forward(x, gain, bias, double eps):
     """-> y, mean, inverse_std; without a bias, the mean is None."""
-    cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
-    dtype = dtype_of(<floating>0)
-    mean = None if bias is None else np.empty(N, dtype)
-    y, inverse_std = empty((N, D), dtype), np.empty(N, dtype)
+    cdef Py_buffer of_x = memory_of(x, 2)
+    cdef Py_ssize_t N = of_x.shape[0], D = of_x.shape[1]
+    dtype = x.dtype
+    y, mean, inverse_std = empty((N, D), dtype), None if bias is None else empty((N,), dtype), empty((N,), dtype)
     cdef Norm norm
-    if N > 0:
-        norm.D, norm.eps, norm.x, norm.gain, norm.y = D, eps, &x[0, 0], &gain[0], address(y)
-        norm.inverse_std, norm.mean = address(inverse_std), address(mean)
-        norm.bias = &bias[0] if bias is not None else NULL
-        with nogil:
-            share(<Body>rows_forward[floating], &norm, N, threads_for(N * D, SMALL))
+    norm.D, norm.eps, norm.x, norm.gain, norm.bias = D, eps, of_x.buf, numbers(gain, dtype, D), NULL
+    if bias is not None:
+        norm.bias = numbers(bias, dtype, D)
+    norm.y, norm.mean, norm.inverse_std = address(y), address(mean), address(inverse_std)
+    cdef Body body = <Body>rows_forward[float] if of_x.itemsize == 4 else <Body>rows_forward[double]
+    with nogil:
+        share(body, &norm, N, threads_for(N * D, SMALL))
     return y, mean, inverse_std
 
 
-def rms_norm_forward(const floating[:, ::1] x, const floating[::1] gain, double eps):
+def rms_norm_forward(x, gain, double eps):
     y, _, inverse_rms = layer_norm_forward(x, gain, None, eps)
     return y, inverse_rms
 
@@ -62,28 +61,24 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
                            <floating *>w.inverse_std + n)
 
 
-def layer_norm_backward(
-    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain,
-    const floating[::1] mean, const floating[::1] inverse_std,
-):
+def layer_norm_backward(dy, x, gain, mean, inverse_std):
     """-> dx, dgain, dbias; without a mean, dbias is None."""
-    cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
-    dtype = dtype_of(<floating>0)
+    cdef Py_buffer of_x = memory_of(x, 2)
+    cdef Py_ssize_t N = of_x.shape[0], D = of_x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
+    dtype = x.dtype
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
     cdef Norm norm
-    if N > 0:
-        norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, &dy[0, 0], &x[0, 0], &gain[0]
-        norm.inverse_std, norm.mean = <void *>&inverse_std[0], <void *>&mean[0] if mean is not None else NULL
-        norm.y, norm.sums = address(dx), address(sums)
-        with nogil:
-            share(<Body>blocks_backward[floating], &norm, blocks, threads_for(N * D, SMALL))
-    dgain, dbias = sums.sum(axis=0)
+    norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, numbers(dy, dtype, N * D), of_x.buf, numbers(gain, dtype, D)
+    norm.mean = NULL if mean is None else numbers(mean, dtype, N)
+    norm.inverse_std, norm.y, norm.sums = numbers(inverse_std, dtype, N), address(dx), address(sums)
+    cdef Body body = <Body>blocks_backward[float] if of_x.itemsize == 4 else <Body>blocks_backward[double]
+    with nogil:
+        share(body, &norm, blocks, threads_for(N * D, SMALL))
+    dgain, dbias = sums[0] if blocks == 1 else sums.sum(axis=0)
     return dx, dgain, dbias if mean is not None else None
 
 
-def rms_norm_backward(
-    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain, const floating[::1] inverse_rms,
-):
+def rms_norm_backward(dy, x, gain, inverse_rms):
     dx, dgain, _ = layer_norm_backward(dy, x, gain, None, inverse_rms)
     return dx, dgain
 

@@ -12,9 +12,8 @@ def merge_gradients(*parts: Mapping[str, NDArray]) -> Gradients:
     """All gradients in one dictionary; several of one name (a weight with two uses) are added."""
     total: Gradients = {}
     for gradients in parts:
-        if shared := total.keys() & gradients.keys():
-            gradients = {**gradients, **{name: total[name] + gradients[name] for name in shared}}
-        total |= gradients
+        for name, gradient in gradients.items():
+            total[name] = total[name] + gradient if name in total else gradient
     return total
 
 

@@ -168,10 +168,8 @@ def join_heads(x: NDArray) -> NDArray:
 
 def split_qkv(qkv: NDArray, N: int, M: int) -> tuple[NDArray, NDArray, NDArray]:
     """Queries of N heads, keys and values of M: (B, T, (N + 2M) w) -> (B, N or M, T, w) each."""
-    width = qkv.shape[-1] // (N + 2 * M)
-    first, last = N * width, (N + M) * width  # columns of the keys
-    q, k, v = qkv[..., :first], qkv[..., first:last], qkv[..., last:]
-    return split_heads(q, N), split_heads(k, M), split_heads(v, M)
+    heads = split_heads(qkv, N + 2 * M)
+    return heads[:, :N], heads[:, N : N + M], heads[:, N + M :]
 
 
 def join_qkv(*parts: NDArray) -> NDArray:

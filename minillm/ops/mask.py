@@ -90,18 +90,18 @@ class Mask:
         return x if self.lengths is None else zero_padding(x, self.lengths)
 
     def fitted(self, op: str, B: int, T: int, S: int) -> "Mask":
-        """This mask for B rows of T queries and S keys, with its lengths and start as arrays.
+        """This mask for B rows of T queries and S keys, with copies of its lengths and start.
 
         Raises TypeError or ValueError where a field does not fit.
         """
         causal = checks.flag(op, "causal", self.causal)
-        lengths, window = checks.sequence_lengths(op, self.lengths, B, S), self.window
-        if self.start is None:
-            start = np.full(B, S - T, np.int64)
-        else:
-            start = checks.ids(op, "start", self.start, S + 1, (B,))
+        lengths, start, window = self.lengths, self.start, self.window
+        if lengths is not None:
+            lengths = checks.ids(op, "lengths", lengths, S + 1, (B,))
+        if start is not None:
+            start = checks.ids(op, "start", start, S + 1, (B,))
             if causal:  # no query reaches the free part of a cache
-                lengths = np.minimum(start + T, lengths)
+                lengths = np.minimum(start + T, S if lengths is None else lengths)
         if window is not None:
             window = min(checks.count(op, "window", window), S + T)  # as good as any larger one
             if not causal:

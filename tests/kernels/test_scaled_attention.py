@@ -2,6 +2,7 @@
 row, strided caches, queries that see nothing, and what must never be read.  The original is held to
 the definition by tests/ops/test_attention.py."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from minillm.ops import Mask
 
-from .twin_cases import TOLERANCE
+from .twin_cases import TOLERANCE, WRONG, wrong_versions
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 
@@ -234,3 +235,28 @@ def test_a_nan_among_scores_of_minus_infinity_stays(twin):
     found = twin.scaled_attention_forward(query, keys, values, mask)
     for x in found:
         assert np.isnan(x).all()
+
+
+@pytest.mark.parametrize("changed", range(6))
+def test_arrays_that_do_not_fit_are_refused(twin, original, changed):
+    """One of dcontext, query, keys, values, an array of the mask, and log_sums."""
+    dcontext, *arrays, mask = case(np.random.default_rng(0), 2, 2, 2, 5, 5, 4, 3, np.float32)
+    right = [dcontext, *arrays, mask, both(original, dcontext, *arrays, mask)[1]]
+
+    def versions(array, most=5):
+        return [wrong for wrong in wrong_versions(array) if np.ndim(wrong) < most]
+
+    if changed == 4:
+        wrongs = [replace(mask, start=wrong) for wrong in versions(mask.start, 2)]
+        wrongs += [replace(mask, lengths=wrong) for wrong in versions(mask.lengths, 2)]
+        wrongs += [replace(mask, lengths=mask.lengths + by) for by in (-9, 9)]
+        wrongs += [replace(mask, window=window, sinks=-1) for window in (0, 3)]
+        wrongs += [replace(mask, window=0)]
+    else:
+        wrongs = versions(right[changed], 4 if changed == 5 else 6)
+    for wrong in wrongs:
+        given = [*right[:changed], wrong, *right[changed + 1 :]]
+        with contextlib.suppress(*WRONG):  # a forward may have more queries
+            twin.scaled_attention_forward(*given[1:-1])
+        with pytest.raises(WRONG):
+            twin.scaled_attention_backward(*given)

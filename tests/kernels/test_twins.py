@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import minillm
 from minillm import use_precision
 
-from .twin_cases import CASES, NAMES, TOLERANCE, WIDTHS, Draw, sequence
+from .twin_cases import CASES, NAMES, TOLERANCE, WIDTHS, WRONG, Draw, sequence, wrong_versions
 
 DTYPES = [np.float32, np.float64]
 DRAWN_DTYPES = st.sampled_from(DTYPES)
@@ -84,6 +84,57 @@ def test_signatures_are_the_same(twin, original):
     for name, function in functions(original).items():
         ours = inspect.signature(functions(twin)[name]).parameters
         assert list(ours) == list(inspect.signature(function).parameters), name
+
+
+# --- arrays that do not fit -----------------------------------------------------------------
+
+CHECKED = {
+    "matmul": (6, 5, 4, (False, False, True)),
+    "embedding": (9, 5, 4),
+    "cross_entropy": (5, 7, 0.1),
+    "gelu": (9,),
+    "swiglu": (5, 6),
+    "layer_norm": (5, 6),
+    "rms_norm": (5, 6),
+}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+@PRECISIONS
+def test_arrays_that_do_not_fit_are_refused(twin, original, name, dtype):
+    """Or taken as the original takes them: more rows, say, or the strides of a product."""
+    for kernel, arguments, expected in CASES[name].calls(original, dtype, CHECKED[name]):
+        for place, argument in enumerate(arguments):
+            if not isinstance(argument, np.ndarray):
+                continue
+            wrongs = list(wrong_versions(argument))
+            if argument.dtype.kind == "i":
+                wrongs += [argument - 9, argument + 9]
+            for wrong in wrongs:
+                given = [*arguments[:place], wrong, *arguments[place + 1 :]]
+                try:
+                    ours = getattr(twin, kernel)(*given)
+                except WRONG:
+                    continue
+                given = [np.asarray(a) if a is wrong else a for a in given]
+                flat = np.size(wrong) == argument.size and given[place].dtype == argument.dtype
+                theirs = expected if flat else getattr(original, kernel)(*given)
+                assert_same(ours, theirs, several(theirs)[0].dtype.type)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_adam_refuses_arrays_that_do_not_fit(twin, place):
+    arrays = [[np.ones((3, 2), np.float32)] for _ in range(4)]
+    fixed = np.ones((3, 2), np.float32)
+    fixed.flags.writeable = False
+    wrongs = [wrong for wrong in wrong_versions(fixed) if np.size(wrong) != 6 or place > 0]
+    wrongs += [np.ones((2, 3), np.float32).T, np.ones((3, 2), int), *([fixed] * (place != 1))]
+    for wrong in wrongs:
+        if isinstance(wrong, np.ndarray) and wrong.shape == (1, 3, 2):
+            continue  # as many numbers in the same order
+        given = [*arrays[:place], [wrong], *arrays[place + 1 :]]
+        with pytest.raises(WRONG):
+            twin.adam_update(*given, [1.0], 0.8, 0.95, 1e-2, 1.3, 1e-8)
 
 
 # --- far out --------------------------------------------------------------------------------
