@@ -247,8 +247,9 @@ cdef void multiply_few(
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes
     cdef int most = 4 if M <= TILE_ROWS(4) else 3, vectors
     cdef Py_ssize_t tiles = ceil_div(M, TILE_ROWS(most)), t, m0, m1
-    if M == 1 or ((n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES and M <= TILE_ROWS(4)):
-        multiply_lines(M, n0, n1, K, a, b, bias, add, c)
+    cdef bint is_large = (n1 - n0) * K * <Py_ssize_t>sizeof(floating) > FEW_BYTES
+    if M == 1 or (is_large and M <= TILE_ROWS(4)):
+        multiply_lines(LINES if is_large else K, M, n0, n1, K, a, b, bias, add, c)
         return
     while n0 < whole:
         vectors = <int>min(most, (whole - n0) // lanes)
@@ -261,16 +262,17 @@ cdef void multiply_few(
 
 
 cdef void multiply_lines(
-    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
-    const floating *bias, bint add, floating **c,
+    Py_ssize_t at_once, Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
+    const floating **a, const floating **b, const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """At most 8 rows read whole lines of B."""
+    """At most 8 rows read `at_once` lines of B at a time: LINES from memory, all K from a cache."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes
-    cdef Py_ssize_t k, last, m, row = min(SUMS_BYTES // 2, SUMS_BYTES // max(1, M) // 64 * 64)
+    cdef Py_ssize_t k, count, last, m, row = min(SUMS_BYTES // 2, SUMS_BYTES // max(1, M) // 64 * 64)
     cdef char memory[SUMS_BYTES + 8 * 64]  # each stretch of the depth is summed from zero
     cdef const floating *a_k[8]
     cdef floating *sums[8]
     multiply_rest(M, whole, n1, K, a, b, bias, add, c)
+    at_once = min(at_once, STRETCH)
     while n0 < whole:
         last, k = min(whole, n0 + row // <Py_ssize_t>sizeof(floating)), 0
         for m in range(M):
@@ -280,13 +282,15 @@ cdef void multiply_lines(
             elif not add:
                 memset(c[m] + n0, 0, (last - n0) * sizeof(floating))
         while k < K:
+            count = min(at_once, K - k)
             for m in range(M):
                 a_k[m] = a[m] + k
-                memset(sums[m] + n0, 0, (last - n0) * sizeof(floating))
-            tile_lines(<int>M, min(STRETCH, K - k), n0, last, a_k, b + k, sums)
-            for m in range(M):
+                if k % STRETCH == 0:
+                    memset(sums[m] + n0, 0, (last - n0) * sizeof(floating))
+            tile_lines(<int>M, count, n0, last, a_k, b + k, b[k + at_once] - b[k] if k + at_once < K else 0, sums)
+            k += count
+            for m in range(M if k % STRETCH == 0 or k == K else 0):
                 add_line(last - n0, <const floating *>sums[m] + n0, c[m] + n0)
-            k += STRETCH
         n0 = last
 
 

@@ -328,7 +328,7 @@ cdef void multiply_numbers(
     elif cached and not by_outputs:  # some hundred rows gain less by packing W than that would take
         multiply_few(M, n0, n1, I, rows, lines, bias, add, out)
     elif M <= TILE_ROWS(4):
-        multiply_lines(M, n0, n1, I, rows, lines, bias, add, out)
+        multiply_lines(LINES, M, n0, n1, I, rows, lines, bias, add, out)
     else:
         multiply_part(0, M, n0, n1, I, rows, False, lines, not by_outputs, bias, add, out, own, False)
 
@@ -462,10 +462,10 @@ cdef void look(
         weights[i] = <floating>-INFINITY
     softmax(whole, weights)
     if sinks > 0:
-        multiply_lines(1, value_head, value_head + width, sinks, &weights_, values, <const floating *>NULL,
+        multiply_lines(sinks, 1, value_head, value_head + width, sinks, &weights_, values, <const floating *>NULL,
                        False, &out)
         weights_ += sinks
-    multiply_lines(1, value_head, value_head + width, rest, &weights_, values + begin,
+    multiply_lines(rest, 1, value_head, value_head + width, rest, &weights_, values + begin,
                    <const floating *>NULL, sinks > 0, &out)
 
 
@@ -496,15 +496,15 @@ cdef void look_as_blocks(
     x, out = weights + begin - sinks, context - value_head
     softmax_row(end - begin + sinks, weights + begin - sinks)
     if sinks > 0:
-        multiply_lines(1, value_head, value_head + width, sinks, &x, values, <const floating *>NULL, False,
+        multiply_lines(STRETCH, 1, value_head, value_head + width, sinks, &x, values, <const floating *>NULL, False,
                        &out)
     x += sinks
     first = min(end - begin, STRETCH - (begin + left_out) % STRETCH)
-    multiply_lines(1, value_head, value_head + width, first, &x, values + begin, <const floating *>NULL,
+    multiply_lines(STRETCH, 1, value_head, value_head + width, first, &x, values + begin, <const floating *>NULL,
                    sinks > 0, &out)
     x += first
     if begin + first < end:
-        multiply_lines(1, value_head, value_head + width, end - begin - first, &x, values + begin + first,
+        multiply_lines(STRETCH, 1, value_head, value_head + width, end - begin - first, &x, values + begin + first,
                        <const floating *>NULL, True, &out)
 
 

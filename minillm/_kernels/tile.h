@@ -71,7 +71,7 @@
 #endif
 #define TILE_VECTORS 4 /* the widest panel */
 #define STRETCH 256 /* terms, or pairs of them, that are summed from zero */
-#define LINES 8 /* of b, that few rows read at a time */
+#define LINES 8 /* of b, that are read at a time where it comes from memory */
 /* Bytes of a panel of b that is wider than two vectors, and of a block; tiles that pass over a panel
  * together, and rows that read b where it lies, up to FEW_BYTES of it (gemm.pxi); and the cache into
  * which a line is fetched that will be needed soon. */
@@ -167,41 +167,63 @@ enum { PANEL_BYTES = 1048576, BLOCK_BYTES = 524288, TILES_TOGETHER = 1, FEW_ROWS
 /* Columns n0 to n1, whole vectors, of out (rows, :) += a (rows, count) times `count` lines of b, which
  * may lie anywhere: for few rows, where reading b takes most of the time.
  *
- * Long streams come fastest, from memory and from a cache: of LINES lines at a time, a vector of each
- * is read for all rows.  To fetch lines ahead, or to keep sums in registers over more lines, which
- * jumps to another page for each few vectors, gains nothing (Zen 4). */
+ * From memory, long streams come fastest: of LINES lines at a time, a vector of each is read for
+ * all rows.  Those that are `ahead` are fetched meanwhile, because the processor itself stops
+ * doing so at the end of each page.  Any other number of lines is read once for each row, with half as
+ * many loads, since the sums stay in registers. */
 #define DEFINE_LINES(REAL, NAME)                                                                   \
-    ALWAYS_INLINE void NAME##_stream(const int lines, const int vectors, int rows, ptrdiff_t k,    \
-                                     ptrdiff_t n, const REAL *const *a, const REAL *const *b,      \
+    ALWAYS_INLINE void NAME##_columns(const int vectors, ptrdiff_t count, ptrdiff_t n,             \
+                                      const REAL *a, const REAL *const *b, REAL *out)              \
+    {                                                                                              \
+        const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
+        NAME##_vec sum[8];                                                                         \
+        UNROLL for (int v = 0; v < vectors; v++)                                                   \
+            sum[v] = *(const NAME##_vec *)(out + n + v * lanes);                                   \
+        for (ptrdiff_t k = 0; k < count; k++)                                                      \
+            UNROLL for (int v = 0; v < vectors; v++)                                               \
+                sum[v] = ADD_PRODUCT_##REAL(sum[v], a[k],                                          \
+                                            *(const NAME##_vec *)(b[k] + n + v * lanes));          \
+        UNROLL for (int v = 0; v < vectors; v++)                                                   \
+            *(NAME##_vec *)(out + n + v * lanes) = sum[v];                                         \
+    }                                                                                              \
+    ALWAYS_INLINE void NAME##_stream(const int vectors, int rows, ptrdiff_t n,                     \
+                                     const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,  \
                                      REAL *const *out)                                             \
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
         NAME##_vec line[2][LINES];                                                                 \
-        UNROLL for (int i = 0; i < lines; i++)                                                     \
+        UNROLL for (int k = 0; k < LINES; k++) {                                                   \
+            for (int c = 0; c < vectors * VECTOR_BYTES; c += 64)                                   \
+                PREFETCH((const char *)(b[k] + n + ahead) + c);                                    \
             UNROLL for (int v = 0; v < vectors; v++)                                               \
-                line[v][i] = *(const NAME##_vec *)(b[k + i] + n + v * lanes);                      \
+                line[v][k] = *(const NAME##_vec *)(b[k] + n + v * lanes);                          \
+        }                                                                                          \
         for (int m = 0; m < rows; m++)                                                             \
             UNROLL for (int v = 0; v < vectors; v++) {                                             \
                 NAME##_vec sum = *(NAME##_vec *)(out[m] + n + v * lanes);                          \
-                UNROLL for (int i = 0; i < lines; i++)                                             \
-                    sum = ADD_PRODUCT_##REAL(sum, a[m][k + i], line[v][i]);                        \
+                UNROLL for (int k = 0; k < LINES; k++)                                             \
+                    sum = ADD_PRODUCT_##REAL(sum, a[m][k], line[v][k]);                            \
                 *(NAME##_vec *)(out[m] + n + v * lanes) = sum;                                     \
             }                                                                                      \
     }                                                                                              \
     static void add_lines_##NAME(int rows, ptrdiff_t count, ptrdiff_t n0, ptrdiff_t n1,            \
-                                 const REAL *const *a, const REAL *const *b, REAL *const *out)     \
+                                 const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,      \
+                                 REAL *const *out)                                                 \
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
-        ptrdiff_t k = 0, n;                                                                        \
-        for (; k + LINES <= count; k += LINES) {                                                   \
-            for (n = n0; n + 2 * lanes <= n1 && rows == 1; n += 2 * lanes)                         \
-                NAME##_stream(LINES, 2, 1, k, n, a, b, out);                                       \
-            for (; n < n1; n += lanes)                                                             \
-                NAME##_stream(LINES, 1, rows, k, n, a, b, out);                                    \
+        for (int m = 0; m < rows && count != LINES; m++) {                                         \
+            ptrdiff_t n = n0;                                                                      \
+            for (; n + 8 * lanes <= n1; n += 8 * lanes)                                            \
+                NAME##_columns(8, count, n, a[m], b, out[m]);                                      \
+            for (; n + 2 * lanes <= n1; n += 2 * lanes)                                            \
+                NAME##_columns(2, count, n, a[m], b, out[m]);                                      \
+            if (n < n1)                                                                            \
+                NAME##_columns(1, count, n, a[m], b, out[m]);                                      \
         }                                                                                          \
-        for (; k < count; k++)                                                                     \
-            for (n = n0; n < n1; n += lanes)                                                       \
-                NAME##_stream(1, 1, rows, k, n, a, b, out);                                        \
+        for (; n0 + 2 * lanes <= n1 && rows == 1 && count == LINES; n0 += 2 * lanes)               \
+            NAME##_stream(2, 1, n0, a, b, ahead, out);                                             \
+        for (; n0 < n1 && count == LINES; n0 += lanes)                                             \
+            NAME##_stream(1, rows, n0, a, b, ahead, out);                                          \
     }
 
 DEFINE_TILES(float, tile_f32)
@@ -210,8 +232,8 @@ DEFINE_LINES(float, tile_f32)
 DEFINE_LINES(double, tile_f64)
 #define tile(rows, vectors, depth, a, step, b, ldb, start, out)                                    \
     EITHER(tile, b)(rows, vectors, depth, a, step, b, ldb, start, out)
-#define tile_lines(rows, count, n0, n1, a, b, out)                                                 \
-    EITHER(add_lines_tile, *(b))(rows, count, n0, n1, a, b, out)
+#define tile_lines(rows, count, n0, n1, a, b, ahead, out)                                          \
+    EITHER(add_lines_tile, *(b))(rows, count, n0, n1, a, b, ahead, out)
 
 /* A transpose is made of squares: to[j * ld + i] = lines[i][start + j], for i and j below SIZE.
  * LOW takes turns with the first halves of two vectors, HIGH with their second halves.  So each round

@@ -3,6 +3,7 @@ cdef extern from "tile.h" nogil:
     enum:
         VECTOR_BYTES
         TILE_SIZE
+        LINES
         STRETCH
         PANEL_BYTES
         TILES_TOGETHER
@@ -14,7 +15,7 @@ cdef extern from "tile.h" nogil:
     void tile(int rows, int vectors, Py_ssize_t depth, const void *a, Py_ssize_t step, const void *b,
               Py_ssize_t ldb, const void *start, void *out)
     void tile_lines(int rows, Py_ssize_t count, Py_ssize_t n0, Py_ssize_t n1, const void *a, const void *b,
-                    void *out)
+                    Py_ssize_t ahead, void *out)
     void transpose_4x4(void *to, Py_ssize_t ld, const void *lines, Py_ssize_t start)
     void transpose_square(void *to, Py_ssize_t ld, const void *lines, Py_ssize_t start)
 
