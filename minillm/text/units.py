@@ -40,9 +40,9 @@ def build_vocabulary(
     unit is one of UNITS.  "token": words separated by white space.  "bpe": byte pairs.
     "wordpiece": pieces of words in lower case.  The number of byte pairs or pieces is
     ``maximum_size``, by default ``SIZE``.  Words seen less than ``minimum_count`` times, and those
-    beyond the ``maximum_size`` most frequent, become the unknown word.  The words of ``always``
-    have an id in any case; among byte pairs, they are special tokens.  There is no unknown
-    character: the ``held_out`` texts' characters have ids, too.
+    beyond the ``maximum_size`` most frequent, become the unknown word; the words of ``always``
+    have an id in any case.  There is no unknown character: the ``held_out`` texts' characters have
+    ids, too.
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")
@@ -50,7 +50,7 @@ def build_vocabulary(
     if unit == "character":
         return Characters.from_texts(chain(texts, held_out))
     if unit == "bpe":
-        return byte_pairs.train(texts, size, (END_OF_TEXT, *always))
+        return byte_pairs.train(texts, size, (END_OF_TEXT,))
     if unit == "wordpiece":
         return word_pieces.train(texts, size)
     counts: Counter[str] = Counter()

@@ -53,7 +53,7 @@ EQUIVALENT = {
     "minillm/_kernels/matmul.pyx": {"NARROW >>* M": f"which matrix is laid out: {TIME}",
         "M * N >>* K < SMALL": THREADS},
     "minillm/_kernels/quantised.h": {"m = M < 2 >>* MOST_ROWS": f"strips for fewer rows: {TIME}"},
-    "minillm/_kernels/quantised_tile.h": {"* PANEL >>+ n": WHOLE_PANEL, "* ldy >>+ n": WHOLE_PANEL},
+    "minillm/_kernels/quantised_tile.h": {"* PANEL >>+ n": WHOLE_PANEL, "__builtin_prefetch(": AHEAD},
     "minillm/_kernels/recurrent_backward.pxi": {"memset(dh, 0, 2": PADDING},
     "minillm/_kernels/recurrent_forward.pxi": {"ahead = ": AHEAD,
         "start[m], min(w.columns, H >>- j)": TOO_FAR, "memset(h, 0, 3": PADDING,

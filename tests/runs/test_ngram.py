@@ -39,6 +39,12 @@ def test_words(runs):
     assert results["perplexity_of_known"] < results["perplexity"]
 
 
+def test_byte_pairs():
+    run = train(unit="bpe", vocabulary=280, order=4)
+    assert run.evaluate()["perplexity"] < 2
+    assert run.generate(length=12, temperature=0)
+
+
 def there_and_back(run, folder):
     """The run of its ARPA file."""
     arpa, out = folder / "model.arpa.gz", folder / "imported"

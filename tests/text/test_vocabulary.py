@@ -285,15 +285,6 @@ def test_some_words_have_an_id_in_any_case(maximum_size):
     assert words.line_end == 1
 
 
-def test_words_that_always_have_an_id_are_special_tokens_among_byte_pairs():
-    pairs = build_vocabulary(["an ant and an ant"], "bpe", maximum_size=260, always=["<mask>"])
-    assert len(pairs) == 260
-    assert pairs.encode("ant<mask>").tolist()[-1] == pairs.mask == 259
-    assert pairs.decode([pairs.mask]) == "<mask>"
-    assert vocabulary_from_dict(pairs.to_dict()).mask == pairs.mask
-    assert build_vocabulary(["an ant"], "bpe", maximum_size=260).mask is None
-
-
 def test_units():
     text = "Don't. <eos>"
     assert build_vocabulary([text], "word").split(text) == ["Don't", ".", "<", "eos", ">"]
