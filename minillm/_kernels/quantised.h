@@ -20,8 +20,9 @@
  * into tiles.  These are some tenth of all products.  They go to a panel of sums that lies in one piece: the rows of
  * y may be 4096 bytes apart, or a multiple of it, where the first cache has place for 8 or 12 of them.
  *
- * The integers are exact, and the floats are added in the order of the blocks: first all, then what was left.  So a number has the same
- * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
+ * The integers are exact, and the floats are added in the order of the blocks: first all, then what was left.
+ * So a number has the same bits whatever the shape of the tile, the number of threads and the instructions that
+ * multiply.
  *
  * quantised_tile.h has the tile, with ADD_DOTS for the products of bytes:
  *
