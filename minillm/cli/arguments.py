@@ -37,6 +37,8 @@ VERBS = {
     "answer": "Answer questions from a text",
     "chat": "Talk to a model that answers",
     "classify": "Label texts, line by line",
+    "compress": "Compress a file with a language model",
+    "decompress": "Give a compressed file back, to the bit",
     "embed": "Write a vector for each line of text",
     "eval": "Measure a model on held-out data",
     "exercise": "Do an exercise of the book, and have it checked",
@@ -64,6 +66,7 @@ VERBS = {
 
 # The modules that have several verbs; any other has the name of its verb.
 MODULES = {
+    "compress": ("compress", "decompress"),
     "files": ("export", "import", "merge", "quantise"),
     "exercises": ("exercise", "grade"),
     "texts": ("answer", "classify", "embed", "summarise", "translate"),

@@ -97,17 +97,32 @@ def adapt(model: Any, ids: Ids, rate: float | None = None, quiet: bool = True) -
     The weights of ``model`` do not change.  rate: the size of an average step of a weight.
     ``quiet`` hides the progress, which is shown on terminals.
     """
-    rate = default_rate(model) if rate is None else rate
+    model, losses = copied(model), list[NDArray]()
+    with progress_bar(None, "adapting", len(ids) - 1, unit=" tokens", quiet=quiet) as bar:
+        for of_window in learn(model, ids, rate):
+            losses.append(of_window)
+            bar.update(len(of_window))
+    return Adapted(model, np.concatenate(losses).astype(np.float64))
+
+
+def copied(model: Any) -> Any:
+    """A copy of a model, with weights of its own."""
     model = copy(model)
     model.params = {name: p.copy() for name, p in model.params.items()}
+    return model
+
+
+def learn(model: Any, ids: Ids, rate: float | None = None) -> Iterator[NDArray]:
+    """Yield the losses of each window of a text; the model has learned from it.
+
+    The ids of a window are looked up when it is asked for.  The first has C + 1 ids, or
+    ``WINDOW`` + 1, and each adds :func:`new_tokens`.
+    """
+    rate = default_rate(model) if rate is None else rate
     optimiser = Adam(model.params, beta1=0.0)
-    losses = []
-    with progress_bar(None, "adapting", len(ids) - 1, unit=" tokens", quiet=quiet) as bar:
-        for log_p, backward in _windows(model, ids):
-            losses.append(-log_p.ravel())
-            optimiser.step(backward(np.full_like(log_p, -1 / log_p.size)), rate)
-            bar.update(log_p.size)
-    return Adapted(model, np.concatenate(losses).astype(np.float64))
+    for log_p, backward in _windows(model, ids):
+        optimiser.step(backward(np.full_like(log_p, -1 / log_p.size)), rate)
+        yield -log_p.ravel()
 
 
 def _windows(model: Any, ids: Ids) -> Iterator[tuple[NDArray, Callable]]:
