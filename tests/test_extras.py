@@ -60,6 +60,8 @@ MISSING = {
         "this tokenizer needs the packages of: pip install 'minillm-book[hf]'"),
     "llguidance": ("from minillm.decoding.grammar import tokens_of; tokens_of([], [])",
         "an answer by a schema needs the packages of: pip install 'minillm-book[json]'"),
+    "zstandard": ("from minillm.compression.report import programs; programs()",
+        "the report's zstd needs the packages of: pip install 'minillm-book[compress]'"),
     "starlette": ("from minillm.cli.serve import serve; serve(None)",
         "a server needs the packages of: pip install 'minillm-book[serve]'"),
     "uvicorn": ("from minillm.cli.serve import serve; serve(None)",
@@ -133,5 +135,5 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 
 def test_every_package_of_an_extra_for_use_is_covered():
-    extras = ("plot", "data", "metrics", "mpi", "race", "hf", "chat", "json", "serve")
+    extras = ("plot", "data", "metrics", "mpi", "race", "hf", "chat", "json", "compress", "serve")
     assert set().union(*map(distributions, extras)) <= MISSING.keys()

@@ -38,7 +38,7 @@ VERBS = {
     "chat": "Talk to a model that answers",
     "classify": "Label texts, line by line",
     "compress": "Compress a file with a language model",
-    "decompress": "Give a compressed file back, to the bit",
+    "decompress": "Give a file back that minillm compress has compressed",
     "embed": "Write a vector for each line of text",
     "eval": "Measure a model on held-out data",
     "exercise": "Do an exercise of the book, and have it checked",

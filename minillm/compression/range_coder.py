@@ -1,35 +1,33 @@
 """A range coder: symbols with probabilities to bytes, and back.
 
-Number the symbols of an alphabet.  Symbol s has a frequency f_s out of a total F, and c_s is the
-sum of the frequencies before it.  So s owns the part [c_s / F, (c_s + f_s) / F) of the unit
-interval.  A text owns an interval, too: start with all numbers from 0 to 1, and for each symbol,
-keep its part of what is left.
+Symbol s has a frequency f_s out of a total F, and c_s is the sum of the frequencies before it.  So
+it owns the part [c_s / F, (c_s + f_s) / F) of the unit interval.  A text owns an interval, too:
+start with all numbers from 0 to 1, and keep the part of each symbol.
 
     low   = low + range c_s / F
     range = range f_s / F
 
-The range at the end is the product of all probabilities p_s = f_s / F.  Any number inside names the
-text, and one of about -log2(range) = sum of -log2 p_s bits is inside: the cross-entropy of the
-text.  The decoder knows the same frequencies, because it has read the symbols so far.  It finds the
-part that the number is in, hence the symbol, and keeps that part.
+In the end, the range is the product of all p_s = f_s / F.  A number of about -log2(range) = sum of
+-log2 p_s bits lies inside and names the text.  The decoder knows the same frequencies, because it
+has read the symbols so far.  It looks up the part that the number is in.
 
-**Integers.**  low and range are integers of 32 bits, in units of the last bit.  When the range is
-below 2^24, the first byte of low is written, and both are multiplied by 2^8.  A part begins at
-floor(range c_s / F) and ends where the next one begins, so no number is lost between them.  With
-F <= 2^24 <= range each part has at least one number.
+**Integers.**  low and range count in units of 2^-32.  When the range is below 2^24, the first byte
+of low is written, and both are multiplied by 2^8.  A part begins at floor(range c_s / F) and ends
+where the next one begins, so no number is lost.  With F <= 2^24 <= range, none is empty.
 
-**Carries.**  The first byte of low may still grow by one: the interval may contain a multiple of
-2^32.  The carry is added to the bytes that are written: ff becomes 00, and the byte before it grows.
+**Carries.**  If the interval contains a multiple of 2^32, low may pass it.  Then the bytes that are
+written grow by one: ff becomes 00, and the byte before it grows.
 
-**The end.**  range >= 2^24, so the interval has a multiple of 2^24, and one more byte names it.  The
-decoder reads zeros after the last byte, so zeros at the end are not written.
+**The end.**  The range is at least 2^24, so the interval has a multiple of 2^24, and one more byte
+names it.  The decoder reads zeros after the last byte, so zeros at the end are not written.
 
-Sources: Pasco (1976) and Rissanen (1976) for arithmetic coding with integers; Martin (1979), "Range
-encoding: an algorithm for removing redundancy from a digitised message"; Witten, Neal and Cleary
-(1987), "Arithmetic coding for data compression".
+Sources: Pasco (1976), "Source coding algorithms for fast data compression", and Rissanen (1976),
+"Generalized Kraft inequality and arithmetic coding"; Martin (1979), "Range encoding: an algorithm
+for removing redundancy from a digitised message"; Witten, Neal and Cleary (1987), "Arithmetic
+coding for data compression".
 """
 
-WHOLE, LEAST = 1 << 32, 1 << 24  # the first range; below LEAST a byte is written
+WHOLE, LEAST = 1 << 32, 1 << 24  # the first range; below LEAST, a byte is written
 MOST = LEAST  # the largest total F
 
 
@@ -50,7 +48,7 @@ class Encoder:
 
     def finish(self) -> bytes:
         """All bytes."""
-        self.low += -self.low % LEAST  # the next multiple of 2^24, which is in the interval
+        self.low += -self.low % LEAST
         self._write_byte()
         return bytes(self.written.rstrip(b"\0"))
 
@@ -66,26 +64,24 @@ class Encoder:
 
 
 class Decoder:
-    """Bytes to symbols: ``find`` the number of the next symbol's part, then ``decode`` it."""
+    """Bytes to symbols: ``find`` the part of the next one, then ``decode`` it."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at, self.range = data, 4, WHOLE
-        self.code = int.from_bytes(data[:4].ljust(4, b"\0"))  # the number, above low
+        self.code = int.from_bytes(data[:4].ljust(4, b"\0"))  # the number, minus low
 
     def find(self, total: int) -> int:
-        """The number in 0..total-1 that lies in the part of the next symbol.
+        """A number from start to end - 1 of the next symbol.
 
-        A part begins at or below the code if floor(range start / total) <= code, so if
-        range start < (code + 1) total.
+        Its part begins at or below the code: range start < (code + 1) total.
         """
         return ((self.code + 1) * total - 1) // self.range
 
     def decode(self, start: int, end: int, total: int) -> None:
-        """Continue after the symbol with this part."""
+        """Go on after the symbol with this part."""
         first = self.range * start // total
         self.code -= first
         self.range = self.range * end // total - first
         while self.range < LEAST:
             byte = self.data[self.at] if self.at < len(self.data) else 0
-            self.code, self.range = self.code << 8 | byte, self.range << 8
-            self.at += 1
+            self.code, self.range, self.at = self.code << 8 | byte, self.range << 8, self.at + 1
