@@ -13,8 +13,8 @@ import hashlib
 import re
 import struct
 import zlib
-from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 import minillm
 from minillm._kernels import INSTRUCTION_SETS, kernels_info, use_kernels
-from minillm.compression.pieces import Piece, cut, join
+from minillm.compression.pieces import Piece, cut
 from minillm.compression.predictions import SHARED, Predictions
 from minillm.compression.range_coder import MOST, Decoder, Encoder
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
 from minillm.layers.types import Ids
 from minillm.runs.kinds.ngram import MixtureReader
-from minillm.runs.run import Run
+from minillm.runs.run import Run, kinds_with
 from minillm.training.progress import progress_bar
 
 HEADER, MAGIC = struct.Struct("<5sBB3s8s8s8sQI"), b"mini\1"
@@ -50,7 +50,7 @@ def compress(
 ) -> Compressed:
     """Compress a file with a language model; :func:`decompress` gives it back."""
     mixture, pieces = _mixture(run, adapt, mix), cut(run.tokenizer, data)
-    ids = np.concatenate([piece.ids for piece in pieces])
+    ids = np.concatenate([ids for ids, _ in pieces])
     made, encoder, sizes = Predictions(run, len(ids), adapt, mixture), Encoder(), list[int]()
     row = made.after(made.first)[-1:] if len(ids) else None
     with progress_bar(None, "encoding", len(ids), unit=" tokens", quiet=quiet) as bar:
@@ -63,16 +63,15 @@ def compress(
                 encoder.encode(end - size, end, MOST)
             row = rows[-1:]
             bar.update(len(some))
-    body, lengths = encoder.finish(), [(len(piece.ids), len(piece.rest)) for piece in pieces]
+    body = encoder.finish()
     again = _decoded(Predictions(run, len(ids), adapt, mixture), body, min(CHECKED, len(ids)))
     if not np.array_equal(again, ids[:CHECKED]):
         raise InputError(f"the {kernels_info()['kernels']} kernels do not repeat their steps here")
-    rest = np.array(lengths, "<u4").tobytes() + b"".join(piece.rest for piece in pieces)
-    rest = struct.pack("<I", len(pieces)) + rest
-    deflated = zlib.compress(rest, 9, wbits=-15)
+    lengths = np.array([len(pieces), *chain(*([len(a), len(b)] for a, b in pieces))], "<u4")
+    rest = zlib.compress(lengths.tobytes() + b"".join(rest for _, rest in pieces), 9, wbits=-15)
     version = bytes(int(number) for number in re.findall(r"\d+", minillm.__version__)[:3])
     names = MAGIC, KERNELS.index(made.kernels), adapt + 2 * mix, version, *_digests(run, mixture)
-    archive = HEADER.pack(*names, _digest(data), len(data), len(deflated)) + deflated + body
+    archive = HEADER.pack(*names, _digest(data), len(data), len(rest)) + rest + body
     bits = np.log2(MOST / np.array(sizes, np.float64))
     return Compressed(archive + struct.pack("<I", zlib.crc32(archive)), pieces, bits)
 
@@ -101,15 +100,14 @@ def decompress(run: Run, archive: bytes, name: str = "archive", quiet: bool = Tr
         raise InputError(
             f"{name}: expected kernels {' or '.join(named)}, found {', '.join(info['available'])}"
         )
-    T, begun, pieces = sum(tokens for tokens, _ in lengths), 0, list[Piece]()
+    T, parts = sum(tokens for tokens, _ in lengths), list[bytes]()
     with use_kernels(able[0]) if able else nullcontext():
-        ids = _decoded(
-            Predictions(run, T, adapt, mixture), archive[HEADER.size + end : -4], T, quiet
-        )
+        body, made = archive[HEADER.size + end : -4], Predictions(run, T, adapt, mixture)
+        ids = iter(np.minimum(_decoded(made, body, T, quiet), len(run.tokenizer) - 1).tolist())
     for tokens, others in lengths:
-        pieces.append(Piece(ids[begun : begun + tokens], rest[at : at + others]))
-        begun, at = begun + tokens, at + others
-    data = join(run.tokenizer, pieces)
+        parts += run.tokenizer.decode(islice(ids, tokens)).encode(), rest[at : at + others]
+        at += others
+    data = b"".join(parts)
     if (_digest(data), len(data)) != (of_file, size):
         raise InputError(
             f"{name}: expected the bits of the model where it was written, found others: it was "
@@ -134,10 +132,8 @@ def _decoded(made: Predictions, body: bytes, T: int, quiet: bool = True) -> Ids:
 def _mixture(run: Run, adapt: bool, mix: bool) -> MixtureReader | None:
     """The mixture of the run.  InputError unless it predicts text, and can do what is asked for."""
     if not run.has("write"):
-        raise run.lacks(["ngram, lm, gpt", "another language model"])
-    for name, asked in (("adapt", adapt), ("mix", mix)):
-        if asked and name not in run.kind.eval_options:
-            raise InputError(f"expected a run of a network, found {run.kind.name!r}", name)
+        raise run.lacks(kinds_with("write"))
+    run.eval_options({name: True for name, asked in (("adapt", adapt), ("mix", mix)) if asked})
     if adapt and run.is_quantised:
         raise InputError("expected weights in floats, found quantised ones", "adapt")
     return MixtureReader(run) if mix else None
@@ -146,7 +142,7 @@ def _mixture(run: Run, adapt: bool, mix: bool) -> MixtureReader | None:
 def _digests(run: Run, mixture: MixtureReader | None) -> tuple[bytes, bytes]:
     """The digests of a run's model and tokenizer."""
     counted = mixture.counted.params.values() if mixture and mixture.counted else ()
-    arrays: Sequence[str] = [hashlib.sha256(array.data).hexdigest() for array in counted]
+    arrays = [hashlib.sha256(array.data).hexdigest() for array in counted]
     model = "\n".join([run.fingerprint(), repr(run.config), *arrays])
     return _digest(model.encode()), _digest(digest_of(run.tokenizer.to_dict()).encode())
 

@@ -5,8 +5,7 @@ tokenizer lacks, of spaces that it changes, and of what is no UTF-8.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,34 +13,21 @@ from minillm.errors import InputError
 from minillm.layers.types import Ids
 from minillm.text import Vocabulary
 
+Piece = tuple[Ids, bytes]
 SHORT = 4  # bytes of a text between others that are not worth a piece of their own
 _WORD = re.compile(r"[^\S\n]*(?:\n|\S+)|[^\S\n]+")
-_SPACE = re.compile(r"[^\S\n]+(?=\S|\n)")
-
-
-class Piece(NamedTuple):
-    """Some tokens, and the bytes after them."""
-
-    ids: Ids
-    rest: bytes
 
 
 def cut(tokenizer: Vocabulary, data: bytes) -> list[Piece]:
     """The pieces of a file."""
-    pieces = [Piece(np.zeros(0, np.int32), b"")]
+    pieces: list[Piece] = [(np.zeros(0, np.int32), b"")]
     for text, ids in _parts(tokenizer, data.decode("utf-8", "surrogateescape")):
         raw = text.encode("utf-8", "surrogateescape")
         if ids is not None and (len(raw) > SHORT or len(raw) == len(data)):
-            pieces.append(Piece(ids, b""))
+            pieces.append((ids, b""))
         else:
-            before = pieces.pop()
-            pieces.append(Piece(before.ids, before.rest + raw))
+            pieces[-1] = pieces[-1][0], pieces[-1][1] + raw
     return pieces
-
-
-def join(tokenizer: Vocabulary, pieces: Sequence[Piece]) -> bytes:
-    """The file of its pieces."""
-    return b"".join(tokenizer.decode(ids.tolist()).encode() + rest for ids, rest in pieces)
 
 
 def _parts(tokenizer: Vocabulary, text: str) -> Iterator[tuple[str, Ids | None]]:
@@ -62,7 +48,7 @@ def _parts(tokenizer: Vocabulary, text: str) -> Iterator[tuple[str, Ids | None]]
 
     at = 0
     while at < len(units):
-        if words and (space := _SPACE.match(units[at])):
+        if words and (space := re.match(r"[^\S\n]+(?=\S|\n)", units[at])):
             yield space[0], None
             units[at] = units[at][space.end() :]
         end, ids, step, rising = at, None, 1, True

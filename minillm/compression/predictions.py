@@ -1,8 +1,5 @@
 """Predictions as integers: the same ones for the encoder and the decoder, to the last bit.
 
-If one frequency of the decoder differs from the encoder's, everything after it is lost.  So three
-things are fixed.
-
 **Frequencies** are computed from logits by operations on float64 whose results IEEE 754 prescribes:
 additions, products, quotients, floors.  The exponential is a polynomial, because each library's
 ``exp`` rounds in its own way.  Sums are of integers below 2^53, so their order does not matter.
@@ -13,10 +10,8 @@ instruction set.  n-grams need no kernels.
 
 **Reading.**  The decoder reads a token at a time.  Where a whole pass has the bits of its steps,
 the encoder reads ``ahead`` at the speed of a prompt; otherwise it takes the same steps.  When the
-context of a Transformer is full, its second half is read again from position 0.
-
-With ``adapt``, a copy of the network learns each window of the text when it is known.  With
-``mix``, the network is mixed with n-grams of the text so far and of the training text.
+context of a Transformer is full, its second half is read again from position 0.  With ``adapt``, a
+copy of the network learns each window of the text when it is known.
 """
 
 from collections.abc import Iterator
@@ -76,50 +71,39 @@ class Predictions:
     """A run's predictions of T tokens, ``after`` the ``first`` ids and all that follow."""
 
     def __init__(self, run: Run, T: int, adapt: bool, mix: MixtureReader | None) -> None:
-        documents = bool(run.data.get("documents"))
+        self.model = model = copied(run.model) if adapt else run.model
+        self.reader, c, own = Reader(model), model.config, kernels_info()["kernels"]
+        self.state = self.reader.zero_state(1)
+        self.mixing = Mixing(mix, c.vocabulary) if mix else None
         self.first = run.tokenizer.opened(np.zeros(0, np.int32))
         if not len(self.first):
-            self.first = np.array([opening_id(run.tokenizer, documents)])
-        self.model = copied(run.model) if adapt else run.model
-        self.reader = Reader(self.model)
-        self.state, self.kernels, self.ahead = self.reader.zero_state(1), *self._exactness(mix)
-        self.mixing = None if mix is None else Mixing(mix, self.model.config.vocabulary)
+            self.first = np.array([opening_id(run.tokenizer, bool(run.data.get("documents")))])
+        floats = [weight for weight in model.params.values() if isinstance(weight, np.ndarray)]
+        packed = isinstance(self.reader, CausalReader) and all(one.ndim == 1 for one in floats)
+        exact = not adapt and (packed or isinstance(model, LanguageModel | NeuralNGram))
+        self.kernels = SHARED if exact and own in SHARED else (own,)[: not isinstance(model, NGram)]
+        self.ahead = 1  # tokens that the encoder reads at once
+        if exact and own != "numpy" and not mix and (packed or not getattr(c, "tied", False)):
+            self.ahead = max(1, min(256, LOGITS // c.vocabulary))
         self.learning: Iterator | None = None
         if adapt:
             self.text, self.known = np.zeros(1 + T, np.int32), 0
-            reads_on = isinstance(self.model, WindowModel)
-            self.end = WINDOW if reads_on else self.model.config.context  # of the window
-            self.overlap = 0 if reads_on else self.end // 2
-            self.learning, self.new = learn(self.model, self.text), self.end - self.overlap
-            self.kernels, self.ahead = (kernels_info()["kernels"],), 1
-
-    def _exactness(self, mix: MixtureReader | None) -> tuple[tuple[str, ...], int]:
-        """The kernels with the same bits, and the tokens that the encoder reads at once."""
-        model, own = self.model, kernels_info()["kernels"]
-        if isinstance(model, NGram):
-            return (), 1
-        ahead = exact = isinstance(model, LanguageModel | NeuralNGram)
-        if isinstance(model, LanguageModel):
-            ahead = not model.config.tied
-        if isinstance(self.reader, CausalReader):
-            arrays = (weight for weight in model.params.values() if isinstance(weight, np.ndarray))
-            ahead = exact = all(array.ndim == 1 for array in arrays)
-        at_once = min(256, LOGITS // model.config.vocabulary)
-        if mix or not ahead or own == "numpy":
-            at_once = 1
-        return SHARED if exact and own in SHARED else (own,), max(1, at_once)
+            reads_on = isinstance(model, WindowModel)
+            self.end = WINDOW if reads_on else c.context  # of the window
+            self.overlap = 0 if reads_on else c.context // 2
+            self.learning, self.new = learn(model, self.text), self.end - self.overlap
 
     def after(self, ids: Ids) -> NDArray[np.int64]:
         """Read ids (T,): -> the frequencies of the token after each, (T, V).
 
         InputError for logits that are no numbers.
         """
-        logits = self._read(ids) if self.learning is None else self._learned(ids, self.learning)
+        logits = self._read(ids if self.learning is None else self._learn(ids, self.learning))
         most = logits.max(axis=-1, keepdims=True)
         if not np.isfinite(most).all():
             raise InputError("expected finite logits of the model, found others: it has diverged")
         p = exponential(logits - most)
-        return frequencies(p if self.mixing is None else self.mixing.mix(p[0], int(ids[-1]))[None])
+        return frequencies(p if self.mixing is None else self.mixing.mix(p[-1], int(ids[-1])))
 
     def _read(self, ids: Ids) -> NDArray:
         """The logits after each id (T,): (T, V)."""
@@ -130,20 +114,19 @@ class Predictions:
         if not isinstance(self.reader, CausalReader):
             (logits, self.state), _ = self.model.forward(ids, self.state)
             return logits[0]
-        rows, C = [], self.model.config.context
+        rows, C = list[NDArray](), self.model.config.context
         while ids.shape[1]:
             if self.state.lengths[0] == C:  # the window slides
-                _, self.state = self.reader.read(
-                    self.state.ids[:, C - C // 2 :], self.reader.zero_state(1)
-                )
+                again = self.state.ids[:, C - C // 2 :]
+                _, self.state = self.reader.read(again, self.reader.zero_state(1))
             room = C - int(self.state.lengths[0])
             logits, self.state = self.reader.read_all(ids[:, :room], self.state)
             rows.append(logits[0])
             ids = ids[:, room:]
         return np.concatenate(rows)
 
-    def _learned(self, ids: Ids, learning: Iterator) -> NDArray:
-        """Like ``_read`` of one id; if it ends a window, the model learns that first."""
+    def _learn(self, ids: Ids, learning: Iterator) -> Ids:
+        """Learn the window that an id ends: -> the ids to read, those before it too if need be."""
         [self.text[self.known]] = ids
         if self.known == self.end:
             next(learning)
@@ -152,8 +135,7 @@ class Predictions:
                 self.state = self.reader.zero_state(1)
                 ids = self.text[self.known - self.overlap : self.known + 1]
         self.known += 1
-        logits, self.state = self.reader.read(ids[None].astype(np.int64), self.state)
-        return logits
+        return ids
 
 
 class Mixing:
@@ -166,7 +148,7 @@ class Mixing:
         self.of = class_of(np.zeros(1, np.intp))
 
     def mix(self, network: Floats, token: int) -> Floats:
-        """p (V,) of the next token: the network's, up to a factor, after this token was read."""
+        """p (1, V) of the next token: the network's (V,), up to a factor, after this token."""
         if self.p is not None:
             self.mixture.read(self.p[:, [token]], self.of)
         self.cache.add(token)
@@ -178,4 +160,4 @@ class Mixing:
             of_text = exponential(log10_p * LN_10)
             p.append(np.append(of_text, np.zeros(len(cached) - len(of_text))))
         self.p, self.of = np.stack(p), class_of(np.array([length]))
-        return (self.mixture.weights[self.of].T * self.p).sum(axis=0)
+        return (self.mixture.weights[self.of].T * self.p).sum(axis=0)[None]

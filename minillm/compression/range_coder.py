@@ -21,10 +21,8 @@ written grow by one: ff becomes 00, and the byte before it grows.
 **The end.**  The range is at least 2^24, so the interval has a multiple of 2^24, and one more byte
 names it.  The decoder reads zeros after the last byte, so zeros at the end are not written.
 
-Sources: Pasco (1976), "Source coding algorithms for fast data compression", and Rissanen (1976),
-"Generalized Kraft inequality and arithmetic coding"; Martin (1979), "Range encoding: an algorithm
-for removing redundancy from a digitised message"; Witten, Neal and Cleary (1987), "Arithmetic
-coding for data compression".
+Sources: Pasco (1976), "Source coding algorithms for fast data compression"; Martin (1979), "Range
+encoding: an algorithm for removing redundancy from a digitised message".
 """
 
 WHOLE, LEAST = 1 << 32, 1 << 24  # the first range; below LEAST, a byte is written
@@ -40,8 +38,7 @@ class Encoder:
     def encode(self, start: int, end: int, total: int) -> None:
         """Encode the symbol with the part from start to end of the total."""
         first = self.range * start // total
-        self.low += first
-        self.range = self.range * end // total - first
+        self.low, self.range = self.low + first, self.range * end // total - first
         while self.range < LEAST:
             self._write_byte()
             self.range <<= 8
@@ -67,21 +64,22 @@ class Decoder:
     """Bytes to symbols: ``find`` the part of the next one, then ``decode`` it."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.at, self.range = data, 4, WHOLE
-        self.code = int.from_bytes(data[:4].ljust(4, b"\0"))  # the number, minus low
+        self.bytes, self.range = iter(data), WHOLE
+        self.code = 0  # the number, minus low
+        for _ in range(4):
+            self._read_byte()
 
     def find(self, total: int) -> int:
-        """A number from start to end - 1 of the next symbol.
-
-        Its part begins at or below the code: range start < (code + 1) total.
-        """
+        """A number from start to end - 1 of the next symbol: range start < (code + 1) total."""
         return ((self.code + 1) * total - 1) // self.range
 
     def decode(self, start: int, end: int, total: int) -> None:
         """Go on after the symbol with this part."""
         first = self.range * start // total
-        self.code -= first
-        self.range = self.range * end // total - first
+        self.code, self.range = self.code - first, self.range * end // total - first
         while self.range < LEAST:
-            byte = self.data[self.at] if self.at < len(self.data) else 0
-            self.code, self.range, self.at = self.code << 8 | byte, self.range << 8, self.at + 1
+            self._read_byte()
+            self.range <<= 8
+
+    def _read_byte(self) -> None:
+        self.code = self.code << 8 | next(self.bytes, 0)

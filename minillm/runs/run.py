@@ -241,7 +241,7 @@ class Run:
         and ``length_exponent`` for beam search.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
-        measured = self._eval_options(options)
+        measured = self.eval_options(options)
         in_memory = self.folder is not None and self.folder.temporary
         with (
             named_as({str(self.path): "the run"} if in_memory else {}),
@@ -256,7 +256,7 @@ class Run:
         """The figures of ``evaluate``."""
         raise InputError(f"{self.path}: a run of {self.kind.name} has no measures")
 
-    def _eval_options(self, options: Mapping[str, object]) -> EvalOptions:
+    def eval_options(self, options: Mapping[str, object]) -> EvalOptions:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""
         for name in sorted((options.keys() & types_of(EvalOptions)) - {*self.kind.eval_options}):
             having = [kind.name for kind in kinds().values() if name in kind.eval_options]
