@@ -66,7 +66,7 @@ def compress(
     body = encoder.finish()
     again = _decoded(Predictions(run, len(ids), adapt, mixture), body, min(CHECKED, len(ids)))
     if not np.array_equal(again, ids[:CHECKED]):
-        raise InputError(f"the {kernels_info()['kernels']} kernels do not repeat their steps here")
+        raise InputError("expected steps with the bits of the encoder, found others")
     lengths = np.array([len(pieces), *chain(*([len(a), len(b)] for a, b in pieces))], "<u4")
     rest = zlib.compress(lengths.tobytes() + b"".join(rest for _, rest in pieces), 9, wbits=-15)
     version = bytes(int(number) for number in re.findall(r"\d+", minillm.__version__)[:3])

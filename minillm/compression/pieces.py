@@ -13,20 +13,20 @@ from minillm.errors import InputError
 from minillm.layers.types import Ids
 from minillm.text import Vocabulary
 
-Piece = tuple[Ids, bytes]
+Piece = tuple[Ids, bytearray]
 SHORT = 4  # bytes of a text between others that are not worth a piece of their own
 _WORD = re.compile(r"[^\S\n]*(?:\n|\S+)|[^\S\n]+")
 
 
 def cut(tokenizer: Vocabulary, data: bytes) -> list[Piece]:
     """The pieces of a file."""
-    pieces: list[Piece] = [(np.zeros(0, np.int32), b"")]
+    pieces: list[Piece] = [(np.zeros(0, np.int32), bytearray())]
     for text, ids in _parts(tokenizer, data.decode("utf-8", "surrogateescape")):
         raw = text.encode("utf-8", "surrogateescape")
         if ids is not None and (len(raw) > SHORT or len(raw) == len(data)):
-            pieces.append((ids, b""))
+            pieces.append((ids, bytearray()))
         else:
-            pieces[-1] = pieces[-1][0], pieces[-1][1] + raw
+            pieces[-1][1].extend(raw)
     return pieces
 
 
@@ -38,11 +38,16 @@ def _parts(tokenizer: Vocabulary, text: str) -> Iterator[tuple[str, Ids | None]]
     """
     words = tokenizer.unknown is not None
     units: list[str] = _WORD.findall(text) if words else list(text)
+    lacking = set[str]()
 
     def ids_of(part: str) -> Ids | None:
+        if part in lacking:
+            return None
         try:
             ids = tokenizer.encode_known(part)
         except InputError:
+            if len(part) == 1:
+                lacking.add(part)
             return None
         return ids if tokenizer.decode(ids.tolist()) == part else None
 

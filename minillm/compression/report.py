@@ -55,7 +55,9 @@ def picture(run: Run, made: Compressed) -> bytes:
         costs = [next(bits) for _ in ids]
         tokens = [*map(run.tokenizer.token, ids.tolist()), *[rest] * bool(rest)]
         for token, cost in zip(tokens, [*costs, HOTTEST * len(rest)], strict=False):
-            text = token.decode("utf-8", "replace") if isinstance(token, bytes) else token
+            text = (
+                token.decode("utf-8", "replace") if isinstance(token, bytes | bytearray) else token
+            )
             level = min(100, round(100 * cost / HOTTEST / max(1, len(text))))
             shown = html.escape("".join("↵\n" if one == "\n" else visible(one) for one in text))
             title = f'style="--level: {level}%" title="{cost:.2f} bits"'

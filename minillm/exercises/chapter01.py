@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from minillm import metrics
+from minillm.compression.range_coder import Encoder
 from minillm.exercises.declaration import Bug, exercise, find_the_bug
 from minillm.models.ngram import (
     Length,
@@ -249,6 +250,123 @@ def entropy_rate(P):
     share = ...
     bits = ...
     return share, bits
+
+
+# --- compression ----------------------------------------------------------------------
+
+
+def _range_encoder(starts, ends, total):
+    encoder = Encoder()
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        encoder.encode(start, end, total)
+    low = int.from_bytes(encoder.written) << 32
+    return encoder.range, np.frombuffer(
+        (low + encoder.low).to_bytes(len(encoder.written) + 4), "u1"
+    )
+
+
+def _symbols(rng):
+    for V, T in ((2, 3), (5, 30), (300, 100)):
+        counts = rng.integers(1, 50, V)
+        ends = np.cumsum(counts)
+        symbols = rng.integers(0, V, T)
+        yield "", (ends[symbols] - counts[symbols], ends[symbols], int(ends[-1]))
+    third = np.full(40, 1)
+    yield "an interval around a half", (third, third + 1, 3)
+
+
+@exercise(
+    "a range encoder",
+    level=2,
+    minutes=30,
+    reference=_range_encoder,
+    solution="minillm/compression/range_coder.py: Encoder",
+    cases=_symbols,
+    outputs=("size", "file"),
+    hints={
+        "size": (
+            "Where does the part of the next symbol begin, too?  The parts of two neighbours must "
+            "not overlap, nor leave a gap.",
+            "size * end // total - first, where first is size * start // total.  Below 2**24, "
+            "multiply by 256.",
+        ),
+        "file": (
+            "low grows by what lies before the part.  When size is multiplied by 256, so is low.",
+            "low += first; low *= 256.  Python's integers have any number of digits, so there is "
+            "no carry to program.",
+        ),
+    },
+)
+def range_encoder(starts, ends, total):
+    """Encode symbols: each owns the part from start to end of the total.
+
+    starts (T,), ends (T,), total -> the size of the last interval, at least 2**24, and the bytes of
+    its first number, (n,).  The first interval begins at 0 and has the size 2**32.  While the size
+    is below 2**24, the interval is multiplied by 256.
+    """
+    low, size, digits = 0, 2**32, 4
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        first = size * start // total
+        # the new size
+        size = ...
+        # the first number of the part
+        low = ...
+        while size < 2**24:
+            # the next digit, of base 256
+            low, size, digits = ...
+    return size, np.frombuffer(low.to_bytes(digits), np.uint8)
+
+
+def _integer_counts(p, total):
+    V = len(p)
+    counts = 1 + np.floor(p * (total - V)).astype(int)
+    counts[p.argmax()] += total - counts.sum()
+    return counts, (p * np.log2(p * total / counts)).sum(), np.log2(total / (total - V))
+
+
+def _distributions(rng):
+    yield "", (np.array([0.7, 0.2, 0.1]), 16)
+    yield "", (rng.dirichlet(np.ones(50)), 1 << 12)
+    yield "", (rng.dirichlet(np.full(300, 0.1)) * 0.999 + 0.001 / 300, 1 << 10)
+
+
+@exercise(
+    "the price of integers",
+    level=2,
+    minutes=20,
+    name="integer-counts",
+    reference=_integer_counts,
+    solution="minillm/exercises/chapter01.py: _integer_counts",
+    cases=_distributions,
+    outputs=("counts", "lost", "bound"),
+    hints={
+        "counts": (
+            "Each symbol gets 1, and V symbols take V of the total.  How much is left to share?",
+            "1 + np.floor(p * (total - V)).astype(int)",
+        ),
+        "lost": (
+            "A symbol costs -log2(counts / total) bits instead of -log2(p).  How often is it paid?",
+            "(p * np.log2(p * total / counts)).sum(), a Kullback-Leibler divergence.",
+        ),
+        "bound": (
+            "Each count is at least p * (total - V).  Put this into the loss of a symbol.",
+            "log2(p * total / counts) <= log2(total / (total - V)), for every symbol.",
+        ),
+    },
+)
+def integer_counts(p, total):
+    """Round probabilities p (V,) to counts (V,) >= 1, whose sum is the total, for a range coder.
+
+    Each symbol gets 1, and a share of the rest, rounded down; what the rounding leaves goes to the
+    most probable one -> the counts, the bits per symbol that are lost if symbols are drawn from p,
+    and the bound on these bits that holds for any p.
+    """
+    V = len(p)
+    counts = ...
+    counts[p.argmax()] += total - counts.sum()
+    lost = ...
+    bound = ...
+    return counts, lost, bound
 
 
 # --- find the bug -------------------------------------------------------------------

@@ -115,8 +115,7 @@ def copied(model: Any) -> Any:
 def learn(model: Any, ids: Ids, rate: float | None = None) -> Iterator[NDArray]:
     """Yield the losses of each window of a text; the model has learned from it.
 
-    The ids of a window are looked up when it is asked for.  The first has C + 1 ids, or
-    ``WINDOW`` + 1, and each adds :func:`new_tokens`.
+    The ids of a window are looked up when it is asked for.
     """
     rate = default_rate(model) if rate is None else rate
     optimiser = Adam(model.params, beta1=0.0)
