@@ -5,8 +5,7 @@ from dataclasses import MISSING
 from minillm.cli.arguments import argument
 from minillm.compression import archive
 from minillm.compression import report as reports
-from minillm.data.files import STANDARD_INPUT, read_all, reading, shown, write_file
-from minillm.errors import InputError
+from minillm.data.files import read_all, reading, shown, write_file
 from minillm.option import option
 from minillm.runs.load import load
 
@@ -34,13 +33,13 @@ def compress(
       minillm compress letters.txt --model SmolLM2-135M-Instruct.Q4_1.gguf
       minillm compress letters.txt --model runs/first --adapt --mix
     """
-    path = _output(file + SUFFIX, out, file)
     if report:
         reports.programs()  # an extra that is missing is named before the work
     with reading(file) as opened:
         data = read_all(opened, shown(file))
     run = load(model)
     made = archive.compress(run, data, adapt, mix, quiet=False)
+    path = out or file + SUFFIX
     write_file(path, made.data)
     print(f"{path}: {len(made.data):,} bytes, of {len(data):,}")
     if report:
@@ -52,27 +51,16 @@ def compress(
 def decompress(
     file: str = argument("an archive that minillm compress wrote", "FILE"),
     model: str = MODEL,
-    out: str | None = option(None, f"the file to write (default: FILE without {SUFFIX})", "FILE"),
+    out: str = option(MISSING, "the file to write", "FILE"),
 ) -> int:
     """Give a file back that minillm compress has compressed.
 
     The file is written when all of it has been checked.
 
     examples:
-      minillm decompress letters.txt.mini --model runs/first
       minillm decompress letters.txt.mini --model runs/first --out again.txt
     """
-    path = _output(file.removesuffix(SUFFIX), out, file)
     with reading(file) as opened:
         packed = read_all(opened, shown(file))
-    write_file(path, archive.decompress(load(model), packed, shown(file), quiet=False))
+    write_file(out, archive.decompress(load(model), packed, shown(file), quiet=False))
     return 0
-
-
-def _output(default: str, given: str | None, file: str) -> str:
-    """The file to write.  InputError if there is no name for it."""
-    if given is None and (file == STANDARD_INPUT or default == file):
-        raise InputError(
-            f"expected a file to write, found none: {shown(file)} has no {SUFFIX}", "out"
-        )
-    return given or default

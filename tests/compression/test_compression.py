@@ -12,7 +12,8 @@ from tiny import TEXT
 import minillm
 from minillm._kernels import kernels_info
 from minillm.cli import main
-from minillm.compression import archive, compress, decompress
+from minillm.compression import archive
+from minillm.compression.archive import compress, decompress
 from minillm.compression.pieces import cut
 from minillm.compression.predictions import SHARED, exponential, frequencies
 from minillm.compression.range_coder import MOST, Decoder, Encoder
@@ -249,9 +250,9 @@ def test_the_verbs(opened, tmp_path, capsys):
     file.write_bytes(SAMPLE)
     assert main(["compress", str(file), "--model", model]) == 0
     packed, again = tmp_path / "a.txt.mini", tmp_path / "again.txt"
-    file.unlink()
-    assert main(["decompress", str(packed), "--model", model]) == 0
-    assert file.read_bytes() == SAMPLE
+    assert main(["decompress", str(packed), "--model", model, "--out", str(again)]) == 0
+    assert again.read_bytes() == SAMPLE
+    again.unlink()
     packed.write_bytes(packed.read_bytes()[:-9])
     capsys.readouterr()
     assert main(["decompress", str(packed), "--model", model, "--out", str(again)]) == 2
