@@ -1,0 +1,203 @@
+"""Records of two cores: how few bytes an archive of a held-out text has, after five minutes.
+
+    python -m benchmarks.records [TEXT] [--rows ROW ...] [--entry FOLDER ...] [--out DIR]
+
+TEXT is the built-in text unless given: tiny Shakespeare, or the first megabyte of enwik8.  A row
+learns from its first nine tenths for five minutes on two cores, without a GPU, and encodes the last
+tenth in a minute.  The score is the bytes of the archive, which another process must decode, on one
+thread, held to AVX2, from the model and the archive alone: so probabilities that do not sum to one
+fail by themselves.  A second score adds the model, packed by xz.  The training text is public, and
+is not counted.
+
+A faster machine gets less time: all limits are for one of 200 GFLOP/s, and are scaled by the
+products of floats that this one computes on two threads.
+
+A FOLDER holds another entry, an executable file named "entry" of three commands:
+
+    entry train TEXT MODEL SECONDS SEED     learns from TEXT, and writes the folder MODEL
+    entry encode MODEL FILE ARCHIVE
+    entry decode MODEL ARCHIVE FILE
+
+DIR gets the table, which is printed, and the figures (records.jsonl), a line for each seed.
+"""
+
+import json
+import lzma
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.command import parser
+from benchmarks.machine import HELD_TO_AVX2, described, machine
+from minillm.data import read_text, split_text
+from minillm.data.files import write_file
+from minillm.timing.contest import limits
+
+REFERENCE = 200e9  # floating-point operations a second of the machine that the limits are for
+TRAINING, ENCODING, DECODING = 300, 60, 600  # seconds there
+LATE = 1.1  # a row may end so much later: it reads its text, and writes its model
+
+MINILLM = [sys.executable, "-m", "minillm"]
+# The kind of model of a row, its options, and those of the archive.
+ROWS: dict[str, tuple[str, list[str], list[str]]] = {
+    "n-gram": ("ngram", ["--unit", "character", "--order", "6"], []),
+    "lstm": ("lm", [], []),
+    "gpt": ("gpt", [], []),
+    "llama": ("llama", [], []),
+    "decoder": ("decoder", [], []),
+    "decoder, adapted and mixed": ("decoder", [], ["--adapt", "--mix"]),
+}
+SAVE = "import sys, minillm; minillm.load(sys.argv[1]).save(sys.argv[2])"
+ELSEWHERE = {**HELD_TO_AVX2, "MINILLM_KERNELS": "avx2"}
+
+
+class Failed(Exception):
+    """A row broke a rule."""
+
+
+def run(command: Sequence[str | Path], seconds: float, **environment: str) -> float:
+    """The seconds that a command takes.  Failed if it takes longer, or ends with an error."""
+    begin = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [*map(str, command)],
+            env={**os.environ, **environment},
+            timeout=seconds,
+            capture_output=True,
+            text=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{command[-1]}: not done after {seconds:.0f} s") from None
+    if done.returncode:
+        raise Failed(f"{command[-1]}: {done.stderr.strip() or done.stdout.strip()}")
+    return time.perf_counter() - begin
+
+
+class Own:
+    """A row of ROWS, by minillm's commands.  A model that two rows share is trained once."""
+
+    def __init__(self, row: str, trained: dict[tuple[str, int], tuple[Path, float]]):
+        self.kind, self.options, self.archive = ROWS[row]
+        self.trained = trained
+
+    def train(self, text: Path, model: Path, seconds: float, seed: int) -> float:
+        key = self.kind, seed
+        if key not in self.trained:
+            counts = self.kind == "ngram"
+            timing = [] if counts else ["--minutes", str(seconds / 60), "--seed", str(seed)]
+            made = model.with_name(f"{model.name}-run")
+            command = [*MINILLM, "train", self.kind, text, *self.options, *timing, "--out", made]
+            self.trained[key] = made, run(command, LATE * seconds)
+        made, taken = self.trained[key]
+        run([sys.executable, "-c", SAVE, made, model], ENCODING)
+        return taken
+
+    def encode(self, model: Path, file: Path, archive: Path, seconds: float) -> float:
+        command = [*MINILLM, "compress", file, "--model", model, "--out", archive, *self.archive]
+        return run(command, seconds, **ELSEWHERE)
+
+    def decode(self, model: Path, archive: Path, file: Path, seconds: float) -> float:
+        command = [*MINILLM, "decompress", archive, "--model", model, "--out", file]
+        return run(command, seconds, **ELSEWHERE, OMP_NUM_THREADS="1")
+
+
+class Entry:
+    """A folder of another author."""
+
+    def __init__(self, folder: str):
+        self.program = Path(folder).resolve() / "entry"
+
+    def train(self, text: Path, model: Path, seconds: float, seed: int) -> float:
+        return run([self.program, "train", text, model, str(seconds), str(seed)], LATE * seconds)
+
+    def encode(self, model: Path, file: Path, archive: Path, seconds: float) -> float:
+        return run([self.program, "encode", model, file, archive], seconds)
+
+    def decode(self, model: Path, archive: Path, file: Path, seconds: float) -> float:
+        command = [self.program, "decode", model, archive, file]
+        return run(command, seconds, **ELSEWHERE, OMP_NUM_THREADS="1")
+
+
+def record(entry: Own | Entry, text: Path, held: Path, seed: int, scale: float) -> dict[str, Any]:
+    """The figures of one row and one seed, all in a folder that goes with them."""
+    folder = Path(tempfile.mkdtemp(dir=text.parent))
+    model, archive, decoded = folder / "model", folder / "archive", folder / "decoded"
+    training = entry.train(text, model, scale * TRAINING, seed)
+    encoding = entry.encode(model, held, archive, scale * ENCODING)
+    elsewhere = model.rename(folder / "elsewhere")
+    decoding = entry.decode(elsewhere, archive, decoded, scale * DECODING)
+    if decoded.read_bytes() != held.read_bytes():
+        raise Failed("decode: another text")
+    return {
+        "seed": seed,
+        "bytes": archive.stat().st_size,
+        "model": packed(file for file in sorted(elsewhere.rglob("*")) if file.is_file()),
+        "seconds": [round(taken, 1) for taken in (training, encoding, decoding)],
+    }
+
+
+def packed(files: Iterable[Path]) -> int:
+    """The bytes of files packed by xz."""
+    return len(lzma.compress(b"".join(file.read_bytes() for file in files), preset=9))
+
+
+def table(results: dict[str, list[dict[str, Any]]], characters: int) -> str:
+    """The rows in Markdown: means over the seeds, and the lowest and highest score."""
+    head = ["row", "bytes", "of seeds", "bits a character", "with the model"]
+    lines = [[*head, "trained", "encoded", "decoded"], ["---"] + 7 * ["--:"]]
+    for row, seeds in sorted(results.items(), key=lambda item: mean(s["bytes"] for s in item[1])):
+        every = [s["bytes"] for s in seeds]
+        score, model = mean(every), mean(s["model"] for s in seeds)
+        spread = f"{min(every):,} to {max(every):,}" if len(every) > 1 else ""
+        figures = [row, f"{score:,.0f}", spread, f"{8 * score / characters:.4f}"]
+        times = zip(*(s["seconds"] for s in seeds), strict=True)
+        lines.append([*figures, f"{score + model:,.0f}", *(f"{mean(t):,.0f} s" for t in times)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("text", nargs="?")
+    options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    options.add_argument("--entry", nargs="+", default=[], metavar="FOLDER")
+    options.add_argument("--seeds", type=int, default=3, metavar="N")
+    options.add_argument("--out", type=Path, default=Path("runs/records"), metavar="DIR")
+    args = options.parse_args()
+    training, held = split_text(read_text([args.text] if args.text else []))
+    args.out.mkdir(parents=True, exist_ok=True)
+    text, last = args.out / "training.txt", args.out / "held-out.txt"
+    write_file(text, training.encode())
+    write_file(last, held.encode())
+    scale = REFERENCE / limits(2).flops
+    name = args.text or "the built-in text"
+    head = f"{described(machine())}\n{name}: {len(held):,} characters; times x {scale:.2f}"
+    results = {"xz": [{"seed": 0, "bytes": packed([last]), "model": 0, "seconds": [0, 0, 0]}]}
+    trained: dict[tuple[str, int], tuple[Path, float]] = {}
+    entries: dict[str, Own | Entry] = {row: Own(row, trained) for row in args.rows}
+    entries |= {name: Entry(name) for name in args.entry}
+    for seed in range(args.seeds):
+        for row, entry in entries.items():
+            if seed and isinstance(entry, Own) and entry.kind == "ngram":
+                continue  # nothing is drawn
+            try:
+                figures = record(entry, text.resolve(), last.resolve(), seed, scale)
+            except Failed as error:
+                print(f"{row}: seed {seed}: {error}", file=sys.stderr)
+                continue
+            results.setdefault(row, []).append(figures)
+            print(f"{row}: {json.dumps(figures)}", file=sys.stderr, flush=True)
+    shown = f"{head}\n\n{table(results, len(held))}\n"
+    lines = [json.dumps({"row": row, **s}) for row, seeds in results.items() for s in seeds]
+    write_file(args.out / "records.md", shown.encode())
+    write_file(args.out / "records.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    print(shown)
+
+
+if __name__ == "__main__":
+    main()
