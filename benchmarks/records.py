@@ -61,7 +61,7 @@ class Failed(Exception):
     """A row broke a rule."""
 
 
-def run(command: Sequence[str | Path], seconds: float, **environment: str) -> float:
+def run(command: Sequence[object], seconds: float, **environment: str) -> float:
     """The seconds that a command takes.  Failed if it takes longer, or ends with an error."""
     begin = time.perf_counter()
     try:
