@@ -9,6 +9,7 @@
     python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences
     python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time
+    python -m benchmarks.records          bytes of an archive after five minutes of two cores
     python -m benchmarks.long_texts       speed and memory by the length of a text
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
