@@ -1,24 +1,24 @@
-"""Records of two cores: how few bytes an archive of a held-out text has, after five minutes.
+"""Records of two cores: how short an archive of a held-out text can be after five minutes.
 
     python -m benchmarks.records [TEXT] [--rows ROW ...] [--entry FOLDER ...] [--out DIR]
 
-TEXT is the built-in text unless given: tiny Shakespeare, or the first megabyte of enwik8.  A row
-learns from its first nine tenths for five minutes on two cores, without a GPU, and encodes the last
-tenth in a minute.  The score is the bytes of the archive, which another process must decode, on one
-thread, held to AVX2, from the model and the archive alone: so probabilities that do not sum to one
-fail by themselves.  A second score adds the model, packed by xz.  The training text is public, and
-is not counted.
+TEXT is the built-in text by default.  Tiny Shakespeare and the first megabyte of enwik8 are other
+fixed texts.  A row learns from the first nine tenths for five minutes on two cores, without a GPU,
+and encodes the last tenth within a minute.  The score is the number of bytes of the archive.
+Another process must decode it, on one thread, from the model, the archive and the training text,
+which is public.  So probabilities that do not sum to one fail by themselves.  Both encoding and
+decoding are held to AVX2.  A second score adds the model, packed by xz.
 
-A faster machine gets less time: all limits are for one of 200 GFLOP/s, and are scaled by the
-products of floats that this one computes on two threads.
+All limits are for a machine of 200 GFLOP/s.  They are scaled by the speed of matrix products on two
+threads, so a faster machine gets less time.
 
-A FOLDER holds another entry, an executable file named "entry" of three commands:
+FOLDER is an entry of another author, an executable file named "entry" with three commands:
 
-    entry train TEXT MODEL SECONDS SEED     learns from TEXT, and writes the folder MODEL
+    entry train TEXT MODEL SECONDS SEED     learns from TEXT and writes the folder MODEL
     entry encode MODEL FILE ARCHIVE
     entry decode MODEL ARCHIVE FILE
 
-DIR gets the table, which is printed, and the figures (records.jsonl), a line for each seed.
+DIR receives the table, which is printed too, and the figures (records.jsonl), one line per seed.
 """
 
 import json
@@ -37,11 +37,12 @@ from benchmarks.command import parser
 from benchmarks.machine import HELD_TO_AVX2, described, machine
 from minillm.data import read_text, split_text
 from minillm.data.files import write_file
+from minillm.errors import InputError
 from minillm.timing.contest import limits
 
 REFERENCE = 200e9  # floating-point operations a second of the machine that the limits are for
 TRAINING, ENCODING, DECODING = 300, 60, 600  # seconds there
-LATE = 1.1  # a row may end so much later: it reads its text, and writes its model
+LATE = 1.1  # times the limit of training: a row also reads its text and writes its model
 
 MINILLM = [sys.executable, "-m", "minillm"]
 # The kind of model of a row, its options, and those of the archive.
@@ -73,9 +74,11 @@ def run(command: Sequence[object], seconds: float, **environment: str) -> float:
             text=True,
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"{command[-1]}: not done after {seconds:.0f} s") from None
+        raise Failed(f"{command[0]}: expected an end within {seconds:.0f} s") from None
+    except OSError as error:
+        raise Failed(f"{command[0]}: {error.strerror}") from None
     if done.returncode:
-        raise Failed(f"{command[-1]}: {done.stderr.strip() or done.stdout.strip()}")
+        raise Failed(f"{command[0]}: {done.stderr.strip() or done.stdout.strip()}")
     return time.perf_counter() - begin
 
 
@@ -98,13 +101,11 @@ class Own:
         run([sys.executable, "-c", SAVE, made, model], ENCODING)
         return taken
 
-    def encode(self, model: Path, file: Path, archive: Path, seconds: float) -> float:
-        command = [*MINILLM, "compress", file, "--model", model, "--out", archive, *self.archive]
-        return run(command, seconds, **ELSEWHERE)
+    def encode(self, model: Path, file: Path, archive: Path) -> list[object]:
+        return [*MINILLM, "compress", file, "--model", model, "--out", archive, *self.archive]
 
-    def decode(self, model: Path, archive: Path, file: Path, seconds: float) -> float:
-        command = [*MINILLM, "decompress", archive, "--model", model, "--out", file]
-        return run(command, seconds, **ELSEWHERE, OMP_NUM_THREADS="1")
+    def decode(self, model: Path, archive: Path, file: Path) -> list[object]:
+        return [*MINILLM, "decompress", archive, "--model", model, "--out", file]
 
 
 class Entry:
@@ -116,24 +117,24 @@ class Entry:
     def train(self, text: Path, model: Path, seconds: float, seed: int) -> float:
         return run([self.program, "train", text, model, str(seconds), str(seed)], LATE * seconds)
 
-    def encode(self, model: Path, file: Path, archive: Path, seconds: float) -> float:
-        return run([self.program, "encode", model, file, archive], seconds)
+    def encode(self, model: Path, file: Path, archive: Path) -> list[object]:
+        return [self.program, "encode", model, file, archive]
 
-    def decode(self, model: Path, archive: Path, file: Path, seconds: float) -> float:
-        command = [self.program, "decode", model, archive, file]
-        return run(command, seconds, **ELSEWHERE, OMP_NUM_THREADS="1")
+    def decode(self, model: Path, archive: Path, file: Path) -> list[object]:
+        return [self.program, "decode", model, archive, file]
 
 
 def record(entry: Own | Entry, text: Path, held: Path, seed: int, scale: float) -> dict[str, Any]:
-    """The figures of one row and one seed, all in a folder that goes with them."""
+    """Train, encode and decode in a new folder: the figures of one row and one seed."""
     folder = Path(tempfile.mkdtemp(dir=text.parent))
     model, archive, decoded = folder / "model", folder / "archive", folder / "decoded"
     training = entry.train(text, model, scale * TRAINING, seed)
-    encoding = entry.encode(model, held, archive, scale * ENCODING)
+    encoding = run(entry.encode(model, held, archive), scale * ENCODING, **ELSEWHERE)
     elsewhere = model.rename(folder / "elsewhere")
-    decoding = entry.decode(elsewhere, archive, decoded, scale * DECODING)
+    command = entry.decode(elsewhere, archive, decoded)
+    decoding = run(command, scale * DECODING, **ELSEWHERE, OMP_NUM_THREADS="1")
     if decoded.read_bytes() != held.read_bytes():
-        raise Failed("decode: another text")
+        raise Failed("decode: expected the text that was encoded, found another one")
     return {
         "seed": seed,
         "bytes": archive.stat().st_size,
@@ -169,7 +170,10 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3, metavar="N")
     options.add_argument("--out", type=Path, default=Path("runs/records"), metavar="DIR")
     args = options.parse_args()
-    training, held = split_text(read_text([args.text] if args.text else []))
+    try:
+        training, held = split_text(read_text([args.text] if args.text else []))
+    except InputError as error:
+        options.error(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     text, last = args.out / "training.txt", args.out / "held-out.txt"
     write_file(text, training.encode())

@@ -17,7 +17,7 @@ from made_up_times import LIMITS, kept, times
 
 import benchmarks
 from benchmarks import __main__ as program
-from benchmarks import llama, report
+from benchmarks import llama, records, report
 from benchmarks.changes import ALL, Between, Config
 from benchmarks.machine import HELD_TO_AVX2, VERSION, described, machine
 from minillm.models.gpt import GPT, GPTConfig
@@ -183,6 +183,28 @@ def test_a_padded_llama_has_the_same_logits():
     ids = np.arange(20)[None]
     expected = model.forward(ids)[0]
     np.testing.assert_allclose(wide.forward(ids)[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("decode", ["cp", "head -c 5", "false", None])
+def test_a_record_counts_the_bytes_of_an_archive_that_decodes(tmp_path, decode):
+    text, program = tmp_path / "held-out.txt", tmp_path / "entry"
+    text.write_text("what is held out\n")
+    if decode:
+        to = '"$3" > "$4"' if decode != "cp" else '"$3" "$4"'
+        program.write_text(
+            f'#!/bin/sh\ncase $1 in\ntrain) mkdir "$3" && cp "$2" "$3";;\n'
+            f'encode) cp "$3" "$4";;\ndecode) {decode} {to};;\nesac\n'
+        )
+        program.chmod(0o755)
+    entry = records.Entry(str(tmp_path))
+    if decode != "cp":
+        with pytest.raises(records.Failed):
+            records.record(entry, text, text, 0, 0.1)
+        return
+    figures = records.record(entry, text, text, 0, 0.1)
+    assert figures["bytes"] == text.stat().st_size
+    assert figures["model"] == records.packed([text])
+    assert "| mine | 17 |" in records.table({"mine": [figures]}, 17)
 
 
 def test_all_programs_are_listed():

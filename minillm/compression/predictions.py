@@ -57,7 +57,7 @@ def exponential(x: NDArray) -> Floats:
 def frequencies(p: Floats) -> NDArray[np.int64]:
     """Probabilities (..., V), up to a factor, as integers >= 1 whose sum is ``MOST``.
 
-    What the rounding leaves goes to the most probable symbol.
+    The most probable symbol gets the remainder.
     """
     whole = np.floor(p * (2.0**34 / p.max(axis=-1, keepdims=True)))
     factor = (MOST - p.shape[-1]) / whole.sum(axis=-1, keepdims=True)
