@@ -30,7 +30,7 @@ small-data: adds {n("the same, pre-trained", 1) - n("LSTM from random", 0):.0f} 
     to the LSTM at 100 labels
 small-data: Triples win with each seed, by up to
     {max(n(f"seed {k}:", 1) - n(f"seed {k}:", 2) for k in range(3)):.1f} points
-small-data: even {n("seed 2:", 3):.0f} against {n("seed 2:", 4):.0f} is something that fair coins do
+small-data: unevenly as {n("seed 2:", 3):.0f} to {n("seed 2:", 4):.0f} in one of six cases
 small-data: so macro-F1 is {n("macro_f1", 1):.3f}
 small-data: Ten times as many labels are worth some
     {round(n("| n-grams |", 4) - n("| n-grams |", 0), -1):.0f} points here
