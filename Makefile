@@ -56,7 +56,7 @@ book: .venv/book
 	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
 
-# For teachers: a page of slides for each chapter, or for some: make slides CHAPTERS="07-gates 12-gpt".
+# For teachers: a page of slides for each chapter, or for some: make slides CHAPTERS="08-gates 14-gpt".
 slides: book
 	$(BIN)/python docs/machinery/slides.py build/book/html build/book/slides $(CHAPTERS)
 

@@ -5,7 +5,7 @@
     python -m benchmarks compare A B      two files of results: better, worse, no difference
     python -m benchmarks.distances        an own kernel: the figures of the book's page
     python -m benchmarks.ladder           one GPT in Python, NumPy, Cython, PyTorch, JAX, Numba
-    python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 17
+    python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 20
     python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences
     python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time

@@ -1,5 +1,5 @@
 # distutils: extra_compile_args = -O3 -march=native
-"""A matrix product in the steps of chapter 17 of the book, from Python compiled to a blocked loop.
+"""A matrix product in the steps of chapter 20 of the book, from Python compiled to a blocked loop.
 
 Compile it with `cythonize -i -3 benchmarks/own/product.pyx`.  Each function changes c and returns it.
 """

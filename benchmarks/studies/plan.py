@@ -16,7 +16,7 @@ The table compares two ways to use more ranks.
   strong scaling  the same batch, divided among the ranks, as in `minillm train`: shorter steps
 The efficiency is the tokens per second of a rank, relative to a single rank.  Without --tokens,
 there are 20 for each weight.  The last lines name the best model for as many operations.  The
-equations are in benchmarks/studies/costs.py; chapter 16 of the book derives them.
+equations are in benchmarks/studies/costs.py; chapter 18 of the book derives them.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Number sections, displayed formulas, figures and exercises by chapter, so that they can be cited.
 
-Section 7.2 is the second of chapter 7, which its file's name numbers, and formula (7.4) its fourth.
+Section 8.2 is the second of chapter 8, which its file's name numbers, and formula (8.4) its fourth.
 """
 
 import re
@@ -40,7 +40,7 @@ class Numbers(SphinxTransform):
 
 
 def by_chapter(app, env) -> list[str]:
-    """Begin the numbers of figures and exercises on each page again: Fig. 7.1 in chapter 7."""
+    """Begin the numbers of figures and exercises on each page again: Fig. 8.1 in chapter 8."""
     for page, kinds in env.toc_fignumbers.items():
         chapter = chapter_of(page)
         for numbers in kinds.values():

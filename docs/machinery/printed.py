@@ -53,7 +53,7 @@ PAGE = """<!doctype html>
 
 
 def name_of(page: str) -> str:
-    """The id of a page in the book of one page: ``gates`` of ``chapters/07-gates.html``."""
+    """The id of a page in the book of one page: ``gates`` of ``chapters/08-gates.html``."""
     return page.removesuffix(".html").replace("/", "-")
 
 

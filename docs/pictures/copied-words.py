@@ -1,4 +1,4 @@
-"""Draw where each word of a subject line comes from, as the model of chapter 21 sees it.
+"""Draw where each word of a subject line comes from, as the model of chapter 12 sees it.
 
 The attention and the responsibilities were printed by the chapter's cells.
 """

@@ -1,4 +1,4 @@
-"""Train the small GPT of chapter 12, and draw the head that looks most at the character before.
+"""Train the small GPT of chapter 14, and draw the head that looks most at the character before.
 
 The JSON has the weights of all heads, for docs/_static/interactive.js.
 """

@@ -1,4 +1,4 @@
-"""A map of the embeddings of letters, from the neural n-gram of chapter 3: half a minute."""
+"""A map of the embeddings of letters, from the neural n-gram of chapter 4: half a minute."""
 
 import numpy as np
 from plotting import COLOURS, new_figure, save

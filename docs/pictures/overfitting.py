@@ -1,4 +1,4 @@
-"""Losses of a network that overfits, and with weight decay: chapter 4, half a minute."""
+"""Losses of a network that overfits, and with weight decay: chapter 5, half a minute."""
 
 import numpy as np
 from plotting import new_figure, save

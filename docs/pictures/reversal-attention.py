@@ -1,4 +1,4 @@
-"""Train the Transformer of chapter 10 that reverses words, and draw its cross-attention."""
+"""Train the Transformer of chapter 11 that reverses words, and draw its cross-attention."""
 
 import numpy as np
 from drawing import Drawing

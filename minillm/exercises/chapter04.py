@@ -1,315 +1,413 @@
-"""Exercises of chapter 4: gradient descent."""
+"""Exercises of chapter 4: learning to predict."""
 
 import numpy as np
 
 from minillm import ops
+from minillm.decoding import sampling
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.training.optimisers import Adam
+from minillm.ops.softmax import softmax_forward as softmax_of_the_package
 
 
-def _adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
-    params = {"p": p}
-    optimiser = Adam(params, beta1, beta2, eps)
-    optimiser.restore({"m.p": m, "v.p": v}, {"t": t - 1})
-    optimiser.step({"p": g}, learning_rate)
-    return optimiser.m["p"], optimiser.v["p"], p
-
-
-def _steps(rng):
-    p, g, m = rng.standard_normal((3, 5))
-    yield "a late step", (p, g, m, m**2 + rng.uniform(size=5), 100_000, 0.01, 0.9, 0.999, 1e-8)
-    yield "the first step", (p, g, np.zeros(5), np.zeros(5), 1, 0.01, 0.9, 0.999, 1e-8)
-    yield "step 7", (p, g, m, m**2 + rng.uniform(size=5), 7, 0.1, 0.8, 0.95, 1e-8)
-    yield "a large eps", (p, g, m, m**2 + 1, 3, 0.1, 0.9, 0.999, 0.5)
+def _logits(rng):
+    yield "", (rng.standard_normal((3, 4)),)
+    yield "more axes", (rng.standard_normal((2, 3, 5)),)
+    rows = np.array([[0.0], [5000.0]])  # one maximum does not serve both
+    yield "large logits", (1000 * rng.standard_normal((2, 4)) + rows,)
 
 
 @exercise(
-    "one step of Adam",
-    level=2,
-    minutes=20,
-    reference=_adam,
-    solution="minillm/training/optimisers.py: adam_update",
-    cases=_steps,
-    outputs=("m", "v", "p"),
-    hints={
-        "m": (
-            "m is an average: what the old one loses, 1 - beta1, is the weight of the new one.",
-            "beta1 * m + (1 - beta1) * g",
-        ),
-        "v": (
-            "v is the average of the squares of the gradients, with beta2.",
-            "beta2 * v + (1 - beta2) * g**2",
-        ),
-        "p": (
-            "m and v began at 0 and are too small.  Divide each by what the weights of t steps "
-            "sum to, then divide the one by the root of the other.",
-            "m_hat = m / (1 - beta1**t), v_hat = v / (1 - beta2**t), and p minus learning_rate "
-            "m_hat / (sqrt(v_hat) + eps).",
-        ),
-        "a late step:p": (
-            "So late, nothing has to be corrected.  The step goes against the gradient, and its "
-            "size is the average gradient over the root of the average square.",
-            "p minus learning_rate * m_hat / (np.sqrt(v_hat) + eps), with the new m and v.",
-        ),
-        "a large eps": (
-            "eps is added to the root, not under it.",
-            "learning_rate * m_hat / (np.sqrt(v_hat) + eps)",
-        ),
-    },
-)
-def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
-    """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (n,).
-
-    m and v are the averages before the step.  Those returned are not corrected.
-    """
-    m = ...
-    v = ...
-    p = ...
-    return m, v, p
-
-
-def _schedule(k, steps, warm_up, rate):
-    if k < warm_up:
-        return rate * (k + 1) / warm_up
-    return rate * (1 + np.cos(np.pi * (k - warm_up) / (steps - warm_up))) / 2
-
-
-def _moments(rng):
-    for label, k in (("warm-up", 0), ("warm-up", 9), ("", 10), ("", 37), ("", 99)):
-        yield label, (k, 100, 10, 0.03)
-
-
-@exercise(
-    "a learning rate with warm-up and half a cosine",
+    "softmax of logits of any size",
     level=1,
     minutes=10,
-    reference=_schedule,
-    solution="minillm/exercises/chapter04.py: _schedule",
-    cases=_moments,
-    outputs=("eta",),
+    reference=softmax_of_the_package,
+    solution="minillm/ops/softmax.py: softmax_forward",
+    cases=_logits,
     hints={
-        "warm-up": (
-            "The rate grows by equal amounts.  The first step has one of them, and the last step "
-            "of the warm-up the whole rate.",
-            "rate * (k + 1) / warm_up for k < warm_up, because k counts from 0.",
+        "y": (
+            "Each row is divided by its own sum, so the sum must keep its last axis.",
+            "exp / exp.sum(axis=-1, keepdims=True)",
         ),
-        "eta": (
-            "After the warm-up, x runs from 0 to 1 over the steps that remain.",
-            "rate * (1 + np.cos(np.pi * x)) / 2 with x = (k - warm_up) / (steps - warm_up).",
+        "large logits": (
+            "exp overflows above 709, and is 0 below -745.  What can be subtracted from a row "
+            "without a change of y?",
+            "Subtract the largest of each row first: x - x.max(axis=-1, keepdims=True).",
         ),
     },
 )
-def schedule(k, steps, warm_up, rate):
-    """Compute the learning rate of step k, where 0 is the first of ``steps``.
+def softmax_forward(x):
+    """Softmax over the last axis: x (..., V) of any size -> y (..., V)."""
+    exp = ...
+    y = ...
+    return y
 
-    It grows evenly over the first ``warm_up`` steps, of which the last has ``rate``; then it falls
-    as half a cosine, from ``rate`` at step ``warm_up`` towards 0 at step ``steps`` -> eta.
+
+@exercise(
+    "the backward pass of softmax",
+    level=2,
+    minutes=20,
+    reference=ops.softmax,
+    solution="minillm/ops/softmax.py: softmax_backward",
+    cases=lambda rng: list(_logits(rng))[:2],
+    gradients=("dx",),
+    hints={
+        "dx": (
+            "Each x reaches all y of its row: through itself with y_j, and through the sum with "
+            "- y_i y_j.  Each path counts with its own dy_i.",
+            "dx_j = y_j (dy_j - sum over i of dy_i y_i), the sum over the last axis, kept as an "
+            "axis of length 1.",
+        ),
+    },
+)
+def softmax(x):
+    """Softmax over the last axis.  x (..., V) -> y (..., V).  ``backward(dy)`` -> dx."""
+    exp = np.exp(x - x.max(axis=-1, keepdims=True))
+    y = exp / exp.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _predictions(rng):
+    yield "", (rng.standard_normal((1, 5)), np.array([2]))
+    yield "", (rng.standard_normal((4, 3)), np.array([0, 2, 2, 1]))
+
+
+@exercise(
+    "cross-entropy and its gradient",
+    level=2,
+    minutes=15,
+    reference=ops.cross_entropy,
+    solution="minillm/ops/cross_entropy.py: cross_entropy",
+    cases=_predictions,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    hints={
+        "loss": (
+            "The loss is the mean over the rows of minus the logarithm of the target's p.",
+            "-log_p[rows, targets].mean(): one entry of each row.",
+        ),
+        "dlogits": (
+            "One prediction has the gradient p - y, where y is 1 at the target.  How much of it "
+            "does each row get, if the loss is the mean over n rows?",
+            "p is np.exp(log_p), y is np.eye(V)[targets].  Divide by n.",
+        ),
+    },
+)
+def cross_entropy(logits, targets):
+    """Mean cross-entropy in nats: logits (n, V), targets (n,) -> loss.
+
+    ``backward(dloss=1.0)`` -> dlogits.
     """
-    if k < warm_up:
-        eta = ...
-    else:
-        # the part of the rest that is over
-        x = ...
-        eta = ...
-    return eta
+    n, V = logits.shape
+    rows = np.arange(n)
+    z = logits - logits.max(axis=-1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    loss = ...
+
+    def backward(dloss=1.0):
+        dlogits = ...
+        return dloss * dlogits
+
+    return loss, backward
+
+
+def _lookups(rng):
+    yield "", (np.array([2, 0, 1]), rng.standard_normal((4, 2)))
+    yield "", (np.array([1, 3, 1, 1, 0]), rng.standard_normal((5, 3)))
+
+
+@exercise(
+    "the gradient of a table of embeddings",
+    level=2,
+    minutes=10,
+    reference=ops.embedding,
+    solution="minillm/ops/embedding.py: embedding_backward",
+    cases=_lookups,
+    gradients=("dE",),
+    hints={
+        "dE": (
+            "Row v of E is used at all positions where ids == v, with the slope 1.  Uses add up.",
+            "Begin with np.zeros_like(E), and add each dy[k] to row ids[k].  dE[ids] += dy keeps "
+            "only the last of equal ids; np.add.at(dE, ids, dy) adds all.",
+        ),
+    },
+)
+def embedding(ids, E):
+    """Look up rows: y = E[ids].  ids (n,), E (V, D) -> y (n, D).  ``backward(dy)`` -> dE (V, D)."""
+    y = E[ids]
+
+    def backward(dy):
+        dE = ...
+        return dE
+
+    return y, backward
+
+
+def _draws(rng):
+    yield "", (rng.standard_normal(6), 1.0, 6)
+    yield "a temperature", (2 * rng.standard_normal(6), 0.5, 6)
+    yield "k of 6", (rng.standard_normal(6), 0.8, 3)
+    yield "k = 1", (rng.standard_normal(6), 1.5, 1)
+
+
+@exercise(
+    "probabilities to draw from: temperature and top-k",
+    level=2,
+    minutes=15,
+    reference=lambda logits, temperature, k: sampling.next_probabilities(
+        logits, temperature, top_k=k
+    ),
+    solution="minillm/decoding/sampling.py: next_probabilities",
+    cases=_draws,
+    imports="from minillm.ops.softmax import softmax_forward as softmax",
+    outputs=("p",),
+    hints={
+        "p": (
+            "At temperature 1 and with k = V, p is the softmax of the logits.  Are all kept then?",
+            "np.sort(z)[-k] is the smallest that is kept, and p is the softmax of what is kept.",
+        ),
+        "a temperature": (
+            "The logits are divided by the temperature, so that a low one makes them differ more.",
+            "z = logits / temperature, before the softmax.",
+        ),
+        "k of 6": (
+            "Exactly k tokens are kept, all others get 0, and the kept ones sum to 1.",
+            "np.sort(z)[-k] is the smallest that is kept.  With -np.inf in place of the others, "
+            "softmax gives them 0 and divides by the sum of the rest.",
+        ),
+        "k = 1": (
+            "With k = 1 only the most probable token is left, with p = 1.",
+            "np.sort(z)[-k] is the smallest that is kept, so z >= that is True for k of them.",
+        ),
+    },
+)
+def next_probabilities(logits, temperature, k):
+    """Turn logits (V,), all different, into p (V,): divided by the temperature, only the k best."""
+    z = ...
+    kept = ...
+    p = ...
+    return p
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _training_loop(x, targets, V, rate, momentum, batch, epochs):
-    W = np.zeros((x.shape[1], V))
-    u, losses = np.zeros_like(W), []
-    for _ in range(epochs):
-        for start in range(0, len(x), batch):
-            rows, ids = x[start : start + batch], targets[start : start + batch]
-            logits, linear_backward = ops.linear(rows, W)
-            _, loss_backward = ops.cross_entropy(logits, ids)
-            u = momentum * u + linear_backward(loss_backward(1.0))[1]
-            W = W - rate * u
-        losses.append(float(ops.cross_entropy(x @ W, targets)[0]))
-    return W, np.array(losses)
+def _two_levels(h, W, U, classes, targets):
+    n, V = len(h), len(classes)
+    class_loss, class_backward = ops.cross_entropy(h @ W, classes[targets])
+    scores = np.where(classes == classes[targets][:, None], h @ U, -np.inf)
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    word_loss = -np.log(p[np.arange(n), targets]).mean()
+
+    def backward(dloss):
+        da = class_backward(float(dloss))
+        ds = dloss * (p - np.eye(V)[targets]) / n
+        return da @ W.T + ds @ U.T, h.T @ da, h.T @ ds
+
+    return np.asarray(class_loss + word_loss), backward
 
 
-def _trainings(rng):
-    for label, n, momentum, batch, epochs in (
-        ("one step", 6, 0.9, 6, 1),
-        ("without momentum", 6, 0.0, 3, 2),
-        ("momentum", 6, 0.9, 3, 3),
-        ("a smaller last batch", 7, 0.5, 3, 2),
+def _words_in_classes(rng):
+    for label, classes, n in (
+        ("one word per class", [1, 0, 2], 4),
+        ("one class", [0, 0, 0, 0], 3),
+        ("", [0, 1, 0, 2, 1, 1], 5),
     ):
-        yield label, (*draw(rng, (n, 3)), rng.integers(0, 4, n), 4, 0.3, momentum, batch, epochs)
+        C, V = max(classes) + 1, len(classes)
+        arrays = draw(rng, (n, 3), (3, C), (3, V))
+        yield label, (*arrays, np.array(classes), rng.integers(0, V, n))
 
 
 @exercise(
-    "a whole training loop",
+    "an output layer of two levels",
     level=3,
     minutes=40,
-    reference=_training_loop,
-    solution="minillm/exercises/chapter04.py: _training_loop",
-    cases=_trainings,
-    outputs=("W", "losses"),
+    name="two-levels",
+    reference=_two_levels,
+    solution="minillm/exercises/chapter04.py: _two_levels",
+    cases=_words_in_classes,
+    outputs=("loss",),
+    gradients=("dh", "dW", "dU"),
     hints={
-        "one step": (
-            "There is one step from W = 0, where p = 1 / V: the gradient is x^T (p - y) over the "
-            "number of rows, and W goes against it.  The loss is measured after the step.",
-            "dlogits = (p - np.eye(V)[ids]) / len(ids), u = momentum * u + rows.T @ dlogits, "
-            "W = W - rate * u; then -np.log(p[np.arange(n), targets]).mean() with a new p.",
+        "loss": (
+            "P(word) = P(class) P(word | class).  Which words compete in the second factor?",
+            "A softmax of h W over the classes, at classes[targets]; and a softmax of h U over the "
+            "words of this class only, np.where(classes == classes[targets][:, None], h @ U, "
+            "-np.inf), at the target.  The loss is the mean of minus the sum of both logarithms.",
         ),
-        "without momentum": (
-            "Each batch is a step, with the p of the new W and a mean over the rows of the batch.",
-            "for start in range(0, n, batch): rows = x[start : start + batch], and p is computed "
-            "again for these rows.",
+        "one word per class": (
+            "A class of one word has P(word | class) = 1: the loss is that of the class alone, and "
+            "U has no gradient.",
+            "The cross-entropy of h @ W with the targets classes[targets].",
         ),
-        "momentum": (
-            "The velocity is kept from step to step, and from epoch to epoch.",
-            "u begins at zero once, before all loops: u = momentum * u + gradient.",
+        "one class": (
+            "If all words have one class, P(class) = 1, and the rest is a softmax over all words.",
+            "The cross-entropy of h @ U with the targets.",
         ),
-        "a smaller last batch": (
-            "The last batch has fewer rows, and the mean is over these.  No row is left out.",
-            "Divide by len(ids) of the batch, not by batch.",
+        "dh": (
+            "h has two uses, in the scores of the classes and in those of the words.  Uses add up.",
+            "da @ W.T + ds @ U.T, where da and ds are p minus one-hot, over n, of the two "
+            "softmaxes.",
+        ),
+        "dW": (
+            "A linear layer h W below a cross-entropy whose targets are classes.",
+            "h.T @ da with da = dloss (p - one-hot of classes[targets]) / n.",
+        ),
+        "dU": (
+            "p minus one-hot again, but a word of another class has no part in this softmax, and "
+            "no gradient.",
+            "h.T @ ds with ds = dloss (p - one-hot of targets) / n, and p is 0 outside of the "
+            "target's class.",
         ),
     },
 )
-def training_loop(x, targets, V, rate, momentum, batch, epochs):
-    """Train the layer logits = x W by gradient descent with momentum.
+def two_level_loss(h, W, U, classes, targets):
+    """Compute the mean of -ln P(target), where a word is predicted by its class, then within it.
 
-    x (n, D), targets (n,) of V classes.  W (D, V) and the velocity u begin at zero.  An epoch takes
-    the rows in their order, ``batch`` at a time; the last batch may be smaller.  After each batch,
-    u becomes momentum u + the gradient of the batch's mean cross-entropy, and W becomes W - rate u
-    -> W, losses (epochs,): the mean loss of all rows after each epoch.
+    P(w) = P(class of w) P(w | its class): a softmax of h W over the classes, and one of h U over
+    the words of that class only.  h (n, D), W (D, C), U (D, V), classes (V,): the class of each
+    word, targets (n,) -> loss, an array without axes.  ``backward(dloss)`` -> dh, dW, dU.
     """
     # as many lines as you need
-    W, losses = ...
-    return W, losses
+    loss = ...
+
+    def backward(dloss):
+        dh, dW, dU = ...
+        return dh, dW, dU
+
+    return loss, backward
 
 
-def _factored_step(W, g, rows, columns, beta, rate):
-    rows = beta * rows + (1 - beta) * (g**2).mean(axis=1)
-    columns = beta * columns + (1 - beta) * (g**2).mean(axis=0)
-    v = rows[:, None] * columns / rows.mean()
-    return rows, columns, W - rate * g / np.sqrt(v)
+def _direct(ids, targets, E, W, U, S):
+    x, E_backward = ops.embedding(ids, E)
+    x = x.reshape(len(ids), -1)
+    a, W_backward = ops.linear(x, W)
+    h = np.tanh(a)
+    from_hidden, U_backward = ops.linear(h, U)
+    from_x, S_backward = ops.linear(x, S)
+    loss, loss_backward = ops.cross_entropy(from_hidden + from_x, targets)
+
+    def backward(dloss):
+        dlogits = loss_backward(float(dloss))
+        dh, dU = U_backward(dlogits)
+        dx, dW = W_backward(dh * (1 - h**2))
+        dx_direct, dS = S_backward(dlogits)
+        return E_backward((dx + dx_direct).reshape(*ids.shape, -1)), dW, dU, dS
+
+    return np.asarray(loss), backward
 
 
-def _tables_of_weights(rng):
-    for label, I, O, beta in (("one row", 1, 3, 0.5), ("", 3, 2, 0.9), ("", 2, 4, 0.99)):
-        v = rng.uniform(0.1, 2, (I, O))
-        averages = v.mean(axis=1), v.mean(axis=0)
-        yield label, (*draw(rng, (I, O), (I, O)), *averages, beta, 0.01)
+def _contexts(rng):
+    for n, K, V, D, H in ((1, 1, 3, 2, 2), (3, 2, 5, 2, 3)):
+        ids = rng.integers(0, V, (n, K))
+        ids[-1] = ids[0, 0]  # a token that occurs twice
+        arrays = draw(rng, (V, D), (K * D, H), (H, V), (K * D, V))
+        yield "", (ids, rng.integers(0, V, n), *arrays)
 
 
 @exercise(
-    "an Adam with a small memory",
+    "a neural n-gram with direct connections",
     level=3,
-    minutes=30,
-    reference=_factored_step,
-    solution="minillm/exercises/chapter04.py: _factored_step",
-    cases=_tables_of_weights,
-    outputs=("rows", "columns", "W"),
+    minutes=45,
+    name="direct-connections",
+    reference=_direct,
+    solution="minillm/exercises/chapter04.py: _direct",
+    cases=_contexts,
+    outputs=("loss",),
+    gradients=("dE", "dW", "dU", "dS"),
     hints={
-        "rows": (
-            "An average of the old means and of the new ones, as Adam's v.",
-            "beta * rows + (1 - beta) * (g**2).mean(axis=1).",
+        "loss": (
+            "The logits are a sum of two products: the hidden units times U, and x itself times S.",
+            "x = E[ids].reshape(n, K * D); logits = np.tanh(x @ W) @ U + x @ S; then the mean "
+            "cross-entropy.",
         ),
-        "columns": (
-            "As for the rows, with the mean over the other axis.",
-            "beta * columns + (1 - beta) * (g**2).mean(axis=0).",
+        "dE": (
+            "x has two uses, in x W and in x S, and a token may occur at several positions.  Uses "
+            "add up.  If dW is wrong as well, begin with the slope of the tanh.",
+            "dx = da @ W.T + dlogits @ S.T, reshaped to (n, K, D); then np.add.at(dE, ids, dx).",
         ),
-        "W": (
-            "A table of rank 1 is v[i, o] = r[i] c[o].  Its row means must be rows, and its column "
-            "means columns: which number is missing from rows[i] columns[o]?",
-            "The mean of rows[i] columns[o] over o is rows[i] times the mean of columns, so "
-            "v = rows[:, None] * columns / rows.mean(); then W - rate * g / np.sqrt(v).",
+        "dW": (
+            "W is used before the tanh: which slope is between a = x W and h?",
+            "x.T @ da with da = (dlogits @ U.T) * (1 - h**2).",
+        ),
+        "dU": ("U multiplies the hidden units.", "h.T @ dlogits."),
+        "dS": (
+            "A sum hands its gradient to both terms unchanged, and S multiplies x.",
+            "x.T @ dlogits.",
         ),
     },
 )
-def factored_step(W, g, rows, columns, beta, rate):
-    """Take a step by g / sqrt(v), where only the row means and the column means of v are kept.
+def direct_connections(ids, targets, E, W, U, S):
+    """Compute the loss of a neural n-gram in which each vector also reaches the output directly.
 
-    W, g (I, O): weights and their gradient.  rows (I,), columns (O,): moving averages of the row
-    means and of the column means of g^2, which are updated by ``beta`` as in Adam, without a
-    correction.  v (I, O) is the table of rank 1 that has the new averages as its row means and its
-    column means -> rows, columns, and W after the step with the learning rate ``rate``.
+    The logits are tanh(x W) U + x S, and x (n, K D) has the K vectors E[ids] of a context side by
+    side.  ids (n, K), targets (n,), E (V, D), W (K D, H), U (H, V), S (K D, V) -> the mean
+    cross-entropy, an array without axes.  ``backward(dloss)`` -> dE, dW, dU, dS.
     """
-    rows = ...
-    columns = ...
-    W = ...
-    return rows, columns, W
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dE, dW, dU, dS = ...
+        return dE, dW, dU, dS
+
+    return loss, backward
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _trajectories(rng):
-    for n, T, maximum in ((2, 1, 9.0), (3, 5, 1.0)):
-        yield "", (*draw(rng, n, (T, n)), 0.1, 3, 0.2, maximum)
+def _classified(rng):
+    for n in (3, 4):
+        yield "", (*draw(rng, (5, n), (n, n)), rng.integers(0, n, 5))
 
 
 @find_the_bug(
-    "find the bug: AdamW with warm-up and clipping",
-    level=2,
-    minutes=20,
-    cases=_trajectories,
-    outputs=("p",),
+    "find the bug: a classifier",
+    level=1,
+    minutes=15,
+    cases=_classified,
+    outputs=("loss",),
+    gradients=("dx", "dW"),
     bugs=(
         Bug(
-            "value",
-            "maximum / np.linalg.norm(g)",
-            "maximum / np.linalg.norm(p)",
-            "Clipping asks for the length of the gradient.",
-            lead="Make p ten times as long and keep the gradients: should their scaling change?",
-        ),
-        Bug(
-            "range",
-            "min(1, t / warm_up)",
-            "min(1, (t - 1) / warm_up)",
-            "The first step must not be zero.",
-            lead="Take one step with a warm-up of 4: how far does p move?",
-        ),
-        Bug(
-            "value",
-            "0.01 * g**2",
-            "0.01 * m**2",
-            "v is an average of squared gradients, not of squared averages.",
-            lead="At the first step, m_hat / sqrt(v_hat) should be 1 or -1.  Is it?",
-        ),
-        Bug(
-            "factor",
-            "m / (1 - 0.9**t)",
-            "m / (1 - 0.9)",
-            "What do the weights of t gradients sum to?",
-            lead="If all gradients are equal, m_hat should be g at each t.  Is it at the second?",
-        ),
-        Bug(
-            "factor",
-            "(1 - eta * decay)",
-            "(1 - decay)",
-            "In AdamW, the rate of the step scales the decay too.",
-            lead="Set the rate to zero: may a step change p?",
-        ),
-        Bug(
             "sign",
-            "p - eta * m_hat",
-            "p + eta * m_hat",
-            "A step goes against the gradient.",
-            lead="Take one step with a positive gradient and no decay: does p fall?",
+            "targets] -= 1",
+            "targets] += 1",
+            "The gradient with respect to the logits is p - y.",
+        ),
+        Bug("factor", "dloss * dlogits / n", "dloss * dlogits", "The loss is a mean over n rows."),
+        Bug("order", "dlogits @ W.T", "dlogits @ W", "logits = x W: dx = dlogits W^T."),
+        Bug(
+            "factor",
+            "dloss * dlogits / n",
+            "dlogits / n",
+            "Every gradient has the upstream gradient in it.",
         ),
     ),
 )
-def find_adamw(p, gradients, rate, warm_up, decay, maximum):
-    """Take a step of AdamW for each gradient, with beta1 = 0.9 and beta2 = 0.99.
+def find_classifier(x, W, targets):
+    """Compute the mean cross-entropy of the logits x W.
 
-    p (n,), gradients (T, n), each scaled to a norm of at most ``maximum``; the rate grows evenly
-    over ``warm_up`` steps, of which the last has all of ``rate``; decay, the weight decay -> p (n,)
-    after T steps.
+    x (n, D), W (D, V), targets (n,) -> loss.  ``backward(dloss)`` -> dx, dW.
     """
-    m, v = np.zeros_like(p), np.zeros_like(p)
-    for t, g in enumerate(gradients, 1):
-        g = g * min(1, maximum / np.linalg.norm(g))
-        eta = rate * min(1, t / warm_up)
-        m = 0.9 * m + 0.1 * g
-        v = 0.99 * v + 0.01 * g**2
-        m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.99**t)
-        p = (1 - eta * decay) * p
-        p = p - eta * m_hat / (np.sqrt(v_hat) + 1e-8)
-    return p
+    n = len(x)
+    rows = np.arange(n)
+    logits = x @ W
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(p[rows, targets]).mean()
+
+    def backward(dloss):
+        dlogits = p.copy()
+        dlogits[rows, targets] -= 1
+        dlogits = dloss * dlogits / n
+        dW = x.T @ dlogits
+        dx = dlogits @ W.T
+        return dx, dW
+
+    return loss, backward

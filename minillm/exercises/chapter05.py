@@ -1,492 +1,315 @@
-"""Exercises of chapter 5: word2vec."""
+"""Exercises of chapter 5: gradient descent."""
 
 import numpy as np
 
+from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.models import word2vec
-
-SIGMOID = """
-
-def sigmoid(s):
-    return 1 / (1 + np.exp(-s))"""
+from minillm.training.optimisers import Adam
 
 
-def _prediction(h, U, labels):
-    loss, package_backward = word2vec._logistic_loss(h, U, labels.astype(h.dtype))
-
-    def backward(dloss):
-        dh, dU = package_backward()
-        return dloss * dh, dloss * dU
-
-    return loss, backward
+def _adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
+    params = {"p": p}
+    optimiser = Adam(params, beta1, beta2, eps)
+    optimiser.restore({"m.p": m, "v.p": v}, {"t": t - 1})
+    optimiser.step({"p": g}, learning_rate)
+    return optimiser.m["p"], optimiser.v["p"], p
 
 
-def _predictions(rng):
-    for M, D in ((1, 2), (4, 3)):
-        labels = (np.arange(M) == 0).astype(int)
-        yield "", (rng.standard_normal(D), rng.standard_normal((M, D)), labels)
-    yield "", (rng.standard_normal(3), rng.standard_normal((3, 3)), np.array([1, 0, 1]))
+def _steps(rng):
+    p, g, m = rng.standard_normal((3, 5))
+    yield "a late step", (p, g, m, m**2 + rng.uniform(size=5), 100_000, 0.01, 0.9, 0.999, 1e-8)
+    yield "the first step", (p, g, np.zeros(5), np.zeros(5), 1, 0.01, 0.9, 0.999, 1e-8)
+    yield "step 7", (p, g, m, m**2 + rng.uniform(size=5), 7, 0.1, 0.8, 0.95, 1e-8)
+    yield "a large eps", (p, g, m, m**2 + 1, 3, 0.1, 0.9, 0.999, 0.5)
 
 
 @exercise(
-    "the loss of negative sampling and its gradients",
+    "one step of Adam",
     level=2,
     minutes=20,
-    reference=_prediction,
-    solution="minillm/models/word2vec.py: _logistic_loss",
-    cases=_predictions,
-    imports=SIGMOID,
-    outputs=("loss",),
-    gradients=("dh", "dU"),
+    reference=_adam,
+    solution="minillm/training/optimisers.py: adam_update",
+    cases=_steps,
+    outputs=("m", "v", "p"),
     hints={
-        "loss": (
-            "Each row is a question.  The model's probability of the right answer is sigmoid(s) "
-            "where the label is 1, and sigmoid(-s) where it is 0.",
-            "loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()",
+        "m": (
+            "m is an average: what the old one loses, 1 - beta1, is the weight of the new one.",
+            "beta1 * m + (1 - beta1) * g",
         ),
-        "all": (
-            "Both gradients are made of ds.  For each score it is probability minus label, times "
-            "the upstream gradient dloss.",
-            "ds = (sigmoid(s) - labels) * dloss.",
+        "v": (
+            "v is the average of the squares of the gradients, with beta2.",
+            "beta2 * v + (1 - beta2) * g**2",
         ),
-        "dh": (
-            "s = U h: h is used in every row.  Uses add up.",
-            "dh = ds @ U: a sum over the rows, no mean.",
+        "p": (
+            "m and v began at 0 and are too small.  Divide each by what the weights of t steps "
+            "sum to, then divide the one by the root of the other.",
+            "m_hat = m / (1 - beta1**t), v_hat = v / (1 - beta2**t), and p minus learning_rate "
+            "m_hat / (sqrt(v_hat) + eps).",
         ),
-        "dU": (
-            "The score of row m is s_m = u_m . h: only this row reaches it.",
-            "dU = np.outer(ds, h).",
+        "a late step:p": (
+            "So late, nothing has to be corrected.  The step goes against the gradient, and its "
+            "size is the average gradient over the root of the average square.",
+            "p minus learning_rate * m_hat / (np.sqrt(v_hat) + eps), with the new m and v.",
+        ),
+        "a large eps": (
+            "eps is added to the root, not under it.",
+            "learning_rate * m_hat / (np.sqrt(v_hat) + eps)",
         ),
     },
 )
-def negative_sampling(h, U, labels):
-    """Compute the loss of one prediction.
+def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
+    """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (n,).
 
-    h (D,) is the input; U (M, D) has a row for each question, and labels (M,) the answers, 1 or 0.
-    -> loss, a number.  ``backward(dloss)`` -> dh, dU.
+    m and v are the averages before the step.  Those returned are not corrected.
     """
-    s = U @ h  # (M,)
-    loss = ...
-
-    def backward(dloss):
-        ds = ...
-        dh = ...
-        dU = ...
-        return dh, dU
-
-    return loss, backward
+    m = ...
+    v = ...
+    p = ...
+    return m, v, p
 
 
-def _mean_input(X, U, labels):
-    loss, package_backward = word2vec._logistic_loss(X.mean(axis=0), U, labels.astype(X.dtype))
-
-    def backward(dloss):
-        dh, dU = package_backward()
-        return dloss * np.tile(dh / len(X), (len(X), 1)), dloss * dU
-
-    return loss, backward
+def _schedule(k, steps, warm_up, rate):
+    if k < warm_up:
+        return rate * (k + 1) / warm_up
+    return rate * (1 + np.cos(np.pi * (k - warm_up) / (steps - warm_up))) / 2
 
 
-def _windows(rng):
-    labels = np.array([1, 0, 0])
-    yield "", (rng.standard_normal((4, 2)), rng.standard_normal((3, 2)), labels)
-    yield "", (rng.standard_normal((3, 3)), rng.standard_normal((3, 3)), labels)
+def _moments(rng):
+    for label, k in (("warm-up", 0), ("warm-up", 9), ("", 10), ("", 37), ("", 99)):
+        yield label, (k, 100, 10, 0.03)
 
 
 @exercise(
-    "CBOW: the gradient with respect to each vector of a mean",
-    level=2,
-    minutes=10,
-    reference=_mean_input,
-    solution="minillm/models/word2vec.py: _train_sentences",
-    cases=_windows,
-    imports=SIGMOID,
-    outputs=("loss",),
-    gradients=("dX", "dU"),
-    hints={
-        "dX": (
-            "h is the mean of the K rows of X: with which slope does each row reach it?",
-            "Each row gets dh / K.  dX must be (K, D), with K equal rows.",
-        ),
-        "dU": ("Each row of U meets the mean h.", "dU = np.outer(ds, h)."),
-    },
-)
-def cbow(X, U, labels):
-    """Compute the loss of a word that its neighbours predict.
-
-    X (K, D) are the neighbours' vectors, U (M, D) and labels (M,) as in negative sampling
-    -> loss.  ``backward(dloss)`` -> dX, dU.
-    """
-    h = X.mean(axis=0)  # (D,)
-    s = U @ h
-    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
-
-    def backward(dloss):
-        ds = (sigmoid(s) - labels) * dloss
-        dh = ds @ U
-        dX = ...
-        dU = ...
-        return dX, dU
-
-    return loss, backward
-
-
-def sigmoid(s):
-    """The function that the reader's files get as ``SIGMOID``."""
-    return 1 / (1 + np.exp(-s))
-
-
-def _counts(rng):
-    yield "", (np.array([5000, 900, 70, 20, 9, 3]), 1e-5)
-    yield "rare words", (np.array([5000, 900, 70, 20, 9, 1]), 1e-3)
-
-
-@exercise(
-    "the probability that a word stays",
+    "a learning rate with warm-up and half a cosine",
     level=1,
     minutes=10,
-    reference=lambda counts, threshold: word2vec.keep_table(counts, threshold) / 2**32,
-    solution="minillm/models/word2vec.py: keep_table",
-    cases=_counts,
-    outputs=("keep",),
+    reference=_schedule,
+    solution="minillm/exercises/chapter05.py: _schedule",
+    cases=_moments,
+    outputs=("eta",),
     hints={
-        "keep": (
-            "f is the word's fraction of the text: the sum of all f is 1.  A word with "
-            "f = 4 threshold stays with the probability (2 + 1) / 4.",
-            "keep = (sqrt(f / threshold) + 1) * threshold / f, where this is below 1.",
+        "warm-up": (
+            "The rate grows by equal amounts.  The first step has one of them, and the last step "
+            "of the warm-up the whole rate.",
+            "rate * (k + 1) / warm_up for k < warm_up, because k counts from 0.",
         ),
-        "keep:shape": (
-            "keep has an entry for each word: min compares two numbers, np.minimum each entry.",
-            "np.minimum(1, ...).",
-        ),
-        "rare words": (
-            "It is a probability: for a rare word the formula gives more than 1.",
-            "np.minimum(1, ...).",
+        "eta": (
+            "After the warm-up, x runs from 0 to 1 over the steps that remain.",
+            "rate * (1 + np.cos(np.pi * x)) / 2 with x = (k - warm_up) / (steps - warm_up).",
         ),
     },
 )
-def subsampling(counts, threshold):
-    """The probability that each word stays in the text: counts (V,) -> keep (V,)."""
-    f = ...
-    keep = ...
-    return keep
+def schedule(k, steps, warm_up, rate):
+    """Compute the learning rate of step k, where 0 is the first of ``steps``.
 
-
-def _noise(counts, power):
-    """The probabilities that the package's alias table draws."""
-    share, alias = word2vec.alias_table((counts / counts.max()) ** power)
-    part = share / 2**32
-    return (part + np.bincount(alias, 1 - part, len(counts))) / len(counts)
-
-
-def _noise_cases(rng):
-    yield "", (np.array([1000, 100, 10, 1]), 0.75)
-    yield "", (rng.integers(1, 1000, 7), 0.5)
-
-
-@exercise(
-    "the distribution of the negative samples",
-    level=1,
-    minutes=5,
-    reference=_noise,
-    solution="minillm/models/word2vec.py: alias_table",
-    cases=_noise_cases,
-    outputs=("p",),
-    hints={
-        "p": (
-            "The power makes rare words more frequent.  Then the numbers must sum to 1.",
-            "weights = counts**power; p = weights / weights.sum().  The power comes first.",
-        ),
-    },
-    tolerance=1e-5,
-)
-def noise(counts, power):
-    """The probability of each word as a negative sample: counts (V,) -> p (V,)."""
-    p = ...
-    return p
-
-
-def _word_probability(h, U, turns):
-    loss, _ = word2vec._logistic_loss(h, U, turns.astype(h.dtype))
-    return np.exp(-loss)
-
-
-@exercise(
-    "hierarchical softmax: the probability of a word",
-    level=1,
-    minutes=5,
-    reference=_word_probability,
-    solution="minillm/models/word2vec.py: _logistic_loss",
-    cases=_predictions,
-    imports=SIGMOID,
-    outputs=("p",),
-    hints={
-        "p": (
-            "The word is reached if every turn on its path is taken.  The probabilities of "
-            "independent turns multiply.",
-            "The product over the nodes of sigmoid(s) where the turn is 1, sigmoid(-s) where 0.",
-        ),
-    },
-)
-def path_probability(h, U, turns):
-    """The probability of a word in hierarchical softmax.
-
-    h (D,); U (M, D) has a row for each inner node on the word's path; turns (M,) says which way
-    the path goes there, 1 or 0 -> p, a number.
+    It grows evenly over the first ``warm_up`` steps, of which the last has ``rate``; then it falls
+    as half a cosine, from ``rate`` at step ``warm_up`` towards 0 at step ``steps`` -> eta.
     """
-    s = U @ h
-    p = ...
-    return p
-
-
-def _ppmi(counts):
-    total = counts.sum()
-    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
-    seen = np.where(counts > 0, counts, 1)
-    return np.where(counts > 0, np.maximum(0, np.log(seen / np.maximum(expected, 1e-9))), 0.0)
-
-
-def _cooccurrences(rng):
-    yield "", (rng.integers(1, 20, (3, 4)),)
-    yield "pairs that never occur", (np.array([[9, 0, 1], [1, 5, 0], [0, 2, 7]]),)
-    yield "pairs that never occur", (np.array([[4, 0], [0, 0], [1, 3]]),)
-
-
-@exercise(
-    "positive pointwise mutual information of a table",
-    level=2,
-    minutes=15,
-    reference=_ppmi,
-    solution="minillm/exercises/chapter05.py: _ppmi",
-    cases=_cooccurrences,
-    outputs=("ppmi",),
-    hints={
-        "ppmi": (
-            "PMI compares P(a, b) with P(a) P(b).  Each is a share of all pairs; what is below 0 "
-            "counts as 0.",
-            "ln(counts * total / (row sums * column sums)), the row sums with keepdims=True, then "
-            "np.maximum(0, ...).",
-        ),
-        "pairs that never occur": (
-            "The logarithm of 0 is minus infinity, and 0/0 is no number: both become 0.",
-            "np.where(counts > 0, ..., 0).",
-        ),
-    },
-)
-def ppmi(counts):
-    """Compute max(0, ln(P(a, b) / (P(a) P(b)))) for a table of pairs; 0 for a pair without counts.
-
-    counts (V, C): how often the word a occurred with the context b -> ppmi (V, C).
-    """
-    table = ...
-    return table
+    if k < warm_up:
+        eta = ...
+    else:
+        # the part of the rest that is over
+        x = ...
+        eta = ...
+    return eta
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _glove(v, u, b, c, counts):
-    seen = counts > 0
-    weights = np.where(seen, np.minimum(1, (counts / 10) ** 0.75), 0)
-    error = v @ u.T + b[:, None] + c - np.log(np.where(seen, counts, 1))
+def _training_loop(x, targets, V, rate, momentum, batch, epochs):
+    W = np.zeros((x.shape[1], V))
+    u, losses = np.zeros_like(W), []
+    for _ in range(epochs):
+        for start in range(0, len(x), batch):
+            rows, ids = x[start : start + batch], targets[start : start + batch]
+            logits, linear_backward = ops.linear(rows, W)
+            _, loss_backward = ops.cross_entropy(logits, ids)
+            u = momentum * u + linear_backward(loss_backward(1.0))[1]
+            W = W - rate * u
+        losses.append(float(ops.cross_entropy(x @ W, targets)[0]))
+    return W, np.array(losses)
 
-    def backward(dloss):
-        ds = dloss * 2 * weights * error
-        return ds @ u, ds.T @ v, ds.sum(axis=1), ds.sum(axis=0)
 
-    return (weights * error**2).sum(), backward
-
-
-def _tables_of_pairs(rng):
-    for label, V, low, high in (("", 3, 10, 40), ("rare pairs", 3, 1, 9), ("new pairs", 4, 0, 3)):
-        counts = rng.integers(low, high, (V, V))
-        yield label, (*draw(rng, (V, 2), (V, 2), V, V), counts)
+def _trainings(rng):
+    for label, n, momentum, batch, epochs in (
+        ("one step", 6, 0.9, 6, 1),
+        ("without momentum", 6, 0.0, 3, 2),
+        ("momentum", 6, 0.9, 3, 3),
+        ("a smaller last batch", 7, 0.5, 3, 2),
+    ):
+        yield label, (*draw(rng, (n, 3)), rng.integers(0, 4, n), 4, 0.3, momentum, batch, epochs)
 
 
 @exercise(
-    "GloVe: the logarithm of a table of counts",
-    level=2,
+    "a whole training loop",
+    level=3,
+    minutes=40,
+    reference=_training_loop,
+    solution="minillm/exercises/chapter05.py: _training_loop",
+    cases=_trainings,
+    outputs=("W", "losses"),
+    hints={
+        "one step": (
+            "There is one step from W = 0, where p = 1 / V: the gradient is x^T (p - y) over the "
+            "number of rows, and W goes against it.  The loss is measured after the step.",
+            "dlogits = (p - np.eye(V)[ids]) / len(ids), u = momentum * u + rows.T @ dlogits, "
+            "W = W - rate * u; then -np.log(p[np.arange(n), targets]).mean() with a new p.",
+        ),
+        "without momentum": (
+            "Each batch is a step, with the p of the new W and a mean over the rows of the batch.",
+            "for start in range(0, n, batch): rows = x[start : start + batch], and p is computed "
+            "again for these rows.",
+        ),
+        "momentum": (
+            "The velocity is kept from step to step, and from epoch to epoch.",
+            "u begins at zero once, before all loops: u = momentum * u + gradient.",
+        ),
+        "a smaller last batch": (
+            "The last batch has fewer rows, and the mean is over these.  No row is left out.",
+            "Divide by len(ids) of the batch, not by batch.",
+        ),
+    },
+)
+def training_loop(x, targets, V, rate, momentum, batch, epochs):
+    """Train the layer logits = x W by gradient descent with momentum.
+
+    x (n, D), targets (n,) of V classes.  W (D, V) and the velocity u begin at zero.  An epoch takes
+    the rows in their order, ``batch`` at a time; the last batch may be smaller.  After each batch,
+    u becomes momentum u + the gradient of the batch's mean cross-entropy, and W becomes W - rate u
+    -> W, losses (epochs,): the mean loss of all rows after each epoch.
+    """
+    # as many lines as you need
+    W, losses = ...
+    return W, losses
+
+
+def _factored_step(W, g, rows, columns, beta, rate):
+    rows = beta * rows + (1 - beta) * (g**2).mean(axis=1)
+    columns = beta * columns + (1 - beta) * (g**2).mean(axis=0)
+    v = rows[:, None] * columns / rows.mean()
+    return rows, columns, W - rate * g / np.sqrt(v)
+
+
+def _tables_of_weights(rng):
+    for label, I, O, beta in (("one row", 1, 3, 0.5), ("", 3, 2, 0.9), ("", 2, 4, 0.99)):
+        v = rng.uniform(0.1, 2, (I, O))
+        averages = v.mean(axis=1), v.mean(axis=0)
+        yield label, (*draw(rng, (I, O), (I, O)), *averages, beta, 0.01)
+
+
+@exercise(
+    "an Adam with a small memory",
+    level=3,
     minutes=30,
-    reference=_glove,
-    solution="minillm/exercises/chapter05.py: _glove",
-    cases=_tables_of_pairs,
-    outputs=("loss",),
-    gradients=("dv", "du", "db", "dc"),
+    reference=_factored_step,
+    solution="minillm/exercises/chapter05.py: _factored_step",
+    cases=_tables_of_weights,
+    outputs=("rows", "columns", "W"),
     hints={
-        "loss": (
-            "Each pair has the error v_w . u_c + b_w + c_c - ln of its count.",
-            "(weights * error**2).sum() with error = v @ u.T + b[:, None] + c - np.log(counts).",
+        "rows": (
+            "An average of the old means and of the new ones, as Adam's v.",
+            "beta * rows + (1 - beta) * (g**2).mean(axis=1).",
         ),
-        "rare pairs": (
-            "The weight of a pair is (count / 10)^0.75, and 1 at most.",
-            "weights = np.minimum(1, (counts / 10) ** 0.75).",
+        "columns": (
+            "As for the rows, with the mean over the other axis.",
+            "beta * columns + (1 - beta) * (g**2).mean(axis=0).",
         ),
-        "new pairs": (
-            "A pair that was never seen has no logarithm, and takes no part.",
-            "np.log(np.where(counts > 0, counts, 1)), and the weight 0: 0 ** 0.75 is 0.",
-        ),
-        "dv": (
-            "v_w is in the errors of its row, with the slopes u_c.  A square has the slope 2, and "
-            "the weight of a pair stays a factor.",
-            "ds @ u with ds = dloss * 2 * weights * error.",
-        ),
-        "du": (
-            "u_c is in the errors of its column, with the slopes v_w.",
-            "ds.T @ v.",
-        ),
-        "db": (
-            "b_w is added to every error of its row.  Uses add up.",
-            "ds.sum(axis=1).",
-        ),
-        "dc": (
-            "c_c is added to every error of its column.  Uses add up.",
-            "ds.sum(axis=0).",
+        "W": (
+            "A table of rank 1 is v[i, o] = r[i] c[o].  Its row means must be rows, and its column "
+            "means columns: which number is missing from rows[i] columns[o]?",
+            "The mean of rows[i] columns[o] over o is rows[i] times the mean of columns, so "
+            "v = rows[:, None] * columns / rows.mean(); then W - rate * g / np.sqrt(v).",
         ),
     },
 )
-def glove(v, u, b, c, counts):
-    """Fit the logarithms of the counts of pairs by products of vectors.
+def factored_step(W, g, rows, columns, beta, rate):
+    """Take a step by g / sqrt(v), where only the row means and the column means of v are kept.
 
-    The loss is the sum over all pairs that were seen of f (v_w . u_c + b_w + c_c - ln count)^2,
-    where f = (count / 10)^0.75, but 1 at most.  v, u (V, D), b, c (V,), counts (V, V): how often
-    word w (row) has the neighbour c (column) -> loss, an array without axes.
-    ``backward(dloss)`` -> dv, du, db, dc.
+    W, g (I, O): weights and their gradient.  rows (I,), columns (O,): moving averages of the row
+    means and of the column means of g^2, which are updated by ``beta`` as in Adam, without a
+    correction.  v (I, O) is the table of rank 1 that has the new averages as its row means and its
+    column means -> rows, columns, and W after the step with the learning rate ``rate``.
     """
-    # as many lines as you need
-    loss = ...
-
-    def backward(dloss):
-        dv, du, db, dc = ...
-        return dv, du, db, dc
-
-    return loss, backward
-
-
-def _subwords(E, U, grams, ids, labels):
-    h = E[grams].mean(axis=0)
-    signs = 2 * np.array(labels) - 1
-    scores = signs * (U[ids] @ h)
-
-    def backward(dloss):
-        ds = -dloss * signs * sigmoid(-scores)
-        dE, dU = np.zeros_like(E), np.zeros_like(U)
-        np.add.at(dE, grams, ds @ U[ids] / len(grams))
-        np.add.at(dU, ids, ds[:, None] * h)
-        return dE, dU
-
-    return np.logaddexp(0, -scores).sum(), backward
-
-
-def _words_of_parts(rng):
-    for grams, ids in (([3, 0, 4], [1, 2]), ([2, 2, 0, 1], [0, 2, 1]), ([1, 4], [2, 0, 0])):
-        labels = [1] + [0] * (len(ids) - 1)
-        yield "", (*draw(rng, (5, 3), (3, 3)), grams, ids, labels)
-
-
-@exercise(
-    "fastText: a word is the mean of its parts",
-    level=2,
-    minutes=25,
-    reference=_subwords,
-    solution="minillm/exercises/chapter05.py: _subwords",
-    cases=_words_of_parts,
-    imports=SIGMOID,
-    outputs=("loss",),
-    gradients=("dE", "dU"),
-    hints={
-        "loss": (
-            "h is the mean of the vectors of the parts; then it is negative sampling: -ln "
-            "sigmoid(score) for the label 1, -ln sigmoid(-score) for 0.",
-            "signs = 2 * np.array(labels) - 1; -np.log(sigmoid(signs * (U[ids] @ h))).sum().",
-        ),
-        "dE": (
-            "Each part has the share 1 / G of h, where G is the number of parts.  Two parts may be "
-            "the same row of E, and dE[grams] += ... adds once only.",
-            "dh = dloss * (sigmoid(scores) - labels) @ U[ids], and each row of grams receives "
-            "dh / len(grams): np.add.at(dE, grams, dh / len(grams)).",
-        ),
-        "dU": (
-            "The slope of a score with respect to U[id] is h.  A word may be drawn twice as noise.",
-            "np.add.at(dU, ids, ds[:, None] * h) with ds = dloss * (sigmoid(U[ids] @ h) - labels).",
-        ),
-    },
-)
-def subwords(E, U, grams, ids, labels):
-    """Compute the loss of negative sampling for a word whose vector is the mean of its parts.
-
-    E (B, D): vectors of the parts of words; grams: a list of the G rows of E of the parts of this
-    word; U (V, D), ids: a list of a neighbour and noise words, labels: a 1 or 0 for each of them
-    -> loss, an array without axes.  ``backward(dloss)`` -> dE, dU.
-    """
-    # as many lines as you need
-    loss = ...
-
-    def backward(dloss):
-        dE, dU = ...
-        return dE, dU
-
-    return loss, backward
+    rows = ...
+    columns = ...
+    W = ...
+    return rows, columns, W
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _pair_and_noise(rng):
-    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 3, 3, 0]), np.array([1, 0, 0, 0]))
-    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([2, 1, 2]), np.array([1, 0, 0]))
+def _trajectories(rng):
+    for n, T, maximum in ((2, 1, 9.0), (3, 5, 1.0)):
+        yield "", (*draw(rng, n, (T, n)), 0.1, 3, 0.2, maximum)
 
 
 @find_the_bug(
-    "find the bug: skip-gram with its two tables",
+    "find the bug: AdamW with warm-up and clipping",
     level=2,
-    minutes=15,
-    cases=_pair_and_noise,
-    imports=SIGMOID,
-    outputs=("loss",),
-    gradients=("dE", "dU"),
+    minutes=20,
+    cases=_trajectories,
+    outputs=("p",),
     bugs=(
         Bug(
-            "path",
-            "np.add.at(dU, ids, np.outer(ds, h))",
-            "dU[ids] = np.outer(ds, h)",
-            "An id may be drawn twice.  Uses add up, and an assignment keeps only the last.",
+            "value",
+            "maximum / np.linalg.norm(g)",
+            "maximum / np.linalg.norm(p)",
+            "Clipping asks for the length of the gradient.",
+            lead="Make p ten times as long and keep the gradients: should their scaling change?",
+        ),
+        Bug(
+            "range",
+            "min(1, t / warm_up)",
+            "min(1, (t - 1) / warm_up)",
+            "The first step must not be zero.",
+            lead="Take one step with a warm-up of 4: how far does p move?",
+        ),
+        Bug(
+            "value",
+            "0.01 * g**2",
+            "0.01 * m**2",
+            "v is an average of squared gradients, not of squared averages.",
+            lead="At the first step, m_hat / sqrt(v_hat) should be 1 or -1.  Is it?",
+        ),
+        Bug(
+            "factor",
+            "m / (1 - 0.9**t)",
+            "m / (1 - 0.9)",
+            "What do the weights of t gradients sum to?",
+            lead="If all gradients are equal, m_hat should be g at each t.  Is it at the second?",
+        ),
+        Bug(
+            "factor",
+            "(1 - eta * decay)",
+            "(1 - decay)",
+            "In AdamW, the rate of the step scales the decay too.",
+            lead="Set the rate to zero: may a step change p?",
         ),
         Bug(
             "sign",
-            "sigmoid(s) - labels",
-            "labels - sigmoid(s)",
-            "The gradient with respect to a score is probability minus label.",
-        ),
-        Bug(
-            "value",
-            "ds @ U[ids]",
-            "ds @ E[ids]",
-            "s = U[ids] h: the slope with respect to h is U[ids].",
-        ),
-        Bug(
-            "value",
-            "np.outer(ds, h)",
-            "np.outer(s, h)",
-            "Row m of U has the slope h, times the gradient with respect to its score.",
+            "p - eta * m_hat",
+            "p + eta * m_hat",
+            "A step goes against the gradient.",
+            lead="Take one step with a positive gradient and no decay: does p fall?",
         ),
     ),
 )
-def find_skip_gram(E, U, center, ids, labels):
-    """Compute the loss of a word with a neighbour and some noise words.
+def find_adamw(p, gradients, rate, warm_up, decay, maximum):
+    """Take a step of AdamW for each gradient, with beta1 = 0.9 and beta2 = 0.99.
 
-    E and U (V, D) are the tables; center is the word's id, ids (M,) those of the neighbour and the
-    noise, which may be equal; labels (M,), 1 or 0 -> loss.  ``backward(dloss)`` -> dE, dU.
+    p (n,), gradients (T, n), each scaled to a norm of at most ``maximum``; the rate grows evenly
+    over ``warm_up`` steps, of which the last has all of ``rate``; decay, the weight decay -> p (n,)
+    after T steps.
     """
-    h = E[center]
-    s = U[ids] @ h
-    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
-
-    def backward(dloss):
-        ds = dloss * (sigmoid(s) - labels)
-        dh = ds @ U[ids]
-        dE, dU = np.zeros_like(E), np.zeros_like(U)
-        dE[center] = dh
-        np.add.at(dU, ids, np.outer(ds, h))
-        return dE, dU
-
-    return loss, backward
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(gradients, 1):
+        g = g * min(1, maximum / np.linalg.norm(g))
+        eta = rate * min(1, t / warm_up)
+        m = 0.9 * m + 0.1 * g
+        v = 0.99 * v + 0.01 * g**2
+        m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.99**t)
+        p = (1 - eta * decay) * p
+        p = p - eta * m_hat / (np.sqrt(v_hat) + 1e-8)
+    return p

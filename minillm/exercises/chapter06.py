@@ -1,506 +1,492 @@
-"""Exercises of chapter 6: recurrence."""
+"""Exercises of chapter 6: word2vec."""
 
 import numpy as np
 
-from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.training.optimisers import clip_global_norm
+from minillm.models import word2vec
 
-# --- one step -----------------------------------------------------------------------
+SIGMOID = """
 
-
-def _steps(rng):
-    for B, I, H in ((2, 3, 2), (3, 2, 4)):
-        yield "", draw(rng, (B, I), (B, H), (I, H), (H, H), H)
+def sigmoid(s):
+    return 1 / (1 + np.exp(-s))"""
 
 
-def _rnn_step(x, h_prev, W_x, W_h, b):
-    """One step of the package's op, with its backward."""
-    (_, h), op_backward = ops.rnn(x[:, None], h_prev, W_x, W_h, b)
+def _prediction(h, U, labels):
+    loss, package_backward = word2vec._logistic_loss(h, U, labels.astype(h.dtype))
 
-    def backward(dh):
-        dx, *others = op_backward(None, dh)
-        return dx[:, 0], *others
+    def backward(dloss):
+        dh, dU = package_backward()
+        return dloss * dh, dloss * dU
 
-    return h, backward
-
-
-@exercise(
-    "one step of a recurrent network, forward",
-    level=1,
-    minutes=5,
-    reference=lambda *args: _rnn_step(*args)[0],
-    solution="minillm/ops/rnn.py: rnn_forward",
-    cases=_steps,
-    outputs=("h",),
-    hints={
-        "h": (
-            "The new state is a tanh of the input and the old state, each times its own weights.",
-            "h = np.tanh(x @ W_x + h_prev @ W_h + b).",
-        ),
-    },
-)
-def rnn_step(x, h_prev, W_x, W_h, b):
-    """Compute one step: x (B, I), h_prev (B, H), W_x (I, H), W_h (H, H), b (H,) -> h (B, H)."""
-    h = ...
-    return h
+    return loss, backward
 
 
-STEP_HINTS = {
-    "all": (
-        "All gradients are made of da.  It is dh times the slope of tanh.",
-        "The slope of h = tanh(a) is 1 - h**2, with a square: da = dh * (1 - h**2).",
-    ),
-    "dx": (
-        "x is used in a = x W_x + h_prev W_h + b, as in a linear layer.",
-        "dx = da @ W_x.T.",
-    ),
-    "dh_prev": (
-        "h_prev is used in a = x W_x + h_prev W_h + b, as the input of a linear layer.",
-        "dh_prev = da @ W_h.T: W_h is square, and its transpose has the same shape.",
-    ),
-    "dW_x": ("As in a linear layer: x transposed times the gradient.", "dW_x = x.T @ da."),
-    "dW_h": (
-        "W_h multiplies h_prev, not h.",
-        "dW_h = h_prev.T @ da.",
-    ),
-    "db": (
-        "b is added in every row, and uses add up.",
-        "db sums da over the rows, axis 0.",
-    ),
-}
+def _predictions(rng):
+    for M, D in ((1, 2), (4, 3)):
+        labels = (np.arange(M) == 0).astype(int)
+        yield "", (rng.standard_normal(D), rng.standard_normal((M, D)), labels)
+    yield "", (rng.standard_normal(3), rng.standard_normal((3, 3)), np.array([1, 0, 1]))
 
 
 @exercise(
-    "one step of a recurrent network, backward",
+    "the loss of negative sampling and its gradients",
     level=2,
-    minutes=15,
-    reference=_rnn_step,
-    solution="minillm/ops/rnn.py: rnn_backward",
-    cases=_steps,
-    outputs=("h",),
-    gradients=("dx", "dh_prev", "dW_x", "dW_h", "db"),
-    hints=STEP_HINTS,
-)
-def rnn_step_backward(x, h_prev, W_x, W_h, b):
-    """Compute one step: x (B, I), h_prev (B, H), W_x (I, H), W_h (H, H), b (H,) -> h (B, H).
-
-    ``backward(dh)`` -> dx, dh_prev, dW_x, dW_h, db.
-    """
-    h = np.tanh(x @ W_x + h_prev @ W_h + b)
-
-    def backward(dh):
-        da = ...
-        db = ...
-        dx = ...
-        dh_prev = ...
-        dW_x = ...
-        dW_h = ...
-        return dx, dh_prev, dW_x, dW_h, db
-
-    return h, backward
-
-
-# --- the whole network ----------------------------------------------------------------
-
-
-def _sequences(rng):
-    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", draw(rng, (B, T, I), (B, H), (I, H), (H, H), H)
-
-
-def _rnn(x, h0, W_x, W_h, b):
-    (hs, _), op_backward = ops.rnn(x, h0, W_x, W_h, b)
-    return hs, lambda dhs: op_backward(dhs)
-
-
-@exercise(
-    "backpropagation through time",
-    level=3,
-    minutes=30,
-    reference=_rnn,
-    solution="minillm/ops/rnn.py: rnn_backward",
-    cases=_sequences,
-    outputs=("hs",),
-    gradients=("dx", "dh0", "dW_x", "dW_h", "db"),
-    time={"dx": 1},
+    minutes=20,
+    reference=_prediction,
+    solution="minillm/models/word2vec.py: _logistic_loss",
+    cases=_predictions,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dh", "dU"),
     hints={
-        "zero": (
-            "Every gradient is zero: nothing arrives from the loss.  Each state is an output, so "
-            "each step receives a part of dhs.",
-            "At the top of the loop dh = dh + dhs[:, t].",
+        "loss": (
+            "Each row is a question.  The model's probability of the right answer is sigmoid(s) "
+            "where the label is 1, and sigmoid(-s) where it is 0.",
+            "loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()",
         ),
         "all": (
-            "All gradients are made of da.  It is dh times the slope of tanh.",
-            "da = dh * (1 - hs[:, t]**2), with a square, where dh has all that reaches h_t.",
+            "Both gradients are made of ds.  For each score it is probability minus label, times "
+            "the upstream gradient dloss.",
+            "ds = (sigmoid(s) - labels) * dloss.",
         ),
-        "dx": (
-            "x[:, t] is used in the pre-activation of step t only.",
-            "dx[:, t] = da @ W_x.T: W_x transposed.",
+        "dh": (
+            "s = U h: h is used in every row.  Uses add up.",
+            "dh = ds @ U: a sum over the rows, no mean.",
         ),
-        "dx:earlier": (
-            "The last step is right, the earlier ones are not.  h_t has two uses: in the output, "
-            "and in step t + 1.  Uses add up.",
-            "At the top of the loop dh = dh + dhs[:, t]; at its end dh = da @ W_h.T, with W_h "
-            "transposed.",
-        ),
-        "dh0": (
-            "h0 is the h_prev of step 0.",
-            "After the loop, dh is dh0: da of step 0 times W_h transposed.",
-        ),
-        "dW_x": ("One W_x, T uses: add.", "dW_x += x[:, t].T @ da."),
-        "dW_h": (
-            "One W_h, T uses: add.  It multiplies the state before the step.",
-            "dW_h += h_prev.T @ da, where h_prev is hs[:, t - 1], or h0 at step 0.",
-        ),
-        "db": ("b is used in each row of each step: add.", "db += da.sum(axis=0)."),
-    },
-)
-def rnn(x, h0, W_x, W_h, b):
-    """Run a recurrent network: x (B, T, I), h0 (B, H), W_x (I, H), W_h (H, H), b (H,) -> hs.
-
-    hs (B, T, H) are the states after each step.  ``backward(dhs)`` -> dx, dh0, dW_x, dW_h, db.
-    """
-    h, hs = h0, np.zeros((*x.shape[:2], len(b)))
-    for t in range(x.shape[1]):
-        h = np.tanh(x[:, t] @ W_x + h @ W_h + b)
-        hs[:, t] = h
-
-    def backward(dhs):
-        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
-        dh = np.zeros_like(h0)  # what reaches h_t from step t + 1
-        for t in reversed(range(x.shape[1])):
-            h_prev = hs[:, t - 1] if t > 0 else h0
-            # all that reaches h_t
-            dh = ...
-            da = ...
-            dx[:, t] = ...
-            dW_x += ...
-            dW_h += ...
-            db += ...
-            # what reaches h_{t-1} through this step
-            dh = ...
-        return dx, dh, dW_x, dW_h, db
-
-    return hs, backward
-
-
-# --- the initial state, and the norm -----------------------------------------------
-
-
-def _learned_state(s, x, W_h):
-    """The last state when every row begins with s: the package's op, and a sum over the rows."""
-    B, _, H = x.shape
-    eye, zeros = np.eye(H), np.zeros(H)
-    (_, h), op_backward = ops.rnn(x, np.broadcast_to(s, (B, H)).copy(), eye, W_h, zeros)
-
-    def backward(dh):
-        dx, dh0, _, dW_h, _ = op_backward(None, dh)
-        return dh0.sum(axis=0), dx, dW_h
-
-    return h, backward
-
-
-def _states(rng):
-    for B, T, H in ((1, 2, 3), (4, 3, 2)):
-        yield "", draw(rng, H, (B, T, H), (H, H))
-
-
-@exercise(
-    "an initial state that is learned",
-    level=2,
-    minutes=15,
-    reference=_learned_state,
-    solution="minillm/ops/rnn.py: rnn_backward",
-    cases=_states,
-    outputs=("h",),
-    gradients=("ds", "dx", "dW_h"),
-    time={"dx": 1},
-    hints={
-        "dx:earlier": (
-            "The last step is right, the earlier ones are not: look at what is handed to the step "
-            "before, and at the shapes of a square matrix and its transpose.",
-            "h_prev is used in a = x + h_prev W_h, so dh = da @ W_h.T.",
-        ),
-        "ds": (
-            "Every row begins with the same s: it has B uses.  Which array is the gradient with "
-            "respect to h_0?",
-            "After the loop, dh is the gradient with respect to the initial state of each row, "
-            "(B, H).  ds is its sum over the rows.",
-        ),
-        "dx": (
-            "x[:, t] is added in the pre-activation: its gradient is da.",
-            "The loss takes only the last state: dh at the last step, then dh = da @ W_h.T.",
-        ),
-        "dW_h": (
-            "One W_h, T uses.",
-            "dW_h += h_prev.T @ da.",
+        "dU": (
+            "The score of row m is s_m = u_m . h: only this row reaches it.",
+            "dU = np.outer(ds, h).",
         ),
     },
 )
-def initial_state(s, x, W_h):
-    """Run h_t = tanh(x_t + h_{t-1} W_h) with h_0 = s in every row.
+def negative_sampling(h, U, labels):
+    """Compute the loss of one prediction.
 
-    s (H,), x (B, T, H), W_h (H, H) -> h (B, H), the last state.  ``backward(dh)`` -> ds, dx, dW_h.
+    h (D,) is the input; U (M, D) has a row for each question, and labels (M,) the answers, 1 or 0.
+    -> loss, a number.  ``backward(dloss)`` -> dh, dU.
     """
-    states = [np.tile(s, (len(x), 1))]  # (B, H)
-    for t in range(x.shape[1]):
-        states.append(np.tanh(x[:, t] + states[t] @ W_h))
+    s = U @ h  # (M,)
+    loss = ...
 
-    def backward(dh):
-        dx, dW_h = np.zeros_like(x), np.zeros_like(W_h)
-        for t in reversed(range(x.shape[1])):
-            da = dh * (1 - states[t + 1] ** 2)
-            dx[:, t] = da
-            dW_h += states[t].T @ da
-            dh = ...
+    def backward(dloss):
         ds = ...
-        return ds, dx, dW_h
+        dh = ...
+        dU = ...
+        return dh, dU
 
-    return states[-1], backward
-
-
-def _clipped(dW, db, maximum):
-    gradients = {"dW": dW.copy(), "db": db.copy()}
-    clip_global_norm(gradients, maximum)
-    return gradients["dW"], gradients["db"]
+    return loss, backward
 
 
-def _gradients(rng):
-    yield "large", (*draw(rng, (3, 4), 4), 0.5)
-    yield "small", (*draw(rng, (2, 2), 2), 100.0)
+def _mean_input(X, U, labels):
+    loss, package_backward = word2vec._logistic_loss(X.mean(axis=0), U, labels.astype(X.dtype))
+
+    def backward(dloss):
+        dh, dU = package_backward()
+        return dloss * np.tile(dh / len(X), (len(X), 1)), dloss * dU
+
+    return loss, backward
+
+
+def _windows(rng):
+    labels = np.array([1, 0, 0])
+    yield "", (rng.standard_normal((4, 2)), rng.standard_normal((3, 2)), labels)
+    yield "", (rng.standard_normal((3, 3)), rng.standard_normal((3, 3)), labels)
 
 
 @exercise(
-    "clipping by the global norm",
+    "CBOW: the gradient with respect to each vector of a mean",
+    level=2,
+    minutes=10,
+    reference=_mean_input,
+    solution="minillm/models/word2vec.py: _train_sentences",
+    cases=_windows,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dX", "dU"),
+    hints={
+        "dX": (
+            "h is the mean of the K rows of X: with which slope does each row reach it?",
+            "Each row gets dh / K.  dX must be (K, D), with K equal rows.",
+        ),
+        "dU": ("Each row of U meets the mean h.", "dU = np.outer(ds, h)."),
+    },
+)
+def cbow(X, U, labels):
+    """Compute the loss of a word that its neighbours predict.
+
+    X (K, D) are the neighbours' vectors, U (M, D) and labels (M,) as in negative sampling
+    -> loss.  ``backward(dloss)`` -> dX, dU.
+    """
+    h = X.mean(axis=0)  # (D,)
+    s = U @ h
+    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
+
+    def backward(dloss):
+        ds = (sigmoid(s) - labels) * dloss
+        dh = ds @ U
+        dX = ...
+        dU = ...
+        return dX, dU
+
+    return loss, backward
+
+
+def sigmoid(s):
+    """The function that the reader's files get as ``SIGMOID``."""
+    return 1 / (1 + np.exp(-s))
+
+
+def _counts(rng):
+    yield "", (np.array([5000, 900, 70, 20, 9, 3]), 1e-5)
+    yield "rare words", (np.array([5000, 900, 70, 20, 9, 1]), 1e-3)
+
+
+@exercise(
+    "the probability that a word stays",
     level=1,
     minutes=10,
-    reference=_clipped,
-    solution="minillm/training/optimisers.py: clip_global_norm",
-    cases=_gradients,
-    outputs=("dW", "db"),
+    reference=lambda counts, threshold: word2vec.keep_table(counts, threshold) / 2**32,
+    solution="minillm/models/word2vec.py: keep_table",
+    cases=_counts,
+    outputs=("keep",),
     hints={
-        "large": (
-            "There is one norm, that of all gradients as one long vector.  The direction stays.",
-            "norm = sqrt(sum of dW**2 + sum of db**2); both are multiplied by maximum / norm.",
+        "keep": (
+            "f is the word's fraction of the text: the sum of all f is 1.  A word with "
+            "f = 4 threshold stays with the probability (2 + 1) / 4.",
+            "keep = (sqrt(f / threshold) + 1) * threshold / f, where this is below 1.",
         ),
-        "small": (
-            "A gradient that is short enough does not change.",
-            "The factor is min(1, maximum / norm).",
+        "keep:shape": (
+            "keep has an entry for each word: min compares two numbers, np.minimum each entry.",
+            "np.minimum(1, ...).",
+        ),
+        "rare words": (
+            "It is a probability: for a rare word the formula gives more than 1.",
+            "np.minimum(1, ...).",
         ),
     },
 )
-def clip(dW, db, maximum):
-    """Scale dW and db so that their norm, as one long vector, is at most ``maximum``."""
-    norm = ...
-    factor = ...
-    return dW * factor, db * factor
+def subsampling(counts, threshold):
+    """The probability that each word stays in the text: counts (V,) -> keep (V,)."""
+    f = ...
+    keep = ...
+    return keep
+
+
+def _noise(counts, power):
+    """The probabilities that the package's alias table draws."""
+    share, alias = word2vec.alias_table((counts / counts.max()) ** power)
+    part = share / 2**32
+    return (part + np.bincount(alias, 1 - part, len(counts))) / len(counts)
+
+
+def _noise_cases(rng):
+    yield "", (np.array([1000, 100, 10, 1]), 0.75)
+    yield "", (rng.integers(1, 1000, 7), 0.5)
+
+
+@exercise(
+    "the distribution of the negative samples",
+    level=1,
+    minutes=5,
+    reference=_noise,
+    solution="minillm/models/word2vec.py: alias_table",
+    cases=_noise_cases,
+    outputs=("p",),
+    hints={
+        "p": (
+            "The power makes rare words more frequent.  Then the numbers must sum to 1.",
+            "weights = counts**power; p = weights / weights.sum().  The power comes first.",
+        ),
+    },
+    tolerance=1e-5,
+)
+def noise(counts, power):
+    """The probability of each word as a negative sample: counts (V,) -> p (V,)."""
+    p = ...
+    return p
+
+
+def _word_probability(h, U, turns):
+    loss, _ = word2vec._logistic_loss(h, U, turns.astype(h.dtype))
+    return np.exp(-loss)
+
+
+@exercise(
+    "hierarchical softmax: the probability of a word",
+    level=1,
+    minutes=5,
+    reference=_word_probability,
+    solution="minillm/models/word2vec.py: _logistic_loss",
+    cases=_predictions,
+    imports=SIGMOID,
+    outputs=("p",),
+    hints={
+        "p": (
+            "The word is reached if every turn on its path is taken.  The probabilities of "
+            "independent turns multiply.",
+            "The product over the nodes of sigmoid(s) where the turn is 1, sigmoid(-s) where 0.",
+        ),
+    },
+)
+def path_probability(h, U, turns):
+    """The probability of a word in hierarchical softmax.
+
+    h (D,); U (M, D) has a row for each inner node on the word's path; turns (M,) says which way
+    the path goes there, 1 or 0 -> p, a number.
+    """
+    s = U @ h
+    p = ...
+    return p
+
+
+def _ppmi(counts):
+    total = counts.sum()
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
+    seen = np.where(counts > 0, counts, 1)
+    return np.where(counts > 0, np.maximum(0, np.log(seen / np.maximum(expected, 1e-9))), 0.0)
+
+
+def _cooccurrences(rng):
+    yield "", (rng.integers(1, 20, (3, 4)),)
+    yield "pairs that never occur", (np.array([[9, 0, 1], [1, 5, 0], [0, 2, 7]]),)
+    yield "pairs that never occur", (np.array([[4, 0], [0, 0], [1, 3]]),)
+
+
+@exercise(
+    "positive pointwise mutual information of a table",
+    level=2,
+    minutes=15,
+    reference=_ppmi,
+    solution="minillm/exercises/chapter06.py: _ppmi",
+    cases=_cooccurrences,
+    outputs=("ppmi",),
+    hints={
+        "ppmi": (
+            "PMI compares P(a, b) with P(a) P(b).  Each is a share of all pairs; what is below 0 "
+            "counts as 0.",
+            "ln(counts * total / (row sums * column sums)), the row sums with keepdims=True, then "
+            "np.maximum(0, ...).",
+        ),
+        "pairs that never occur": (
+            "The logarithm of 0 is minus infinity, and 0/0 is no number: both become 0.",
+            "np.where(counts > 0, ..., 0).",
+        ),
+    },
+)
+def ppmi(counts):
+    """Compute max(0, ln(P(a, b) / (P(a) P(b)))) for a table of pairs; 0 for a pair without counts.
+
+    counts (V, C): how often the word a occurred with the context b -> ppmi (V, C).
+    """
+    table = ...
+    return table
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _truncated(x, h0, W, dhs, k):
-    h, hs = h0, []
-    for t in range(x.shape[1]):
-        h = np.tanh(x[:, t] + h @ W)
-        hs.append(h)
-    dx, dW, dh = np.zeros_like(x), np.zeros_like(W), np.zeros_like(h0)
-    for t in reversed(range(x.shape[1])):
-        carried = 0 if (t + 1) % k == 0 else dh
-        dx[:, t] = (dhs[:, t] + carried) * (1 - hs[t] ** 2)
-        dW += (hs[t - 1] if t > 0 else h0).T @ dx[:, t]
-        dh = dx[:, t] @ W.T
-    return np.stack(hs, axis=1), dx, dW
+def _glove(v, u, b, c, counts):
+    seen = counts > 0
+    weights = np.where(seen, np.minimum(1, (counts / 10) ** 0.75), 0)
+    error = v @ u.T + b[:, None] + c - np.log(np.where(seen, counts, 1))
+
+    def backward(dloss):
+        ds = dloss * 2 * weights * error
+        return ds @ u, ds.T @ v, ds.sum(axis=1), ds.sum(axis=0)
+
+    return (weights * error**2).sum(), backward
 
 
-def _windows(rng):
-    for B, T, H, k in ((2, 3, 2, 3), (2, 4, 3, 2), (3, 6, 2, 3), (1, 3, 2, 1)):
-        label = "one window" if k == T else "windows"
-        yield label, (*draw(rng, (B, T, H), (B, H), (H, H), (B, T, H)), k)
+def _tables_of_pairs(rng):
+    for label, V, low, high in (("", 3, 10, 40), ("rare pairs", 3, 1, 9), ("new pairs", 4, 0, 3)):
+        counts = rng.integers(low, high, (V, V))
+        yield label, (*draw(rng, (V, 2), (V, 2), V, V), counts)
 
 
 @exercise(
-    "backpropagation that is cut at the borders of windows",
+    "GloVe: the logarithm of a table of counts",
+    level=2,
+    minutes=30,
+    reference=_glove,
+    solution="minillm/exercises/chapter06.py: _glove",
+    cases=_tables_of_pairs,
+    outputs=("loss",),
+    gradients=("dv", "du", "db", "dc"),
+    hints={
+        "loss": (
+            "Each pair has the error v_w . u_c + b_w + c_c - ln of its count.",
+            "(weights * error**2).sum() with error = v @ u.T + b[:, None] + c - np.log(counts).",
+        ),
+        "rare pairs": (
+            "The weight of a pair is (count / 10)^0.75, and 1 at most.",
+            "weights = np.minimum(1, (counts / 10) ** 0.75).",
+        ),
+        "new pairs": (
+            "A pair that was never seen has no logarithm, and takes no part.",
+            "np.log(np.where(counts > 0, counts, 1)), and the weight 0: 0 ** 0.75 is 0.",
+        ),
+        "dv": (
+            "v_w is in the errors of its row, with the slopes u_c.  A square has the slope 2, and "
+            "the weight of a pair stays a factor.",
+            "ds @ u with ds = dloss * 2 * weights * error.",
+        ),
+        "du": (
+            "u_c is in the errors of its column, with the slopes v_w.",
+            "ds.T @ v.",
+        ),
+        "db": (
+            "b_w is added to every error of its row.  Uses add up.",
+            "ds.sum(axis=1).",
+        ),
+        "dc": (
+            "c_c is added to every error of its column.  Uses add up.",
+            "ds.sum(axis=0).",
+        ),
+    },
+)
+def glove(v, u, b, c, counts):
+    """Fit the logarithms of the counts of pairs by products of vectors.
+
+    The loss is the sum over all pairs that were seen of f (v_w . u_c + b_w + c_c - ln count)^2,
+    where f = (count / 10)^0.75, but 1 at most.  v, u (V, D), b, c (V,), counts (V, V): how often
+    word w (row) has the neighbour c (column) -> loss, an array without axes.
+    ``backward(dloss)`` -> dv, du, db, dc.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dv, du, db, dc = ...
+        return dv, du, db, dc
+
+    return loss, backward
+
+
+def _subwords(E, U, grams, ids, labels):
+    h = E[grams].mean(axis=0)
+    signs = 2 * np.array(labels) - 1
+    scores = signs * (U[ids] @ h)
+
+    def backward(dloss):
+        ds = -dloss * signs * sigmoid(-scores)
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        np.add.at(dE, grams, ds @ U[ids] / len(grams))
+        np.add.at(dU, ids, ds[:, None] * h)
+        return dE, dU
+
+    return np.logaddexp(0, -scores).sum(), backward
+
+
+def _words_of_parts(rng):
+    for grams, ids in (([3, 0, 4], [1, 2]), ([2, 2, 0, 1], [0, 2, 1]), ([1, 4], [2, 0, 0])):
+        labels = [1] + [0] * (len(ids) - 1)
+        yield "", (*draw(rng, (5, 3), (3, 3)), grams, ids, labels)
+
+
+@exercise(
+    "fastText: a word is the mean of its parts",
     level=2,
     minutes=25,
-    reference=_truncated,
-    solution="minillm/exercises/chapter06.py: _truncated",
-    cases=_windows,
-    outputs=("hs", "dx", "dW"),
+    reference=_subwords,
+    solution="minillm/exercises/chapter06.py: _subwords",
+    cases=_words_of_parts,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dE", "dU"),
     hints={
-        "one window": (
-            "With one window, this is backpropagation through time: x[:, t] is a part of the "
-            "pre-activation, and W multiplies the state before the step.",
-            "From the last step to the first: dh = dhs[:, t] + da @ W.T of the step after; "
-            "da = dh * (1 - h_t**2); dx[:, t] = da; dW += h_prev.T @ da.",
+        "loss": (
+            "h is the mean of the vectors of the parts; then it is negative sampling: -ln "
+            "sigmoid(score) for the label 1, -ln sigmoid(-score) for 0.",
+            "signs = 2 * np.array(labels) - 1; -np.log(sigmoid(signs * (U[ids] @ h))).sum().",
         ),
-        "windows": (
-            "The state goes on from window to window, and no gradient comes back over the border: "
-            "not even from the first step of a window to the last of the one before.",
-            "Where t + 1 is a multiple of k, what comes from step t + 1 is 0.  W is used in all "
-            "windows: uses add up.",
-        ),
-    },
-)
-def truncated(x, h0, W, dhs, k):
-    """Run h_t = tanh(x_t + h_{t-1} W), and go back through windows of k steps.
-
-    x (B, T, H), T a multiple of k, h0 (B, H), W (H, H); dhs (B, T, H), the gradient that each state
-    receives from the output -> hs (B, T, H), dx, dW, where the gradient does not cross the borders
-    of windows: it is not that of the whole sequence.
-    """
-    # as many lines as you need
-    hs, dx, dW = ...
-    return hs, dx, dW
-
-
-def _through_the_output(x, y0, R, U):
-    y, ys, kept = y0, [], []
-    for t in range(x.shape[1]):
-        h = np.tanh(x[:, t] + y @ R)
-        kept.append((y, h))
-        y = h @ U
-        ys.append(y)
-
-    def backward(dys):
-        dx, dR, dU = (np.zeros_like(array) for array in (x, R, U))
-        dy = np.zeros_like(y0)
-        for t in reversed(range(x.shape[1])):
-            y_prev, h = kept[t]
-            dy = dy + dys[:, t]
-            dU += h.T @ dy
-            dx[:, t] = dy @ U.T * (1 - h**2)
-            dR += y_prev.T @ dx[:, t]
-            dy = dx[:, t] @ R.T
-        return dx, dy, dR, dU
-
-    return np.stack(ys, axis=1), backward
-
-
-def _outputs_fed_back(rng):
-    for B, T, H, O in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", draw(rng, (B, T, H), (B, O), (O, H), (H, O))
-
-
-@exercise(
-    "a recurrence through the output",
-    level=3,
-    minutes=35,
-    name="output-feedback",
-    reference=_through_the_output,
-    solution="minillm/exercises/chapter06.py: _through_the_output",
-    cases=_outputs_fed_back,
-    outputs=("ys",),
-    gradients=("dx", "dy0", "dR", "dU"),
-    time={"ys": 1, "dx": 1},
-    hints={
-        "ys": (
-            "The output of a step is an input of the next one, and the state h is not.",
-            "h = np.tanh(x[:, t] + y @ R); y = h @ U, with y = y0 before the first step.",
-        ),
-        "dx": (
-            "x[:, t] is a part of the pre-activation of its step.",
-            "dx[:, t] = (dy @ U.T) * (1 - h**2), with the whole gradient dy of y_t.",
-        ),
-        "dx:earlier": (
-            "The last step is right, the earlier ones are not: y_t is used in the loss and in step "
-            "t + 1.",
-            "dy = da @ R.T at the end of a step is what y_{t-1} receives, in addition to "
-            "dys[:, t - 1].",
-        ),
-        "dy0": (
-            "y0 is used in the first step only, by R.",
-            "After the loop, dy = da @ R.T of step 0.",
-        ),
-        "dR": (
-            "R multiplies the output of the step before, at every step.  Uses add up.",
-            "dR += y_prev.T @ da, with y_prev = y0 at step 0.",
+        "dE": (
+            "Each part has the share 1 / G of h, where G is the number of parts.  Two parts may be "
+            "the same row of E, and dE[grams] += ... adds once only.",
+            "dh = dloss * (sigmoid(scores) - labels) @ U[ids], and each row of grams receives "
+            "dh / len(grams): np.add.at(dE, grams, dh / len(grams)).",
         ),
         "dU": (
-            "U is used at every step, and y_t is used in the loss and in step t + 1.",
-            "dU += h.T @ dy, with the whole gradient dy of y_t.",
+            "The slope of a score with respect to U[id] is h.  A word may be drawn twice as noise.",
+            "np.add.at(dU, ids, ds[:, None] * h) with ds = dloss * (sigmoid(U[ids] @ h) - labels).",
         ),
     },
 )
-def output_feedback(x, y0, R, U):
-    """Run h_t = tanh(x_t + y_{t-1} R) with the outputs y_t = h_t U: only an output is carried on.
+def subwords(E, U, grams, ids, labels):
+    """Compute the loss of negative sampling for a word whose vector is the mean of its parts.
 
-    x (B, T, H), y0 (B, O), R (O, H), U (H, O) -> ys (B, T, O).
-    ``backward(dys)`` -> dx, dy0, dR, dU.
+    E (B, D): vectors of the parts of words; grams: a list of the G rows of E of the parts of this
+    word; U (V, D), ids: a list of a neighbour and noise words, labels: a 1 or 0 for each of them
+    -> loss, an array without axes.  ``backward(dloss)`` -> dE, dU.
     """
     # as many lines as you need
-    ys = ...
+    loss = ...
 
-    def backward(dys):
-        dx, dy0, dR, dU = ...
-        return dx, dy0, dR, dU
+    def backward(dloss):
+        dE, dU = ...
+        return dE, dU
 
-    return ys, backward
+    return loss, backward
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _leaky(rng):
-    for B, T, H in ((3, 2, 3), (2, 4, 2)):
-        yield "", (*draw(rng, (B, T, H), (B, H)), rng.uniform(0.2, 0.8, H), *draw(rng, (H, H)))
+def _pair_and_noise(rng):
+    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 3, 3, 0]), np.array([1, 0, 0, 0]))
+    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([2, 1, 2]), np.array([1, 0, 0]))
 
 
 @find_the_bug(
-    "find the bug: a network that keeps a part of its state",
+    "find the bug: skip-gram with its two tables",
     level=2,
-    minutes=20,
-    cases=_leaky,
-    outputs=("hs",),
-    gradients=("dx", "dh0", "dk", "dW"),
+    minutes=15,
+    cases=_pair_and_noise,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dE", "dU"),
     bugs=(
         Bug(
             "path",
-            "dh = dh * k + da @ W.T",
-            "dh = da @ W.T",
-            "h_prev has two uses in a step: k h_prev, and h_prev W.  Uses add up.",
+            "np.add.at(dU, ids, np.outer(ds, h))",
+            "dU[ids] = np.outer(ds, h)",
+            "An id may be drawn twice.  Uses add up, and an assignment keeps only the last.",
         ),
         Bug(
             "sign",
-            "h_prev - n",
-            "n - h_prev",
-            "h = k h_prev + (1 - k) n: k has the slope h_prev - n.",
+            "sigmoid(s) - labels",
+            "labels - sigmoid(s)",
+            "The gradient with respect to a score is probability minus label.",
         ),
-        Bug("value", "h_prev.T @ da", "hs[:, t].T @ da", "W multiplies the state before the step."),
         Bug(
-            "factor",
-            "(1 - n**2)",
-            "(1 - n)",
-            "The slope of n = tanh(a), written with n, is 1 - n^2.",
+            "value",
+            "ds @ U[ids]",
+            "ds @ E[ids]",
+            "s = U[ids] h: the slope with respect to h is U[ids].",
         ),
-        Bug("order", "da @ W.T", "da @ W", "h_prev is the input of h_prev W: da W^T."),
-        Bug("path", "dh = dh + dhs[:, t]", "dh = dhs[:, t]", "h_t is also used in step t + 1."),
+        Bug(
+            "value",
+            "np.outer(ds, h)",
+            "np.outer(s, h)",
+            "Row m of U has the slope h, times the gradient with respect to its score.",
+        ),
     ),
 )
-def find_leaky_rnn(x, h0, k, W):
-    """Run h_t = k h_{t-1} + (1 - k) tanh(x_t + h_{t-1} W), with a share k of its own for each unit.
+def find_skip_gram(E, U, center, ids, labels):
+    """Compute the loss of a word with a neighbour and some noise words.
 
-    x (B, T, H), h0 (B, H), k (H,), W (H, H) -> hs (B, T, H).  ``backward(dhs)`` -> dx, dh0, dk, dW.
+    E and U (V, D) are the tables; center is the word's id, ids (M,) those of the neighbour and the
+    noise, which may be equal; labels (M,), 1 or 0 -> loss.  ``backward(dloss)`` -> dE, dU.
     """
-    h, hs, ns = h0, [], []
-    for t in range(x.shape[1]):
-        n = np.tanh(x[:, t] + h @ W)
-        h = k * h + (1 - k) * n
-        hs.append(h)
-        ns.append(n)
-    hs = np.stack(hs, axis=1)
+    h = E[center]
+    s = U[ids] @ h
+    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
 
-    def backward(dhs):
-        dx, dk, dW, dh = (np.zeros_like(array) for array in (x, k, W, h0))
-        for t in reversed(range(x.shape[1])):
-            h_prev, n = hs[:, t - 1] if t > 0 else h0, ns[t]
-            dh = dh + dhs[:, t]
-            dk += (dh * (h_prev - n)).sum(axis=0)
-            da = dh * (1 - k) * (1 - n**2)
-            dx[:, t] = da
-            dW += h_prev.T @ da
-            dh = dh * k + da @ W.T
-        return dx, dh, dk, dW
+    def backward(dloss):
+        ds = dloss * (sigmoid(s) - labels)
+        dh = ds @ U[ids]
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        dE[center] = dh
+        np.add.at(dU, ids, np.outer(ds, h))
+        return dE, dU
 
-    return hs, backward
+    return loss, backward

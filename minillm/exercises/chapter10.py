@@ -1,468 +1,581 @@
-"""Exercises of chapter 10: the Transformer."""
+"""Exercises of chapter 10: attention, and the search for the best output."""
 
 import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.layers.heads import join_heads, split_heads
-from minillm.layers.positions import sinusoids as reference_sinusoids
+from minillm.ops.padding import length_mask
+from minillm.ops.softmax import log_softmax, softmax_backward
+from minillm.ops.softmax import masked_softmax as softmax_of_allowed
 
 
-def _causal_mask(scores):
-    T, S = scores.shape
-    position = S - T + np.arange(T)
-    return np.where(np.arange(S) <= position[:, None], scores, -np.inf)
+def _dot_scores(query, keys):
+    def backward(dscores):
+        return dscores @ keys, dscores.transpose(0, 2, 1) @ query
+
+    return query @ keys.transpose(0, 2, 1), backward
+
+
+def _queries_and_keys(rng):
+    for B, T, S, D in ((1, 2, 3, 4), (3, 4, 2, 5)):
+        yield "", (rng.standard_normal((B, T, D)), rng.standard_normal((B, S, D)))
+
+
+@exercise(
+    "the scores of dot attention, and their gradients",
+    level=1,
+    minutes=15,
+    reference=_dot_scores,
+    solution="minillm/ops/attention.py: multiplicative_attention",
+    cases=_queries_and_keys,
+    outputs=("scores",),
+    gradients=("dquery", "dkeys"),
+    hints={
+        "scores": (
+            "The score of query t and key j is the sum over d of query[b, t, d] keys[b, j, d].",
+            "A product of matrices for each b: (T, D) (D, S).  keys.transpose(0, 2, 1) is "
+            "(B, D, S).",
+        ),
+        "dquery": (
+            "Query t is compared with every key j, with the slope keys[b, j].  Uses add up.",
+            "dquery must be (B, T, D): multiply dscores (B, T, S) by keys (B, S, D).",
+        ),
+        "dkeys": (
+            "Key j is compared with every query t, with the slope query[b, t].  Uses add up.",
+            "dkeys must be (B, S, D): multiply dscores, transposed to (B, S, T), by query.",
+        ),
+    },
+)
+def dot_scores(query, keys):
+    """Score each query with each key of its row by their dot product.
+
+    query (B, T, D), keys (B, S, D) -> scores (B, T, S).  ``backward(dscores)`` -> dquery, dkeys.
+    """
+    scores = ...
+
+    def backward(dscores):
+        dquery = ...
+        dkeys = ...
+        return dquery, dkeys
+
+    return scores, backward
+
+
+def _masked_softmax(scores, lengths):
+    allowed = length_mask(lengths, scores.shape[-1])[:, None]
+    weights, _ = softmax_of_allowed(scores, allowed)
+    return weights, lambda dweights: np.where(allowed, softmax_backward(dweights, weights), 0)
 
 
 def _scores(rng):
-    yield "", (rng.standard_normal((4, 4)),)
-    yield "past", (rng.standard_normal((2, 5)),)
+    yield "", (rng.standard_normal((2, 3, 4)), np.array([4, 4]))
+    yield "lengths", (rng.standard_normal((3, 2, 5)), np.array([5, 1, 3]))
+    yield "large scores", (rng.standard_normal((2, 2, 3)) + 1000, np.array([3, 2]))
 
 
 @exercise(
-    "the causal mask",
-    level=1,
-    minutes=10,
-    reference=_causal_mask,
-    solution="minillm/ops/mask.py: Mask.allowed",
-    cases=_scores,
-    outputs=("masked",),
-    hints={
-        "masked": (
-            "Query t may look at the keys j <= t, itself included; all other scores are "
-            "minus infinity.",
-            "np.arange(S) <= position[:, None] is True where a key is allowed, and "
-            "np.where(allowed, scores, -np.inf) masks the rest.",
-        ),
-        "past": (
-            "The queries are the last T of S positions: the first query is not at position 0.",
-            "The position of query t is S - T + t.",
-        ),
-    },
-)
-def causal_mask(scores):
-    """Mask the scores of later keys with minus infinity.
-
-    scores (T, S), of queries at the last T of S positions -> masked (T, S).
-    """
-    T, S = scores.shape
-    position = ...
-    allowed = ...
-    masked = ...
-    return masked
-
-
-def _causal_attention(q, k, v):
-    heads = (x[None, None] for x in (q, k, v))
-    y, op_backward = ops.scaled_dot_product_attention(*heads, causal=True)
-
-    def backward(dy):
-        return tuple(dx[0, 0] for dx in op_backward(dy[None, None]))
-
-    return y[0, 0], backward
-
-
-def _sequences(rng):
-    for T, D in ((4, 3), (3, 5)):
-        yield "", tuple(rng.standard_normal((T, D)) for _ in "qkv")
-
-
-@exercise(
-    "the backward pass of causal attention",
-    level=3,
-    minutes=30,
-    reference=_causal_attention,
-    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_backward",
-    cases=_sequences,
-    gradients=("dq", "dk", "dv"),
-    hints={
-        "dv": (
-            "y = weights v is a product of matrices, like x W in chapter 0: v stands where W did.",
-            "dv must be (S, E): multiply weights transposed (S, T) by dy (T, E).",
-        ),
-        "dq": (
-            "Go back line by line: y = weights v, then the softmax, then scores = q k^T / sqrt(D).",
-            "dweights = dy v^T; dscores = weights (dweights - sum of dweights weights over the "
-            "row); dq = dscores k / sqrt(D).",
-        ),
-        "dk": (
-            "A key is used by every query that sees it, and uses add up.  The scale belongs to "
-            "this line, too.",
-            "dk must be (S, D): multiply dscores transposed (S, T) by q (T, D), and divide by "
-            "sqrt(D).",
-        ),
-    },
-)
-def attention_backward(q, k, v):
-    """Attend to the keys up to each query: y = softmax(q k^T / sqrt(D), masked) v.
-
-    q (T, D), k (T, D), v (T, E) -> y (T, E).  ``backward(dy)`` -> dq, dk, dv.
-    """
-    T, D = q.shape
-    scores = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(D), -np.inf)
-    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = exp_scores / exp_scores.sum(axis=-1, keepdims=True)
-    y = weights @ v
-
-    def backward(dy):
-        dv = ...
-        dweights = ...
-        dscores = ...
-        dq = ...
-        dk = ...
-        return dq, dk, dv
-
-    return y, backward
-
-
-def _split(x, heads):
-    def backward(dy):
-        return join_heads(dy)
-
-    return np.ascontiguousarray(split_heads(x, heads)), backward
-
-
-def _to_split(rng):
-    for B, T, N, width in ((2, 3, 2, 4), (1, 4, 3, 2)):
-        yield "", (rng.standard_normal((B, T, N * width)), N)
-
-
-@exercise(
-    "split into heads, and the way back",
+    "the softmax over the keys that are not padding",
     level=2,
     minutes=15,
-    reference=_split,
-    solution="minillm/layers/heads.py: split_heads",
-    cases=_to_split,
-    gradients=("dx",),
+    reference=_masked_softmax,
+    solution="minillm/ops/softmax.py: masked_softmax",
+    cases=_scores,
+    outputs=("weights",),
+    gradients=("dscores",),
     hints={
-        "y": (
-            "Head n takes the columns from n D/N on.  A reshape to (B, N, T, D/N) alone would mix "
-            "up tokens.",
-            "Reshape to (B, T, N, D/N) first, then exchange the axes 1 and 2.",
+        "weights": (
+            "The weights of a row add up to 1 over the real keys.  Is the sum below the fraction "
+            "over these alone?",
+            "Set the scores of the padding to -np.inf before the softmax, with np.where.",
         ),
-        "dx": (
-            "Each number of x goes to one entry of y, so each gradient goes back to where its "
-            "number came from.",
-            "Exchange the axes 1 and 2 of dy, then reshape to the shape of x.",
+        "large scores": (
+            "exp(1000) is infinite.  A number that is added to all scores of a row cancels.",
+            "Subtract the maximum of each row before exp.",
+        ),
+        "dscores": (
+            "A score has an effect on all weights of its row: the sum below the fraction has it.",
+            "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))",
         ),
     },
 )
-def heads(x, N):
-    """Split the last axis into heads.
+def masked_softmax(scores, lengths):
+    """Compute the softmax over the first lengths[b] keys; all other weights are zero.
 
-    x (B, T, D), N heads -> y (B, N, T, D/N).  ``backward(dy)`` -> dx.
+    scores (B, T, S), lengths (B,), at least 1 -> weights (B, T, S).
+    ``backward(dweights)`` -> dscores.
     """
-    B, T, D = x.shape
-    y = ...
+    allowed = (np.arange(scores.shape[-1]) < lengths[:, None])[:, None]  # (B, 1, S)
+    weights = ...
 
-    def backward(dy):
-        dx = ...
-        return dx
+    def backward(dweights):
+        dscores = ...
+        return dscores
 
-    return y, backward
-
-
-def _places(rng):
-    for T, D in ((5, 6), (3, 8), (12, 2)):
-        yield "", (T, D)
+    return weights, backward
 
 
-def _sinusoids(T, D):
-    return reference_sinusoids(np.arange(T), D, np.float64)
+def _only_context(op):
+    """Leave the weights out of an attention's outputs."""
+
+    def attention(*args):
+        (context, _), backward = op(*args)
+        return context, backward
+
+    return attention
 
 
-@exercise(
-    "sines and cosines for positions",
-    level=1,
-    minutes=10,
-    reference=_sinusoids,
-    solution="minillm/layers/positions.py: sinusoids",
-    cases=_places,
-    outputs=("P",),
-    hints={
-        "P": (
-            "Column 2i has the sine, column 2i + 1 the cosine, both of the angle "
-            "t / 10000^(2i / D).",
-            "The angles are np.arange(T)[:, None] / 10000 ** (np.arange(0, D, 2) / D), of shape "
-            "(T, D/2); assign P[:, 0::2] and P[:, 1::2].",
-        ),
-    },
+def _attention_inputs(rng):
+    for B, T, S, D, E in ((1, 1, 3, 2, 2), (2, 3, 4, 2, 5)):
+        yield "", draw(rng, (B, T, D), (B, S, D), (B, S, E))
+
+
+_SOFTMAX_FIRST = "If dquery and dkeys are both wrong, look at dscores first: "
+_SCORES_FIRST = (
+    "If all but dvalues are wrong, look at dscores first: the softmax subtracts a mean.  "
 )
-def sinusoids(T, D):
-    """The vectors of the positions 0 to T - 1, for an even D: P (T, D).
-
-    P[t, 2i] = sin(t / 10000^(2i / D)), P[t, 2i + 1] = cos(t / 10000^(2i / D)).
-    """
-    P = np.zeros((T, D))
-    angles = ...
-    P[:, 0::2] = ...
-    P[:, 1::2] = ...
-    return P
-
-
-def _rows(rng):
-    for n, D in ((3, 5), (4, 2), (1, 6)):
-        x = 3 * rng.standard_normal((n, D)) + 1
-        yield "", (x, rng.standard_normal(D), rng.standard_normal(D))
 
 
 @exercise(
-    "layer norm, forward and backward",
+    "dot attention, forward and backward",
     level=3,
-    minutes=40,
-    reference=ops.layer_norm,
-    solution="minillm/ops/norms.py: layer_norm_backward",
-    cases=_rows,
-    gradients=("dx", "dgain", "dbias"),
+    minutes=30,
+    reference=_only_context(ops.multiplicative_attention),
+    solution="minillm/ops/attention.py: attend_backward",
+    cases=_attention_inputs,
+    outputs=("context",),
+    gradients=("dquery", "dkeys", "dvalues"),
     hints={
-        "y": (
-            "Subtract each row's mean, and divide by the root of its variance plus eps.",
-            "x_hat = (x - mean) * inverse_std with inverse_std = 1 / sqrt(variance + eps), and "
-            "the variance is the mean of (x - mean)^2: x.var(axis=-1, keepdims=True).",
+        "context": (
+            "Scores of all queries with all keys, a softmax over the keys, the weighted mean of "
+            "the values.",
+            "query @ keys.transpose(0, 2, 1); the softmax over the last axis; weights @ values.",
         ),
-        "dbias": (
-            "The bias is added in each row.  Uses add up.",
-            "Sum dy over the rows, axis 0.",
+        "dvalues": (
+            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
+            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
         ),
-        "dgain": (
-            "The gain multiplies x_hat in each row: its slope is x_hat, and uses add up.",
-            "Sum dy * x_hat over the rows, axis 0.",
+        "dquery": (
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then query t gets a "
+            "part from each key.",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dquery = dscores @ keys.",
         ),
-        "dx": (
-            "x acts on its row on three paths: directly, through the mean, and through the "
-            "variance.  The gradient with respect to x_hat is dy gain.",
-            "dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) inverse_std, with means over "
-            "the row.",
+        "dkeys": (
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then key j gets a "
+            "part from each query.",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dkeys = dscores.transpose(0, 2, 1) @ query.",
         ),
     },
 )
-def layer_norm(x, gain, bias):
-    """Normalise each row, then apply gain and bias, with eps = 1e-5.
+def dot_attention(query, keys, values):
+    """Compute the context of each query: the mean of the values by the softmax of the scores.
 
-    x (n, D), gain (D,), bias (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain, dbias.
+    query (B, T, D), keys (B, S, D), values (B, S, E) -> context (B, T, E).
+    ``backward(dcontext)`` -> dquery, dkeys, dvalues.
     """
-    mean = x.mean(axis=-1, keepdims=True)
-    inverse_std = ...
-    x_hat = ...
-    y = gain * x_hat + bias
+    scores = ...
+    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = ...
+    context = ...
 
-    def backward(dy):
-        dbias = ...
-        dgain = ...
-        dx_hat = ...
-        dx = ...
-        return dx, dgain, dbias
+    def backward(dcontext):
+        # context = weights values
+        dweights = ...
+        dvalues = ...
+        # weights = softmax(scores)
+        dscores = ...
+        # scores = query keys^T
+        dquery = ...
+        dkeys = ...
+        return dquery, dkeys, dvalues
 
-    return y, backward
-
-
-def _residual(x, gain, bias, W):
-    normed, norm_backward = ops.layer_norm(x, gain, bias)
-    h, linear_backward = ops.linear(normed, W)
-
-    def backward(dy):
-        dnormed, dW = linear_backward(dy)
-        dx, dgain, dbias = norm_backward(dnormed)
-        return dy + dx, dgain, dbias, dW
-
-    return x + h, backward
+    return context, backward
 
 
-def _branches(rng):
-    for n, D in ((3, 4), (2, 6)):
-        yield (
-            "",
-            (
-                rng.standard_normal((n, D)),
-                rng.standard_normal(D),
-                rng.standard_normal(D),
-                rng.standard_normal((D, D)),
-            ),
-        )
+def _additive_inputs(rng):
+    for B, T, S, D, C, E, A in ((1, 1, 2, 2, 3, 2, 2), (2, 3, 4, 2, 3, 5, 6)):
+        yield "", draw(rng, (B, T, D), (B, S, C), (B, S, E), (D, A), (C, A), A)
 
 
 @exercise(
-    "a residual branch, pre-norm",
-    level=2,
-    minutes=10,
-    reference=_residual,
-    solution="minillm/layers/block.py: pre_norm",
-    cases=_branches,
-    imports="\nfrom minillm import ops",
-    gradients=("dx", "dgain", "dbias", "dW"),
+    "the backward pass of additive attention",
+    level=3,
+    minutes=45,
+    reference=_only_context(ops.additive_attention),
+    solution="minillm/ops/attention.py: additive_attention_backward",
+    cases=_additive_inputs,
+    outputs=("context",),
+    gradients=("dquery", "dkeys", "dvalues", "dW_q", "dW_k", "dv"),
     hints={
-        "y": (
-            "The branch is added to x itself, not to its norm.",
-            "y = x + h.",
+        "dvalues": (
+            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
+            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
         ),
-        "dx": (
-            "x is used twice: in the sum, and as the input of the branch.  Uses add up.",
-            "dx = dy + dbranch, the gradient that comes back through the norm; dy itself is handed "
-            "to the branch unchanged: dh = dy.",
+        "dv": (
+            "v is used in every pair of a query and a key, in each row, with the slope hidden.",
+            "Sum dscores[..., None] * hidden over the axes 0, 1 and 2.",
+        ),
+        "dquery": (
+            _SCORES_FIRST + "If dv is right and dkeys is wrong, look at dz: tanh has a slope.  "
+            "query W_q has one row for each t, which is used in the pairs of all keys: over which "
+            "axis of dz do the uses add up?",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dq = dz.sum(axis=2), since axis 2 of (B, T, S, A) counts the keys; dquery = dq W_q^T.",
+        ),
+        **{
+            f"d{x}:only": (
+                f"dW_{x[0]} is right, so d{x[0]} is.  What remains is the input of a linear layer.",
+                f"d{x} = d{x[0]} @ W_{x[0]}.T.",
+            )
+            for x in ("query", "keys")
+        },
+        "dW_q": (
+            "query W_q is a linear layer.  Its dW is the sum of query^T dq over the rows and the "
+            "queries, and dq is dz with the uses of all keys added up.",
+            'dq = dz.sum(axis=2); dW_q = np.einsum("btd,bta->da", query, dq).',
+        ),
+        "dkeys": (
+            "keys W_k has one row for each key, which is used in the pairs of all queries: "
+            "over which axis of dz do the uses add up?",
+            "dk = dz.sum(axis=1), since axis 1 of (B, T, S, A) counts the queries; "
+            "dkeys = dk W_k^T.",
+        ),
+        "dW_k": (
+            "keys W_k is a linear layer.  Its dW is the sum of keys^T dk over the rows and the "
+            "keys, and dk is dz with the uses of all queries added up.",
+            'dk = dz.sum(axis=1); dW_k = np.einsum("bsc,bsa->ca", keys, dk).',
         ),
     },
 )
-def residual(x, gain, bias, W):
-    """Add a branch to the stream: y = x + layer_norm(x) W.
+def additive_attention(query, keys, values, W_q, W_k, v):
+    """Compute attention with the score v . tanh(query W_q + key W_k).
 
-    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
-    ``backward(dy)`` -> dx, dgain, dbias, dW.
+    query (B, T, D), keys (B, S, C), values (B, S, E), W_q (D, A), W_k (C, A), v (A,)
+    -> context (B, T, E).  ``backward(dcontext)`` -> dquery, dkeys, dvalues, dW_q, dW_k, dv.
     """
-    normed, norm_backward = ops.layer_norm(x, gain, bias)
-    h, linear_backward = ops.linear(normed, W)
-    y = ...
+    q, k = query @ W_q, keys @ W_k  # (B, T, A), (B, S, A)
+    hidden = np.tanh(q[:, :, None] + k[:, None])  # (B, T, S, A)
+    scores = hidden @ v  # (B, T, S)
+    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = exp / exp.sum(axis=-1, keepdims=True)
 
-    def backward(dy):
-        dh = ...
-        dnormed, dW = linear_backward(dh)
-        dbranch, dgain, dbias = norm_backward(dnormed)
-        dx = ...
-        return dx, dgain, dbias, dW
+    def backward(dcontext):
+        # context = weights values
+        dweights = dcontext @ values.transpose(0, 2, 1)
+        dvalues = ...
+        # weights = softmax(scores)
+        dscores = ...
+        # scores = hidden v
+        dv = ...
+        # hidden = tanh(z), z = q + k for each pair
+        dz = ...
+        # q = query W_q, k = keys W_k
+        dq = ...
+        dk = ...
+        dquery = ...
+        dW_q = ...
+        dkeys = ...
+        dW_k = ...
+        return dquery, dkeys, dvalues, dW_q, dW_k, dv
 
-    return y, backward
+    return weights @ values, backward
+
+
+def _greedy(step, state, bos, eos, limit):
+    ids, last = [], bos
+    while len(ids) < limit:
+        logits, state = step(last, state)
+        last = int(np.argmax(logits))
+        if last == eos:
+            break
+        ids.append(last)
+    return ids
+
+
+def _decoders(rng):
+    """Draw models whose state counts their steps: they end at a step, or never."""
+
+    def decoder(table):
+        def step(token, state):
+            state = state + 1
+            return table[state % len(table), token], state
+
+        return step
+
+    eos, bos = 4, 5
+    for end, label in ((5, ""), (3, ""), (0, "an empty output"), (None, "the limit")):
+        table = rng.standard_normal((7, 6, 6))
+        table[..., [eos, bos]] = -9.0
+        if end is not None:
+            table[1 + end, :, eos] = 9.0
+        yield label, (decoder(table), 0, bos, eos, 6)
+
+
+@exercise(
+    "greedy search",
+    level=1,
+    minutes=15,
+    reference=_greedy,
+    solution="minillm/exercises/chapter10.py: _greedy",
+    cases=_decoders,
+    outputs=("ids",),
+    hints={
+        "ids": (
+            "Each step reads the token before and the state before, and gives both for the next "
+            "step.  The first token read is BOS.",
+            "logits, state = step(last, state); then last = int(np.argmax(logits)).  Stop at EOS.",
+        ),
+        "an empty output": (
+            "EOS ends the output and is not part of it, even if it is the first token.",
+            "Stop before appending, if last is eos.",
+        ),
+        "the limit": (
+            "A model may never predict EOS.  The output has at most `limit` tokens.",
+            "for _ in range(limit)",
+        ),
+    },
+)
+def greedy(step, state, bos, eos, limit):
+    """Write the most probable token at each step, until EOS or until there are ``limit`` tokens.
+
+    ``step(id, state)`` reads one token and returns logits (V,) for the next token, and the state
+    after it.  BOS is read first.  Return the list of ids, without EOS.
+    """
+    ids, last = [], bos
+    for _ in range(limit):
+        logits, state = ...
+        last = ...
+        ended = ...
+        if ended:
+            break
+        ids.append(last)
+    return ids
+
+
+def _beam_step(totals, logits, beam):
+    sums = totals[:, None] + log_softmax(logits)  # (K, V)
+    best = np.argsort(-sums, axis=None)[:beam]
+    parents, ids = np.divmod(best, logits.shape[1])
+    return parents, ids, sums[parents, ids]
+
+
+def _hypotheses(rng):
+    yield "one hypothesis", (np.zeros(1), log_softmax(rng.standard_normal((1, 6))), 3)
+    for label in ("log probabilities", "", ""):
+        for K, V, beam in ((3, 6, 3), (4, 5, 4), (1, 5, 3)):
+            totals = np.sort(-2 * rng.random(K))[::-1].copy()
+            logits = 2 * rng.standard_normal((K, V)) + 3 * rng.standard_normal((K, 1))
+            yield label, (totals, log_softmax(logits) if label else logits, beam)
+
+
+@exercise(
+    "one step of beam search",
+    level=2,
+    minutes=25,
+    reference=_beam_step,
+    solution="minillm/decoding/beam.py: _extend",
+    cases=_hypotheses,
+    outputs=("parents", "ids", "new_totals"),
+    hints={
+        "one hypothesis:ids": (
+            "There is one hypothesis, and its logits are log probabilities already.  The best "
+            "extension comes first.  An index of the flattened array (K V) is parent times V plus "
+            "id.",
+            "np.argsort sorts upwards: np.argsort(-sums, axis=None)[:beam], then "
+            "parents, ids = np.divmod(best, V).",
+        ),
+        "log probabilities:parents": (
+            "The logits are log probabilities already.  All K V extensions compete with each "
+            "other, by the log probability of the whole hypothesis: the parent's total plus the "
+            "token's log probability.",
+            "sums is totals[:, None] + log probabilities, (K, V).  np.argsort(-sums, axis=None) "
+            "orders all of them, not those of each row.",
+        ),
+        "log probabilities:new_totals": (
+            "The new total of a hypothesis is that of its parent plus the log probability of its "
+            "new token.  Each row of logits holds log probabilities already, and normalising it "
+            "again changes nothing.",
+            "sums[parents, ids].  The log of the sum of exp(logits) is one number for each row.",
+        ),
+        "parents": (
+            "Logits are not log probabilities: each row must be normalised first.",
+            "sums = totals[:, None] + log_p with log_p = logits - log of the sum of exp(logits) of "
+            "each row: np.log(np.exp(logits).sum(axis=1, keepdims=True)).",
+        ),
+        "ids": (
+            "An index of the flattened array (K V) is parent times V plus id.",
+            "parents, ids = np.divmod(best, V)",
+        ),
+        "new_totals": (
+            "The new total of a hypothesis is that of its parent plus the log probability of its "
+            "new token.",
+            "sums[parents, ids]",
+        ),
+    },
+)
+def beam_step(totals, logits, beam):
+    """Choose the ``beam`` most probable extensions of K hypotheses, the best first.
+
+    totals (K,): the log probability of each hypothesis; logits (K, V) for its next token.
+    Return parents, ids, new_totals, (beam,) each: which hypothesis is continued, by which token,
+    and the log probability of the result.
+    """
+    K, V = logits.shape
+    sums = ...
+    best = ...
+    parents, ids = ...
+    new_totals = ...
+    return parents, ids, new_totals
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _self_attention(x, W_qkv, W_o, N):
-    qkv, qkv_backward = ops.linear(x, W_qkv)
-    q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))
-    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
-    y, output_backward = ops.linear(np.ascontiguousarray(join_heads(context)), W_o)
+def _beam_search(step, state, bos, eos, limit, beam):
+    kept = [(0.0, [], state, bos)]
+    for _ in range(limit):
+        candidates = []
+        for total, ids, state, last in kept:
+            if last == eos:
+                candidates.append((total, ids, state, last))
+                continue
+            log_p, after = step(last, state)
+            candidates += [(total + log_p[k], [*ids, k], after, k) for k in range(len(log_p))]
+        kept = sorted(candidates, key=lambda candidate: -candidate[0])[:beam]
+    total, ids, _, last = kept[0]
+    return (ids[:-1] if last == eos else ids), total
 
-    def backward(dy):
-        dcontext, dW_o = output_backward(dy)
-        parts = attention_backward(np.ascontiguousarray(split_heads(dcontext, N)))
-        dqkv = np.concatenate([join_heads(part) for part in parts], axis=-1)
-        return *qkv_backward(dqkv), dW_o
 
-    return y, backward
+def _branching(rng):
+    """Draw models whose next token depends on the last one and on the number of steps."""
 
+    def decoder(table):
+        def step(token, state):
+            return table[state % len(table), token], state + 1
 
-def _layers_of_attention(rng):
-    for B, T, D, N, label in (
-        (1, 1, 2, 1, "one token"),
-        (2, 3, 2, 1, "one head"),
-        (2, 3, 4, 2, ""),
+        return step
+
+    eos, bos = 3, 4
+    for label, beam, limit in (
+        ("a beam of 1", 1, 4),
+        ("a beam of 3", 3, 4),
+        ("a beam of 3", 4, 5),
+        ("an end that waits", 3, 6),
     ):
-        yield label, (*draw(rng, (B, T, D), (D, 3 * D), (D, D)), N)
+        found = False
+        while not found:  # until a greedy search finds a worse output
+            logits = 1.5 * rng.standard_normal((6, 5, 5))
+            logits[..., bos] = -9
+            logits[..., eos] = 1 if label == "an end that waits" else -9
+            case = decoder(log_softmax(logits)), 0, bos, eos, limit
+            found = beam == 1 or _beam_search(*case, beam) != _beam_search(*case, 1)
+        yield label, (*case, beam)
 
 
 @exercise(
-    "self-attention as a layer, forward and backward",
+    "a whole beam search",
     level=3,
-    minutes=75,
-    reference=_self_attention,
-    solution="minillm/exercises/chapter10.py: _self_attention",
-    cases=_layers_of_attention,
-    gradients=("dx", "dW_qkv", "dW_o"),
+    minutes=45,
+    reference=_beam_search,
+    solution="minillm/exercises/chapter10.py: _beam_search",
+    cases=_branching,
+    outputs=("ids", "total"),
     hints={
-        "one token": (
-            "A token that is alone attends to itself with the weight 1: y = x W_v W_o, and only "
-            "the last third of W_qkv has a gradient.",
-            "q, k, v = np.split(x @ W_qkv, 3, axis=-1), and y = context @ W_o.",
+        "a beam of 1": (
+            "With one hypothesis, this is greedy search, and total sums the log-probabilities.",
+            "Each hypothesis has its own total, ids, state and last token; step(last, state) gives "
+            "log_p and the state for all its extensions.",
         ),
-        "one head": (
-            "Scores over sqrt(D / N), no look at later positions, and a softmax over the keys.",
-            "scores = q k^T / sqrt(D / N), (B, N, T, T), with -np.inf where np.tri(T) is 0.",
+        "a beam of 3": (
+            "All extensions of all hypotheses compete, by the total of the whole hypothesis.",
+            "Collect (total + log_p[k], ids + [k], state, k) for each hypothesis and token k, and "
+            "keep the ``beam`` largest totals.",
         ),
-        "y": (
-            "With one head, y is right: head n takes the columns from n D / N of q, k and v, and "
-            "its own scale.",
-            "q.reshape(B, T, N, D // N).transpose(0, 2, 1, 3), scale sqrt(D / N); back by "
-            "transpose(0, 2, 1, 3).reshape(B, T, D) before W_o.",
-        ),
-        "dx": (
-            "x is used once, in x W_qkv.  Is dqkv complete: dq, dk and dv, heads joined, side by "
-            "side?",
-            "dx = dqkv @ W_qkv.T, and dqkv = np.concatenate([dq, dk, dv], axis=-1) after each went "
-            "back from (B, N, T, D / N) to (B, T, D).",
-        ),
-        "dW_qkv": (
-            "W_qkv is used at every position of every row: uses add up.  Which third is wrong?  "
-            "For q and k, the softmax subtracts a mean, and the scale counts; for v, the weights "
-            "are transposed.",
-            'np.einsum("btd,bte->de", x, dqkv); dq = dscores k / sqrt(D / N), dk = dscores^T q / '
-            "sqrt(D / N), dv = weights^T dcontext, of each head.",
-        ),
-        "dW_o": (
-            "W_o multiplies the joined contexts, at every position of every row.",
-            'np.einsum("btd,bte->de", context, dy), with the joined context (B, T, D).',
+        "an end that waits": (
+            "A hypothesis that ended with EOS is not extended, but it stays in the competition.",
+            "If its last token is EOS, it is a candidate as it is; EOS counts in the total, and is "
+            "not one of the ids that are returned.",
         ),
     },
 )
-def self_attention(x, W_qkv, W_o, N):
-    """Compute causal self-attention with N heads.
+def beam_search(step, state, bos, eos, limit, beam):
+    """Find a probable output by a search that keeps the ``beam`` best hypotheses.
 
-    x (B, T, D), W_qkv (D, 3D): its thirds give q, k and v; W_o (D, D) multiplies the joined
-    contexts; N divides D -> y (B, T, D).  ``backward(dy)`` -> dx, dW_qkv, dW_o.
+    ``step(id, state)`` reads one token, BOS first, and returns the log-probabilities (V,) of the
+    next one, and the state after it; it changes no state.  At each of ``limit`` steps, every
+    hypothesis that has not ended is extended by each of the V tokens; those that ended with EOS
+    stay as they are; of all of them, the ``beam`` most probable are kept -> ids of the best one, a
+    list without EOS, and its log-probability, with that of EOS if it ended.
     """
-    B, T, D = x.shape
     # as many lines as you need
-    y = ...
+    ids, total = ...
+    return ids, total
+
+
+def _location_attention(c, b, values):
+    distance = np.arange(values.shape[1]) - c[:, None]
+    weights = np.exp(-b[:, None] * distance**2)
+    y = np.einsum("bs,bse->be", weights, values)
 
     def backward(dy):
-        dx, dW_qkv, dW_o = ...
-        return dx, dW_qkv, dW_o
+        down = np.einsum("be,bse->bs", dy, values) * weights
+        dc = (down * 2 * b[:, None] * distance).sum(axis=1)
+        db = -(down * distance**2).sum(axis=1)
+        return dc, db, weights[..., None] * dy[:, None]
 
     return y, backward
 
 
-def _post_norm(x, gain, bias, W):
-    h, linear_backward = ops.linear(x, W)
-    y, norm_backward = ops.layer_norm(x + h, gain, bias)
-
-    def backward(dy):
-        dsum, dgain, dbias = norm_backward(dy)
-        dx, dW = linear_backward(dsum)
-        return dsum + dx, dgain, dbias, dW
-
-    return y, backward
+def _looks(rng):
+    for B, S, E in ((1, 3, 2), (3, 5, 2)):
+        c, b = rng.uniform(0, S - 1, B), rng.uniform(0.2, 1, B)
+        yield "", (c, b, *draw(rng, (B, S, E)))
 
 
 @exercise(
-    "a residual branch, post-norm",
+    "attention by position",
     level=2,
-    minutes=15,
-    reference=_post_norm,
-    solution="minillm/exercises/chapter10.py: _post_norm",
-    cases=_branches,
-    imports="\nfrom minillm import ops",
-    gradients=("dx", "dgain", "dbias", "dW"),
+    minutes=30,
+    reference=_location_attention,
+    solution="minillm/exercises/chapter10.py: _location_attention",
+    cases=_looks,
+    gradients=("dc", "db", "dvalues"),
     hints={
         "y": (
-            "Post-norm: the branch reads x itself, and the norm comes after the sum.",
-            "h, linear_backward = ops.linear(x, W); y, norm_backward = ops.layer_norm(x + h, gain, "
-            "bias).",
+            "Position s has the weight exp(-b (s - c)^2), the largest at the centre, and the "
+            "weights are not divided by their sum.",
+            'np.einsum("bs,bse->be", weights, values), with the positions np.arange(S).',
         ),
-        "dx": (
-            "What leaves the norm reaches both terms of the sum, and x is used twice.",
-            "dsum = norm_backward(dy)[0]; dx = dsum + the gradient that linear_backward(dsum) "
-            "returns.  There is no path around the norm any more.",
+        "dc": (
+            "c moves the weights of all positions.  The slope of exp(u) is exp(u), times the slope "
+            "of u = -b (s - c)^2 with respect to c.",
+            "The sum over s of dweights * weights * 2 * b * (s - c), with dweights = dy . values.",
         ),
-        "dW": (
-            "The branch receives what leaves the norm, not dy.",
-            "dbranch, dW = linear_backward(dsum).",
+        "db": (
+            "b scales all exponents: the slope of -b (s - c)^2 with respect to b is -(s - c)^2.",
+            "-(dweights * weights * (s - c)**2).sum(axis=1), with dweights = dy . values.",
+        ),
+        "dvalues": (
+            "A value has the slope of its weight.",
+            "weights[..., None] * dy[:, None].",
         ),
     },
 )
-def post_norm(x, gain, bias, W):
-    """Compute y = layer_norm(x + x W), where the norm comes after the sum.
+def location_attention(c, b, values):
+    """Look at values by their position alone: y = sum over s of exp(-b (s - c)^2) values[s].
 
-    ops.linear(x, W) and ops.layer_norm(x, gain, bias) each return their output and a backward:
-    one of dh returns dx, dW, the other of dy returns dx, dgain, dbias.
-
-    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
-    ``backward(dy)`` -> dx, dgain, dbias, dW.
+    c (B,): the centre of each row, not always a whole number; b (B,): its sharpness; values
+    (B, S, E) at the positions s = 0 to S - 1 -> y (B, E).  ``backward(dy)`` -> dc, db, dvalues.
     """
     # as many lines as you need
     y = ...
 
     def backward(dy):
-        dx, dgain, dbias, dW = ...
-        return dx, dgain, dbias, dW
+        dc, db, dvalues = ...
+        return dc, db, dvalues
 
     return y, backward
 
@@ -470,63 +583,68 @@ def post_norm(x, gain, bias, W):
 # --- find the bug -------------------------------------------------------------------
 
 
-def _square_layers(rng):
-    for n in (3, 4):
-        yield "", (2 * rng.standard_normal((n, n)), *draw(rng, n, (n, n)))
+def _square_additive(rng):
+    for n in (3, 4):  # as many keys as queries, so that a wrong axis has the same shape
+        yield "", draw(rng, (n, 2), (n, 2), (n, n), 2)
 
 
 @find_the_bug(
-    "find the bug: a norm and a layer",
-    level=2,
-    minutes=20,
-    cases=_square_layers,
-    gradients=("dx", "dgain", "dW"),
+    "find the bug: additive attention",
+    level=3,
+    minutes=25,
+    cases=_square_additive,
+    outputs=("context",),
+    gradients=("dq", "dk", "dvalues", "dv"),
     bugs=(
         Bug(
+            "axis", "dq = dz.sum(axis=1)", "dq = dz.sum(axis=0)", "Query t is used with every key."
+        ),
+        Bug(
             "path",
-            "- dx_hat.mean(axis=1, keepdims=True) ",
-            "",
-            "x acts on its row through the mean, too.",
+            "weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))",
+            "weights * dweights",
+            "Each score acts on all weights of its row: the softmax divides by their sum.",
+        ),
+        Bug(
+            "factor",
+            "(1 - hidden**2)",
+            "(1 - hidden)",
+            "The slope of tanh, written with its output, is 1 - its square.",
         ),
         Bug(
             "value",
-            "x_hat * (dx_hat * x_hat).mean",
-            "x_hat * (dx_hat * x).mean",
-            "The path through the variance needs the mean of dx_hat x_hat.",
+            'np.einsum("ts,tsa->a", dscores, hidden)',
+            'np.einsum("ts,tsa->a", dweights, hidden)',
+            "v is used in scores = hidden v: its upstream gradient is dscores.",
         ),
         Bug(
-            "axis",
-            "(du * x_hat).sum(axis=0)",
-            "(du * x_hat).sum(axis=1)",
-            "The gain is used in each row.",
-        ),
-        Bug("value", "dW = u.T @ dy", "dW = x_hat.T @ dy", "W multiplies u = gain x_hat."),
-        Bug("order", "dy @ W.T", "dy @ W", "u is the input of y = u W."),
-        Bug(
-            "factor",
-            "dx_hat = du * gain",
-            "dx_hat = du",
-            "u = gain x_hat: the slope with respect to x_hat is gain.",
+            "order",
+            "weights.T @ dcontext",
+            "weights @ dcontext",
+            "Value s is in the context of every query t.",
         ),
     ),
 )
-def find_norm_and_layer(x, gain, W):
-    """Compute y = (gain layer_norm(x)) W, with eps = 1e-5 in the norm.
+def find_additive_attention(q, k, values, v):
+    """Compute attention with the score v . tanh(q_t + k_s) of each query and key.
 
-    x (n, D), gain (D,), W (D, O) -> y (n, O).  ``backward(dy)`` -> dx, dgain, dW.
+    q (T, A), k (S, A), values (S, E), v (A,) -> context (T, E).
+    ``backward(dcontext)`` -> dq, dk, dvalues, dv.
     """
-    inverse_std = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
-    x_hat = (x - x.mean(axis=1, keepdims=True)) * inverse_std
-    u = gain * x_hat
-    y = u @ W
+    hidden = np.tanh(q[:, None] + k)  # (T, S, A)
+    scores = hidden @ v
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    context = weights @ values
 
-    def backward(dy):
-        dW = u.T @ dy
-        du = dy @ W.T
-        dgain = (du * x_hat).sum(axis=0)
-        dx_hat = du * gain
-        through_variance = x_hat * (dx_hat * x_hat).mean(axis=1, keepdims=True)
-        dx = (dx_hat - dx_hat.mean(axis=1, keepdims=True) - through_variance) * inverse_std
-        return dx, dgain, dW
+    def backward(dcontext):
+        dvalues = weights.T @ dcontext
+        dweights = dcontext @ values.T
+        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
+        dv = np.einsum("ts,tsa->a", dscores, hidden)
+        dz = dscores[..., None] * v * (1 - hidden**2)
+        dq = dz.sum(axis=1)
+        dk = dz.sum(axis=0)
+        return dq, dk, dvalues, dv
 
-    return y, backward
+    return context, backward

@@ -1,491 +1,456 @@
-"""Exercises of chapter 12: GPT."""
+"""Exercises of chapter 12: the mixture of a pointer-generator, coverage, TextRank."""
+
+from collections import Counter
 
 import numpy as np
 
 from minillm import ops
-from minillm.decoding.sampling import next_probabilities
-from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.decoding.pointer import log_mixture
+from minillm.exercises.declaration import Bug, exercise, find_the_bug
+from minillm.models.extractive import rank
 
 
-def _numbers(rng):
-    yield "", (2 * rng.standard_normal((3, 4)),)
+def _mixture(p, weights, g, source):
+    logits, z = np.log(p)[None, None], np.log(g / (1 - g)).reshape(1, 1)
+    return np.exp(log_mixture(logits, z, weights[None, None], source[None]))[0, 0]
+
+
+def _distribution(rng, size):
+    return rng.dirichlet(np.ones(size))
+
+
+def _sources(rng):
+    for label, source in (
+        ("known words", [2, 0, 3]),
+        ("a word that occurs twice", [2, 0, 2, 3]),
+        ("new words", [1, 5, 6, 5]),
+    ):
+        ids = np.array(source)
+        yield label, (_distribution(rng, 5), _distribution(rng, len(ids)), rng.random(), ids)
 
 
 @exercise(
-    "the slope of GELU",
+    "the probability of each word, written or copied",
     level=2,
     minutes=15,
-    reference=ops.gelu,
-    solution="minillm/ops/activations.py: gelu_backward",
-    cases=_numbers,
-    gradients=("dx",),
+    reference=_mixture,
+    solution="minillm/decoding/pointer.py: log_mixture",
+    cases=_sources,
+    outputs=("P",),
     hints={
-        "dx": (
-            "x stands in y twice, outside of the tanh and inside u: the product rule has two "
-            "terms.  The slope of tanh(u) is 1 - tanh(u)^2, times du/dx.",
-            "slope = scale (1 + 3 * 0.044715 x^2), and "
-            "dx = dy ((1 + t) / 2 + x (1 - t^2) slope / 2) with t = tanh(u).",
+        "known words": (
+            "With probability g, the word comes from the vocabulary, otherwise from the source.  "
+            "Is the sum of P one?",
+            "g times the probabilities of the vocabulary, plus (1 - g) times copied.",
+        ),
+        "a word that occurs twice": (
+            "A word that occurs twice can be copied from either position: its weights add up.",
+            "An assignment copied[source] = weights keeps the last weight of each word.  "
+            "np.bincount(source, weights, W) adds.",
+        ),
+        "new words": (
+            "The vocabulary has V words.  A new word has the probability 0 there, and can only be "
+            "copied.",
+            "np.pad(p, (0, W - len(p))) appends zeros.",
         ),
     },
 )
-def gelu(x):
-    """Compute y = x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), elementwise.
+def mixture(p, weights, g, source):
+    """Compute the probability of each word, if it is written with probability g, or else copied.
 
-    x of any shape -> y.  ``backward(dy)`` -> dx.
+    p (V,): the probability of each word of the vocabulary; weights (S,): the attention weight of
+    each position of the source; source (S,): the ids of its words, of which new words have ids
+    from V up -> P (W,), with W = V, or more if the source has new words.
     """
-    scale = np.sqrt(2 / np.pi)
-    t = np.tanh(scale * (x + 0.044715 * x * x * x))
-    y = x * (1 + t) / 2
-
-    def backward(dy):
-        # du/dx, the slope of u
-        slope = ...
-        dx = ...
-        return dx
-
-    return y, backward
+    W = max(len(p), source.max() + 1)
+    # (W,): the probability of each word if a word is copied
+    copied = ...
+    P = ...
+    return P
 
 
-def _tied(ids, E):
-    x, embedding_backward = ops.embedding(ids, E)
-    y, linear_backward = ops.linear(x, np.ascontiguousarray(E.T))
-
-    def backward(dy):
-        dx, dE_transposed = linear_backward(dy)
-        return embedding_backward(dx) + dE_transposed.T
-
-    return y, backward
+def _pointer_loss(logits, z, m, targets):
+    loss, backward = ops.pointer_cross_entropy(logits, z, m, targets)
+    return np.asarray(loss), lambda dloss: backward(float(dloss))
 
 
-def _ids(rng):
-    yield "", (np.array([1, 0, 4]), rng.standard_normal((5, 3)))
-    yield "", (np.array([2, 0, 2, 2]), rng.standard_normal((3, 4)))
+def _predictions(rng):
+    for label, targets in (("", [1]), ("", [3, 0, 2]), ("copied only", [2, 4, 7])):
+        n = len(targets)
+        logits, z = rng.standard_normal((n, 4)), rng.standard_normal(n)
+        yield label, (logits, z, rng.uniform(0.1, 0.9, n), np.array(targets))
 
 
 @exercise(
-    "embeddings that are used twice",
-    level=2,
-    minutes=15,
-    reference=_tied,
-    solution="minillm/layers/stack.py: forward",
-    cases=_ids,
-    gradients=("dE",),
+    "the loss of the mixture, forward and backward",
+    level=3,
+    minutes=35,
+    reference=_pointer_loss,
+    solution="minillm/ops/pointer.py: pointer_cross_entropy",
+    cases=_predictions,
+    outputs=("loss",),
+    gradients=("dlogits", "dz", "dm"),
     hints={
-        "dE": (
-            "E has two uses: it is looked up, and it is the output layer.  Uses add up, and an id "
-            "that occurs twice is looked up twice.",
-            "From y = x E^T comes dy^T x.  From the lookup, each row of dx = dy E is added to what "
-            "the row of its id has already.",
+        "loss": (
+            "P is the probability of the target from either model.",
+            "P = g * p_y + (1 - g) * m; then the loss is the mean of -ln P.",
+        ),
+        "dlogits": (
+            "It is the gradient of cross-entropy, (p - y) / n, times a share of the "
+            "responsibility.  Which part of P came from the vocabulary?",
+            "r = g * p_y / P; dlogits = r[:, None] * (p - y) / n * dloss",
+        ),
+        "dz": (
+            "The gate is a logistic regression with the label r: probability minus label.",
+            "(g - r) / n * dloss",
+        ),
+        "dm": (
+            "dP/dm = 1 - g, and -ln P has the slope -1/P.  The loss is a mean.",
+            "-(1 - g) / P / n * dloss",
         ),
     },
 )
-def tied_embeddings(ids, E):
-    """Look up the ids, and compare them with all embeddings: y = E[ids] E^T.
+def pointer_loss(logits, z, m, targets):
+    """Compute the mean of -ln P, where P = g p[target] + (1 - g) m is the target's probability.
 
-    ids (T,), E (V, D) -> y (T, V).  ``backward(dy)`` -> dE.
+    g = sigmoid(z), p = softmax(logits); logits (n, V), z (n,), m (n,): the probability of the
+    target if it is copied, targets (n,); p[target] is 0 for a target from V up -> loss, an array
+    without axes.  ``backward(dloss)`` -> dlogits, dz, dm.
     """
-    x = E[ids]
-    y = x @ E.T
+    n, V = logits.shape
+    y = targets[:, None] == np.arange(V)  # (n, V): no entry is True for a target from V up
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = exp / exp.sum(axis=1, keepdims=True)
+    p_y = (p * y).sum(axis=1)  # (n,)
+    g = 1 / (1 + np.exp(-z))
+    P = ...
+    loss = -np.log(P).mean()
 
-    def backward(dy):
-        # of the use in y = x E^T
-        dE = ...
-        dx = ...
-        # of the lookup
-        for t in range(len(ids)):
-            dE[ids[t]] += ...
-        return dE
+    def backward(dloss):
+        # the probability that the target came from the vocabulary
+        r = ...
+        dlogits = ...
+        dz = ...
+        dm = ...
+        return dlogits, dz, dm
 
-    return y, backward
-
-
-def _cache_step(q, k, v, keys, values):
-    keys = np.concatenate([keys, k[:, None]], axis=1)
-    values = np.concatenate([values, v[:, None]], axis=1)
-    context, _ = ops.scaled_dot_product_attention(
-        q[None, :, None], keys[None], values[None], causal=True
-    )
-    return keys, values, context[0, :, 0]
+    return loss, backward
 
 
-def _steps(rng):
-    for N, S, width in ((2, 3, 4), (3, 0, 2), (1, 5, 3)):
-        new = tuple(rng.standard_normal((N, width)) for _ in "qkv")
-        yield "", (*new, *(rng.standard_normal((N, S, width)) for _ in "kv"))
+def _coverage(weights):
+    loss, backward = ops.coverage(weights)
+    return np.asarray(loss), lambda dloss: backward(float(dloss))
+
+
+def _attention(rng):
+    for B, T, S in ((1, 2, 2), (1, 5, 3), (2, 4, 3)):
+        yield "", (rng.dirichlet(np.ones(S), (B, T)),)
 
 
 @exercise(
-    "a step with a cache",
-    level=2,
-    minutes=15,
-    reference=_cache_step,
-    solution="minillm/decoding/cache.py: Cache.attend",
-    cases=_steps,
-    outputs=("keys", "values", "context"),
+    "the coverage loss, forward and backward",
+    level=3,
+    minutes=35,
+    reference=_coverage,
+    solution="minillm/ops/pointer.py: coverage",
+    cases=_attention,
+    outputs=("loss",),
+    gradients=("dweights",),
+    time={"dweights": 1},
     hints={
-        "keys": (
-            "The new key comes after those that are kept; all of them are kept for the next step.",
-            "np.concatenate([keys, k[:, None]], axis=1): axis 1 counts positions.",
+        "loss": (
+            "The coverage before step t does not contain the weights of step t.",
+            "np.cumsum(weights, axis=1) - weights",
         ),
-        "values": (
-            "The new value comes after those that are kept.",
-            "np.concatenate([values, v[:, None]], axis=1).",
+        "dweights:earlier": (
+            "Only the last step is right: it is in the coverage of no other step.  Each earlier "
+            "one is in the coverage of all steps after it, and uses add up.",
+            "dc = share * (weights >= c), and later is its sum from the end, without its own: "
+            "np.cumsum(dc[:, ::-1], axis=1)[:, ::-1] - dc",
         ),
-        "context": (
-            "The new token looks at all keys, its own included, with the scale of attention.  Its "
-            "context is the sum of the weighted values.",
-            "scores[n, s] = keys[n, s] . q[n] / sqrt(w), (N, S + 1); after a softmax over s, "
-            "context[n] is the sum of weights[n, s] values[n, s] over s.",
+        "dweights": (
+            "min(w, c) has the gradient of the smaller of the two: where c is not the smaller, w "
+            "is.  The loss is a mean over B T steps.",
+            "dc = share * (weights >= c), and dweights = share * (weights < c) + later",
         ),
     },
 )
-def cache_step(q, k, v, keys, values):
-    """Attend from one new token to all tokens before it and to itself, in N heads.
+def coverage(weights):
+    """Compute the mean over steps of the attention to positions that had attention before.
 
-    q, k, v (N, w) of the new token; keys, values (N, S, w) of the past
-    -> keys and values (N, S + 1, w) with the new ones, and context (N, w).
+    weights (B, T, S), with the coverage c_t = w_1 + ... + w_{t-1} -> loss, the mean over B T steps
+    of the sum over S of min(w_t, c_t), an array without axes.  ``backward(dloss)`` -> dweights.
     """
-    keys = ...
-    values = ...
-    scores = ...
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = weights / weights.sum(axis=-1, keepdims=True)
-    context = ...
-    return keys, values, context
+    B, T, S = weights.shape
+    # (B, T, S): the coverage before each step
+    c = ...
+    loss = np.minimum(weights, c).sum() / (B * T)
+
+    def backward(dloss):
+        share = dloss / (B * T)
+        # (B, T, S): not zero where c is the smaller one
+        dc = ...
+        # (B, T, S): the sum of dc over all later steps
+        later = ...
+        dweights = ...
+        return dweights
+
+    return loss, backward
 
 
-def _top_p(p, limit):
-    return next_probabilities(np.log(p), top_p=limit)
+def _graphs(rng):
+    def graph(n):
+        S = rng.random((n, n))
+        S = S + S.T
+        np.fill_diagonal(S, 0)
+        return S
 
-
-def _distributions(rng):
-    yield "", (np.array([0.1, 0.4, 0.05, 0.3, 0.15]), 0.6)
-    yield "first", (np.array([0.2, 0.5, 0.3]), 0.4)
-    for limit in (0.3, 0.9):
-        yield "", (rng.dirichlet(np.ones(7)), limit)
+    yield "", (graph(4), 0.85)
+    yield "", (graph(5), 0.5)
+    lonely = graph(4)
+    lonely[2] = lonely[:, 2] = 0
+    yield "a sentence without edges", (lonely, 0.85)
 
 
 @exercise(
-    "top-p sampling",
+    "the scores of TextRank by power iteration",
     level=2,
-    minutes=15,
-    reference=_top_p,
-    solution="minillm/decoding/sampling.py: top_p",
-    cases=_distributions,
-    outputs=("filtered",),
-    hints={
-        "filtered": (
-            "Keep tokens from the most probable down, until their sum reaches the limit; the one "
-            "that crosses it is kept, too.  Then the rest must sum to 1 again.",
-            "A token is kept if the sum of those ranked before it is below the limit: "
-            "before = np.cumsum(ranked) - ranked.  Divide by the sum of the kept.",
-        ),
-        "first": (
-            "The most probable token is always kept, even if it alone exceeds the limit.",
-            "Compare the sum before each token with the limit, not the sum with the token: "
-            "kept = np.cumsum(ranked) - ranked < limit.",
-        ),
-    },
-)
-def top_p(p, limit):
-    """Keep the fewest most probable tokens whose probabilities sum to at least ``limit``.
-
-    p (V,) -> filtered (V,): zero for all other tokens, and the sum is 1 again.
-    """
-    order = np.argsort(-p)  # the ids, the most probable first
-    ranked = p[order]
-    # a mask: True for those of the ranked that stay
-    kept = ...
-    filtered = np.zeros_like(p)
-    filtered[order[kept]] = ...
-    return filtered
-
-
-def _gpt_size(layers, D, V, C):
-    block = 3 * D * D + 3 * D + D * D + D + 2 * 4 * D * D + 4 * D + D + 4 * D
-    return V * D + C * D + layers * block + 2 * D, 4 * 2 * layers * D * C
-
-
-def _gpts(rng):
-    for sizes in ((12, 768, 50257, 1024), (1, 2, 3, 5), (3, 8, 11, 7)):
-        yield "", sizes
-
-
-@exercise(
-    "the size of a GPT-2 and of its cache",
-    level=1,
     minutes=20,
-    reference=_gpt_size,
-    solution="minillm/exercises/chapter12.py: _gpt_size",
-    cases=_gpts,
-    outputs=("weights", "cache"),
+    reference=rank,
+    solution="minillm/models/extractive.py: rank",
+    cases=_graphs,
+    outputs=("x",),
+    tolerance=1e-4,
     hints={
-        "weights": (
-            "Two tables at the bottom, of tokens and of positions; the output has no weights of "
-            "its own.  A block has four matrices, a bias for each, and two norms; one norm ends it "
-            "all.",
-            "The matrices of a block: D by 3D, D by D, D by 4D and 4D by D; their biases 3D, D, 4D "
-            "and D; each norm has 2 D numbers.",
+        "x": (
+            "A reader at sentence i steps to j with the probability S_ij by the sum of row i.  "
+            "The score of j is 1 - d, plus d times what arrives there.  Are all of your scores "
+            "equal?  Then the sum is over the wrong index.",
+            "steps = S / S.sum(axis=1, keepdims=True); x = (1 - d) + d * (x @ steps)",
         ),
-        "cache": (
-            "Each layer keeps a key and a value of D numbers for each position.",
-            "2 layers D C numbers, of 4 bytes each.",
+        "a sentence without edges": (
+            "A sentence that shares no word with another has a row of zeros, and 0/0 is no number.",
+            "Divide by 1 where the sum of the row is 0: np.where(totals > 0, totals, 1).",
         ),
     },
 )
-def gpt_size(layers, D, V, C):
-    """Count the weights of a GPT-2, and the bytes of the cache of a full context.
+def textrank(S, d):
+    """Compute the score of each sentence: x_j = 1 - d + d sum over i of x_i S_ij / sum_k S_ik.
 
-    It has a vocabulary of V, a context of C positions with a learned vector each, a feed-forward
-    width of 4 D, biases everywhere, and an output layer tied to the embeddings; the cache has
-    numbers of 4 bytes -> weights, cache.
+    S (n, n), from 0 up: how similar two sentences are; d: the probability of following an edge
+    -> x (n,).  A sentence without edges passes nothing on, and has the score 1 - d.
     """
-    weights = ...
-    cache = ...
-    return weights, cache
+    totals = S.sum(axis=1, keepdims=True)  # (n, 1)
+    # (n, n): the probability of a step from i to j
+    steps = ...
+    x = np.ones(len(S))
+    for _ in range(200):
+        x = ...
+    return x
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
-    T = len(ids)
-    x, embedding_backward = ops.embedding(ids, E)
-    x = x + P
-    qkv, qkv_backward = ops.linear(x, W_qkv)
-    q, k, v = (np.ascontiguousarray(part)[None, None] for part in np.split(qkv, 3, axis=1))
-    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
-    attended, o_backward = ops.linear(context[0, 0], W_o)
-    x2 = x + attended
-    a, a_backward = ops.linear(x2, W_1)
-    g, gelu_backward = ops.gelu(a)
-    f, f_backward = ops.linear(g, W_2)
-    x3 = x2 + f
-    logits, logits_backward = ops.linear(x3, np.ascontiguousarray(E.T))
-    loss, loss_backward = ops.cross_entropy(logits, targets)
-
-    def backward(dloss):
-        dx3, dE_transposed = logits_backward(loss_backward(float(dloss)))
-        dg, dW_2 = f_backward(dx3)
-        dbranch, dW_1 = a_backward(gelu_backward(dg))
-        dx2 = dx3 + dbranch
-        dcontext, dW_o = o_backward(dx2)
-        parts = attention_backward(dcontext[None, None])
-        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
-        dbranch, dW_qkv = qkv_backward(dqkv)
-        dx = dx2 + dbranch
-        return embedding_backward(dx) + dE_transposed.T, dx, dW_qkv, dW_o, dW_1, dW_2
-
-    return np.asarray(loss), backward
+def _f1(one, other):
+    common = (Counter(one) & Counter(other)).total()
+    return 2 * common / (len(one) + len(other)) if one else 0.0
 
 
-def _tiny_texts(rng):
-    for V, T, D, F in ((4, 1, 2, 3), (5, 4, 2, 3)):
-        arrays = draw(rng, (V, D), (T, D), (D, 3 * D), (D, D), (D, F), (F, D))
-        yield "one token" if T == 1 else "", (rng.integers(0, V, T), rng.integers(0, V, T), *arrays)
+def _oracle(sentences, summary, limit):
+    chosen, best = [], 0.0
+    while len(chosen) < limit:
+        scores = []
+        for k in range(len(sentences)):
+            words = [word for j in [*chosen, k] for word in sentences[j]]
+            scores.append(-1.0 if k in chosen else _f1(words, summary))
+        if max(scores) <= best:
+            break
+        best = max(scores)
+        chosen.append(scores.index(best))
+    return sorted(chosen), best
+
+
+def _texts_with_summaries(rng):
+    def split(*texts):
+        return [text.split() for text in texts]
+
+    yield (
+        "one sentence",
+        (
+            split("it rains in the town", "the meeting moved to friday", "see you"),
+            ["meeting", "moved", "to", "friday"],
+            1,
+        ),
+    )
+    yield (
+        "no gain",
+        (split("a b c", "a b", "x y z", "d x y z w v"), ["a", "b", "c", "d"], 3),
+    )
+    yield (
+        "together",
+        (split("c d e", "a b f", "a b c", "g h"), ["a", "b", "c", "d", "e"], 3),
+    )
+    vocabulary = list("abcdefgh")
+    for _ in range(3):
+        texts = [rng.choice(vocabulary, rng.integers(2, 6)).tolist() for _ in range(5)]
+        yield "", (texts, rng.choice(vocabulary, 7).tolist(), 3)
 
 
 @exercise(
-    "a GPT of one block, and all its gradients",
-    level=3,
-    minutes=90,
-    reference=_tiny_gpt,
-    solution="minillm/exercises/chapter12.py: _tiny_gpt",
-    cases=_tiny_texts,
-    imports="\nfrom minillm import ops",
-    outputs=("loss",),
-    gradients=("dE", "dP", "dW_qkv", "dW_o", "dW_1", "dW_2"),
-    hints={
-        "loss": (
-            "Position t sees the positions up to t, by scores over sqrt(D).  Both branches are "
-            "added to the stream that they read.",
-            "x = E[ids] + P; x = x + attention(x W_qkv) W_o; x = x + gelu(x W_1) W_2; then the "
-            "mean cross-entropy of x E^T.",
-        ),
-        "one token": (
-            "With one token, attention hands v on: the context is v.",
-            "The loss is -log of the softmax of x E^T at the target, after both branches.",
-        ),
-        "dE": (
-            "E has two uses, in the lookup and in the logits, and an id may occur twice.",
-            "dlogits^T x, plus each row of dx, added to the row of its id.  If dP is wrong too, "
-            "begin there: at each residual sum, dx = dx + what comes back through the branch.",
-        ),
-        "dP": (
-            "P is added to the stream: its gradient is that of the first x, after both branches "
-            "have added theirs.",
-            "At each residual sum, dx = dx + the gradient that comes back through the branch.",
-        ),
-        "dW_2": ("The second branch receives the gradient of the last x.", "gelu(a)^T dx."),
-        "dW_1": (
-            "Through W_2 and the slope of GELU: which x does W_1 multiply?",
-            "x after the attention, transposed, times the gradient of a = x W_1.",
-        ),
-        "dW_o": (
-            "What reaches the first branch is the gradient of x after both uses of it: the sum "
-            "and the second branch.",
-            "context^T dx, where dx already has what came back through W_1.",
-        ),
-        "dW_qkv": (
-            "dq, dk and dv side by side are the gradient of x W_qkv.",
-            "x^T times this, with the first x, E[ids] + P.",
-        ),
-    },
-)
-def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
-    """Compute the loss of a GPT of one block and one head, without norms and biases.
-
-    The stream begins with x = E[ids] + P.  Causal attention of x W_qkv, times W_o, is added to it;
-    then gelu(x W_1) W_2; the logits are x E^T.  ids and targets (T,), E (V, D), P (T, D),
-    W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own functions of
-    earlier exercises, or those of ``ops``.
-    ``backward(dloss)`` -> dE, dP, dW_qkv, dW_o, dW_1, dW_2.
-    """
-    # as many lines as you need
-    loss = ...
-
-    def backward(dloss):
-        dE, dP, dW_qkv, dW_o, dW_1, dW_2 = ...
-        return dE, dP, dW_qkv, dW_o, dW_1, dW_2
-
-    return loss, backward
-
-
-def _parallel_block(x, gain, bias, W, U, V):
-    h, norm_backward = ops.layer_norm(x, gain, bias)
-    g, gelu_backward = ops.gelu(h @ U)
-
-    def backward(dy):
-        da = gelu_backward(dy @ V.T)
-        dx, dgain, dbias = norm_backward(dy @ W.T + da @ U.T)
-        return dx + dy, dgain, dbias, h.T @ dy, h.T @ da, g.T @ dy
-
-    return x + h @ W + g @ V, backward
-
-
-def _streams(rng):
-    for n, D, F in ((2, 3, 4), (3, 4, 3)):
-        yield "", draw(rng, (n, D), D, D, (D, D), (D, F), (F, D))
-
-
-@exercise(
-    "a block whose two branches run side by side",
+    "the best extract, sentence by sentence",
     level=2,
-    minutes=25,
-    reference=_parallel_block,
-    solution="minillm/exercises/chapter12.py: _parallel_block",
-    cases=_streams,
-    imports="\nfrom minillm import ops",
-    gradients=("dx", "dgain", "dbias", "dW", "dU", "dV"),
+    minutes=30,
+    reference=_oracle,
+    solution="minillm/exercises/chapter12.py: _oracle",
+    cases=_texts_with_summaries,
+    imports="from collections import Counter",
+    outputs=("chosen", "score"),
     hints={
-        "y": (
-            "Both branches read the same norm of x, with its gain and bias, and both are added to "
-            "x itself.  gelu stands between U and V.",
-            "h, norm_backward = ops.layer_norm(x, gain, bias); g, gelu_backward = ops.gelu(h @ U); "
-            "y = x + h @ W + g @ V.",
+        "one sentence": (
+            "ROUGE-1 F1 divides twice the common words by the words of both texts.",
+            "2 * (Counter(one) & Counter(other)).total() / (len(one) + len(other)).",
         ),
-        "dx": (
-            "x is used in the sum and in the norm, which is used by two branches.  Uses add up, "
-            "at both places.  If dgain is wrong as well, look at what goes into norm_backward; if "
-            "dU is, start with da: it needs the slope of gelu.",
-            "da = gelu_backward(dy @ V.T); dh = dy @ W.T + da @ U.T goes through norm_backward "
-            "once; dx = dy + what returns.",
+        "no gain": (
+            "A further sentence can lower F1: its other words count too.  Then the extract is "
+            "complete.",
+            "Stop if the best score with one more sentence is not above the score without it.",
         ),
-        "dx:only": (
-            "dgain and dbias are right, so both branches reach the norm.  Where else is x used?",
-            "y = x + ...: dx = dy + what norm_backward returns.",
+        "together": (
+            "A sentence is worth what it adds to those that were chosen before, not what it is "
+            "worth alone.",
+            "Score the words of all chosen sentences and the candidate together.",
         ),
-        **dict.fromkeys(
-            ("dgain", "dbias"),
-            (
-                "gain and bias are used in h, which two branches read: both send a gradient.",
-                "norm_backward(dy @ W.T + da @ U.T) returns dgain and dbias too, of both branches.",
-            ),
+        "chosen": (
+            "In each round, every sentence that is not chosen is tried together with the chosen "
+            "ones; of equally good ones, the first is taken.  The result is in the order of the "
+            "text.",
+            "Keep the best of the candidates, append it, and return sorted(chosen).",
         ),
-        "dW": ("W multiplies the norm of x.", "h.T @ dy."),
-        "dU": (
-            "Between U and the output are the activation and V.",
-            "h.T @ da with da = gelu_backward(dy @ V.T).",
+        "score": (
+            "The F1 of the whole extract, not of its last sentence.  A word counts twice if it "
+            "occurs twice in both texts.",
+            "The score of the round in which the last sentence was added, with (Counter(one) & "
+            "Counter(other)).total() common words.",
         ),
-        "dV": ("V multiplies what the activation returns.", "g.T @ dy."),
     },
 )
-def parallel_block(x, gain, bias, W, U, V):
-    """Compute y = x + h W + gelu(h U) V, where both branches read h = layer_norm(x).
+def oracle_extract(sentences, summary, limit):
+    """Choose sentences of a text whose words have a high ROUGE-1 F1 with a summary.
 
-    ops.layer_norm(x, gain, bias) and ops.gelu(a) each return their output and a backward.
-
-    x (n, D), gain, bias (D,), W (D, D), U (D, F), V (F, D) -> y (n, D).  W stands for attention.
-    ``backward(dy)`` -> dx, dgain, dbias, dW, dU, dV.
+    sentences: a list of lists of words (str); summary: a list of words.  Start with none, and add
+    in each round the sentence that makes F1 of all chosen words largest, of equal ones the first;
+    stop when no sentence raises F1, or at ``limit`` sentences -> chosen: their numbers, in the
+    order of the text; score: their F1.
     """
     # as many lines as you need
-    y = ...
+    chosen, score = ...
+    return chosen, score
 
-    def backward(dy):
-        dx, dgain, dbias, dW, dU, dV = ...
-        return dx, dgain, dbias, dW, dU, dV
 
-    return y, backward
+def _sentinels(ids, spans, first):
+    source, target, at = [], [], 0
+    for number, (start, length) in enumerate(spans):
+        source += [*ids[at:start], first - number]
+        target += [first - number, *ids[start : start + length]]
+        at = start + length
+    return source + ids[at:], [*target, first - len(spans)]
+
+
+def _spans(rng):
+    yield "one span", ([11, 12, 13, 14, 15], [(1, 2)], 99)
+    yield "", ([11, 12, 13, 14, 15, 16, 17], [(0, 1), (3, 2)], 99)
+    yield "at the end", ([5, 6, 7, 8], [(1, 1), (3, 1)], 50)
+    yield "", (rng.integers(0, 20, 12).tolist(), [(2, 3), (6, 1), (9, 2)], 40)
+
+
+@exercise(
+    "T5: write the hidden spans only",
+    level=1,
+    minutes=20,
+    reference=_sentinels,
+    solution="minillm/exercises/chapter12.py: _sentinels",
+    cases=_spans,
+    outputs=("source", "target"),
+    hints={
+        "source": (
+            "What is visible, with one sentinel in the place of each span, whatever its length; "
+            "each span has a sentinel of its own.",
+            "Append ids[at:start] and first - number, and go on at start + length.",
+        ),
+        "target": (
+            "Each span follows its sentinel.  How does a reader of the target know where the last "
+            "span ends?",
+            "Append first - number and ids[start : start + length] for each span, and one more "
+            "sentinel, first - len(spans), at the end.",
+        ),
+        "at the end:source": (
+            "Nothing is visible after the last span here, and nothing follows its sentinel.",
+            "After the loop, append ids[at:], which may be empty.",
+        ),
+    },
+)
+def sentinels(ids, spans, first):
+    """Make a pair of T5's pre-training: source and target together contain each token once.
+
+    ids: a list of tokens; spans: pairs (start, length) from left to right, which do not touch;
+    first: the id of the first sentinel, the next ones are first - 1, first - 2, and so on
+    -> source: ids with a sentinel in the place of each span; target: each sentinel followed by its
+    span, then one further sentinel.
+    """
+    # as many lines as you need
+    source, target = ...
+    return source, target
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _square_branches(rng):
-    for n in (3, 4):
-        yield "", draw(rng, (2, n), (n, n), (n, n))
-
-
 @find_the_bug(
-    "find the bug: the feed-forward part of a block",
-    level=2,
-    minutes=15,
-    cases=_square_branches,
-    gradients=("dx", "dW", "dU"),
+    "find the bug: coverage",
+    level=3,
+    minutes=20,
+    cases=_attention,
+    outputs=("loss",),
+    gradients=("dweights",),
     bugs=(
         Bug(
             "path",
-            "dx = dy + da @ W.T",
-            "dx = da @ W.T",
-            "x is used twice: in the sum, and in x W.",
+            "later = later + dc[:, t]",
+            "later = dc[:, t]",
+            "The weights of a step are in the coverage of all later steps, not of the next only.",
         ),
         Bug(
-            "path",
-            "(s + 1.702 * a * s * (1 - s))",
-            "s",
-            "a is used twice in g = a s: as a factor, and inside of the sigmoid.",
+            "order",
+            "dw, dc = share * (weights < c), share * (weights >= c)",
+            "dw, dc = share * (weights >= c), share * (weights < c)",
+            "The minimum has the slope 1 with respect to the smaller of the two.",
         ),
-        Bug(
-            "value",
-            "dU = g.T @ dy",
-            "dU = a.T @ dy",
-            "U multiplies g, what the activation returns.",
-        ),
+        Bug("sign", "+= later", "-= later", "Both uses of w_t raise the loss: add."),
         Bug(
             "factor",
-            "1.702 * a * s * (1 - s)",
-            "a * s * (1 - s)",
-            "s = sigmoid(1.702 a): the inner slope.",
+            "share = dloss / (B * T)",
+            "share = dloss / B",
+            "The loss is a mean over B T steps.",
         ),
-        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
     ),
 )
-def find_feed_forward(x, W, U):
-    """Compute y = x + g U with g = a sigmoid(1.702 a), an approximation of GELU, and a = x W.
+def find_coverage(weights):
+    """Compute the mean over B T steps of the sum of min(w_t, c_t), c_t = w_1 + ... + w_{t-1}.
 
-    x (T, D), W (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dU.
+    weights (B, T, S) -> loss, an array without axes.  ``backward(dloss)`` -> dweights.
     """
-    a = x @ W
-    s = 1 / (1 + np.exp(-1.702 * a))
-    g = a * s
-    y = x + g @ U
+    B, T, S = weights.shape
+    c = np.cumsum(weights, axis=1) - weights
+    loss = np.asarray(np.minimum(weights, c).sum() / (B * T))
 
-    def backward(dy):
-        dU = g.T @ dy
-        dg = dy @ U.T
-        da = dg * (s + 1.702 * a * s * (1 - s))
-        dW = x.T @ da
-        dx = dy + da @ W.T
-        return dx, dW, dU
+    def backward(dloss):
+        share = dloss / (B * T)
+        dw, dc = share * (weights < c), share * (weights >= c)
+        dweights, later = dw, np.zeros((B, S))
+        for t in reversed(range(T)):
+            dweights[:, t] += later
+            later = later + dc[:, t]
+        return dweights
 
-    return y, backward
+    return loss, backward

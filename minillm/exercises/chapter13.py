@@ -1,349 +1,351 @@
-"""Exercises of chapter 13: gaps, and vectors of texts."""
+"""Exercises of chapter 13: parts of words."""
+
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
-from minillm import ops
-from minillm.data import masking
-from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.ops.softmax import log_softmax
+from minillm.exercises.declaration import Bug, exercise, find_the_bug
+from minillm.text import bpe
 
 
-def _hide(ids, places, dice, drawn, mask):
-    read = np.where(places & (dice < masking.HIDDEN + masking.REPLACED), drawn, ids)
-    return np.where(places & (dice < masking.HIDDEN), mask, read)
+def _next_merge(words):
+    merges = bpe.learn_merges({b"".join(pieces): count for pieces, count in words.items()}, 1)
+    pair = merges[0]
+    joined = {tuple(bpe.join(pieces, pair, b"".join(pair))): n for pieces, n in words.items()}
+    return pair, joined
 
 
-def _tokens_to_hide(rng):
-    for B, T in ((2, 12), (4, 30)):
-        places = rng.random((B, T)) < 0.5
-        yield (
-            "",
-            (
-                rng.integers(5, 50, (B, T)),
-                places,
-                rng.random((B, T)),
-                rng.integers(50, 99, (B, T)),
-                4,
-            ),
-        )
+def _counted_words(rng):
+    for words in (
+        {b" sells": 1, b" sea": 1, b"she": 1, b" shells": 1},
+        {b"ab": 1, b"cab": 1, b"de": 5},
+        {b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5},
+        {b"aaab": 3, b"aaaa": 2, b"ba": 1},
+        {b"cd": 2, b"ab": 2, b"abc": 1, b"dcd": 1},
+    ):
+        yield "", ({tuple(bpe.BYTES[value] for value in word): n for word, n in words.items()},)
 
 
 @exercise(
-    "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
-    level=1,
-    minutes=5,
-    reference=_hide,
-    solution="minillm/data/masking.py: Masking.hide",
-    cases=_tokens_to_hide,
-    outputs=("read",),
-    hints={
-        "read": (
-            "One die for each token decides among three fates: masked, drawn, unchanged.",
-            "Below 0.8: mask, so dice < 0.8.  From there to 0.9: drawn.  The mask comes last, "
-            "so masked_or_drawn may hold both: dice < 0.9.",
-        ),
-    },
-)
-def mask_tokens(ids, places, dice, drawn, mask):
-    """Hide the tokens at the chosen positions from the model.
-
-    ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
-    drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
-    """
-    # two masks (B, T), by the dice alone
-    masked = ...
-    masked_or_drawn = ...
-    read = np.where(places & masked_or_drawn, drawn, ids)
-    read = np.where(places & masked, mask, read)
-    return read
-
-
-def _visible_token(P, v, kept, replaced):
-    seen = P * replaced / len(P)
-    seen[v] += P[v] * kept
-    return seen / seen.sum()
-
-
-def _contexts(rng):
-    for V in (4, 7):
-        yield "", (rng.dirichlet(np.ones(V)), 2, 0.1, 0.1)
-    yield "", (rng.dirichlet(np.ones(5)), 4, 0.3, 0.05)
-    yield "none is random", (rng.dirichlet(np.ones(5)), 1, 0.2, 0.0)
-    yield "none is kept", (rng.dirichlet(np.ones(5)), 1, 0.0, 0.2)
-
-
-@exercise(
-    "how far a visible token is to be believed",
+    "count the pairs of neighbours, and merge the most frequent",
     level=2,
     minutes=20,
-    reference=_visible_token,
-    solution="minillm/exercises/chapter13.py: _visible_token",
-    cases=_contexts,
-    outputs=("p",),
+    reference=_next_merge,
+    solution="minillm/text/bpe.py: learn_merges",
+    cases=_counted_words,
+    imports="from collections import Counter\nfrom itertools import pairwise",
+    outputs=("pair", "merged"),
     hints={
-        "p": (
-            "Bayes' rule: how probable is w from the context alone, times how probable it is to "
-            "see v there if w is the original?  Both causes of v add up.",
-            "likelihood = kept * (np.arange(V) == v) + replaced / V, since a random token is v "
-            "with the probability 1 / V; then p is P * likelihood, divided by its sum.",
+        "pair": (
+            "A pair counts as often as its word occurs.  Equal counts are ordered by the pair.",
+            "counts[pair] += n.  The smallest (-counts[pair], pair) is the pair that is wanted.",
         ),
-        "none is random": (
-            "If no token is random, the one that is seen is the original.",
-            "The likelihood of all w except v is 0 here: replaced / V with replaced = 0.",
-        ),
-        "none is kept": (
-            "If no token is kept, seeing v says nothing: each original leads to it equally often.",
-            "The likelihood is replaced / V for each w, v included, so p is P.",
+        "merged": (
+            "From left to right: if the next two pieces are the pair, append both as one and "
+            "go on behind them.  Of a a a with the pair a a, the first two are joined.",
+            "Append pieces[at] + pieces[at + 1] and add 2 to at; else append pieces[at], add 1.",
         ),
     },
 )
-def visible_token(P, v, kept, replaced):
-    """The probability of each original token at a position that is asked about and shows v.
+def next_merge(words):
+    """Take one step of learning byte pairs.
 
-    P (V,): the probability of each token by the context alone; v: the id that is seen.  A position
-    that is asked about keeps its token with the probability ``kept``, and receives a random one of
-    all V tokens with the probability ``replaced``; otherwise it shows [MASK], which v is not
-    -> p (V,).
+    words: counts, keyed by tuples of pieces, such as {(b"h", b"u", b"g"): 10} -> the most frequent
+    pair of neighbours, of equal ones the first in order; and the words after this merge.
     """
-    V = len(P)
-    likelihood = ...
-    p = ...
-    return p
+    counts = Counter()
+    for pieces, n in words.items():
+        for pair in pairwise(pieces):
+            counts[pair] += ...
+
+    def order(pair):
+        # what min compares: of two tuples the first entry, or where it is equal, the next
+        key = ...
+        return key
+
+    pair = min(counts, key=order)
+    merged = {}
+    for pieces, n in words.items():
+        joined, at = [], 0
+        while at < len(pieces):
+            is_pair = pieces[at : at + 2] == pair
+            joined.append(pieces[at] + pieces[at + 1] if is_pair else pieces[at])
+            # how many pieces have been read
+            at += ...
+        merged[tuple(joined)] = n
+    return pair, merged
 
 
-def _text_vector(x, lengths):
-    m, pool_backward = ops.mean_pool(x, lengths)
-    norm = np.linalg.norm(m, axis=1, keepdims=True)
-    y = m / norm
-
-    def backward(dy):
-        return pool_backward((dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm)
-
-    return y, backward
+def _encode_word(word, merges):
+    return bpe.encode_word(word, merges)
 
 
-def _texts(rng):
-    yield "", (rng.standard_normal((2, 3, 4)), np.array([3, 3]))
-    yield "lengths", (rng.standard_normal((3, 5, 4)), np.array([5, 2, 1]))
+def _words_to_encode(rng):
+    merges = [(b"s", b"e"), (b"h", b"e"), (b"l", b"l"), (b"ll", b"s"), (b"s", b"he"), (b"a", b"s")]
+    for word in (b"sells", b"shells", b"x"):
+        yield "", (word, merges)
+    yield "order", (b"seashells", merges)
+    yield "order", (b"abc", [(b"b", b"c"), (b"a", b"b")])
+    yield "", (b"sese", merges)
 
 
 @exercise(
-    "a vector of a text: the mean of its tokens, scaled to the length 1",
+    "encode a word by replaying merges",
     level=2,
-    minutes=25,
-    reference=_text_vector,
-    solution="minillm/ops/padding.py: mean_pool",
-    cases=_texts,
-    gradients=("dx",),
+    minutes=20,
+    reference=_encode_word,
+    solution="minillm/text/bpe.py: encode_word",
+    cases=_words_to_encode,
+    imports="from itertools import pairwise",
+    outputs=("pieces",),
     hints={
-        "y": (
-            "The mean is a sum over the tokens of a text, divided by the number of these tokens.",
-            "m = (x * mask[..., None]).sum(axis=1) / lengths[:, None]",
+        "pieces": (
+            "Of the pairs that stand in the word now, the one that was learned first is merged.",
+            "rank[pair] is its position in merges.  Take the pair of the smallest rank; stop if no "
+            "pair of the word is in rank.",
         ),
-        "lengths": (
-            "The padding takes no part: neither in the sum, nor in the number that divides it, "
-            "nor in the gradient.",
-            "Divide by lengths[:, None], and multiply by mask[..., None] both ways.",
-        ),
-        "dx": (
-            "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
-            "The mean: each token that counts gets dm / length, the padding 0.  If m is a sum and "
-            "no mean, y is the same, and the norm here is too large.",
-            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm (B, D), "
-            "dx = mask[..., None] * (dm / lengths[:, None])[:, None].",
+        "order": (
+            "The order is that of learning, not that of the word from left to right.",
+            "min(pairs, key=lambda pair: rank[pair]): a low rank means learned early.",
         ),
     },
 )
-def text_vector(x, lengths):
-    """Compute a vector of length 1 for each text.
-
-    x (B, T, D), lengths (B,): tokens past a row's length are padding -> y (B, D).
-    ``backward(dy)`` -> dx.
-    """
-    mask = np.arange(x.shape[1]) < lengths[:, None]  # (B, T)
-    m = ...
-    norm = np.linalg.norm(m, axis=1, keepdims=True)  # (B, 1)
-    y = m / norm
-
-    def backward(dy):
-        dm = ...
-        dx = ...
-        return dx
-
-    return y, backward
+def bpe_encode(word, merges):
+    """Encode a word.  word: bytes; merges: pairs of bytes in the order of learning -> pieces."""
+    rank = {pair: number for number, pair in enumerate(merges)}
+    pieces = [word[at : at + 1] for at in range(len(word))]
+    while True:
+        pairs = ...
+        if not pairs:
+            return pieces
+        pair = ...
+        at = list(pairwise(pieces)).index(pair)
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _layer_mix(layers, s):
-    w, softmax_backward = ops.softmax(s)
+def _wordpieces(word, vocabulary):
+    pieces, start = [], 0
+    while start < len(word):
+        mark = "##" if start else ""
+        for end in range(len(word), start, -1):
+            if mark + word[start:end] in vocabulary:
+                break
+        else:
+            return ["[UNK]"]
+        pieces.append(mark + word[start:end])
+        start = end
+    return pieces
 
-    def backward(dy):
-        dw = (layers * dy).sum(axis=(1, 2))
-        return w[:, None, None] * dy, softmax_backward(dw)
 
-    return np.einsum("l,lnd->nd", w, layers), backward
-
-
-def _layers(rng):
-    for L, n, D in ((1, 2, 3), (3, 2, 4), (4, 3, 2)):
-        yield "", draw(rng, (L, n, D), L)
+def _words_in_pieces(rng):
+    vocabulary = {"un", "una", "unaff", "##aff", "##able", "##ab", "##a", "##le", "able", "a"}
+    yield "", ("able", vocabulary)
+    yield "inside", ("abba", {"a", "ab", "ba", "b", "##ba", "##b"})
+    yield "greedy", ("unaffable", vocabulary)
+    yield "greedy", ("abab", {"a", "ab", "##a", "##ab", "##b", "aba"})
+    yield "no piece", ("unfit", vocabulary)
+    yield "no piece", ("unable", {"un", "able", "##able", "##a", "unabl"})
+    yield "no piece", ("aaffx", vocabulary)
 
 
 @exercise(
-    "a learned mean of the layers",
+    "WordPiece: the longest piece first",
     level=2,
     minutes=20,
-    reference=_layer_mix,
-    solution="minillm/exercises/chapter13.py: _layer_mix",
-    cases=_layers,
-    gradients=("dlayers", "ds"),
+    name="wordpieces",
+    reference=_wordpieces,
+    solution="minillm/exercises/chapter13.py: _wordpieces",
+    cases=_words_in_pieces,
+    outputs=("pieces",),
     hints={
-        "y": (
-            "One weight for each layer, and the weights are positive and sum to 1.",
-            'w = np.exp(s) / np.exp(s).sum(); y = np.einsum("l,lnd->nd", w, layers).',
+        "pieces": (
+            "Take the longest piece with which the word starts, then the longest with which the "
+            "rest starts, and so on.",
+            "For end from len(word) down to start + 1, the first word[start:end] that fits.",
         ),
-        "dlayers": (
-            "Layer l has the slope w[l] in every entry of y.",
-            "w[:, None, None] * dy.",
+        "inside": (
+            "Inside of a word, only pieces that are written with ## fit.",
+            "Look for mark + word[start:end], where mark is ## for all but the first piece.",
         ),
-        "ds": (
-            "A weight is used in all n tokens and all D features: uses add up to dw[l].  Then "
-            "the softmax, whose weights depend on every score.",
-            "dw = (layers * dy).sum(axis=(1, 2)); ds = w * (dw - (w * dw).sum()).",
+        "greedy": (
+            "The longest piece that fits now is taken, whatever becomes of the rest.",
+            "From the longest end to the shortest, and the first that is in the vocabulary.",
+        ),
+        "no piece": (
+            "If no piece fits somewhere, the whole word is unknown, also what was found before.",
+            'return ["[UNK]"].',
         ),
     },
 )
-def layer_mix(layers, s):
-    """Compute the mean of the layers of a model, weighted by softmax(s).
+def wordpieces(word, vocabulary):
+    """Encode a word by the longest pieces of a vocabulary, from left to right.
 
-    layers (L, n, D): the vectors of n tokens after each layer; s (L,), learned -> y (n, D).
-    ``backward(dy)`` -> dlayers, ds.
+    word: str; vocabulary: a set of str, in which a piece that continues a word is written with ##
+    -> pieces, a list of str; ["[UNK]"] if at some position no piece fits.
     """
     # as many lines as you need
-    y = ...
-
-    def backward(dy):
-        dlayers, ds = ...
-        return dlayers, ds
-
-    return y, backward
+    pieces = ...
+    return pieces
 
 
-def _pseudo_likelihood(predict, ids, mask):
-    total = 0.0
-    for t in range(len(ids)):
-        hidden = ids.copy()
-        hidden[t] = mask
-        total += predict(hidden)[t, ids[t]]
-    return total
+def _best_split(word, log_p):
+    best = [(0.0, [])]
+    for end in range(1, len(word) + 1):
+        candidates = [
+            (best[start][0] + log_p[word[start:end]], [*best[start][1], word[start:end]])
+            for start in range(end)
+            if word[start:end] in log_p and best[start]
+        ]
+        best.append(max(candidates, default=None))
+    total, pieces = best[-1]
+    return pieces, total
 
 
-def _masked_models(rng):
-    def model(T, V):
-        E, P, W = draw(rng, (V, 3), (T, 3), (3, V))
+def _weighted_pieces(rng):
+    def weighted(*pieces):
+        return dict(zip(pieces, np.log(rng.dirichlet(np.ones(len(pieces)))).tolist(), strict=True))
 
-        def predict(ids):
-            x = E[ids] + P[: len(ids)]
-            return log_softmax((x + x.mean(axis=0)) @ W)
-
-        return predict
-
-    for T, V in ((1, 4), (3, 5), (6, 4)):
-        yield "one token" * (T == 1), (model(T, V), rng.integers(1, V, T), 0)
+    yield "one piece", ("ab", {"ab": -1.0, "a": -2.0, "b": -3.0})
+    yield "", ("ab", {"ab": -9.0, "a": -2.0, "b": -3.0})
+    yield "", ("abcd", {"abc": -1.0, "d": -9.0, "ab": -2.0, "cd": -3.0, "a": -5.0})
+    yield "a dead end", ("abcd", {"abc": -1.0, "ab": -4.0, "cd": -3.0, "a": -0.5})
+    word = "abcabcbcab"
+    yield "", (word, weighted(*sorted({word[k : k + n] for k in range(9) for n in (1, 2, 3)})))
 
 
 @exercise(
-    "how probable a masked language model finds a text",
-    level=2,
-    minutes=15,
-    reference=_pseudo_likelihood,
-    solution="minillm/exercises/chapter13.py: _pseudo_likelihood",
-    cases=_masked_models,
-    outputs=("total",),
+    "the most probable split of a word",
+    level=3,
+    minutes=35,
+    reference=_best_split,
+    solution="minillm/exercises/chapter13.py: _best_split",
+    cases=_weighted_pieces,
+    outputs=("pieces", "total"),
     hints={
-        "one token": (
-            "A model that sees a token need not predict it: predict must read [MASK] there.  And "
-            "whose log-probability is wanted, after that?",
-            "Hide it in a copy, so that ids still has the token: hidden = ids.copy(); hidden[0] = "
-            "mask; predict(hidden)[0, ids[0]].",
+        "pieces": (
+            "The best split of the first n letters ends with some piece; what comes before it is "
+            "the best split of fewer letters.  Neither the longest piece nor the most probable one "
+            "need be in it.",
+            "best[end] is the largest best[start] + log_p[word[start:end]] over all starts; keep "
+            "the pieces with it.",
+        ),
+        "one piece": (
+            "Each further piece costs a probability, so few pieces are often better.",
+            "Compare log_p of the whole word with the sum of those of its parts.",
+        ),
+        "a dead end": (
+            "A split that begins well may not be able to end: only whole splits count.",
+            "If no piece ends at a position, best there is -inf (or None), and nothing goes on "
+            "from it.",
         ),
         "total": (
-            "A text of one token is right.  Each token needs a reading of its own, in which it is "
-            "hidden and all others are visible; and the result is a sum, not a mean.",
-            "hidden = ids.copy(); hidden[t] = mask; add predict(hidden)[t, ids[t]], for each t.",
+            "The probability of a split is the product of its pieces' probabilities.",
+            "The sum of log_p over the pieces.",
         ),
     },
 )
-def pseudo_likelihood(predict, ids, mask):
-    """Sum the log-probability of each token, given all others.
+def best_split(word, log_p):
+    """Split a word into pieces whose probabilities have the largest product.
 
-    ``predict(ids)`` reads a text (T,) and returns the log-probabilities (T, V) of the tokens at
-    each of its positions; ids (T,): a text; mask: the id of [MASK] -> total.
+    word: str; log_p: a dictionary from pieces to the logarithms of their probabilities; there is
+    a way to split the word, and a best one -> pieces, a list of str, and the sum of their log_p.
     """
     # as many lines as you need
-    total = ...
-    return total
+    pieces, total = ...
+    return pieces, total
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _pairs_of_texts(rng):
-    for n, tau in ((3, 0.5), (4, 2.0)):
-        yield "", (*draw(rng, (n, n), (n, n)), tau)
+def _spelled_words(rng):
+    yield "", ({"sells": 1, "sea": 1, "she": 1, "shells": 1}, 3)
+    yield "", ({"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}, 3)
+    yield "", ({"aaab": 3, "aaaa": 2, "ba": 1}, 2)
+    yield "", ({"cd": 2, "ab": 2, "abc": 1, "dcd": 1}, 2)
 
 
 @find_the_bug(
-    "find the bug: texts that find each other",
-    level=3,
-    minutes=25,
-    cases=_pairs_of_texts,
-    outputs=("loss",),
-    gradients=("da", "db"),
+    "find the bug: learning byte pairs",
+    level=2,
+    minutes=20,
+    cases=_spelled_words,
+    imports="from collections import Counter\nfrom itertools import pairwise",
+    outputs=("merges",),
     bugs=(
         Bug(
-            "path",
-            "(du - u * (u * du).sum(axis=1, keepdims=True)) / length_a",
-            "du / length_a",
-            "a is used twice in u = a / |a|: the length depends on it, too.",
+            "factor",
+            "counts[pair] += n",
+            "counts[pair] += 1",
+            "A pair counts as often as its word occurs.",
+            lead='Try {"ab": 5, "cd": 1, "cde": 1}: which pair is the most frequent?',
         ),
-        Bug("factor", " / n / tau", " / n", "scores = u v^T / tau: the slope has 1 / tau."),
+        Bug(
+            "sign",
+            "key=lambda pair: (-counts[pair], pair)",
+            "key=lambda pair: (counts[pair], pair)",
+            "The most frequent pair is wanted, and min finds the smallest key.",
+            lead='Try {"ab": 5, "cd": 1}, one step: which of the two pairs is merged?',
+        ),
         Bug(
             "order",
-            "dscores.T @ u",
-            "dscores @ u",
-            "v is scored by every u: entry [i, j] belongs to v[j].",
+            "joined.append(pair[0] + pair[1])",
+            "joined.append(pair[1] + pair[0])",
+            "A merge keeps the order of its two pieces.",
+            lead='Two steps on {"abc": 1}: what are the pieces after the first?',
+        ),
+        Bug(
+            "range",
+            "at += 2",
+            "at += 1",
+            "After a merge, both pieces have been read.",
+            lead='Merge "ab" in "abc", and join all pieces again: is it still the same word?',
+        ),
+        Bug(
+            "order",
+            "pairwise(pieces)",
+            "pairwise(sorted(pieces))",
+            "Pairs are neighbours in the word.",
+            lead='One step on {"ba": 1}: which pair of neighbours does this word have?',
         ),
         Bug(
             "value",
-            "du = dscores @ v",
-            "du = dscores @ b",
-            "The scores are products of the unit vectors.",
+            "words = merged",
+            "words = words",
+            "The next step has to see the words after this merge.",
+            lead="Ask for two steps: are the second merge and the first different?",
         ),
-        Bug("factor", " / n / tau", " / tau", "The loss is a mean over n rows."),
     ),
 )
-def find_contrast(a, b, tau):
-    """Compute the mean of -log p[i, i], where row i of p is the softmax of the cosines by tau.
+def find_merges(words, steps):
+    """Learn ``steps`` merges from a dictionary of words (str) and their counts.
 
-    a and b (n, D): text a[i] belongs to b[i]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
+    At each step, the most frequent pair of neighbours is joined everywhere, from left to right; of
+    equally frequent ones, the first in alphabetical order -> merges, a list of pairs of str.
     """
-    n = len(a)
-    length_a = np.linalg.norm(a, axis=1, keepdims=True)
-    length_b = np.linalg.norm(b, axis=1, keepdims=True)
-    u, v = a / length_a, b / length_b
-    p = np.exp(u @ v.T / tau)
-    p = p / p.sum(axis=1, keepdims=True)
-    loss = -np.log(np.diag(p)).mean()
-
-    def backward(dloss):
-        dscores = dloss * (p - np.eye(n)) / n / tau
-        du = dscores @ v
-        dv = dscores.T @ u
-        da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a
-        db = (dv - v * (v * dv).sum(axis=1, keepdims=True)) / length_b
-        return da, db
-
-    return loss, backward
+    words = {tuple(word): n for word, n in words.items()}
+    merges = []
+    for _ in range(steps):
+        counts = Counter()
+        for pieces, n in words.items():
+            for pair in pairwise(pieces):
+                counts[pair] += n
+        pair = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(pair)
+        merged = {}
+        for pieces, n in words.items():
+            joined, at = [], 0
+            while at < len(pieces):
+                if pieces[at : at + 2] == pair:
+                    joined.append(pair[0] + pair[1])
+                    at += 2
+                else:
+                    joined.append(pieces[at])
+                    at = at + 1
+            merged[tuple(joined)] = n
+        words = merged
+    return merges

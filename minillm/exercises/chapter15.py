@@ -1,352 +1,349 @@
-"""Exercises of chapter 15: small data."""
-
-import math
-from itertools import product
+"""Exercises of chapter 15: gaps, and vectors of texts."""
 
 import numpy as np
 
-from minillm import metrics, ops
+from minillm import ops
+from minillm.data import masking
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.training.minibatches import balanced_weights
+from minillm.ops.softmax import log_softmax
 
 
-def _macro_f1(predicted, actual, classes):
-    return metrics.macro_f1(metrics.confusion_matrix(predicted, actual, classes))
+def _hide(ids, places, dice, drawn, mask):
+    read = np.where(places & (dice < masking.HIDDEN + masking.REPLACED), drawn, ids)
+    return np.where(places & (dice < masking.HIDDEN), mask, read)
 
 
-def _predictions(rng):
-    yield "", (np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 2)
-    yield "", (rng.integers(0, 4, 40), rng.integers(0, 4, 40), 4)
-    yield "rare", (np.zeros(10, int), np.arange(10) // 9, 2)
-    yield "absent", (np.array([0, 2, 2]), np.array([0, 2, 0]), 4)
+def _tokens_to_hide(rng):
+    for B, T in ((2, 12), (4, 30)):
+        places = rng.random((B, T)) < 0.5
+        yield (
+            "",
+            (
+                rng.integers(5, 50, (B, T)),
+                places,
+                rng.random((B, T)),
+                rng.integers(50, 99, (B, T)),
+                4,
+            ),
+        )
 
 
 @exercise(
-    "macro-F1: a mean over classes, so that rare ones count",
+    "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
     level=1,
-    minutes=15,
-    reference=_macro_f1,
-    solution="minillm/metrics.py: macro_f1",
-    cases=_predictions,
-    outputs=("score",),
-    name="macro-f1",
+    minutes=5,
+    reference=_hide,
+    solution="minillm/data/masking.py: Masking.hide",
+    cases=_tokens_to_hide,
+    outputs=("read",),
     hints={
-        "score": (
-            "F1 of a class is 2 correct / (how often it was predicted + how often it is there).",
-            "correct is np.sum((predicted == c) & (actual == c)).  The score is the mean of F1.",
-        ),
-        "rare": (
-            "A class that is never predicted has the F1 0, and it counts like any other.",
-            "Take the mean over classes; do not weight them by their number of texts.",
-        ),
-        "absent": (
-            "A class that neither occurs nor is predicted has no F1: 0 / 0.",
-            "Leave out the classes for which predicted + actual is 0.",
+        "read": (
+            "One die for each token decides among three fates: masked, drawn, unchanged.",
+            "Below 0.8: mask, so dice < 0.8.  From there to 0.9: drawn.  The mask comes last, "
+            "so masked_or_drawn may hold both: dice < 0.9.",
         ),
     },
 )
-def macro_f1(predicted, actual, classes):
-    """Compute the mean F1 of the classes that occur or are predicted.
+def mask_tokens(ids, places, dice, drawn, mask):
+    """Hide the tokens at the chosen positions from the model.
 
-    predicted, actual (N,): classes from 0 to classes - 1 -> a number.
+    ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
+    drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
     """
-    scores = []
-    for c in range(classes):
-        correct = np.sum((predicted == c) & (actual == c))
-        total = ...
-        if total > 0:
-            F1 = ...
-            scores.append(F1)
-    score = ...
-    return score
+    # two masks (B, T), by the dice alone
+    masked = ...
+    masked_or_drawn = ...
+    read = np.where(places & masked_or_drawn, drawn, ids)
+    read = np.where(places & masked, mask, read)
+    return read
 
 
-def _balanced_loss(logits, labels):
-    weights = balanced_weights(labels, logits.shape[1])
-    return ops.cross_entropy(logits, labels, class_weights=weights)
+def _visible_token(P, v, kept, replaced):
+    seen = P * replaced / len(P)
+    seen[v] += P[v] * kept
+    return seen / seen.sum()
 
 
-def _unequal_labels(rng):
-    for labels in ([0, 0, 0, 1], [2, 0, 0, 1, 0, 0, 1], [1, 1, 1]):
-        yield "", (rng.standard_normal((len(labels), 3)), np.array(labels))
+def _contexts(rng):
+    for V in (4, 7):
+        yield "", (rng.dirichlet(np.ones(V)), 2, 0.1, 0.1)
+    yield "", (rng.dirichlet(np.ones(5)), 4, 0.3, 0.05)
+    yield "none is random", (rng.dirichlet(np.ones(5)), 1, 0.2, 0.0)
+    yield "none is kept", (rng.dirichlet(np.ones(5)), 1, 0.0, 0.2)
 
 
 @exercise(
-    "balanced class weights in the loss",
-    level=2,
-    minutes=15,
-    reference=_balanced_loss,
-    solution="minillm/training/minibatches.py: balanced_weights",
-    cases=_unequal_labels,
-    outputs=("loss",),
-    gradients=("dlogits",),
-    hints={
-        "loss": (
-            "All classes that occur get the same total weight, and all weights add up to N.",
-            "A class with n of the N texts, one of C classes that occur, has the weight N / (C n).",
-        ),
-        "dlogits": (
-            "Each text's p - y is multiplied by the weight of its class, and divided by N.",
-            "weights[labels][:, None] * (p - y) / N: each row has the weight of its own label.",
-        ),
-    },
-)
-def balanced_loss(logits, labels):
-    """Compute the mean of w[label] times -log p[label].
-
-    logits (N, V), labels (N,); the weights are such that all classes that occur count
-    equally -> loss.  ``backward(dloss=1.0)`` -> dlogits.
-    """
-    N, V = logits.shape
-    n = np.bincount(labels, minlength=V)  # texts of each class
-    C = np.sum(n > 0)
-    n = np.maximum(n, 1)  # a class without texts is not divided by
-    weights = ...
-    z = logits - logits.max(axis=1, keepdims=True)
-    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    loss = -np.mean(weights[labels] * np.log(p[np.arange(N), labels]))
-
-    def backward(dloss=1.0):
-        y = np.eye(V)[labels]  # one-hot
-        dlogits = ...
-        return dlogits
-
-    return loss, backward
-
-
-def _mcnemar(right_a, right_b):
-    only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
-    n, few = int(only_a + only_b), int(min(only_a, only_b))
-    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
-    return int(only_a), int(only_b), min(1.0, 2 * tail)
-
-
-def _two_models(rng):
-    def agreeing(both, only_a, only_b):
-        a = np.repeat([True, True, False], [both, only_a, only_b])
-        order = rng.permutation(len(a))
-        return a[order], np.repeat([True, False, True], [both, only_a, only_b])[order]
-
-    yield "", agreeing(20, 1, 8)
-    yield "", agreeing(400, 12, 5)
-    yield "as many", agreeing(10, 3, 3)
-    yield "no difference", agreeing(10, 0, 0)
-
-
-@exercise(
-    "have two models been told apart?  McNemar's exact test",
+    "how far a visible token is to be believed",
     level=2,
     minutes=20,
-    reference=_mcnemar,
-    solution="minillm/exercises/chapter15.py: _mcnemar",
-    cases=_two_models,
-    imports="from math import comb",
-    outputs=("only_a", "only_b", "p"),
+    reference=_visible_token,
+    solution="minillm/exercises/chapter15.py: _visible_token",
+    cases=_contexts,
+    outputs=("p",),
     hints={
-        "only_a": (
-            "Only texts on which the models differ say anything: those that A has right and B not.",
-            "np.sum(right_a & ~right_b).",
-        ),
-        "only_b": ("The texts that B has right and A has not.", "np.sum(right_b & ~right_a)."),
         "p": (
-            "If both are equally good, each text on which they differ is a fair coin.  How "
-            "probable is a result at least as unequal, to either side?",
-            "With n = only_a + only_b and k from 0 to the smaller one: twice the sum of "
-            "comb(n, k) / 2**n.",
+            "Bayes' rule: how probable is w from the context alone, times how probable it is to "
+            "see v there if w is the original?  Both causes of v add up.",
+            "likelihood = kept * (np.arange(V) == v) + replaced / V, since a random token is v "
+            "with the probability 1 / V; then p is P * likelihood, divided by its sum.",
         ),
-        "as many": (
-            "Twice the tail can be more than 1 where both sides have the middle in them.",
-            "min(1, ...).",
+        "none is random": (
+            "If no token is random, the one that is seen is the original.",
+            "The likelihood of all w except v is 0 here: replaced / V with replaced = 0.",
         ),
-        "no difference": (
-            "Without a text on which they differ, nothing tells them apart: p is 1.",
-            "comb(0, 0) / 2**0 is 1, and twice that is more than 1: min(1, ...).",
+        "none is kept": (
+            "If no token is kept, seeing v says nothing: each original leads to it equally often.",
+            "The likelihood is replaced / V for each w, v included, so p is P.",
         ),
     },
 )
-def mcnemar(right_a, right_b):
-    """Test whether two models that were measured on the same texts differ.
+def visible_token(P, v, kept, replaced):
+    """The probability of each original token at a position that is asked about and shows v.
 
-    right_a, right_b (n,): True where the model is right -> only_a, only_b: on how many texts only A
-    or only B is right; p: the probability of a split at least as unequal, to either side, if each
-    of these texts were a fair coin, at most 1.
+    P (V,): the probability of each token by the context alone; v: the id that is seen.  A position
+    that is asked about keeps its token with the probability ``kept``, and receives a random one of
+    all V tokens with the probability ``replaced``; otherwise it shows [MASK], which v is not
+    -> p (V,).
     """
-    only_a = ...
-    only_b = ...
-    # as many lines as you need
+    V = len(P)
+    likelihood = ...
     p = ...
-    return only_a, only_b, p
+    return p
+
+
+def _text_vector(x, lengths):
+    m, pool_backward = ops.mean_pool(x, lengths)
+    norm = np.linalg.norm(m, axis=1, keepdims=True)
+    y = m / norm
+
+    def backward(dy):
+        return pool_backward((dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm)
+
+    return y, backward
+
+
+def _texts(rng):
+    yield "", (rng.standard_normal((2, 3, 4)), np.array([3, 3]))
+    yield "lengths", (rng.standard_normal((3, 5, 4)), np.array([5, 2, 1]))
+
+
+@exercise(
+    "a vector of a text: the mean of its tokens, scaled to the length 1",
+    level=2,
+    minutes=25,
+    reference=_text_vector,
+    solution="minillm/ops/padding.py: mean_pool",
+    cases=_texts,
+    gradients=("dx",),
+    hints={
+        "y": (
+            "The mean is a sum over the tokens of a text, divided by the number of these tokens.",
+            "m = (x * mask[..., None]).sum(axis=1) / lengths[:, None]",
+        ),
+        "lengths": (
+            "The padding takes no part: neither in the sum, nor in the number that divides it, "
+            "nor in the gradient.",
+            "Divide by lengths[:, None], and multiply by mask[..., None] both ways.",
+        ),
+        "dx": (
+            "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
+            "The mean: each token that counts gets dm / length, the padding 0.  If m is a sum and "
+            "no mean, y is the same, and the norm here is too large.",
+            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm (B, D), "
+            "dx = mask[..., None] * (dm / lengths[:, None])[:, None].",
+        ),
+    },
+)
+def text_vector(x, lengths):
+    """Compute a vector of length 1 for each text.
+
+    x (B, T, D), lengths (B,): tokens past a row's length are padding -> y (B, D).
+    ``backward(dy)`` -> dx.
+    """
+    mask = np.arange(x.shape[1]) < lengths[:, None]  # (B, T)
+    m = ...
+    norm = np.linalg.norm(m, axis=1, keepdims=True)  # (B, 1)
+    y = m / norm
+
+    def backward(dy):
+        dm = ...
+        dx = ...
+        return dx
+
+    return y, backward
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _calibration_error(confidence, right, bins):
-    of = np.minimum((confidence * bins).astype(int), bins - 1)
-    error = 0.0
-    for m in range(bins):
-        if np.any(of == m):
-            error += abs(np.sum(confidence[of == m]) - np.sum(right[of == m])) / len(right)
-    return error
+def _layer_mix(layers, s):
+    w, softmax_backward = ops.softmax(s)
+
+    def backward(dy):
+        dw = (layers * dy).sum(axis=(1, 2))
+        return w[:, None, None] * dy, softmax_backward(dw)
+
+    return np.einsum("l,lnd->nd", w, layers), backward
 
 
-def _confidences(rng):
-    yield "one bin", (np.array([0.9, 0.7, 0.8]), np.array([True, False, True]), 1)
-    for n, bins in ((40, 5), (30, 10)):
-        confidence = rng.uniform(0.3, 1, n)
-        yield "", (confidence, rng.random(n) < confidence**2, bins)
-    yield "certain", (np.array([1.0, 1.0, 0.55]), np.array([True, False, True]), 4)
+def _layers(rng):
+    for L, n, D in ((1, 2, 3), (3, 2, 4), (4, 3, 2)):
+        yield "", draw(rng, (L, n, D), L)
 
 
 @exercise(
-    "calibration: is a classifier as often right as it says?",
+    "a learned mean of the layers",
     level=2,
     minutes=20,
-    reference=_calibration_error,
-    solution="minillm/exercises/chapter15.py: _calibration_error",
-    cases=_confidences,
-    outputs=("error",),
+    reference=_layer_mix,
+    solution="minillm/exercises/chapter15.py: _layer_mix",
+    cases=_layers,
+    gradients=("dlayers", "ds"),
     hints={
-        "one bin": (
-            "With one bin, this is the distance between the mean confidence and the accuracy.",
-            "abs(confidence.mean() - right.mean()) of the bin.",
+        "y": (
+            "One weight for each layer, and the weights are positive and sum to 1.",
+            'w = np.exp(s) / np.exp(s).sum(); y = np.einsum("l,lnd->nd", w, layers).',
         ),
-        "error": (
-            "Each bin has its own mean confidence and accuracy, and counts by its share of the "
-            "texts; a bin without texts does not count.",
-            "The sum over the bins of len(bin) / n * abs(confidence.mean() - right.mean()), not "
-            "the mean over the bins.",
+        "dlayers": (
+            "Layer l has the slope w[l] in every entry of y.",
+            "w[:, None, None] * dy.",
         ),
-        "certain": (
-            "A confidence of 1 belongs to the last bin.",
-            "np.minimum((confidence * bins).astype(int), bins - 1) is the number of the bin.",
+        "ds": (
+            "A weight is used in all n tokens and all D features: uses add up to dw[l].  Then "
+            "the softmax, whose weights depend on every score.",
+            "dw = (layers * dy).sum(axis=(1, 2)); ds = w * (dw - (w * dw).sum()).",
         ),
     },
 )
-def calibration_error(confidence, right, bins):
-    """Compute the mean distance between confidence and accuracy.
+def layer_mix(layers, s):
+    """Compute the mean of the layers of a model, weighted by softmax(s).
 
-    confidence (n,): the probability of the predicted class of each text; right (n,), True where it
-    is the label.  Bin m contains the confidences from m / bins to below (m + 1) / bins, and the
-    last one 1, too.  Compare the mean confidence of each bin with its share of right answers
-    -> error, the mean of the absolute differences, in which every text counts the same.
+    layers (L, n, D): the vectors of n tokens after each layer; s (L,), learned -> y (n, D).
+    ``backward(dy)`` -> dlayers, ds.
     """
     # as many lines as you need
-    error = ...
-    return error
+    y = ...
+
+    def backward(dy):
+        dlayers, ds = ...
+        return dlayers, ds
+
+    return y, backward
 
 
-def _paired_test(a, b):
-    difference = a - b
-    signs = np.array(list(product((1, -1), repeat=len(a))))
-    return np.mean(np.abs(signs @ difference) >= abs(difference.sum()))
+def _pseudo_likelihood(predict, ids, mask):
+    total = 0.0
+    for t in range(len(ids)):
+        hidden = ids.copy()
+        hidden[t] = mask
+        total += predict(hidden)[t, ids[t]]
+    return total
 
 
-def _runs(rng):
-    yield "always better", (np.array([70, 72, 75]), np.array([68, 71, 70]))
-    yield "", (rng.integers(60, 80, 5), rng.integers(55, 75, 5))
-    yield "", (rng.integers(60, 70, 7), rng.integers(60, 70, 7))
-    yield "equal", (np.array([5, 6, 7, 8]), np.array([6, 5, 8, 7]))
+def _masked_models(rng):
+    def model(T, V):
+        E, P, W = draw(rng, (V, 3), (T, 3), (3, V))
+
+        def predict(ids):
+            x = E[ids] + P[: len(ids)]
+            return log_softmax((x + x.mean(axis=0)) @ W)
+
+        return predict
+
+    for T, V in ((1, 4), (3, 5), (6, 4)):
+        yield "one token" * (T == 1), (model(T, V), rng.integers(1, V, T), 0)
 
 
 @exercise(
-    "two methods over several seeds: an exact test",
+    "how probable a masked language model finds a text",
     level=2,
-    minutes=25,
-    reference=_paired_test,
-    solution="minillm/exercises/chapter15.py: _paired_test",
-    cases=_runs,
-    imports="from itertools import product",
-    outputs=("p",),
+    minutes=15,
+    reference=_pseudo_likelihood,
+    solution="minillm/exercises/chapter15.py: _pseudo_likelihood",
+    cases=_masked_models,
+    outputs=("total",),
     hints={
-        "p": (
-            "If the names of the two methods mean nothing, each seed's difference could as well "
-            "have the other sign.  In how many of the 2^n cases is the sum as far from 0?",
-            "The mean over signs in product((1, -1), repeat=n) of "
-            "abs(signs @ (a - b)) >= abs((a - b).sum()).",
+        "one token": (
+            "A model that sees a token need not predict it: predict must read [MASK] there.  And "
+            "whose log-probability is wanted, after that?",
+            "Hide it in a copy, so that ids still has the token: hidden = ids.copy(); hidden[0] = "
+            "mask; predict(hidden)[0, ids[0]].",
         ),
-        "always better": (
-            "Three differences of one sign: 2 of the 8 cases are as far from 0, all plus and all "
-            "minus.",
-            "Both sides count, and what happened is one of the cases: p is never 0.",
-        ),
-        "equal": (
-            "A sum of 0 is as near to 0 as can be: every case is at least as far.",
-            "Use >=, not >: p is 1 here.",
+        "total": (
+            "A text of one token is right.  Each token needs a reading of its own, in which it is "
+            "hidden and all others are visible; and the result is a sum, not a mean.",
+            "hidden = ids.copy(); hidden[t] = mask; add predict(hidden)[t, ids[t]], for each t.",
         ),
     },
 )
-def paired_test(a, b):
-    """Test whether two methods differ, by the results of both with the same n seeds.
+def pseudo_likelihood(predict, ids, mask):
+    """Sum the log-probability of each token, given all others.
 
-    a, b (n,) whole numbers: right answers of each run -> p: the probability that the sum of the
-    differences a - b is at least as far from 0, if the sign of each of them is a fair coin.
+    ``predict(ids)`` reads a text (T,) and returns the log-probabilities (T, V) of the tokens at
+    each of its positions; ids (T,): a text; mask: the id of [MASK] -> total.
     """
     # as many lines as you need
-    p = ...
-    return p
+    total = ...
+    return total
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _smoothed(rng):
-    for N, V in ((4, 3), (3, 5)):
-        yield "", (*draw(rng, (N, V)), rng.integers(0, V, N), rng.uniform(0.5, 2, V), 0.2)
+def _pairs_of_texts(rng):
+    for n, tau in ((3, 0.5), (4, 2.0)):
+        yield "", (*draw(rng, (n, n), (n, n)), tau)
 
 
 @find_the_bug(
-    "find the bug: label smoothing with weights",
-    level=2,
-    minutes=15,
-    cases=_smoothed,
+    "find the bug: texts that find each other",
+    level=3,
+    minutes=25,
+    cases=_pairs_of_texts,
     outputs=("loss",),
-    gradients=("dlogits", "dweights"),
+    gradients=("da", "db"),
     bugs=(
         Bug(
-            "value",
-            "(p - q) *",
-            "(p - one_hot) *",
-            "The target of the loss is q, the smoothed label.",
-        ),
-        Bug(
-            "sign",
-            "(p - q) *",
-            "(q - p) *",
-            "Of cross-entropy, the gradient is p minus the target.",
-        ),
-        Bug(
-            "factor",
-            "weights[labels][:, None] / N",
-            "1 / N",
-            "Each row's loss has the weight of its label.",
-        ),
-        Bug(
             "path",
-            "np.add.at(dweights, labels, dloss * nats / N)",
-            "dweights[labels] = dloss * nats / N",
-            "A weight is used in every row of its class.  Uses add up.",
+            "(du - u * (u * du).sum(axis=1, keepdims=True)) / length_a",
+            "du / length_a",
+            "a is used twice in u = a / |a|: the length depends on it, too.",
         ),
+        Bug("factor", " / n / tau", " / n", "scores = u v^T / tau: the slope has 1 / tau."),
+        Bug(
+            "order",
+            "dscores.T @ u",
+            "dscores @ u",
+            "v is scored by every u: entry [i, j] belongs to v[j].",
+        ),
+        Bug(
+            "value",
+            "du = dscores @ v",
+            "du = dscores @ b",
+            "The scores are products of the unit vectors.",
+        ),
+        Bug("factor", " / n / tau", " / tau", "The loss is a mean over n rows."),
     ),
 )
-def find_smoothing(logits, labels, weights, e):
-    """Compute the mean of weights[label] times the cross-entropy with smoothed labels q.
+def find_contrast(a, b, tau):
+    """Compute the mean of -log p[i, i], where row i of p is the softmax of the cosines by tau.
 
-    logits (N, V), labels (N,), weights (V,); q is 1 - e at the label, plus e / V everywhere
-    -> loss.  ``backward(dloss)`` -> dlogits, dweights.
+    a and b (n, D): text a[i] belongs to b[i]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
     """
-    N, V = logits.shape
-    one_hot = np.eye(V)[labels]
-    q = (1 - e) * one_hot + e / V
-    z = logits - logits.max(axis=1, keepdims=True)
-    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    p, nats = np.exp(log_p), -(q * log_p).sum(axis=1)
-    loss = (weights[labels] * nats).mean()
+    n = len(a)
+    length_a = np.linalg.norm(a, axis=1, keepdims=True)
+    length_b = np.linalg.norm(b, axis=1, keepdims=True)
+    u, v = a / length_a, b / length_b
+    p = np.exp(u @ v.T / tau)
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(np.diag(p)).mean()
 
     def backward(dloss):
-        dlogits = dloss * (p - q) * weights[labels][:, None] / N
-        dweights = np.zeros(V)
-        np.add.at(dweights, labels, dloss * nats / N)
-        return dlogits, dweights
+        dscores = dloss * (p - np.eye(n)) / n / tau
+        du = dscores @ v
+        dv = dscores.T @ u
+        da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a
+        db = (dv - v * (v * dv).sum(axis=1, keepdims=True)) / length_b
+        return da, db
 
     return loss, backward

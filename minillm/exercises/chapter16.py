@@ -1,309 +1,352 @@
-"""Exercises of chapter 16: big data."""
+"""Exercises of chapter 16: the uses of a pre-trained model."""
 
 import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.models.question_answering import best_spans
 
 
-def _operations(n, I, O):
-    def of(M, K, N):
-        return 2 * M * K * N
+def _lora(x, W, A, B, s):
+    xA, A_backward = ops.linear(x, A)
+    y, B_backward = ops.linear(xA, B)
 
-    return of(n, I, O), of(I, n, O), of(n, O, I)
+    def backward(dy):
+        dxA, dB = B_backward(s * dy)
+        dx, dA = A_backward(dxA)
+        return dx + dy @ W.T, dA, dB
+
+    return x @ W + s * y, backward
 
 
-def _sizes(rng):
-    for n, I, O in ((10, 3, 4), (1, 512, 2048), (7, 5, 11)):
-        yield "", (n, I, O)
+def _cheapest(x, W, A, B, s):
+    """The multiplications with W, and those of thin products, each computed where it is used."""
+    thin = len(x) * (A.size + B.size)
+    return len(x) * W.size + thin, len(x) * W.size + 3 * thin
+
+
+def _adapters(rng):
+    for n, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
+        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (n, I), (I, r), (r, O))
+        yield "", (x, W, A, B, s)
+        yield "", (x, W, A, np.zeros((r, O)), s)
 
 
 @exercise(
-    "the operations of a linear layer's three products",
-    level=1,
-    minutes=10,
-    reference=_operations,
-    solution="minillm/exercises/chapter16.py: _operations",
-    cases=_sizes,
-    outputs=("forward", "of_dW", "of_dx"),
+    "LoRA: a frozen linear layer and its adapter of low rank",
+    level=2,
+    minutes=20,
+    reference=_lora,
+    solution="minillm/training/lora.py: LoraWeight",
+    cases=_adapters,
+    gradients=("dx", "dA", "dB"),
+    multiplications=_cheapest,
     hints={
-        "forward": (
-            "Count the entries of y, and the multiplications and additions of one entry.",
-            "y has n O entries, and each is a sum of I products: I multiplications, I additions.",
+        "forward:order": (
+            "The result is right, but A B is as large as W.  Which order has thin products only?",
+            "x @ W + s * (x @ A) @ B",
         ),
-        "of_dW": (
-            "dW = x^T dy has one entry for each weight, and each is a sum over the rows.",
-            "I O entries of n multiplications and n additions each.",
+        "backward:order": (
+            "The gradients are right, but some product on the way is as large as W: A B or "
+            "x^T dy.  The products that contain r are thin.",
+            "dx = dy W^T + s (dy B^T) A^T, dA = s x^T (dy B^T), dB = s (x A)^T dy.",
         ),
-        "of_dx": (
-            "dx = dy W^T has the entries of x, and each is a sum over the outputs.",
-            "n I entries of O multiplications and O additions each.",
+        "y": (
+            "The frozen layer's output, plus s times x through both thin matrices.",
+            "x @ W + s * (x @ A) @ B",
+        ),
+        "dx": (
+            "x is used twice: by the frozen matrix and by A.  Uses add up.",
+            "dy @ W.T + s * (dy @ B.T) @ A.T",
+        ),
+        "dA": (
+            "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
+            "x A has the gradient s * dy @ B.T (n, r), so dA = x.T @ (s * dy @ B.T).",
+        ),
+        "dB": (
+            "B is a linear layer with the input x A, and s multiplies its output.",
+            "dB = s * (x @ A).T @ dy",
         ),
     },
 )
-def product_operations(n, I, O):
-    """Count multiplications and additions of y = x W, dW = x^T dy and dx = dy W^T.
+def lora(x, W, A, B, s):
+    """Compute y = x W + s x A B by products of which none but W itself is as large as W.
 
-    n rows, I inputs, O outputs -> three numbers.  The bias is left out.  A sum begins at zero: n
-    products are n multiplications and n additions.
+    x (n, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (n, O).  W is frozen and
+    has no gradient.  ``backward(dy)`` -> dx, dA, dB, by thin products too.
     """
-    forward = ...
-    of_dW = ...
-    of_dx = ...
-    return forward, of_dW, of_dx
+    y = ...
+
+    def backward(dy):
+        dx = ...
+        dA = ...
+        dB = ...
+        return dx, dA, dB
+
+    return y, backward
 
 
-def _accumulate(losses, gradients, counts):
-    tokens = np.array(counts)
-    of_all = tokens.sum()
-    return tokens @ losses / of_all, tokens @ gradients / of_all
+def _best_span(s, e, longest):
+    first, last, _ = best_spans(np.stack([s, e]), longest)[0]
+    return first, last
 
 
-def _parts(rng):
-    logits, targets = rng.standard_normal((12, 4)), rng.integers(0, 4, 12)
-    for label, counts in (("", (3, 9)), ("", (1, 4, 7)), ("equal", (4, 4, 4)), ("", (0, 12))):
-        losses, gradients = [], []
-        first = 0
-        for count in counts:
-            part = slice(first, first + max(count, 1))  # a part without tokens has the weight 0
-            loss, backward = ops.cross_entropy(logits[part], targets[part])
-            losses.append(float(loss))
-            gradients.append(backward().sum(axis=0))
-            first += count
-        yield label, (np.array(losses), np.array(gradients), list(counts))
+def _logits_of_spans(rng):
+    yield "", (np.array([0.0, 5, 1, 2]), np.array([0.0, 1, 2, 6]), 3)
+    yield "one token", (np.array([0.0, 1, 6, 1]), np.array([0.0, 1, 6, 1]), 3)
+    yield "backwards", (np.array([0.0, 1, 1, 5, 2]), np.array([0.0, 6, 1, 3, 2]), 4)
+    yield "longest", (np.array([0.0, 9, 0, 0, 2, 0]), np.array([0.0, 1, 0, 7, 0, 0]), 2)
+    for _ in range(4):
+        yield "", (*rng.standard_normal((2, 12)), 4)
 
 
 @exercise(
-    "a batch in parts, with unequal numbers of tokens",
+    "the best answer: a span of a text",
     level=2,
     minutes=15,
-    reference=_accumulate,
-    solution="minillm/training/loop.py: _gradient",
-    cases=_parts,
-    outputs=("loss", "gradient"),
+    reference=_best_span,
+    solution="minillm/models/question_answering.py: best_spans",
+    cases=_logits_of_spans,
+    outputs=("first", "last"),
     hints={
-        "loss": (
-            "The loss of the batch is the mean over its tokens, and not over its parts.",
-            "Multiply each part's mean by its tokens, add up, and divide by all tokens.",
+        "first": (
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
+            "runs over all ends of a span that is not too long and lies in the text.",
+            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
         ),
-        "gradient": (
-            "The derivative of a weighted sum is the same weighted sum of the derivatives.",
-            "Add counts[r] * gradients[r], and divide once by the number of all tokens.",
+        "last": (
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
+            "runs over all ends of a span that is not too long and lies in the text.",
+            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
+        ),
+        "one token": (
+            "The last position belongs to the answer: a span of one token has j = i.",
+            "j runs over range(i, min(i + longest, T)).",
+        ),
+        "backwards": (
+            "An answer cannot end before it begins.  Two separate argmaxes may do that.",
+            "For each i, allow only j from i on.",
+        ),
+        "longest": (
+            "A span has at most longest tokens, i and j among them.",
+            "j - i is at most longest - 1, so j runs over range(i, min(i + longest, T)).",
         ),
     },
 )
-def accumulate(losses, gradients, counts):
-    """Join parts of a batch to the loss and the gradient of the whole batch.
+def best_span(s, e, longest):
+    """Find the span with the largest s[i] + e[j].
 
-    losses (R,) are means over the tokens of each part, gradients (R, D) those of these losses,
-    counts has the tokens of each part -> loss, gradient (D,).  A part without tokens does not
-    count.
+    s, e (T,): the logits of the first and of the last token of the answer; position 0 is [CLS], and
+    no part of an answer -> i, j, where the span i..j has at most ``longest`` tokens.
     """
-    loss, gradient, tokens = 0.0, np.zeros(gradients.shape[1]), 0
-    for r in range(len(counts)):
-        loss += ...
-        gradient += ...
-        tokens += counts[r]
-    loss = ...
-    gradient = ...
-    return loss, gradient
+    T = len(s)
+    scores = {}
+    for i in range(1, T):
+        ends = ...
+        for j in ends:
+            scores[i, j] = ...
+    return max(scores, key=scores.get)
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _sharded_step(shards, gradients, counts, rate, maximum):
-    g = np.array(counts) @ gradients / sum(counts)
-    g = g * min(1, maximum / np.linalg.norm(g))
-    return shards - rate * g.reshape(shards.shape)
+def _prefix(q, k, v, K, V):
+    B, T, d = q.shape
+    keys, values = (
+        np.concatenate([np.broadcast_to(own, (B, *own.shape)), array], axis=1)
+        for own, array in ((K, k), (V, v))
+    )
+    arrays = [np.ascontiguousarray(array[:, None]) for array in (q, keys, values)]
+    y, op_backward = ops.scaled_dot_product_attention(*arrays, causal=True)
+
+    def backward(dy):
+        dq, dkeys, dvalues = (array[:, 0] for array in op_backward(dy[:, None]))
+        m = len(K)
+        return (
+            dq,
+            dkeys[:, m:],
+            dvalues[:, m:],
+            dkeys[:, :m].sum(axis=0),
+            dvalues[:, :m].sum(axis=0),
+        )
+
+    return y[:, 0], backward
 
 
-def _ranks(rng):
-    for label, counts, maximum in (
-        ("equal counts", [3, 3], 99.0),
-        ("counts", [2, 10], 99.0),
-        ("clipped", [5, 5], 0.5),
-        ("", [1, 4, 7], 0.3),
-    ):
-        R = len(counts)
-        yield label, (*draw(rng, (R, 3), (R, 3 * R)), counts, 0.1, maximum)
+def _prefixed(rng):
+    for B, T, m, d in ((1, 1, 1, 2), (1, 3, 2, 2), (3, 2, 2, 3)):
+        label = "one token" if T == 1 else ""
+        yield label, draw(rng, (B, T, d), (B, T, d), (B, T, d), (m, d), (m, d))
 
 
 @exercise(
-    "a step of ranks that share the weights",
+    "prefix tuning: keys and values that are learned",
+    level=3,
+    minutes=35,
+    reference=_prefix,
+    solution="minillm/exercises/chapter16.py: _prefix",
+    cases=_prefixed,
+    gradients=("dq", "dk", "dv", "dK", "dV"),
+    hints={
+        "one token": (
+            "A single token attends to the whole prefix and to itself, by one softmax.",
+            "The keys are K and then k of its row: np.concatenate([K, k[b]]), and the scale is "
+            "1 / sqrt(d).",
+        ),
+        "y": (
+            "Each token sees the whole prefix, and of its text the tokens up to itself.",
+            "Position t sees the first m + t + 1 keys: np.tri(T, m + T, m, dtype=bool).",
+        ),
+        "dq": (
+            "The scores of the prefix are scores like all others: one softmax over m + T keys.",
+            "dq = dscores keys / sqrt(d), with dscores = weights (dweights - sum of dweights "
+            "weights).",
+        ),
+        "dk": (
+            "The keys of the text are those from m on.",
+            "dscores^T q / sqrt(d), of the columns from m on.",
+        ),
+        "dv": (
+            "The values of the text are those from m on.",
+            "weights^T dy, of the columns from m on.",
+        ),
+        "dK": (
+            "The prefix is used in all B rows.  Uses add up.",
+            "The first m rows of dscores^T q / sqrt(d), summed over the batch.",
+        ),
+        "dV": (
+            "The prefix is used in all B rows.  Uses add up.",
+            "The first m rows of weights^T dy, summed over the batch.",
+        ),
+    },
+)
+def prefix_attention(q, k, v, K, V):
+    """Compute causal attention with m more keys and values that are learned, before each text.
+
+    q, k, v (B, T, d); K, V (m, d): the same for all rows, and visible to every query; the scale is
+    1 / sqrt(d) -> y (B, T, d).  ``backward(dy)`` -> dq, dk, dv, dK, dV.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv, dK, dV = ...
+        return dq, dk, dv, dK, dV
+
+    return y, backward
+
+
+def _many_adapters(x, W, A, B, users):
+    u = np.einsum("ni,nir->nr", x, A[users])
+
+    def backward(dy):
+        du = np.einsum("no,nro->nr", dy, B[users])
+        dA, dB = np.zeros_like(A), np.zeros_like(B)
+        np.add.at(dA, users, x[:, :, None] * du[:, None])
+        np.add.at(dB, users, u[:, :, None] * dy[:, None])
+        return dy @ W.T + np.einsum("nr,nir->ni", du, A[users]), dA, dB
+
+    return x @ W + np.einsum("nr,nro->no", u, B[users]), backward
+
+
+def _users(rng):
+    for I, O, r, users in ((3, 2, 1, [1, 0]), (2, 3, 2, [0, 2, 0, 0]), (3, 3, 2, [1, 1, 1])):
+        W = rng.integers(-3, 4, (I, O))
+        x, A, B = draw(rng, (len(users), I), (3, I, r), (3, r, O))
+        yield "", (x, W, A, B, np.array(users))
+
+
+@exercise(
+    "one batch, many adapters",
     level=2,
     minutes=25,
-    reference=_sharded_step,
-    solution="minillm/exercises/chapter16.py: _sharded_step",
-    cases=_ranks,
-    outputs=("shards",),
+    reference=_many_adapters,
+    solution="minillm/exercises/chapter16.py: _many_adapters",
+    cases=_users,
+    gradients=("dx", "dA", "dB"),
     hints={
-        "shards": (
-            "The norm that decides is the norm of the gradient of the whole batch, of all weights: "
-            "of the weighted mean, not of one rank's gradient and not of one shard.",
-            "g = the mean of the gradients weighted by counts; scale = min(1, maximum / "
-            "np.linalg.norm(g)); shard r takes its own piece of g.",
+        "y": (
+            "All rows share W, and each has the two thin matrices of its own user.",
+            'u = np.einsum("ni,nir->nr", x, A[users]); x @ W + np.einsum("nr,nro->no", u, '
+            "B[users]).",
         ),
-        "equal counts": (
-            "With equal counts and no clipping, shard r moves against piece r of the mean of all "
-            "ranks' gradients.",
-            "shards - rate * gradients.mean(axis=0).reshape(shards.shape).",
+        "dx": (
+            "x is used by W and by A of its user.  Uses add up.",
+            'dy @ W.T + np.einsum("nr,nir->ni", du, A[users]), with du = dy B^T of each row.',
         ),
-        "counts": (
-            "A rank with more tokens counts more in the gradient of the batch.",
-            "np.array(counts) @ gradients / sum(counts).",
+        "dA": (
+            "The rows of one user add up in the adapter of this user; dA[users] += ... adds only "
+            "one of them.  Who has no row has no gradient.",
+            "np.add.at(dA, users, x[:, :, None] * du[:, None]).",
         ),
-        "clipped": (
-            "The pieces of one vector have one norm together: the squares add up over all shards.",
-            "np.sqrt of the sum of the squares of all pieces, or np.linalg.norm of the whole mean "
-            "gradient; then every piece is scaled by the same number.",
+        "dB": (
+            "B multiplies u = x A, and the rows of one user add up.",
+            "np.add.at(dB, users, u[:, :, None] * dy[:, None]).",
         ),
     },
 )
-def sharded_step(shards, gradients, counts, rate, maximum):
-    """Take a step of gradient descent where each of R ranks keeps only a part of the weights.
+def many_adapters(x, W, A, B, users):
+    """Compute y[n] = x[n] W + x[n] A[c] B[c] with c = users[n]: each row has an adapter of its own.
 
-    shards (R, P / R): the weights that each rank keeps; gradients (R, P): the gradient of each
-    rank's mean loss with respect to all P weights, in the order of the shards; counts: a list of
-    the tokens of each rank.  The gradient of the batch is clipped to the norm ``maximum``
-    -> shards (R, P / R) after the step.
+    x (n, I), W (I, O), frozen, A (C, I, r), B (C, r, O), users (n,), from 0 to C - 1 -> y (n, O).
+    ``backward(dy)`` -> dx, dA, dB.
     """
     # as many lines as you need
-    shards = ...
-    return shards
+    y = ...
 
+    def backward(dy):
+        dx, dA, dB = ...
+        return dx, dA, dB
 
-def _plan_batch(memory, weights, kept, T, wanted):
-    sequences = max(0, memory - 16 * weights) // (kept * T)
-    if sequences == 0:
-        return 0, 0
-    needed = -(-wanted // T)
-    return sequences, -(-needed // sequences)
-
-
-def _machines(rng):
-    yield "", (16_000_000_000, 124_000_000, 1_500_000, 1024, 500_000)
-    yield "", (1000, 10, 7, 4, 100)
-    yield "all at once", (10_000, 10, 7, 4, 100)
-    yield "too small", (8_000_000_000, 600_000_000, 1_000_000, 1024, 500_000)
-    yield "too small", (180, 10, 7, 4, 100)
-
-
-@exercise(
-    "does it fit?  A batch in parts",
-    level=1,
-    minutes=20,
-    reference=_plan_batch,
-    solution="minillm/exercises/chapter16.py: _plan_batch",
-    cases=_machines,
-    outputs=("sequences", "parts"),
-    hints={
-        "sequences": (
-            "First the weights, their gradients and Adam's two moments, in float32.  What is left "
-            "of the memory holds whole sequences.",
-            "(memory - 16 * weights) // (kept * T).",
-        ),
-        "parts": (
-            "Count whole sequences: how many does the batch need, and how many parts do these "
-            "need?  Both are rounded up.",
-            "needed = -(-wanted // T), and -(-needed // sequences) parts.",
-        ),
-        "all at once": (
-            "If all sequences of the batch fit at once, there is one part.",
-            "The number of parts is rounded up, so it is never 0.",
-        ),
-        "too small": (
-            "If not even one sequence fits, nothing can be planned.",
-            "return 0, 0; a negative rest of the memory is no sequence either.",
-        ),
-    },
-)
-def plan_batch(memory, weights, kept, T, wanted):
-    """Plan a training step with Adam in float32, by gradient accumulation.
-
-    memory: bytes; weights: their number; kept: the bytes that the forward pass keeps per token; T:
-    tokens of a sequence; wanted: the least number of tokens of a batch, in whole sequences
-    -> sequences: the most that fit into memory at once, besides all that Adam needs; parts: the
-    smallest number of parts of a batch of at least ``wanted`` tokens.  0, 0 if none fits.
-    """
-    # as many lines as you need
-    sequences, parts = ...
-    return sequences, parts
+    return y, backward
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _batches(rng):
-    yield "", (*draw(rng, (3, 2), (4, 3)), rng.integers(0, 2, 4), [4], 9.0)
-    yield "", (*draw(rng, (2, 3), (6, 2)), rng.integers(0, 3, 6), [1, 3, 2], 9.0)
-    yield "", (*draw(rng, (2, 3), (5, 2)), rng.integers(0, 3, 5), [2, 3], 0.05)
+def _dropped(rng):
+    for n, I, r in ((3, 4, 2), (2, 3, 3)):
+        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (n, I))
+        kept[0, :2] = 0, 2
+        x, A, B = draw(rng, (n, I), (I, r), (r, I))
+        yield "", (x, W, A, B, kept, 0.5)
 
 
 @find_the_bug(
-    "find the bug: a batch in parts",
-    level=1,
-    minutes=15,
-    cases=_batches,
-    outputs=("gradient",),
+    "find the bug: an adapter with dropout",
+    level=2,
+    minutes=20,
+    cases=_dropped,
+    gradients=("dx", "dA", "dB"),
     bugs=(
+        Bug("path", "dx = dy @ W.T + ", "dx = ", "x is used by the frozen matrix, too."),
         Bug(
-            "path",
-            "gradient += x[part]",
-            "gradient = x[part]",
-            "The sums of all parts add up.",
-            lead="Compare sizes [4] with sizes [2, 2].  Does the first part still count?",
+            "mask",
+            "du @ A.T * kept",
+            "du @ A.T",
+            "What was dropped had no part in the forward pass.",
         ),
-        Bug(
-            "factor",
-            "gradient / len(x)",
-            "gradient / len(sizes)",
-            "The mean is over the rows of the batch, not over the parts.",
-            lead="Compare sizes [4] with [2, 2], without clipping.  Which factor is between them?",
-        ),
-        Bug(
-            "range",
-            "start += size",
-            "start += size - 1",
-            "The next part begins where this one ended.",
-            lead="Print the rows of each part, for sizes [2, 2]: does each row occur once?",
-        ),
-        Bug(
-            "axis",
-            "p.sum(axis=1, keepdims=True)",
-            "p.sum(axis=0, keepdims=True)",
-            "The probabilities of each row sum to 1.",
-            lead="Which sums of p should be 1?  Print both.",
-        ),
-        Bug(
-            "value",
-            "targets[part]",
-            "targets[:size]",
-            "The rows of a part have targets of their own.",
-            lead="The given code is right for sizes [4] alone: which rows does a second part read?",
-        ),
-        Bug(
-            "value",
-            "np.linalg.norm(gradient)",
-            "np.linalg.norm(W)",
-            "Clipping asks for the length of the gradient.",
-            lead="A small maximum should be the norm of the result.  Is it?",
-        ),
+        Bug("factor", "du = s * dy @ B.T", "du = dy @ B.T", "s multiplies the adapter's output."),
+        Bug("value", "d.T @ du", "x.T @ du", "A multiplies what dropout has left of x."),
+        Bug("order", "dy @ W.T", "dy @ W", "x is the input of x W."),
     ),
 )
-def find_accumulation(W, x, targets, sizes, maximum):
-    """Compute the gradient of the mean cross-entropy of x W, one part of the rows after the other.
+def find_adapter(x, W, A, B, kept, s):
+    """Compute y = x W + s (x kept) A B: dropout before the adapter only.
 
-    W (D, V), x (n, D), targets (n,); sizes: a list of the rows of each part, n together; maximum:
-    the largest norm that the result may have -> gradient (D, V).
+    x (n, I), W (I, O), frozen, A (I, r), B (r, O); kept (n, I), the factors of dropout, 0 or 2; s a
+    number -> y (n, O).  ``backward(dy)`` -> dx, dA, dB.
     """
-    gradient, start = np.zeros_like(W), 0
-    for size in sizes:
-        part = slice(start, start + size)
-        p = np.exp(x[part] @ W)
-        p = p / p.sum(axis=1, keepdims=True)
-        gradient += x[part].T @ (p - np.eye(W.shape[1])[targets[part]])
-        start += size
-    gradient = gradient / len(x)
-    norm = np.linalg.norm(gradient)
-    return gradient * min(1, maximum / norm)
+    d = x * kept
+    u = d @ A
+    y = x @ W + s * u @ B
+
+    def backward(dy):
+        dB = s * u.T @ dy
+        du = s * dy @ B.T
+        dA = d.T @ du
+        dx = dy @ W.T + du @ A.T * kept
+        return dx, dA, dB
+
+    return y, backward

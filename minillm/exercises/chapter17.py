@@ -1,344 +1,352 @@
-"""Exercises of chapter 17: fast kernels."""
+"""Exercises of chapter 17: small data."""
+
+import math
+from itertools import product
 
 import numpy as np
 
+from minillm import metrics, ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.ops.softmax import masked_softmax
+from minillm.training.minibatches import balanced_weights
 
 
-def _intensity(M, K, N):
-    return 2 * M * K * N / (4 * (M * K + K * N + M * N))
+def _macro_f1(predicted, actual, classes):
+    return metrics.macro_f1(metrics.confusion_matrix(predicted, actual, classes))
 
 
-def _sizes(rng):
-    for M, K, N in ((1, 512, 2048), (64, 512, 2048), (7, 3, 5)):
-        yield "", (M, K, N)
+def _predictions(rng):
+    yield "", (np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 2)
+    yield "", (rng.integers(0, 4, 40), rng.integers(0, 4, 40), 4)
+    yield "rare", (np.zeros(10, int), np.arange(10) // 9, 2)
+    yield "absent", (np.array([0, 2, 2]), np.array([0, 2, 0]), 4)
 
 
 @exercise(
-    "operations per byte of a matrix product",
+    "macro-F1: a mean over classes, so that rare ones count",
     level=1,
-    minutes=5,
-    reference=_intensity,
-    solution="minillm/exercises/chapter17.py: _intensity",
-    cases=_sizes,
-    outputs=("intensity",),
+    minutes=15,
+    reference=_macro_f1,
+    solution="minillm/metrics.py: macro_f1",
+    cases=_predictions,
+    outputs=("score",),
+    name="macro-f1",
     hints={
-        "intensity": (
-            "An entry of C takes K products and K additions.  Three matrices are moved once each.",
-            "2 M K N operations; M K + K N + M N numbers of 4 bytes.",
+        "score": (
+            "F1 of a class is 2 correct / (how often it was predicted + how often it is there).",
+            "correct is np.sum((predicted == c) & (actual == c)).  The score is the mean of F1.",
+        ),
+        "rare": (
+            "A class that is never predicted has the F1 0, and it counts like any other.",
+            "Take the mean over classes; do not weight them by their number of texts.",
+        ),
+        "absent": (
+            "A class that neither occurs nor is predicted has no F1: 0 / 0.",
+            "Leave out the classes for which predicted + actual is 0.",
         ),
     },
 )
-def intensity(M, K, N):
-    """Count the operations per byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
-    operations = ...
-    bytes_moved = ...
-    return operations / bytes_moved
+def macro_f1(predicted, actual, classes):
+    """Compute the mean F1 of the classes that occur or are predicted.
+
+    predicted, actual (N,): classes from 0 to classes - 1 -> a number.
+    """
+    scores = []
+    for c in range(classes):
+        correct = np.sum((predicted == c) & (actual == c))
+        total = ...
+        if total > 0:
+            F1 = ...
+            scores.append(F1)
+    score = ...
+    return score
 
 
-def _product(A, B, rows, columns):
-    return A @ B
+def _balanced_loss(logits, labels):
+    weights = balanced_weights(labels, logits.shape[1])
+    return ops.cross_entropy(logits, labels, class_weights=weights)
 
 
-def _matrices(rng):
-    yield "", (rng.standard_normal((6, 5)), rng.standard_normal((5, 8)), 3, 4)
-    yield "", (rng.standard_normal((7, 5)), rng.standard_normal((5, 9)), 3, 4)
-    yield "", (rng.standard_normal((1, 1)), rng.standard_normal((1, 3)), 2, 2)
+def _unequal_labels(rng):
+    for labels in ([0, 0, 0, 1], [2, 0, 0, 1, 0, 0, 1], [1, 1, 1]):
+        yield "", (rng.standard_normal((len(labels), 3)), np.array(labels))
 
 
 @exercise(
-    "a matrix product, tile by tile",
+    "balanced class weights in the loss",
     level=2,
     minutes=15,
-    reference=_product,
-    solution="docs/chapters/17-kernels.md: def tiled",
-    cases=_matrices,
-    outputs=("C",),
+    reference=_balanced_loss,
+    solution="minillm/training/minibatches.py: balanced_weights",
+    cases=_unequal_labels,
+    outputs=("loss",),
+    gradients=("dlogits",),
     hints={
-        "C": (
-            "A tile is the sum over the depth of outer products: a piece of a column of A by a "
-            "piece of a row of B.",
-            "column[:, None] * row has an entry for each row and column of the tile; the tile is "
-            "stored once, after the loop over k.",
+        "loss": (
+            "All classes that occur get the same total weight, and all weights add up to N.",
+            "A class with n of the N texts, one of C classes that occur, has the weight N / (C n).",
+        ),
+        "dlogits": (
+            "Each text's p - y is multiplied by the weight of its class, and divided by N.",
+            "weights[labels][:, None] * (p - y) / N: each row has the weight of its own label.",
         ),
     },
 )
-def tiled_product(A, B, rows, columns):
-    """Multiply A (M, K) by B (K, N) in tiles of ``rows`` by ``columns`` -> C (M, N)."""
-    C = np.full((A.shape[0], B.shape[1]), np.nan)
-    for i in range(0, A.shape[0], rows):
-        for j in range(0, B.shape[1], columns):
-            tile = np.zeros_like(C[i : i + rows, j : j + columns])
-            for k in range(A.shape[1]):
-                column, row = A[i : i + rows, k], B[k, j : j + columns]
-                tile = tile + ...
-            C[i : i + rows, j : j + columns] = ...
-    return C
+def balanced_loss(logits, labels):
+    """Compute the mean of w[label] times -log p[label].
+
+    logits (N, V), labels (N,); the weights are such that all classes that occur count
+    equally -> loss.  ``backward(dloss=1.0)`` -> dlogits.
+    """
+    N, V = logits.shape
+    n = np.bincount(labels, minlength=V)  # texts of each class
+    C = np.sum(n > 0)
+    n = np.maximum(n, 1)  # a class without texts is not divided by
+    weights = ...
+    z = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    loss = -np.mean(weights[labels] * np.log(p[np.arange(N), labels]))
+
+    def backward(dloss=1.0):
+        y = np.eye(V)[labels]  # one-hot
+        dlogits = ...
+        return dlogits
+
+    return loss, backward
 
 
-def _online_softmax(blocks, T):
-    scores = np.concatenate([scores for scores, _ in blocks], axis=1)
-    values = np.concatenate([values for _, values in blocks])
-    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
-    return weights @ values
+def _mcnemar(right_a, right_b):
+    only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
+    n, few = int(only_a + only_b), int(min(only_a, only_b))
+    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
+    return int(only_a), int(only_b), min(1.0, 2 * tail)
 
 
-def _blocks(rng):
-    for label, scale, sizes in (
-        ("", 1, (3,)),
-        ("two blocks", 1, (2, 3)),
-        ("large", 900, (2, 1, 4)),
-    ):
-        yield label, ([(scale * rng.standard_normal((3, S)), *draw(rng, (S, 2))) for S in sizes], 3)
+def _two_models(rng):
+    def agreeing(both, only_a, only_b):
+        a = np.repeat([True, True, False], [both, only_a, only_b])
+        order = rng.permutation(len(a))
+        return a[order], np.repeat([True, False, True], [both, only_a, only_b])[order]
+
+    yield "", agreeing(20, 1, 8)
+    yield "", agreeing(400, 12, 5)
+    yield "as many", agreeing(10, 3, 3)
+    yield "no difference", agreeing(10, 0, 0)
 
 
 @exercise(
-    "softmax and its weighted mean in one pass",
-    level=3,
-    minutes=35,
-    reference=_online_softmax,
-    solution="minillm/exercises/chapter17.py: _online_softmax",
-    cases=_blocks,
+    "have two models been told apart?  McNemar's exact test",
+    level=2,
+    minutes=20,
+    reference=_mcnemar,
+    solution="minillm/exercises/chapter17.py: _mcnemar",
+    cases=_two_models,
+    imports="from math import comb",
+    outputs=("only_a", "only_b", "p"),
     hints={
-        "y": (
-            "With one block this is softmax(scores) v: p holds exp(scores - m), total its sums.",
-            "p = np.exp(scores - m_new[:, None]), total = p.sum(axis=1) plus what the old total is "
-            "worth, y = p @ values plus what the old y is worth.  The first block meets m = -inf, "
-            "and exp(m - m_new) is 0 there.",
+        "only_a": (
+            "Only texts on which the models differ say anything: those that A has right and B not.",
+            "np.sum(right_a & ~right_b).",
         ),
-        "two blocks": (
-            "The old sums were made with another maximum than those of this block.  By which "
-            "factor is exp(s - m_new) smaller than exp(s - m)?",
-            "p = np.exp(scores - m_new[:, None]), scale = np.exp(m - m_new), and both old sums "
-            "are multiplied by it: total * scale, y * scale[:, None].",
+        "only_b": ("The texts that B has right and A has not.", "np.sum(right_b & ~right_a)."),
+        "p": (
+            "If both are equally good, each text on which they differ is a fair coin.  How "
+            "probable is a result at least as unequal, to either side?",
+            "With n = only_a + only_b and k from 0 to the smaller one: twice the sum of "
+            "comb(n, k) / 2**n.",
         ),
-        "large": (
-            "exp of a large score overflows.  m_new must be the largest score so far, of each row.",
-            "m_new = np.maximum(m, scores.max(axis=1)).",
+        "as many": (
+            "Twice the tail can be more than 1 where both sides have the middle in them.",
+            "min(1, ...).",
+        ),
+        "no difference": (
+            "Without a text on which they differ, nothing tells them apart: p is 1.",
+            "comb(0, 0) / 2**0 is 1, and twice that is more than 1: min(1, ...).",
         ),
     },
 )
-def online_softmax(blocks, T):
-    """Compute softmax(scores) values, where scores and values come in blocks of keys.
+def mcnemar(right_a, right_b):
+    """Test whether two models that were measured on the same texts differ.
 
-    blocks: pairs of scores (T, S) and values (S, E), S of each block its own.  A block is read once
-    and not kept -> y (T, E).
+    right_a, right_b (n,): True where the model is right -> only_a, only_b: on how many texts only A
+    or only B is right; p: the probability of a split at least as unequal, to either side, if each
+    of these texts were a fair coin, at most 1.
     """
-    m = np.full(T, -np.inf)  # the largest score so far
-    total, y = np.zeros(T), 0.0  # the sums so far, of exp(scores - m), and of it times the values
-    for scores, values in blocks:
-        m_new = ...
-        # what brings the old sums to the new maximum
-        scale = ...
-        p = ...
-        total = ...
-        y = ...
-        m = m_new
-    return y / total[:, None]
+    only_a = ...
+    only_b = ...
+    # as many lines as you need
+    p = ...
+    return only_a, only_b, p
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _cache_misses(places, line, lines):
-    cache, misses = [], 0
-    for place in places:
-        number = place // line
-        if number in cache:
-            cache.remove(number)
-        else:
-            misses += 1
-        cache.append(number)
-        cache = cache[-lines:]
-    return misses
+def _calibration_error(confidence, right, bins):
+    of = np.minimum((confidence * bins).astype(int), bins - 1)
+    error = 0.0
+    for m in range(bins):
+        if np.any(of == m):
+            error += abs(np.sum(confidence[of == m]) - np.sum(right[of == m])) / len(right)
+    return error
 
 
-def _walks(rng):
-    rows = list(range(64))  # a matrix of 8 rows of 8 numbers
-    columns = [8 * i + j for j in range(8) for i in range(8)]
-    tiles = [
-        8 * (4 * a + i) + 4 * b + j
-        for a in (0, 1)
-        for b in (0, 1)
-        for j in range(4)
-        for i in range(4)
-    ]
-    yield "neighbours", (rows, 4, 16)
-    yield "neighbours", (columns, 4, 16)
-    yield "driven out", (columns, 4, 4)
-    yield "driven out", (tiles, 4, 4)
-    yield "least recently", ([0, 4, 0, 8, 0, 12, 0, 4], 4, 2)
-    yield "least recently", (rng.integers(0, 40, 80).tolist(), 4, 5)
+def _confidences(rng):
+    yield "one bin", (np.array([0.9, 0.7, 0.8]), np.array([True, False, True]), 1)
+    for n, bins in ((40, 5), (30, 10)):
+        confidence = rng.uniform(0.3, 1, n)
+        yield "", (confidence, rng.random(n) < confidence**2, bins)
+    yield "certain", (np.array([1.0, 1.0, 0.55]), np.array([True, False, True]), 4)
 
 
 @exercise(
-    "count the misses of a cache",
+    "calibration: is a classifier as often right as it says?",
     level=2,
-    minutes=25,
-    reference=_cache_misses,
-    solution="minillm/exercises/chapter17.py: _cache_misses",
-    cases=_walks,
-    outputs=("misses",),
+    minutes=20,
+    reference=_calibration_error,
+    solution="minillm/exercises/chapter17.py: _calibration_error",
+    cases=_confidences,
+    outputs=("error",),
     hints={
-        "neighbours": (
-            "A miss brings a whole line: its other numbers are there when they are wanted.",
-            "The line of a number is place // line, and the cache holds lines.",
+        "one bin": (
+            "With one bin, this is the distance between the mean confidence and the accuracy.",
+            "abs(confidence.mean() - right.mean()) of the bin.",
         ),
-        "driven out": (
-            "The cache has room for ``lines`` lines.  A line that was driven out is a miss again.",
-            "Keep a list of line numbers, the last used at its end, and cut it to the last "
-            "``lines``.",
+        "error": (
+            "Each bin has its own mean confidence and accuracy, and counts by its share of the "
+            "texts; a bin without texts does not count.",
+            "The sum over the bins of len(bin) / n * abs(confidence.mean() - right.mean()), not "
+            "the mean over the bins.",
         ),
-        "least recently": (
-            "The line that is driven out was not used for the longest time: each use of a line "
-            "makes it young again, a use without a miss, too.",
-            "On a hit, move the line's number to the end of the list.",
+        "certain": (
+            "A confidence of 1 belongs to the last bin.",
+            "np.minimum((confidence * bins).astype(int), bins - 1) is the number of the bin.",
         ),
     },
 )
-def cache_misses(places, line, lines):
-    """Count the misses when numbers of memory are read one after the other.
+def calibration_error(confidence, right, bins):
+    """Compute the mean distance between confidence and accuracy.
 
-    places: a list of the positions in memory (int, counted in numbers from 0); line: numbers per
-    line of the cache, each beginning at a multiple of it; lines: how many lines the cache holds.
-    It is empty at first; if it is full, a new line takes the place of the one that was used least
-    recently -> misses.
+    confidence (n,): the probability of the predicted class of each text; right (n,), True where it
+    is the label.  Bin m contains the confidences from m / bins to below (m + 1) / bins, and the
+    last one 1, too.  Compare the mean confidence of each bin with its share of right answers
+    -> error, the mean of the absolute differences, in which every text counts the same.
     """
     # as many lines as you need
-    misses = ...
-    return misses
+    error = ...
+    return error
 
 
-def _stochastic_rounding(x, u):
-    spacing = 2.0 ** (np.floor(np.log2(np.abs(x))) - 7)
-    below = np.floor(x / spacing) * spacing
-    return below + spacing * (u < (x - below) / spacing)
+def _paired_test(a, b):
+    difference = a - b
+    signs = np.array(list(product((1, -1), repeat=len(a))))
+    return np.mean(np.abs(signs @ difference) >= abs(difference.sum()))
 
 
-def _to_round(rng):
-    yield "a bfloat16", (np.array([1.5, -2.0, 0.75]), np.array([0.0, 0.5, 0.9]))
-    yield "between 1 and 2", (rng.uniform(1, 2, 20), rng.random(20))
-    yield "positive", (np.exp(3 * rng.standard_normal(30)), rng.random(30))
-    yield "", (rng.standard_normal(30), rng.random(30))
+def _runs(rng):
+    yield "always better", (np.array([70, 72, 75]), np.array([68, 71, 70]))
+    yield "", (rng.integers(60, 80, 5), rng.integers(55, 75, 5))
+    yield "", (rng.integers(60, 70, 7), rng.integers(60, 70, 7))
+    yield "equal", (np.array([5, 6, 7, 8]), np.array([6, 5, 8, 7]))
 
 
 @exercise(
-    "rounding that is right on average",
+    "two methods over several seeds: an exact test",
     level=2,
     minutes=25,
-    reference=_stochastic_rounding,
-    solution="minillm/exercises/chapter17.py: _stochastic_rounding",
-    cases=_to_round,
-    outputs=("y",),
+    reference=_paired_test,
+    solution="minillm/exercises/chapter17.py: _paired_test",
+    cases=_runs,
+    imports="from itertools import product",
+    outputs=("p",),
     hints={
-        "a bfloat16": (
-            "A number that is a bfloat16 already stays as it is, whatever u is.",
-            "below + spacing * (u < share), where share = (x - below) / spacing is 0 here.",
+        "p": (
+            "If the names of the two methods mean nothing, each seed's difference could as well "
+            "have the other sign.  In how many of the 2^n cases is the sum as far from 0?",
+            "The mean over signs in product((1, -1), repeat=n) of "
+            "abs(signs @ (a - b)) >= abs((a - b).sum()).",
         ),
-        "between 1 and 2": (
-            "Between 1 and 2 the spacing is 1/128.  How probable must the upper neighbour be, so "
-            "that the mean over all u is x?",
-            "below = np.floor(x / spacing) * spacing; the upper neighbour where u is smaller than "
-            "(x - below) / spacing.",
+        "always better": (
+            "Three differences of one sign: 2 of the 8 cases are as far from 0, all plus and all "
+            "minus.",
+            "Both sides count, and what happened is one of the cases: p is never 0.",
         ),
-        "positive": (
-            "The spacing doubles from each power of two to the next.",
-            "spacing = 2.0 ** (np.floor(np.log2(np.abs(x))) - 7).",
-        ),
-        "y": (
-            "The spacing of a negative number is that of its absolute value.  The two neighbours "
-            "are below and above x on the line, below is the more negative one.",
-            "spacing from np.abs(x), and np.floor(x / spacing) of x with its sign.",
+        "equal": (
+            "A sum of 0 is as near to 0 as can be: every case is at least as far.",
+            "Use >=, not >: p is 1 here.",
         ),
     },
 )
-def stochastic_rounding(x, u):
-    """Round each x to one of its two neighbours in bfloat16, at random, so that the mean is x.
+def paired_test(a, b):
+    """Test whether two methods differ, by the results of both with the same n seeds.
 
-    From 2^e to 2^(e+1), the bfloat16 are 2^(e-7) apart.  x (n,), not 0; u (n,), uniform between
-    0 and 1: take the upper neighbour where u is below the number that makes the mean over u equal x
-    -> y (n,).
+    a, b (n,) whole numbers: right answers of each run -> p: the probability that the sum of the
+    differences a - b is at least as far from 0, if the sign of each of them is a fair coin.
     """
     # as many lines as you need
-    y = ...
-    return y
+    p = ...
+    return p
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _keys_in_blocks(rng):
-    for T, S in ((4, 4), (4, 6)):
-        yield "", draw(rng, (T, 4), (S, 4), (S, 4))
+def _smoothed(rng):
+    for N, V in ((4, 3), (3, 5)):
+        yield "", (*draw(rng, (N, V)), rng.integers(0, V, N), rng.uniform(0.5, 2, V), 0.2)
 
 
 @find_the_bug(
-    "find the bug: FlashAttention",
-    level=3,
-    minutes=25,
-    cases=_keys_in_blocks,
-    gradients=("dq", "dk", "dv"),
+    "find the bug: label smoothing with weights",
+    level=2,
+    minutes=15,
+    cases=_smoothed,
+    outputs=("loss",),
+    gradients=("dlogits", "dweights"),
     bugs=(
         Bug(
+            "value",
+            "(p - q) *",
+            "(p - one_hot) *",
+            "The target of the loss is q, the smoothed label.",
+        ),
+        Bug(
+            "sign",
+            "(p - q) *",
+            "(q - p) *",
+            "Of cross-entropy, the gradient is p minus the target.",
+        ),
+        Bug(
             "factor",
-            "dq += dscores @ k[part] * scale",
-            "dq += dscores @ k[part]",
-            "The scores are q k^T times the scale.",
+            "weights[labels][:, None] / N",
+            "1 / N",
+            "Each row's loss has the weight of its label.",
         ),
         Bug(
             "path",
-            "(dy @ v[part].T - shared)",
-            "(dy @ v[part].T)",
-            "A weight depends on every score of its row, by the sum that divides it.",
-        ),
-        Bug(
-            "value",
-            "* scale - log_sum)",
-            "* scale - top)",
-            "The weights that are computed again must sum to 1 over all blocks.",
-        ),
-        Bug("path", "dq += dscores", "dq = dscores", "A query is used in every block of keys."),
-        Bug(
-            "value",
-            "dv[part] = weights.T @ dy",
-            "dv[part] = dscores.T @ dy",
-            "A value is multiplied by its weights.",
-        ),
-        Bug(
-            "value",
-            "shared = (dy * y)",
-            "shared = (dy * dy)",
-            "The sum over all keys is dy . y.",
+            "np.add.at(dweights, labels, dloss * nats / N)",
+            "dweights[labels] = dloss * nats / N",
+            "A weight is used in every row of its class.  Uses add up.",
         ),
     ),
 )
-def find_flash(q, k, v):
-    """Compute attention over blocks of two keys, without the matrix of all weights.
+def find_smoothing(logits, labels, weights, e):
+    """Compute the mean of weights[label] times the cross-entropy with smoothed labels q.
 
-    q (T, d), k, v (S, d) -> y (T, d).  ``backward(dy)`` -> dq, dk, dv.
+    logits (N, V), labels (N,), weights (V,); q is 1 - e at the label, plus e / V everywhere
+    -> loss.  ``backward(dloss)`` -> dlogits, dweights.
     """
-    scale = 1 / np.sqrt(q.shape[1])
-    parts = [slice(start, start + 2) for start in range(0, len(k), 2)]
-    top, Z, y = np.full((len(q), 1), -np.inf), 0.0, 0.0
-    for part in parts:
-        scores = q @ k[part].T * scale
-        new_top = np.maximum(top, scores.max(axis=1, keepdims=True))
-        correction, p = np.exp(top - new_top), np.exp(scores - new_top)
-        Z = correction * Z + p.sum(axis=1, keepdims=True)
-        y = correction * y + p @ v[part]
-        top = new_top
-    y, log_sum = y / Z, top + np.log(Z)
+    N, V = logits.shape
+    one_hot = np.eye(V)[labels]
+    q = (1 - e) * one_hot + e / V
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p, nats = np.exp(log_p), -(q * log_p).sum(axis=1)
+    loss = (weights[labels] * nats).mean()
 
-    def backward(dy):
-        dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-        shared = (dy * y).sum(axis=1, keepdims=True)
-        for part in parts:
-            weights = np.exp(q @ k[part].T * scale - log_sum)
-            dscores = weights * (dy @ v[part].T - shared)
-            dq += dscores @ k[part] * scale
-            dk[part] = dscores.T @ q * scale
-            dv[part] = weights.T @ dy
-        return dq, dk, dv
+    def backward(dloss):
+        dlogits = dloss * (p - q) * weights[labels][:, None] / N
+        dweights = np.zeros(V)
+        np.add.at(dweights, labels, dloss * nats / N)
+        return dlogits, dweights
 
-    return y, backward
+    return loss, backward

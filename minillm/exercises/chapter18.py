@@ -1,268 +1,309 @@
-"""Exercises of chapter 18: proof."""
+"""Exercises of chapter 18: big data."""
 
 import numpy as np
 
+from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
-def _functions(rng):
-    yield "", (np.sin, 1.0, 1e-4)
-    yield "", (np.exp, -0.7, 1e-3)
-    yield "", (lambda x: x**3 - x, 2.0, 0.5)
+def _operations(n, I, O):
+    def of(M, K, N):
+        return 2 * M * K * N
+
+    return of(n, I, O), of(I, n, O), of(n, O, I)
 
 
-def _central(L, x, h):
-    return (L(x + h) - L(x - h)) / (2 * h)
-
-
-def _richardson(L, x, h):
-    return (4 * _central(L, x, h / 2) - _central(L, x, h)) / 3
-
-
-@exercise(
-    "Richardson's combination",
-    level=2,
-    minutes=10,
-    reference=_richardson,
-    solution="minillm/exercises/chapter18.py: _richardson",
-    cases=_functions,
-    outputs=("slope",),
-    tolerance=1e-9,
-    hints={
-        "slope": (
-            "D(h) = L' + a h^2 and D(h / 2) = L' + a h^2 / 4, up to higher terms: remove a, and "
-            "keep one times L'.",
-            "4 D(h / 2) - D(h) = 3 L', so the slope is (4 D(h / 2) - D(h)) / 3.",
-        ),
-    },
-)
-def richardson(L, x, h):
-    """Measure the slope of the function L at x, with an error of order h^4.
-
-    Combine the central differences with the steps h and h / 2, so that the terms in h^2 cancel and
-    the slope itself counts once.
-    """
-
-    def D(h):
-        return (L(x + h) - L(x - h)) / (2 * h)
-
-    slope = ...
-    return slope
-
-
-def _along(L, gradient, x, u, h):
-    u = u / np.linalg.norm(u)
-    return (L(x + h * u) - L(x - h * u)) / (2 * h), np.sum(u * gradient)
-
-
-def _losses(rng):
-    for L, slope, shape in (
-        (lambda x: np.sum(x**3), lambda x: 3 * x**2, 3),
-        (lambda x: np.sum(np.sin(x)), np.cos, (2, 3)),
-    ):
-        x, u = draw(rng, shape, shape)
-        yield "", (L, slope(x), x, u, 1e-4)
-    x, u = draw(rng, 4, 4)
-    yield "a wrong gradient", (lambda x: np.sum(x**2), x, x, u, 1e-3)
+def _sizes(rng):
+    for n, I, O in ((10, 3, 4), (1, 512, 2048), (7, 5, 11)):
+        yield "", (n, I, O)
 
 
 @exercise(
-    "measure a slope along a random direction",
+    "the operations of a linear layer's three products",
     level=1,
-    minutes=15,
-    reference=_along,
-    solution="minillm/exercises/chapter18.py: _along",
-    cases=_losses,
-    outputs=("measured", "claimed"),
+    minutes=10,
+    reference=_operations,
+    solution="minillm/exercises/chapter18.py: _operations",
+    cases=_sizes,
+    outputs=("forward", "of_dW", "of_dx"),
     hints={
-        "measured": (
-            "All coordinates move at once, along a direction of the length 1.  How far apart are "
-            "the two points?",
-            "(L(x + h * u) - L(x - h * u)) / (2 * h), after u = u / np.linalg.norm(u).",
+        "forward": (
+            "Count the entries of y, and the multiplications and additions of one entry.",
+            "y has n O entries, and each is a sum of I products: I multiplications, I additions.",
         ),
-        "claimed": (
-            "By the chain rule, the slope along u is the sum of u times the gradient, with the "
-            "same u as in the measurement.",
-            "np.sum(u * gradient), after u was divided by its length.",
+        "of_dW": (
+            "dW = x^T dy has one entry for each weight, and each is a sum over the rows.",
+            "I O entries of n multiplications and n additions each.",
         ),
-        "a wrong gradient": (
-            "The claim comes from the given gradient alone, and the measurement from L alone: here "
-            "they differ.",
-            "Do not correct one by the other.",
+        "of_dx": (
+            "dx = dy W^T has the entries of x, and each is a sum over the outputs.",
+            "n I entries of O multiplications and O additions each.",
         ),
     },
 )
-def along_direction(L, gradient, x, u, h):
-    """Compare a gradient with the function along one direction.
+def product_operations(n, I, O):
+    """Count multiplications and additions of y = x W, dW = x^T dy and dx = dy W^T.
 
-    L: a function of an array; gradient: its claimed gradient at x; u: a direction, of any length;
-    both of the shape of x; h: the step -> measured: the slope along u, scaled to the length 1, by a
-    central difference of step h; claimed: the same slope by the gradient.
+    n rows, I inputs, O outputs -> three numbers.  The bias is left out.  A sum begins at zero: n
+    products are n multiplications and n additions.
     """
-    u = ...
-    measured = ...
-    claimed = ...
-    return measured, claimed
+    forward = ...
+    of_dW = ...
+    of_dx = ...
+    return forward, of_dW, of_dx
+
+
+def _accumulate(losses, gradients, counts):
+    tokens = np.array(counts)
+    of_all = tokens.sum()
+    return tokens @ losses / of_all, tokens @ gradients / of_all
+
+
+def _parts(rng):
+    logits, targets = rng.standard_normal((12, 4)), rng.integers(0, 4, 12)
+    for label, counts in (("", (3, 9)), ("", (1, 4, 7)), ("equal", (4, 4, 4)), ("", (0, 12))):
+        losses, gradients = [], []
+        first = 0
+        for count in counts:
+            part = slice(first, first + max(count, 1))  # a part without tokens has the weight 0
+            loss, backward = ops.cross_entropy(logits[part], targets[part])
+            losses.append(float(loss))
+            gradients.append(backward().sum(axis=0))
+            first += count
+        yield label, (np.array(losses), np.array(gradients), list(counts))
+
+
+@exercise(
+    "a batch in parts, with unequal numbers of tokens",
+    level=2,
+    minutes=15,
+    reference=_accumulate,
+    solution="minillm/training/loop.py: _gradient",
+    cases=_parts,
+    outputs=("loss", "gradient"),
+    hints={
+        "loss": (
+            "The loss of the batch is the mean over its tokens, and not over its parts.",
+            "Multiply each part's mean by its tokens, add up, and divide by all tokens.",
+        ),
+        "gradient": (
+            "The derivative of a weighted sum is the same weighted sum of the derivatives.",
+            "Add counts[r] * gradients[r], and divide once by the number of all tokens.",
+        ),
+    },
+)
+def accumulate(losses, gradients, counts):
+    """Join parts of a batch to the loss and the gradient of the whole batch.
+
+    losses (R,) are means over the tokens of each part, gradients (R, D) those of these losses,
+    counts has the tokens of each part -> loss, gradient (D,).  A part without tokens does not
+    count.
+    """
+    loss, gradient, tokens = 0.0, np.zeros(gradients.shape[1]), 0
+    for r in range(len(counts)):
+        loss += ...
+        gradient += ...
+        tokens += counts[r]
+    loss = ...
+    gradient = ...
+    return loss, gradient
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _forward_step(L, curvature, eps):
-    return 2 * np.sqrt(eps * L / curvature), 2 * np.sqrt(eps * L * curvature)
+def _sharded_step(shards, gradients, counts, rate, maximum):
+    g = np.array(counts) @ gradients / sum(counts)
+    g = g * min(1, maximum / np.linalg.norm(g))
+    return shards - rate * g.reshape(shards.shape)
 
 
-def _sizes(rng):
-    for eps in (2.2e-16, 1.2e-7):
-        yield "", (rng.uniform(0.5, 5), rng.uniform(0.1, 3), eps)
+def _ranks(rng):
+    for label, counts, maximum in (
+        ("equal counts", [3, 3], 99.0),
+        ("counts", [2, 10], 99.0),
+        ("clipped", [5, 5], 0.5),
+        ("", [1, 4, 7], 0.3),
+    ):
+        R = len(counts)
+        yield label, (*draw(rng, (R, 3), (R, 3 * R)), counts, 0.1, maximum)
 
 
 @exercise(
-    "the best step of a difference to one side",
+    "a step of ranks that share the weights",
     level=2,
-    minutes=20,
-    reference=_forward_step,
-    solution="minillm/exercises/chapter18.py: _forward_step",
-    cases=_sizes,
-    outputs=("h", "error"),
+    minutes=25,
+    reference=_sharded_step,
+    solution="minillm/exercises/chapter18.py: _sharded_step",
+    cases=_ranks,
+    outputs=("shards",),
     hints={
-        "h": (
-            "L(x + h) = L + h L' + h^2 L'' / 2: what is left after the division by h?  And two "
-            "values that are wrong by eps L each are divided by h.",
-            "The error is h curvature / 2 + 2 eps L / h.  Its derivative by h is zero at "
-            "h^2 = 4 eps L / curvature.",
+        "shards": (
+            "The norm that decides is the norm of the gradient of the whole batch, of all weights: "
+            "of the weighted mean, not of one rank's gradient and not of one shard.",
+            "g = the mean of the gradients weighted by counts; scale = min(1, maximum / "
+            "np.linalg.norm(g)); shard r takes its own piece of g.",
         ),
-        "error": (
-            "Put the best h into the sum of the two errors.",
-            "h * curvature / 2 + 2 * eps * L / h: both terms are equal there.",
+        "equal counts": (
+            "With equal counts and no clipping, shard r moves against piece r of the mean of all "
+            "ranks' gradients.",
+            "shards - rate * gradients.mean(axis=0).reshape(shards.shape).",
+        ),
+        "counts": (
+            "A rank with more tokens counts more in the gradient of the batch.",
+            "np.array(counts) @ gradients / sum(counts).",
+        ),
+        "clipped": (
+            "The pieces of one vector have one norm together: the squares add up over all shards.",
+            "np.sqrt of the sum of the squares of all pieces, or np.linalg.norm of the whole mean "
+            "gradient; then every piece is scaled by the same number.",
         ),
     },
 )
-def forward_step(L, curvature, eps):
-    """Choose the step h of the difference (L(x + h) - L(x)) / h.
+def sharded_step(shards, gradients, counts, rate, maximum):
+    """Take a step of gradient descent where each of R ranks keeps only a part of the weights.
 
-    L and curvature: the sizes of the function and of its second derivative near x, both above 0;
-    each value of the function is wrong by up to eps L -> h, which makes the largest error, of
-    truncation and rounding together, as small as possible; and this error.
-    """
-    h = ...
-    error = ...
-    return h, error
-
-
-def _wrong_coordinate(slopes, claimed):
-    n = len(claimed)
-    directions = (np.arange(n) >> np.arange((n - 1).bit_length())[:, None]) & 1
-    wrong = ~np.isclose(slopes(directions.astype(float)), directions @ claimed)
-    return int(sum(1 << bit for bit in np.flatnonzero(wrong)))
-
-
-def _claims(rng):
-    def measured(g, limit):
-        def slopes(directions):
-            if len(directions) > limit:
-                raise ValueError(f"expected at most {limit} directions, found {len(directions)}")
-            return np.asarray(directions) @ g
-
-        return slopes
-
-    for n, index in ((2, 0), (4, 3), (16, 9), (13, 12), (32, 0)):
-        (g,) = draw(rng, n)
-        claimed = g.copy()
-        claimed[index] += 0.5
-        yield "", (measured(g, (n - 1).bit_length()), claimed)
-
-
-@exercise(
-    "which coordinate is wrong?  A few directions tell",
-    level=3,
-    minutes=30,
-    reference=_wrong_coordinate,
-    solution="minillm/exercises/chapter18.py: _wrong_coordinate",
-    cases=_claims,
-    outputs=("index",),
-    hints={
-        "index": (
-            "A direction of zeros and ones tells whether the wrong coordinate is one of those "
-            "with a 1.  Each answer is one bit of its number.",
-            "Direction b has a 1 at all coordinates whose number has the bit b: (np.arange(n) >> "
-            "b) & 1.  Where slope and claim differ, the bit b of the index is 1.",
-        ),
-    },
-)
-def wrong_coordinate(slopes, claimed):
-    """Find the one coordinate at which a gradient is wrong.
-
-    claimed (n,): a gradient that is wrong at exactly one coordinate, by a lot.
-    ``slopes(directions)`` measures the true slopes (m,) along the rows of directions (m, n), which
-    need not have the length 1.  It is expensive: call it once, with at most as many directions as
-    n - 1 has binary digits, (n - 1).bit_length() -> index (int).
+    shards (R, P / R): the weights that each rank keeps; gradients (R, P): the gradient of each
+    rank's mean loss with respect to all P weights, in the order of the shards; counts: a list of
+    the tokens of each rank.  The gradient of the batch is clipped to the norm ``maximum``
+    -> shards (R, P / R) after the step.
     """
     # as many lines as you need
-    index = ...
-    return index
+    shards = ...
+    return shards
+
+
+def _plan_batch(memory, weights, kept, T, wanted):
+    sequences = max(0, memory - 16 * weights) // (kept * T)
+    if sequences == 0:
+        return 0, 0
+    needed = -(-wanted // T)
+    return sequences, -(-needed // sequences)
+
+
+def _machines(rng):
+    yield "", (16_000_000_000, 124_000_000, 1_500_000, 1024, 500_000)
+    yield "", (1000, 10, 7, 4, 100)
+    yield "all at once", (10_000, 10, 7, 4, 100)
+    yield "too small", (8_000_000_000, 600_000_000, 1_000_000, 1024, 500_000)
+    yield "too small", (180, 10, 7, 4, 100)
+
+
+@exercise(
+    "does it fit?  A batch in parts",
+    level=1,
+    minutes=20,
+    reference=_plan_batch,
+    solution="minillm/exercises/chapter18.py: _plan_batch",
+    cases=_machines,
+    outputs=("sequences", "parts"),
+    hints={
+        "sequences": (
+            "First the weights, their gradients and Adam's two moments, in float32.  What is left "
+            "of the memory holds whole sequences.",
+            "(memory - 16 * weights) // (kept * T).",
+        ),
+        "parts": (
+            "Count whole sequences: how many does the batch need, and how many parts do these "
+            "need?  Both are rounded up.",
+            "needed = -(-wanted // T), and -(-needed // sequences) parts.",
+        ),
+        "all at once": (
+            "If all sequences of the batch fit at once, there is one part.",
+            "The number of parts is rounded up, so it is never 0.",
+        ),
+        "too small": (
+            "If not even one sequence fits, nothing can be planned.",
+            "return 0, 0; a negative rest of the memory is no sequence either.",
+        ),
+    },
+)
+def plan_batch(memory, weights, kept, T, wanted):
+    """Plan a training step with Adam in float32, by gradient accumulation.
+
+    memory: bytes; weights: their number; kept: the bytes that the forward pass keeps per token; T:
+    tokens of a sequence; wanted: the least number of tokens of a batch, in whole sequences
+    -> sequences: the most that fit into memory at once, besides all that Adam needs; parts: the
+    smallest number of parts of a batch of at least ``wanted`` tokens.  0, 0 if none fits.
+    """
+    # as many lines as you need
+    sequences, parts = ...
+    return sequences, parts
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _functions_of_arrays(rng):
-    yield "", (np.sin, *draw(rng, 3, 3), 1e-4)
-    yield "", (lambda x: x @ x.T, *draw(rng, (2, 3), (2, 2)), 1e-4)
-    yield "", (lambda x: np.cumsum(x, axis=0) ** 2, *draw(rng, (3, 2), (3, 2)), 1e-4)
+def _batches(rng):
+    yield "", (*draw(rng, (3, 2), (4, 3)), rng.integers(0, 2, 4), [4], 9.0)
+    yield "", (*draw(rng, (2, 3), (6, 2)), rng.integers(0, 3, 6), [1, 3, 2], 9.0)
+    yield "", (*draw(rng, (2, 3), (5, 2)), rng.integers(0, 3, 5), [2, 3], 0.05)
 
 
 @find_the_bug(
-    "find the bug: a gradient checker",
-    level=2,
-    minutes=20,
-    cases=_functions_of_arrays,
-    outputs=("dx",),
-    tolerance=1e-5,
+    "find the bug: a batch in parts",
+    level=1,
+    minutes=15,
+    cases=_batches,
+    outputs=("gradient",),
     bugs=(
         Bug(
-            "factor",
-            "above = np.sum(dy * f(x))",
-            "above = np.sum(f(x))",
-            "Both values must be of the same function L.",
-            lead="Let f be the identity: dx should be dy.  Which of the two values depends on dy?",
+            "path",
+            "gradient += x[part]",
+            "gradient = x[part]",
+            "The sums of all parts add up.",
+            lead="Compare sizes [4] with sizes [2, 2].  Does the first part still count?",
         ),
         Bug(
             "factor",
-            "/ (2 * h)",
-            "/ h",
-            "The two points are 2 h apart.",
-            lead="Keep both points.  Let f be the identity and dy be 1: is the slope, 1, returned?",
+            "gradient / len(x)",
+            "gradient / len(sizes)",
+            "The mean is over the rows of the batch, not over the parts.",
+            lead="Compare sizes [4] with [2, 2], without clipping.  Which factor is between them?",
         ),
         Bug(
-            "sign",
-            "(above - below)",
-            "(below - above)",
-            "A slope is positive if L grows with x.",
-            lead="Let f be the identity and dy be 1: what is the sign of the result?",
+            "range",
+            "start += size",
+            "start += size - 1",
+            "The next part begins where this one ended.",
+            lead="Print the rows of each part, for sizes [2, 2]: does each row occur once?",
+        ),
+        Bug(
+            "axis",
+            "p.sum(axis=1, keepdims=True)",
+            "p.sum(axis=0, keepdims=True)",
+            "The probabilities of each row sum to 1.",
+            lead="Which sums of p should be 1?  Print both.",
         ),
         Bug(
             "value",
-            "x[index] = centre - h",
-            "x[index] = centre",
-            "The second point is as far below the centre as the first is above it.",
-            lead="Let f be the identity and dy be 1: at which two points is f called?",
+            "targets[part]",
+            "targets[:size]",
+            "The rows of a part have targets of their own.",
+            lead="The given code is right for sizes [4] alone: which rows does a second part read?",
+        ),
+        Bug(
+            "value",
+            "np.linalg.norm(gradient)",
+            "np.linalg.norm(W)",
+            "Clipping asks for the length of the gradient.",
+            lead="A small maximum should be the norm of the result.  Is it?",
         ),
     ),
 )
-def find_checker(f, x, dy, h):
-    """Measure the gradient of L = sum of dy f(x) with respect to x by central differences.
+def find_accumulation(W, x, targets, sizes, maximum):
+    """Compute the gradient of the mean cross-entropy of x W, one part of the rows after the other.
 
-    f: a function of an array; x, of any shape; dy, of the shape of f(x); h: the step -> dx, of the
-    shape of x.
+    W (D, V), x (n, D), targets (n,); sizes: a list of the rows of each part, n together; maximum:
+    the largest norm that the result may have -> gradient (D, V).
     """
-    x, dx = x.copy(), np.zeros_like(x)
-    for index in np.ndindex(x.shape):
-        centre = x[index]
-        x[index] = centre + h
-        above = np.sum(dy * f(x))
-        x[index] = centre - h
-        below = np.sum(dy * f(x))
-        x[index] = centre
-        dx[index] = (above - below) / (2 * h)
-    return dx
+    gradient, start = np.zeros_like(W), 0
+    for size in sizes:
+        part = slice(start, start + size)
+        p = np.exp(x[part] @ W)
+        p = p / p.sum(axis=1, keepdims=True)
+        gradient += x[part].T @ (p - np.eye(W.shape[1])[targets[part]])
+        start += size
+    gradient = gradient / len(x)
+    norm = np.linalg.norm(gradient)
+    return gradient * min(1, maximum / norm)

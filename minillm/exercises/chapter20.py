@@ -1,347 +1,344 @@
-"""Exercises of chapter 20: preferences and rewards."""
+"""Exercises of chapter 20: fast kernels."""
 
 import numpy as np
 
-from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.training.rewards import group_advantages
+from minillm.ops.softmax import masked_softmax
 
 
-def _preferences(chosen, rejected):
-    zeros = np.zeros_like(chosen)
-    loss, backward = ops.preference_loss(chosen, rejected, zeros, zeros, 0.5)
-    return np.asarray(loss), lambda dy: backward(float(dy))
+def _intensity(M, K, N):
+    return 2 * M * K * N / (4 * (M * K + K * N + M * N))
 
 
-def _pairs(rng):
-    for P in (1, 4):
-        yield "", tuple(2 * rng.standard_normal((2, P)))
-
-
-@exercise(
-    "the loss of preferences, forward and backward",
-    level=2,
-    minutes=20,
-    reference=_preferences,
-    solution="minillm/ops/preferences.py: preference_loss",
-    cases=_pairs,
-    outputs=("loss",),
-    gradients=("dchosen", "drejected"),
-    hints={
-        "loss": (
-            "-ln sigmoid(z) = ln(1 + exp(-z)), with z = beta (chosen - rejected).",
-            "np.log1p(np.exp(-0.5 * (chosen - rejected))).mean()",
-        ),
-        "dchosen": (
-            "The slope of -ln sigmoid(z) is -sigmoid(-z), and the loss is a mean.",
-            "-0.5 sigmoid(-z) / P, times the upstream gradient.",
-        ),
-        "drejected": (
-            "z depends on the difference of the two only.",
-            "It is minus dchosen.",
-        ),
-    },
-)
-def preference_loss(chosen, rejected):
-    """Compute the mean of -ln sigmoid(beta (chosen - rejected)), with beta = 0.5.
-
-    Both (P,) are log-probabilities less those of the reference -> loss, an array without axes.
-    ``backward(dloss)`` -> dchosen, drejected (P,).
-    """
-    loss = ...
-
-    def backward(dloss):
-        dchosen = ...
-        drejected = ...
-        return dchosen, drejected
-
-    return loss, backward
-
-
-def _groups(rng):
-    yield "", (rng.standard_normal((3, 4)),)
-    yield "equal", (np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),)
+def _sizes(rng):
+    for M, K, N in ((1, 512, 2048), (64, 512, 2048), (7, 3, 5)):
+        yield "", (M, K, N)
 
 
 @exercise(
-    "advantages within groups",
+    "operations per byte of a matrix product",
     level=1,
-    minutes=10,
-    reference=group_advantages,
-    solution="minillm/training/rewards.py: group_advantages",
-    cases=_groups,
-    outputs=("advantage",),
+    minutes=5,
+    reference=_intensity,
+    solution="minillm/exercises/chapter20.py: _intensity",
+    cases=_sizes,
+    outputs=("intensity",),
     hints={
-        "advantage": (
-            "Each row is a group: subtract its mean, divide by its standard deviation.",
-            "axis=1, keepdims=True, for both.  The deviation is the root of the mean square: "
-            "rewards.std divides by G, not by G - 1.",
-        ),
-        "equal": (
-            "Where all rewards of a group are equal, the deviation is 0.",
-            "Divide only where it is above 0; else the advantage is 0.",
+        "intensity": (
+            "An entry of C takes K products and K additions.  Three matrices are moved once each.",
+            "2 M K N operations; M K + K N + M N numbers of 4 bytes.",
         ),
     },
 )
-def advantages(rewards):
-    """Say how much better each answer is than its group, in standard deviations of the group.
-
-    rewards (Q, G), a row for each group -> advantage (Q, G).  The standard deviation is the root of
-    the mean squared distance from the mean, over the G answers.  In a group whose rewards are all
-    equal, every advantage is 0.
-    """
-    advantage = ...
-    return advantage
+def intensity(M, K, N):
+    """Count the operations per byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
+    operations = ...
+    bytes_moved = ...
+    return operations / bytes_moved
 
 
-def _dpo_by_numbers(reference, reward, beta, chosen, rejected):
-    policy = reference * np.exp(reward / beta)
-    policy = policy / policy.sum()
-    ratio = np.log(policy / reference)
-    margin = beta * (ratio[chosen] - ratio[rejected])
-    return policy, margin, -beta / (1 + np.exp(margin))
+def _product(A, B, rows, columns):
+    return A @ B
 
 
-def _rewarded(rng):
-    for V, beta in ((3, 0.5), (5, 2.0)):
-        yield "", (rng.dirichlet(np.ones(V)), rng.standard_normal(V), beta, 2, 0)
+def _matrices(rng):
+    yield "", (rng.standard_normal((6, 5)), rng.standard_normal((5, 8)), 3, 4)
+    yield "", (rng.standard_normal((7, 5)), rng.standard_normal((5, 9)), 3, 4)
+    yield "", (rng.standard_normal((1, 1)), rng.standard_normal((1, 3)), 2, 2)
 
 
 @exercise(
-    "DPO by numbers: the best policy, and the reward that it hides",
-    level=3,
-    minutes=30,
-    reference=_dpo_by_numbers,
-    solution="minillm/exercises/chapter20.py: _dpo_by_numbers",
-    cases=_rewarded,
-    outputs=("policy", "margin", "slope"),
-    tolerance=1e-5,
+    "a matrix product, tile by tile",
+    level=2,
+    minutes=15,
+    reference=_product,
+    solution="docs/chapters/20-kernels.md: def tiled",
+    cases=_matrices,
+    outputs=("C",),
     hints={
-        "policy": (
-            "Set the derivative of the objective by p(y) to zero, with a multiplier for the sum of "
-            "p: ln(p / reference) = reward / beta + a constant.",
-            "reference * np.exp(reward / beta), divided by its sum.",
-        ),
-        "margin": (
-            "The constant is the same for both answers, so it cancels.  Compare your margin with "
-            "reward[chosen] - reward[rejected].",
-            "beta * (np.log(policy / reference)[chosen] - np.log(policy / reference)[rejected]).",
-        ),
-        "slope": (
-            "The loss is -ln sigmoid(margin), and the margin moves by beta for each unit of the "
-            "chosen answer's log-probability.",
-            "-beta * sigmoid(-margin); or a central difference of -ln sigmoid(margin + beta e).",
+        "C": (
+            "A tile is the sum over the depth of outer products: a piece of a column of A by a "
+            "piece of a row of B.",
+            "column[:, None] * row has an entry for each row and column of the tile; the tile is "
+            "stored once, after the loop over k.",
         ),
     },
 )
-def dpo_by_numbers(reference, reward, beta, chosen, rejected):
-    """Follow the derivation of DPO for a prompt with V possible answers.
+def tiled_product(A, B, rows, columns):
+    """Multiply A (M, K) by B (K, N) in tiles of ``rows`` by ``columns`` -> C (M, N)."""
+    C = np.full((A.shape[0], B.shape[1]), np.nan)
+    for i in range(0, A.shape[0], rows):
+        for j in range(0, B.shape[1], columns):
+            tile = np.zeros_like(C[i : i + rows, j : j + columns])
+            for k in range(A.shape[1]):
+                column, row = A[i : i + rows, k], B[k, j : j + columns]
+                tile = tile + ...
+            C[i : i + rows, j : j + columns] = ...
+    return C
 
-    reference (V,): their probabilities by the first model; reward (V,); beta; two answers' numbers
-    -> policy (V,): the p that makes sum p reward - beta sum p ln(p / reference) largest;
-    margin: beta times the difference of ln(policy / reference) of chosen and rejected;
-    slope: of DPO's loss for this pair, by the log-probability of the chosen answer.
+
+def _online_softmax(blocks, T):
+    scores = np.concatenate([scores for scores, _ in blocks], axis=1)
+    values = np.concatenate([values for _, values in blocks])
+    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
+    return weights @ values
+
+
+def _blocks(rng):
+    for label, scale, sizes in (
+        ("", 1, (3,)),
+        ("two blocks", 1, (2, 3)),
+        ("large", 900, (2, 1, 4)),
+    ):
+        yield label, ([(scale * rng.standard_normal((3, S)), *draw(rng, (S, 2))) for S in sizes], 3)
+
+
+@exercise(
+    "softmax and its weighted mean in one pass",
+    level=3,
+    minutes=35,
+    reference=_online_softmax,
+    solution="minillm/exercises/chapter20.py: _online_softmax",
+    cases=_blocks,
+    hints={
+        "y": (
+            "With one block this is softmax(scores) v: p holds exp(scores - m), total its sums.",
+            "p = np.exp(scores - m_new[:, None]), total = p.sum(axis=1) plus what the old total is "
+            "worth, y = p @ values plus what the old y is worth.  The first block meets m = -inf, "
+            "and exp(m - m_new) is 0 there.",
+        ),
+        "two blocks": (
+            "The old sums were made with another maximum than those of this block.  By which "
+            "factor is exp(s - m_new) smaller than exp(s - m)?",
+            "p = np.exp(scores - m_new[:, None]), scale = np.exp(m - m_new), and both old sums "
+            "are multiplied by it: total * scale, y * scale[:, None].",
+        ),
+        "large": (
+            "exp of a large score overflows.  m_new must be the largest score so far, of each row.",
+            "m_new = np.maximum(m, scores.max(axis=1)).",
+        ),
+    },
+)
+def online_softmax(blocks, T):
+    """Compute softmax(scores) values, where scores and values come in blocks of keys.
+
+    blocks: pairs of scores (T, S) and values (S, E), S of each block its own.  A block is read once
+    and not kept -> y (T, E).
     """
-    policy = ...
-    margin = ...
-    slope = ...
-    return policy, margin, slope
+    m = np.full(T, -np.inf)  # the largest score so far
+    total, y = np.zeros(T), 0.0  # the sums so far, of exp(scores - m), and of it times the values
+    for scores, values in blocks:
+        m_new = ...
+        # what brings the old sums to the new maximum
+        scale = ...
+        p = ...
+        total = ...
+        y = ...
+        m = m_new
+    return y / total[:, None]
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _clipped_objective(log_p, old, advantages, e):
-    ratio, A = np.exp(log_p - np.array(old)), np.array(advantages)
-    plain, clipped = ratio * A, np.clip(ratio, 1 - e, 1 + e) * A
-
-    def backward(dloss):
-        return -dloss * np.where(plain <= clipped, plain, 0) / len(A)
-
-    return -np.minimum(plain, clipped).mean(), backward
-
-
-def _drawn_tokens(rng):
-    for label, shifts, advantages in (
-        ("near", [0.05, -0.1], [1.0, -2.0]),
-        ("a good one, far", [0.5, -0.5], [1.0, 1.5]),
-        ("a bad one, far", [-0.6, 0.7], [-1.0, -2.0]),
-        ("", [0.5, -0.7, 0.1, -0.1, 0.6, -0.5], [1.0, -1.0, 2.0, -0.5, -1.5, 0.8]),
-    ):
-        old = -rng.uniform(0.5, 2, len(shifts))
-        yield label, (old + shifts, old.tolist(), advantages, 0.2)
+def _cache_misses(places, line, lines):
+    cache, misses = [], 0
+    for place in places:
+        number = place // line
+        if number in cache:
+            cache.remove(number)
+        else:
+            misses += 1
+        cache.append(number)
+        cache = cache[-lines:]
+    return misses
 
 
-@exercise(
-    "PPO: a policy gradient that does not go too far",
-    level=2,
-    minutes=30,
-    reference=_clipped_objective,
-    solution="minillm/exercises/chapter20.py: _clipped_objective",
-    cases=_drawn_tokens,
-    outputs=("loss",),
-    gradients=("dlog_p",),
-    hints={
-        "near": (
-            "Where the ratio is near 1, nothing is clipped: the loss is minus the mean of ratio "
-            "times advantage.",
-            "ratio = np.exp(log_p - old), with the slope ratio with respect to log_p.",
-        ),
-        "a good one, far": (
-            "The smaller of the two products counts.  With an advantage above 0, a ratio above "
-            "1 + e gains no more, and a ratio below 1 - e is still to grow.",
-            "np.minimum(ratio * A, np.clip(ratio, 1 - e, 1 + e) * A).",
-        ),
-        "a bad one, far": (
-            "With an advantage below 0 the clipped product is the smaller one on the other side: "
-            "at ratios below 1 - e.",
-            "Compare the products, not the ratios: np.minimum(ratio * A, clipped * A).",
-        ),
-        "loss": (
-            "The mean over the tokens, with a minus: the objective is to grow.",
-            "-np.minimum(ratio * A, np.clip(ratio, 1 - e, 1 + e) * A).mean().",
-        ),
-        "dlog_p": (
-            "A token whose clipped product is the smaller one has no gradient: a constant counts "
-            "there.  The others have the slope of ratio A, and the loss is minus a mean.",
-            "-dloss * np.where(ratio * A <= clipped * A, ratio * A, 0) / n.",
-        ),
-    },
-)
-def clipped_objective(log_p, old, advantages, e):
-    """Compute minus the mean over n tokens of min(ratio A, clip(ratio, 1 - e, 1 + e) A).
-
-    log_p (n,): the log-probabilities of drawn tokens; old: a list of these at the time when the
-    tokens were drawn, ratio = exp(log_p - old); advantages: a list of the A of the tokens; clip
-    moves a number to the nearest one of the range -> loss, an array without axes.
-    ``backward(dloss)`` -> dlog_p.
-    """
-    # as many lines as you need
-    loss = ...
-
-    def backward(dloss):
-        dlog_p = ...
-        return dlog_p
-
-    return loss, backward
-
-
-def _best_of(p, reward, n):
-    order = np.argsort(reward)
-    below = np.append(0, np.cumsum(p[order])) ** n
-    q = np.empty_like(p)
-    q[order] = np.diff(below)
-    return q, (q * np.log(q / p)).sum()
-
-
-def _few_answers(rng):
-    yield "one draw", (np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 2.0]), 1)
-    yield "in order", (np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 2.0]), 4)
-    for V, n in ((4, 2), (6, 8)):
-        yield "", (rng.dirichlet(np.ones(V)), rng.standard_normal(V), n)
+def _walks(rng):
+    rows = list(range(64))  # a matrix of 8 rows of 8 numbers
+    columns = [8 * i + j for j in range(8) for i in range(8)]
+    tiles = [
+        8 * (4 * a + i) + 4 * b + j
+        for a in (0, 1)
+        for b in (0, 1)
+        for j in range(4)
+        for i in range(4)
+    ]
+    yield "neighbours", (rows, 4, 16)
+    yield "neighbours", (columns, 4, 16)
+    yield "driven out", (columns, 4, 4)
+    yield "driven out", (tiles, 4, 4)
+    yield "least recently", ([0, 4, 0, 8, 0, 12, 0, 4], 4, 2)
+    yield "least recently", (rng.integers(0, 40, 80).tolist(), 4, 5)
 
 
 @exercise(
-    "the best of n answers",
+    "count the misses of a cache",
     level=2,
     minutes=25,
-    reference=_best_of,
-    solution="minillm/exercises/chapter20.py: _best_of",
-    cases=_few_answers,
-    outputs=("q", "KL"),
+    reference=_cache_misses,
+    solution="minillm/exercises/chapter20.py: _cache_misses",
+    cases=_walks,
+    outputs=("misses",),
     hints={
-        "one draw:q": (
-            "The best of one answer is this answer: q = p.",
-            "With the answers in the order of their rewards: the sum of p up to and with y, to the "
-            "power n, minus the sum below y, to the power n.",
+        "neighbours": (
+            "A miss brings a whole line: its other numbers are there when they are wanted.",
+            "The line of a number is place // line, and the cache holds lines.",
         ),
-        "in order:q": (
-            "The best of n is y if all n are at most as good as y, and not all of them worse.",
-            "np.diff(np.append(0, np.cumsum(p)) ** n), where the rewards rise.",
+        "driven out": (
+            "The cache has room for ``lines`` lines.  A line that was driven out is a miss again.",
+            "Keep a list of line numbers, the last used at its end, and cut it to the last "
+            "``lines``.",
         ),
-        "q": (
-            "Not the number of an answer counts but the order of the rewards.",
-            "order = np.argsort(reward); cumulate p[order]; then q[order] = what comes out.",
-        ),
-        "KL": (
-            "The mean of ln(q / p) over the answers of q: how far the best of n is from p.",
-            "(q * np.log(q / p)).sum().",
+        "least recently": (
+            "The line that is driven out was not used for the longest time: each use of a line "
+            "makes it young again, a use without a miss, too.",
+            "On a hit, move the line's number to the end of the list.",
         ),
     },
 )
-def best_of(p, reward, n):
-    """Find the distribution of the best of n answers that are drawn independently.
+def cache_misses(places, line, lines):
+    """Count the misses when numbers of memory are read one after the other.
 
-    p (V,): the probability of each of V answers; reward (V,), all different -> q (V,): the
-    probability that the answer with the largest reward among n drawn ones is this one; KL: the
-    Kullback-Leibler divergence KL(q || p) in nats.
+    places: a list of the positions in memory (int, counted in numbers from 0); line: numbers per
+    line of the cache, each beginning at a multiple of it; lines: how many lines the cache holds.
+    It is empty at first; if it is full, a new line takes the place of the one that was used least
+    recently -> misses.
     """
     # as many lines as you need
-    q = ...
-    KL = ...
-    return q, KL
+    misses = ...
+    return misses
+
+
+def _stochastic_rounding(x, u):
+    spacing = 2.0 ** (np.floor(np.log2(np.abs(x))) - 7)
+    below = np.floor(x / spacing) * spacing
+    return below + spacing * (u < (x - below) / spacing)
+
+
+def _to_round(rng):
+    yield "a bfloat16", (np.array([1.5, -2.0, 0.75]), np.array([0.0, 0.5, 0.9]))
+    yield "between 1 and 2", (rng.uniform(1, 2, 20), rng.random(20))
+    yield "positive", (np.exp(3 * rng.standard_normal(30)), rng.random(30))
+    yield "", (rng.standard_normal(30), rng.random(30))
+
+
+@exercise(
+    "rounding that is right on average",
+    level=2,
+    minutes=25,
+    reference=_stochastic_rounding,
+    solution="minillm/exercises/chapter20.py: _stochastic_rounding",
+    cases=_to_round,
+    outputs=("y",),
+    hints={
+        "a bfloat16": (
+            "A number that is a bfloat16 already stays as it is, whatever u is.",
+            "below + spacing * (u < share), where share = (x - below) / spacing is 0 here.",
+        ),
+        "between 1 and 2": (
+            "Between 1 and 2 the spacing is 1/128.  How probable must the upper neighbour be, so "
+            "that the mean over all u is x?",
+            "below = np.floor(x / spacing) * spacing; the upper neighbour where u is smaller than "
+            "(x - below) / spacing.",
+        ),
+        "positive": (
+            "The spacing doubles from each power of two to the next.",
+            "spacing = 2.0 ** (np.floor(np.log2(np.abs(x))) - 7).",
+        ),
+        "y": (
+            "The spacing of a negative number is that of its absolute value.  The two neighbours "
+            "are below and above x on the line, below is the more negative one.",
+            "spacing from np.abs(x), and np.floor(x / spacing) of x with its sign.",
+        ),
+    },
+)
+def stochastic_rounding(x, u):
+    """Round each x to one of its two neighbours in bfloat16, at random, so that the mean is x.
+
+    From 2^e to 2^(e+1), the bfloat16 are 2^(e-7) apart.  x (n,), not 0; u (n,), uniform between
+    0 and 1: take the upper neighbour where u is below the number that makes the mean over u equal x
+    -> y (n,).
+    """
+    # as many lines as you need
+    y = ...
+    return y
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _written(rng):
-    for T, V in ((3, 4), (4, 3)):
-        (logits,), reference = draw(rng, (T, V)), -rng.random(T)
-        yield "", (logits, rng.integers(0, V, T), 1.5, reference.tolist(), 0.3)
+def _keys_in_blocks(rng):
+    for T, S in ((4, 4), (4, 6)):
+        yield "", draw(rng, (T, 4), (S, 4), (S, 4))
 
 
 @find_the_bug(
-    "find the bug: a reward and a pull towards the reference",
+    "find the bug: FlashAttention",
     level=3,
     minutes=25,
-    cases=_written,
-    outputs=("loss",),
-    gradients=("dlogits",),
+    cases=_keys_in_blocks,
+    gradients=("dq", "dk", "dv"),
     bugs=(
         Bug(
-            "sign",
-            "(-advantage + beta * (1 - ratio))",
-            "(advantage + beta * (1 - ratio))",
-            "With a positive advantage, the loss is to fall as log p grows.",
-        ),
-        Bug(
             "factor",
-            "(-advantage + beta * (1 - ratio))",
-            "(-advantage + (1 - ratio))",
-            "The pull towards the reference has the factor beta.",
+            "dq += dscores @ k[part] * scale",
+            "dq += dscores @ k[part]",
+            "The scores are q k^T times the scale.",
         ),
         Bug(
             "path",
-            "beta * (1 - ratio)",
-            "beta * (-ratio)",
-            "log p occurs twice in the pull: in the exponent, and alone.",
+            "(dy @ v[part].T - shared)",
+            "(dy @ v[part].T)",
+            "A weight depends on every score of its row, by the sum that divides it.",
         ),
         Bug(
-            "sign",
-            "(np.eye(V)[ids] - p)",
-            "(p - np.eye(V)[ids])",
-            "The gradient of log p[id] with respect to the logits is y - p.",
+            "value",
+            "* scale - log_sum)",
+            "* scale - top)",
+            "The weights that are computed again must sum to 1 over all blocks.",
+        ),
+        Bug("path", "dq += dscores", "dq = dscores", "A query is used in every block of keys."),
+        Bug(
+            "value",
+            "dv[part] = weights.T @ dy",
+            "dv[part] = dscores.T @ dy",
+            "A value is multiplied by its weights.",
+        ),
+        Bug(
+            "value",
+            "shared = (dy * y)",
+            "shared = (dy * dy)",
+            "The sum over all keys is dy . y.",
         ),
     ),
 )
-def find_reward(logits, ids, advantage, reference, beta):
-    """Compute the mean over tokens of -advantage log p + beta (ratio - 1 - log ratio).
+def find_flash(q, k, v):
+    """Compute attention over blocks of two keys, without the matrix of all weights.
 
-    logits (T, V), ids (T,) the tokens of an answer, a number advantage; ratio = exp(reference -
-    log p), where reference is a list of T log-probabilities by the first model -> loss.
-    ``backward(dloss)`` -> dlogits.
+    q (T, d), k, v (S, d) -> y (T, d).  ``backward(dy)`` -> dq, dk, dv.
     """
-    T, V = logits.shape
-    z = logits - logits.max(axis=1, keepdims=True)
-    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    p, own = np.exp(log_p), log_p[np.arange(T), ids]
-    log_ratio = np.array(reference) - own
-    ratio = np.exp(log_ratio)
-    loss = (-advantage * own + beta * (ratio - 1 - log_ratio)).mean()
+    scale = 1 / np.sqrt(q.shape[1])
+    parts = [slice(start, start + 2) for start in range(0, len(k), 2)]
+    top, Z, y = np.full((len(q), 1), -np.inf), 0.0, 0.0
+    for part in parts:
+        scores = q @ k[part].T * scale
+        new_top = np.maximum(top, scores.max(axis=1, keepdims=True))
+        correction, p = np.exp(top - new_top), np.exp(scores - new_top)
+        Z = correction * Z + p.sum(axis=1, keepdims=True)
+        y = correction * y + p @ v[part]
+        top = new_top
+    y, log_sum = y / Z, top + np.log(Z)
 
-    def backward(dloss):
-        down = dloss * (-advantage + beta * (1 - ratio)) / T
-        return down[:, None] * (np.eye(V)[ids] - p)
+    def backward(dy):
+        dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+        shared = (dy * y).sum(axis=1, keepdims=True)
+        for part in parts:
+            weights = np.exp(q @ k[part].T * scale - log_sum)
+            dscores = weights * (dy @ v[part].T - shared)
+            dq += dscores @ k[part] * scale
+            dk[part] = dscores.T @ q * scale
+            dv[part] = weights.T @ dy
+        return dq, dk, dv
 
-    return loss, backward
+    return y, backward

@@ -1,456 +1,268 @@
-"""Exercises of chapter 21: the mixture of a pointer-generator, coverage, TextRank."""
-
-from collections import Counter
+"""Exercises of chapter 21: proof."""
 
 import numpy as np
 
-from minillm import ops
-from minillm.decoding.pointer import log_mixture
-from minillm.exercises.declaration import Bug, exercise, find_the_bug
-from minillm.models.extractive import rank
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
-def _mixture(p, weights, g, source):
-    logits, z = np.log(p)[None, None], np.log(g / (1 - g)).reshape(1, 1)
-    return np.exp(log_mixture(logits, z, weights[None, None], source[None]))[0, 0]
+def _functions(rng):
+    yield "", (np.sin, 1.0, 1e-4)
+    yield "", (np.exp, -0.7, 1e-3)
+    yield "", (lambda x: x**3 - x, 2.0, 0.5)
 
 
-def _distribution(rng, size):
-    return rng.dirichlet(np.ones(size))
+def _central(L, x, h):
+    return (L(x + h) - L(x - h)) / (2 * h)
 
 
-def _sources(rng):
-    for label, source in (
-        ("known words", [2, 0, 3]),
-        ("a word that occurs twice", [2, 0, 2, 3]),
-        ("new words", [1, 5, 6, 5]),
+def _richardson(L, x, h):
+    return (4 * _central(L, x, h / 2) - _central(L, x, h)) / 3
+
+
+@exercise(
+    "Richardson's combination",
+    level=2,
+    minutes=10,
+    reference=_richardson,
+    solution="minillm/exercises/chapter21.py: _richardson",
+    cases=_functions,
+    outputs=("slope",),
+    tolerance=1e-9,
+    hints={
+        "slope": (
+            "D(h) = L' + a h^2 and D(h / 2) = L' + a h^2 / 4, up to higher terms: remove a, and "
+            "keep one times L'.",
+            "4 D(h / 2) - D(h) = 3 L', so the slope is (4 D(h / 2) - D(h)) / 3.",
+        ),
+    },
+)
+def richardson(L, x, h):
+    """Measure the slope of the function L at x, with an error of order h^4.
+
+    Combine the central differences with the steps h and h / 2, so that the terms in h^2 cancel and
+    the slope itself counts once.
+    """
+
+    def D(h):
+        return (L(x + h) - L(x - h)) / (2 * h)
+
+    slope = ...
+    return slope
+
+
+def _along(L, gradient, x, u, h):
+    u = u / np.linalg.norm(u)
+    return (L(x + h * u) - L(x - h * u)) / (2 * h), np.sum(u * gradient)
+
+
+def _losses(rng):
+    for L, slope, shape in (
+        (lambda x: np.sum(x**3), lambda x: 3 * x**2, 3),
+        (lambda x: np.sum(np.sin(x)), np.cos, (2, 3)),
     ):
-        ids = np.array(source)
-        yield label, (_distribution(rng, 5), _distribution(rng, len(ids)), rng.random(), ids)
+        x, u = draw(rng, shape, shape)
+        yield "", (L, slope(x), x, u, 1e-4)
+    x, u = draw(rng, 4, 4)
+    yield "a wrong gradient", (lambda x: np.sum(x**2), x, x, u, 1e-3)
 
 
 @exercise(
-    "the probability of each word, written or copied",
-    level=2,
+    "measure a slope along a random direction",
+    level=1,
     minutes=15,
-    reference=_mixture,
-    solution="minillm/decoding/pointer.py: log_mixture",
-    cases=_sources,
-    outputs=("P",),
+    reference=_along,
+    solution="minillm/exercises/chapter21.py: _along",
+    cases=_losses,
+    outputs=("measured", "claimed"),
     hints={
-        "known words": (
-            "With probability g, the word comes from the vocabulary, otherwise from the source.  "
-            "Is the sum of P one?",
-            "g times the probabilities of the vocabulary, plus (1 - g) times copied.",
+        "measured": (
+            "All coordinates move at once, along a direction of the length 1.  How far apart are "
+            "the two points?",
+            "(L(x + h * u) - L(x - h * u)) / (2 * h), after u = u / np.linalg.norm(u).",
         ),
-        "a word that occurs twice": (
-            "A word that occurs twice can be copied from either position: its weights add up.",
-            "An assignment copied[source] = weights keeps the last weight of each word.  "
-            "np.bincount(source, weights, W) adds.",
+        "claimed": (
+            "By the chain rule, the slope along u is the sum of u times the gradient, with the "
+            "same u as in the measurement.",
+            "np.sum(u * gradient), after u was divided by its length.",
         ),
-        "new words": (
-            "The vocabulary has V words.  A new word has the probability 0 there, and can only be "
-            "copied.",
-            "np.pad(p, (0, W - len(p))) appends zeros.",
+        "a wrong gradient": (
+            "The claim comes from the given gradient alone, and the measurement from L alone: here "
+            "they differ.",
+            "Do not correct one by the other.",
         ),
     },
 )
-def mixture(p, weights, g, source):
-    """Compute the probability of each word, if it is written with probability g, or else copied.
+def along_direction(L, gradient, x, u, h):
+    """Compare a gradient with the function along one direction.
 
-    p (V,): the probability of each word of the vocabulary; weights (S,): the attention weight of
-    each position of the source; source (S,): the ids of its words, of which new words have ids
-    from V up -> P (W,), with W = V, or more if the source has new words.
+    L: a function of an array; gradient: its claimed gradient at x; u: a direction, of any length;
+    both of the shape of x; h: the step -> measured: the slope along u, scaled to the length 1, by a
+    central difference of step h; claimed: the same slope by the gradient.
     """
-    W = max(len(p), source.max() + 1)
-    # (W,): the probability of each word if a word is copied
-    copied = ...
-    P = ...
-    return P
-
-
-def _pointer_loss(logits, z, m, targets):
-    loss, backward = ops.pointer_cross_entropy(logits, z, m, targets)
-    return np.asarray(loss), lambda dloss: backward(float(dloss))
-
-
-def _predictions(rng):
-    for label, targets in (("", [1]), ("", [3, 0, 2]), ("copied only", [2, 4, 7])):
-        n = len(targets)
-        logits, z = rng.standard_normal((n, 4)), rng.standard_normal(n)
-        yield label, (logits, z, rng.uniform(0.1, 0.9, n), np.array(targets))
-
-
-@exercise(
-    "the loss of the mixture, forward and backward",
-    level=3,
-    minutes=35,
-    reference=_pointer_loss,
-    solution="minillm/ops/pointer.py: pointer_cross_entropy",
-    cases=_predictions,
-    outputs=("loss",),
-    gradients=("dlogits", "dz", "dm"),
-    hints={
-        "loss": (
-            "P is the probability of the target from either model.",
-            "P = g * p_y + (1 - g) * m; then the loss is the mean of -ln P.",
-        ),
-        "dlogits": (
-            "It is the gradient of cross-entropy, (p - y) / n, times a share of the "
-            "responsibility.  Which part of P came from the vocabulary?",
-            "r = g * p_y / P; dlogits = r[:, None] * (p - y) / n * dloss",
-        ),
-        "dz": (
-            "The gate is a logistic regression with the label r: probability minus label.",
-            "(g - r) / n * dloss",
-        ),
-        "dm": (
-            "dP/dm = 1 - g, and -ln P has the slope -1/P.  The loss is a mean.",
-            "-(1 - g) / P / n * dloss",
-        ),
-    },
-)
-def pointer_loss(logits, z, m, targets):
-    """Compute the mean of -ln P, where P = g p[target] + (1 - g) m is the target's probability.
-
-    g = sigmoid(z), p = softmax(logits); logits (n, V), z (n,), m (n,): the probability of the
-    target if it is copied, targets (n,); p[target] is 0 for a target from V up -> loss, an array
-    without axes.  ``backward(dloss)`` -> dlogits, dz, dm.
-    """
-    n, V = logits.shape
-    y = targets[:, None] == np.arange(V)  # (n, V): no entry is True for a target from V up
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p = exp / exp.sum(axis=1, keepdims=True)
-    p_y = (p * y).sum(axis=1)  # (n,)
-    g = 1 / (1 + np.exp(-z))
-    P = ...
-    loss = -np.log(P).mean()
-
-    def backward(dloss):
-        # the probability that the target came from the vocabulary
-        r = ...
-        dlogits = ...
-        dz = ...
-        dm = ...
-        return dlogits, dz, dm
-
-    return loss, backward
-
-
-def _coverage(weights):
-    loss, backward = ops.coverage(weights)
-    return np.asarray(loss), lambda dloss: backward(float(dloss))
-
-
-def _attention(rng):
-    for B, T, S in ((1, 2, 2), (1, 5, 3), (2, 4, 3)):
-        yield "", (rng.dirichlet(np.ones(S), (B, T)),)
-
-
-@exercise(
-    "the coverage loss, forward and backward",
-    level=3,
-    minutes=35,
-    reference=_coverage,
-    solution="minillm/ops/pointer.py: coverage",
-    cases=_attention,
-    outputs=("loss",),
-    gradients=("dweights",),
-    time={"dweights": 1},
-    hints={
-        "loss": (
-            "The coverage before step t does not contain the weights of step t.",
-            "np.cumsum(weights, axis=1) - weights",
-        ),
-        "dweights:earlier": (
-            "Only the last step is right: it is in the coverage of no other step.  Each earlier "
-            "one is in the coverage of all steps after it, and uses add up.",
-            "dc = share * (weights >= c), and later is its sum from the end, without its own: "
-            "np.cumsum(dc[:, ::-1], axis=1)[:, ::-1] - dc",
-        ),
-        "dweights": (
-            "min(w, c) has the gradient of the smaller of the two: where c is not the smaller, w "
-            "is.  The loss is a mean over B T steps.",
-            "dc = share * (weights >= c), and dweights = share * (weights < c) + later",
-        ),
-    },
-)
-def coverage(weights):
-    """Compute the mean over steps of the attention to positions that had attention before.
-
-    weights (B, T, S), with the coverage c_t = w_1 + ... + w_{t-1} -> loss, the mean over B T steps
-    of the sum over S of min(w_t, c_t), an array without axes.  ``backward(dloss)`` -> dweights.
-    """
-    B, T, S = weights.shape
-    # (B, T, S): the coverage before each step
-    c = ...
-    loss = np.minimum(weights, c).sum() / (B * T)
-
-    def backward(dloss):
-        share = dloss / (B * T)
-        # (B, T, S): not zero where c is the smaller one
-        dc = ...
-        # (B, T, S): the sum of dc over all later steps
-        later = ...
-        dweights = ...
-        return dweights
-
-    return loss, backward
-
-
-def _graphs(rng):
-    def graph(n):
-        S = rng.random((n, n))
-        S = S + S.T
-        np.fill_diagonal(S, 0)
-        return S
-
-    yield "", (graph(4), 0.85)
-    yield "", (graph(5), 0.5)
-    lonely = graph(4)
-    lonely[2] = lonely[:, 2] = 0
-    yield "a sentence without edges", (lonely, 0.85)
-
-
-@exercise(
-    "the scores of TextRank by power iteration",
-    level=2,
-    minutes=20,
-    reference=rank,
-    solution="minillm/models/extractive.py: rank",
-    cases=_graphs,
-    outputs=("x",),
-    tolerance=1e-4,
-    hints={
-        "x": (
-            "A reader at sentence i steps to j with the probability S_ij by the sum of row i.  "
-            "The score of j is 1 - d, plus d times what arrives there.  Are all of your scores "
-            "equal?  Then the sum is over the wrong index.",
-            "steps = S / S.sum(axis=1, keepdims=True); x = (1 - d) + d * (x @ steps)",
-        ),
-        "a sentence without edges": (
-            "A sentence that shares no word with another has a row of zeros, and 0/0 is no number.",
-            "Divide by 1 where the sum of the row is 0: np.where(totals > 0, totals, 1).",
-        ),
-    },
-)
-def textrank(S, d):
-    """Compute the score of each sentence: x_j = 1 - d + d sum over i of x_i S_ij / sum_k S_ik.
-
-    S (n, n), from 0 up: how similar two sentences are; d: the probability of following an edge
-    -> x (n,).  A sentence without edges passes nothing on, and has the score 1 - d.
-    """
-    totals = S.sum(axis=1, keepdims=True)  # (n, 1)
-    # (n, n): the probability of a step from i to j
-    steps = ...
-    x = np.ones(len(S))
-    for _ in range(200):
-        x = ...
-    return x
+    u = ...
+    measured = ...
+    claimed = ...
+    return measured, claimed
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _f1(one, other):
-    common = (Counter(one) & Counter(other)).total()
-    return 2 * common / (len(one) + len(other)) if one else 0.0
+def _forward_step(L, curvature, eps):
+    return 2 * np.sqrt(eps * L / curvature), 2 * np.sqrt(eps * L * curvature)
 
 
-def _oracle(sentences, summary, limit):
-    chosen, best = [], 0.0
-    while len(chosen) < limit:
-        scores = []
-        for k in range(len(sentences)):
-            words = [word for j in [*chosen, k] for word in sentences[j]]
-            scores.append(-1.0 if k in chosen else _f1(words, summary))
-        if max(scores) <= best:
-            break
-        best = max(scores)
-        chosen.append(scores.index(best))
-    return sorted(chosen), best
-
-
-def _texts_with_summaries(rng):
-    def split(*texts):
-        return [text.split() for text in texts]
-
-    yield (
-        "one sentence",
-        (
-            split("it rains in the town", "the meeting moved to friday", "see you"),
-            ["meeting", "moved", "to", "friday"],
-            1,
-        ),
-    )
-    yield (
-        "no gain",
-        (split("a b c", "a b", "x y z", "d x y z w v"), ["a", "b", "c", "d"], 3),
-    )
-    yield (
-        "together",
-        (split("c d e", "a b f", "a b c", "g h"), ["a", "b", "c", "d", "e"], 3),
-    )
-    vocabulary = list("abcdefgh")
-    for _ in range(3):
-        texts = [rng.choice(vocabulary, rng.integers(2, 6)).tolist() for _ in range(5)]
-        yield "", (texts, rng.choice(vocabulary, 7).tolist(), 3)
+def _sizes(rng):
+    for eps in (2.2e-16, 1.2e-7):
+        yield "", (rng.uniform(0.5, 5), rng.uniform(0.1, 3), eps)
 
 
 @exercise(
-    "the best extract, sentence by sentence",
+    "the best step of a difference to one side",
     level=2,
-    minutes=30,
-    reference=_oracle,
-    solution="minillm/exercises/chapter21.py: _oracle",
-    cases=_texts_with_summaries,
-    imports="from collections import Counter",
-    outputs=("chosen", "score"),
+    minutes=20,
+    reference=_forward_step,
+    solution="minillm/exercises/chapter21.py: _forward_step",
+    cases=_sizes,
+    outputs=("h", "error"),
     hints={
-        "one sentence": (
-            "ROUGE-1 F1 divides twice the common words by the words of both texts.",
-            "2 * (Counter(one) & Counter(other)).total() / (len(one) + len(other)).",
+        "h": (
+            "L(x + h) = L + h L' + h^2 L'' / 2: what is left after the division by h?  And two "
+            "values that are wrong by eps L each are divided by h.",
+            "The error is h curvature / 2 + 2 eps L / h.  Its derivative by h is zero at "
+            "h^2 = 4 eps L / curvature.",
         ),
-        "no gain": (
-            "A further sentence can lower F1: its other words count too.  Then the extract is "
-            "complete.",
-            "Stop if the best score with one more sentence is not above the score without it.",
-        ),
-        "together": (
-            "A sentence is worth what it adds to those that were chosen before, not what it is "
-            "worth alone.",
-            "Score the words of all chosen sentences and the candidate together.",
-        ),
-        "chosen": (
-            "In each round, every sentence that is not chosen is tried together with the chosen "
-            "ones; of equally good ones, the first is taken.  The result is in the order of the "
-            "text.",
-            "Keep the best of the candidates, append it, and return sorted(chosen).",
-        ),
-        "score": (
-            "The F1 of the whole extract, not of its last sentence.  A word counts twice if it "
-            "occurs twice in both texts.",
-            "The score of the round in which the last sentence was added, with (Counter(one) & "
-            "Counter(other)).total() common words.",
+        "error": (
+            "Put the best h into the sum of the two errors.",
+            "h * curvature / 2 + 2 * eps * L / h: both terms are equal there.",
         ),
     },
 )
-def oracle_extract(sentences, summary, limit):
-    """Choose sentences of a text whose words have a high ROUGE-1 F1 with a summary.
+def forward_step(L, curvature, eps):
+    """Choose the step h of the difference (L(x + h) - L(x)) / h.
 
-    sentences: a list of lists of words (str); summary: a list of words.  Start with none, and add
-    in each round the sentence that makes F1 of all chosen words largest, of equal ones the first;
-    stop when no sentence raises F1, or at ``limit`` sentences -> chosen: their numbers, in the
-    order of the text; score: their F1.
+    L and curvature: the sizes of the function and of its second derivative near x, both above 0;
+    each value of the function is wrong by up to eps L -> h, which makes the largest error, of
+    truncation and rounding together, as small as possible; and this error.
     """
-    # as many lines as you need
-    chosen, score = ...
-    return chosen, score
+    h = ...
+    error = ...
+    return h, error
 
 
-def _sentinels(ids, spans, first):
-    source, target, at = [], [], 0
-    for number, (start, length) in enumerate(spans):
-        source += [*ids[at:start], first - number]
-        target += [first - number, *ids[start : start + length]]
-        at = start + length
-    return source + ids[at:], [*target, first - len(spans)]
+def _wrong_coordinate(slopes, claimed):
+    n = len(claimed)
+    directions = (np.arange(n) >> np.arange((n - 1).bit_length())[:, None]) & 1
+    wrong = ~np.isclose(slopes(directions.astype(float)), directions @ claimed)
+    return int(sum(1 << bit for bit in np.flatnonzero(wrong)))
 
 
-def _spans(rng):
-    yield "one span", ([11, 12, 13, 14, 15], [(1, 2)], 99)
-    yield "", ([11, 12, 13, 14, 15, 16, 17], [(0, 1), (3, 2)], 99)
-    yield "at the end", ([5, 6, 7, 8], [(1, 1), (3, 1)], 50)
-    yield "", (rng.integers(0, 20, 12).tolist(), [(2, 3), (6, 1), (9, 2)], 40)
+def _claims(rng):
+    def measured(g, limit):
+        def slopes(directions):
+            if len(directions) > limit:
+                raise ValueError(f"expected at most {limit} directions, found {len(directions)}")
+            return np.asarray(directions) @ g
+
+        return slopes
+
+    for n, index in ((2, 0), (4, 3), (16, 9), (13, 12), (32, 0)):
+        (g,) = draw(rng, n)
+        claimed = g.copy()
+        claimed[index] += 0.5
+        yield "", (measured(g, (n - 1).bit_length()), claimed)
 
 
 @exercise(
-    "T5: write the hidden spans only",
-    level=1,
-    minutes=20,
-    reference=_sentinels,
-    solution="minillm/exercises/chapter21.py: _sentinels",
-    cases=_spans,
-    outputs=("source", "target"),
+    "which coordinate is wrong?  A few directions tell",
+    level=3,
+    minutes=30,
+    reference=_wrong_coordinate,
+    solution="minillm/exercises/chapter21.py: _wrong_coordinate",
+    cases=_claims,
+    outputs=("index",),
     hints={
-        "source": (
-            "What is visible, with one sentinel in the place of each span, whatever its length; "
-            "each span has a sentinel of its own.",
-            "Append ids[at:start] and first - number, and go on at start + length.",
-        ),
-        "target": (
-            "Each span follows its sentinel.  How does a reader of the target know where the last "
-            "span ends?",
-            "Append first - number and ids[start : start + length] for each span, and one more "
-            "sentinel, first - len(spans), at the end.",
-        ),
-        "at the end:source": (
-            "Nothing is visible after the last span here, and nothing follows its sentinel.",
-            "After the loop, append ids[at:], which may be empty.",
+        "index": (
+            "A direction of zeros and ones tells whether the wrong coordinate is one of those "
+            "with a 1.  Each answer is one bit of its number.",
+            "Direction b has a 1 at all coordinates whose number has the bit b: (np.arange(n) >> "
+            "b) & 1.  Where slope and claim differ, the bit b of the index is 1.",
         ),
     },
 )
-def sentinels(ids, spans, first):
-    """Make a pair of T5's pre-training: source and target together contain each token once.
+def wrong_coordinate(slopes, claimed):
+    """Find the one coordinate at which a gradient is wrong.
 
-    ids: a list of tokens; spans: pairs (start, length) from left to right, which do not touch;
-    first: the id of the first sentinel, the next ones are first - 1, first - 2, and so on
-    -> source: ids with a sentinel in the place of each span; target: each sentinel followed by its
-    span, then one further sentinel.
+    claimed (n,): a gradient that is wrong at exactly one coordinate, by a lot.
+    ``slopes(directions)`` measures the true slopes (m,) along the rows of directions (m, n), which
+    need not have the length 1.  It is expensive: call it once, with at most as many directions as
+    n - 1 has binary digits, (n - 1).bit_length() -> index (int).
     """
     # as many lines as you need
-    source, target = ...
-    return source, target
+    index = ...
+    return index
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
+def _functions_of_arrays(rng):
+    yield "", (np.sin, *draw(rng, 3, 3), 1e-4)
+    yield "", (lambda x: x @ x.T, *draw(rng, (2, 3), (2, 2)), 1e-4)
+    yield "", (lambda x: np.cumsum(x, axis=0) ** 2, *draw(rng, (3, 2), (3, 2)), 1e-4)
+
+
 @find_the_bug(
-    "find the bug: coverage",
-    level=3,
+    "find the bug: a gradient checker",
+    level=2,
     minutes=20,
-    cases=_attention,
-    outputs=("loss",),
-    gradients=("dweights",),
+    cases=_functions_of_arrays,
+    outputs=("dx",),
+    tolerance=1e-5,
     bugs=(
         Bug(
-            "path",
-            "later = later + dc[:, t]",
-            "later = dc[:, t]",
-            "The weights of a step are in the coverage of all later steps, not of the next only.",
+            "factor",
+            "above = np.sum(dy * f(x))",
+            "above = np.sum(f(x))",
+            "Both values must be of the same function L.",
+            lead="Let f be the identity: dx should be dy.  Which of the two values depends on dy?",
         ),
-        Bug(
-            "order",
-            "dw, dc = share * (weights < c), share * (weights >= c)",
-            "dw, dc = share * (weights >= c), share * (weights < c)",
-            "The minimum has the slope 1 with respect to the smaller of the two.",
-        ),
-        Bug("sign", "+= later", "-= later", "Both uses of w_t raise the loss: add."),
         Bug(
             "factor",
-            "share = dloss / (B * T)",
-            "share = dloss / B",
-            "The loss is a mean over B T steps.",
+            "/ (2 * h)",
+            "/ h",
+            "The two points are 2 h apart.",
+            lead="Keep both points.  Let f be the identity and dy be 1: is the slope, 1, returned?",
+        ),
+        Bug(
+            "sign",
+            "(above - below)",
+            "(below - above)",
+            "A slope is positive if L grows with x.",
+            lead="Let f be the identity and dy be 1: what is the sign of the result?",
+        ),
+        Bug(
+            "value",
+            "x[index] = centre - h",
+            "x[index] = centre",
+            "The second point is as far below the centre as the first is above it.",
+            lead="Let f be the identity and dy be 1: at which two points is f called?",
         ),
     ),
 )
-def find_coverage(weights):
-    """Compute the mean over B T steps of the sum of min(w_t, c_t), c_t = w_1 + ... + w_{t-1}.
+def find_checker(f, x, dy, h):
+    """Measure the gradient of L = sum of dy f(x) with respect to x by central differences.
 
-    weights (B, T, S) -> loss, an array without axes.  ``backward(dloss)`` -> dweights.
+    f: a function of an array; x, of any shape; dy, of the shape of f(x); h: the step -> dx, of the
+    shape of x.
     """
-    B, T, S = weights.shape
-    c = np.cumsum(weights, axis=1) - weights
-    loss = np.asarray(np.minimum(weights, c).sum() / (B * T))
-
-    def backward(dloss):
-        share = dloss / (B * T)
-        dw, dc = share * (weights < c), share * (weights >= c)
-        dweights, later = dw, np.zeros((B, S))
-        for t in reversed(range(T)):
-            dweights[:, t] += later
-            later = later + dc[:, t]
-        return dweights
-
-    return loss, backward
+    x, dx = x.copy(), np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        centre = x[index]
+        x[index] = centre + h
+        above = np.sum(dy * f(x))
+        x[index] = centre - h
+        below = np.sum(dy * f(x))
+        x[index] = centre
+        dx[index] = (above - below) / (2 * h)
+    return dx

@@ -1,328 +1,190 @@
-"""Exercises of chapter 22: the linear recurrence, its backward, and a gate of the input alone."""
+"""Exercises of chapter 22: the parts of today's models."""
 
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.chapter07 import SIGMOID
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.ops.activations import logistic as sigmoid
-
-# --- the scan in rounds -----------------------------------------------------------
 
 
-def _scan(a, b):
-    (hs, _), _ = ops.linear_recurrence(a[None], b[None], np.zeros_like(b[:1]))
-    return hs[0]
-
-
-def _stretches(rng):
-    for T, D in ((2, 2), (4, 3), (7, 2)):
-        yield "", (rng.uniform(0.3, 1, (T, D)), *draw(rng, (T, D)))
+def _rows(rng):
+    for shape in ((3, 5), (1, 2), (4, 1)):
+        yield "", (rng.standard_normal(shape), rng.standard_normal(shape[-1]))
+    yield "eps", (1e-3 * rng.standard_normal((2, 3)), rng.standard_normal(3))
 
 
 @exercise(
-    "all states of a linear recurrence, in rounds",
-    level=3,
+    "root mean square normalisation, forward and backward",
+    level=2,
     minutes=25,
-    reference=_scan,
-    solution="minillm/ops/linear_recurrence.py: linear_recurrence_forward",
-    cases=_stretches,
-    outputs=("hs",),
+    reference=ops.rms_norm,
+    solution="minillm/ops/norms.py: rms_norm",
+    cases=_rows,
+    gradients=("dx", "dgain"),
     hints={
-        "hs": (
-            "A position takes in the stretch that ends d positions before it: (a_1, b_1) then "
-            "(a_2, b_2) is (a_2 a_1, a_2 b_1 + b_2).",
-            "b[d:] + a[d:] * b[:-d] is the new b[d:].  The new a[d:] is a[d:] * a[:-d].  b comes "
-            "first, because it needs the a of before the round.",
+        "y": (
+            "x_hat = x r with r = 1 / sqrt(mean(x^2) + eps), for each row, and y = gain x_hat.",
+            "r has the shape (n, 1): np.mean(x**2, axis=-1, keepdims=True), with eps inside of "
+            "the root.",
+        ),
+        "eps": (
+            "The rows are small here, and eps counts.",
+            "eps = 1e-5 is added to the mean of the squares, inside of the root.",
+        ),
+        "dx": (
+            "Each x has two paths to x_hat: directly, with the slope r, and through r of its row.",
+            "dx = r (dx_hat - x_hat mean(dx_hat x_hat)), the mean over the row.",
+        ),
+        "dgain": (
+            "The gain is used in every row.  Uses add up.",
+            "Sum dy x_hat over the rows, axis 0.",
         ),
     },
 )
-def linear_scan(a, b):
-    """Compute all h_t of h_t = a_t h_{t-1} + b_t from h_0 = 0, in log2(T) rounds.
+def rms_norm(x, gain):
+    """Normalise each row to a mean square of 1, and multiply by the gain; eps is 1e-5.
 
-    a and b (T, D) -> hs (T, D).
+    x (n, D), gain (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain.
     """
-    a, b, d = a.copy(), b.copy(), 1
-    while d < len(a):
-        # before this round, row t joins the d steps up to t; after it, 2 d
-        joined_b = ...
-        joined_a = ...
-        b[d:], a[d:] = joined_b, joined_a
-        d *= 2
-    return b
+    r = ...
+    x_hat = x * r
+    y = gain * x_hat
+
+    def backward(dy):
+        dgain = ...
+        dx_hat = dy * gain
+        dx = ...
+        return dx, dgain
+
+    return y, backward
 
 
-# --- its backward -----------------------------------------------------------------
-
-
-def _linear_recurrence(a, b, h0):
-    (hs, _), op_backward = ops.linear_recurrence(a, b, h0)
-    return hs, lambda dhs: op_backward(dhs)
+def _rotary(x, positions):
+    y, backward = ops.rotary(x[None, None], positions[None])
+    return y[0, 0], lambda dy: backward(dy[None, None])[0, 0]
 
 
 def _sequences(rng):
-    for B, T, D in ((2, 1, 3), (2, 2, 3), (3, 5, 2)):
-        yield "", draw(rng, (B, T, D), (B, T, D), (B, D))
-
-
-CARRIED = (
-    "The last step is right, the earlier ones are not: h_t is also used in h_{t+1}.",
-    "h_{t+1} = a_{t+1} h_t + b_{t+1}, so step t receives a_{t+1} g_{t+1}: at the end of a step, "
-    "g = a[:, t] * g is what step t - 1 adds to dhs[:, t - 1].",
-)
+    for T, D in ((3, 4), (1, 2), (5, 6)):
+        yield "", (rng.standard_normal((T, D)), rng.integers(1, 9, T))
 
 
 @exercise(
-    "the backward pass of a linear recurrence",
+    "rotary positions, forward and backward",
     level=2,
     minutes=20,
-    reference=_linear_recurrence,
-    solution="minillm/ops/linear_recurrence.py: linear_recurrence_backward",
+    reference=_rotary,
+    solution="minillm/ops/rotary.py: rotary",
     cases=_sequences,
-    outputs=("hs",),
-    gradients=("da", "db", "dh0"),
-    time={"hs": 1, "da": 1, "db": 1},
+    gradients=("dx",),
     hints={
-        "da": (
-            "h = a h_prev + b: the slope with respect to a is h_prev, the state before the step.",
-            "da[:, t] = g * h_prev, with the complete gradient g of h_t.",
+        "y": (
+            "Each pair (first, second) is turned by its angle: by 90 degrees, (1, 0) becomes "
+            "(0, 1), and (0, 1) becomes (-1, 0).",
+            "The halves are first cos - second sin and first sin + second cos, joined along the "
+            "last axis.",
         ),
-        "da:earlier": CARRIED,
-        "db": (
-            "h = a h_prev + b: the slope with respect to b is 1.",
-            "db[:, t] = g, with the complete gradient g of h_t: dhs[:, t] and what step t + 1 "
-            "hands back.",
-        ),
-        "db:earlier": CARRIED,
-        "dh0": (
-            "h0 is the h_prev of the first step: the slope is a.",
-            "g = a[:, t] * g at the end of each step; after the loop, g is dh0.",
+        "dx": (
+            "A rotation is a matrix R.  y = R x has the backward pass R^T dy, and R^T turns back.",
+            "dfirst cos + dsecond sin, then dsecond cos - dfirst sin.",
         ),
     },
 )
-def linear_recurrence(a, b, h0):
-    """Compute h_t = a_t h_{t-1} + b_t, element by element.
+def rotary(x, positions):
+    """Turn the pairs x[t, i], x[t, i + D/2] by the angles positions[t] 10000^(-2 i / D).
 
-    a and b (B, T, D), h0 (B, D) -> hs (B, T, D).  ``backward(dhs)`` -> da, db, dh0.
+    x (T, D) with an even D, positions (T,) -> y (T, D).  ``backward(dy)`` -> dx.
     """
-    h, hs = h0, []
-    for t in range(a.shape[1]):
-        h = a[:, t] * h + b[:, t]
-        hs.append(h)
-    hs = np.stack(hs, axis=1)
-
-    def backward(dhs):
-        da, db, g = np.zeros_like(a), np.zeros_like(b), np.zeros_like(h0)
-        for t in reversed(range(a.shape[1])):
-            h_prev = hs[:, t - 1] if t > 0 else h0
-            g = ...
-            da[:, t] = ...
-            db[:, t] = ...
-            g = ...
-        return da, db, g
-
-    return hs, backward
-
-
-# --- one gate ---------------------------------------------------------------------
-
-
-def _min_gru_cell(v, n, h_prev):
-    z, z_backward = ops.sigmoid(v)
-    (hs, _), op_backward = ops.linear_recurrence((1 - z)[:, None], (z * n)[:, None], h_prev)
-
-    def backward(dh):
-        dkept, dnew, dh_prev = op_backward(dh[:, None])
-        dz = dnew[:, 0] * n - dkept[:, 0]
-        return z_backward(dz), dnew[:, 0] * z, dh_prev
-
-    return hs[:, 0], backward
-
-
-def _gates(rng):
-    for B, H in ((2, 3), (3, 2)):
-        yield "", draw(rng, (B, H), (B, H), (B, H))
-
-
-@exercise(
-    "the gate of a minGRU",
-    level=2,
-    minutes=15,
-    reference=_min_gru_cell,
-    solution="minillm/ops/minimal.py: min_gru",
-    cases=_gates,
-    imports=SIGMOID,
-    outputs=("h",),
-    gradients=("dv", "dn", "dh_prev"),
-    hints={
-        "dv": (
-            "z has two uses, z n and (1 - z) h_prev, one of them with a minus; then z is a sigmoid "
-            "of v.",
-            "dz = dh * (n - h_prev), and the slope of a sigmoid is z (1 - z).",
-        ),
-        "dn": (
-            "h = (1 - z) h_prev + z n: the slope with respect to n is z.",
-            "dn = dh * z.  There is no tanh here.",
-        ),
-        "dh_prev": (
-            "h = (1 - z) h_prev + z n: the slope with respect to h_prev is what the gate keeps.",
-            "dh_prev = dh * (1 - z).  No other path leads to h_prev: the gate does not read it.",
-        ),
-    },
-)
-def min_gru_cell(v, n, h_prev):
-    """Move the state to the candidate n, as far as the gate z = sigmoid(v) says.
-
-    v, n, h_prev (B, H) -> h = (1 - z) h_prev + z n (B, H).  ``backward(dh)`` -> dv, dn, dh_prev.
-    """
-    z = sigmoid(v)
-    h = ...
-
-    def backward(dh):
-        dv = ...
-        dn = ...
-        dh_prev = ...
-        return dv, dn, dh_prev
-
-    return h, backward
-
-
-# --- transfer: the answer stands nowhere in the text ----------------------------------
-
-
-def _restarted(a, b, starts):
-    kept = a * ~starts[..., None]
-    hs, op_backward = _linear_recurrence(kept, b, np.zeros_like(b[:, 0]))
-
-    def backward(dhs):
-        da, db, _ = op_backward(dhs)
-        return da * ~starts[..., None], db
-
-    return hs, backward
-
-
-def _packed(rng):
-    for label, B, T, often in (("one text", 2, 3, 0), ("", 2, 6, 0.4), ("", 1, 5, 0.5)):
-        starts = rng.random((B, T)) < often
-        starts[:, 0], starts[0, -1] = True, often > 0
-        yield label, (*draw(rng, (B, T, 2), (B, T, 2)), starts)
-
-
-@exercise(
-    "a linear recurrence over packed texts",
-    level=2,
-    minutes=25,
-    reference=_restarted,
-    solution="minillm/exercises/chapter22.py: _restarted",
-    cases=_packed,
-    outputs=("hs",),
-    gradients=("da", "db"),
-    time={"hs": 1, "da": 1, "db": 1},
-    hints={
-        "one text": (
-            "Before the first step the state is 0, so h_0 = b_0; then it is the recurrence.",
-            "h = a[:, t] * h + b[:, t], from h = 0.",
-        ),
-        "hs": (
-            "Where a text starts, the state of the text before it must not come in.",
-            "kept = np.where(starts[..., None], 0, a), and the recurrence with kept in the place "
-            "of a.",
-        ),
-        "da": (
-            "Where a text starts, a is not used and has no gradient; elsewhere its slope is the "
-            "state before the step.",
-            "da[:, t] = g * h_prev where not starts[:, t], and 0 otherwise.",
-        ),
-        "da:earlier": (
-            "The last step is right, the earlier ones are not: h_t reaches all later states of its "
-            "own text, and none of the next one.",
-            "g = dhs[:, t] + kept[:, t + 1] * g of the step after, where kept is 0 at a start.",
-        ),
-        "db": (
-            "b_t reaches all later states of its own text, and none of the next one.",
-            "g = dhs[:, t] + kept[:, t + 1] * g of the step after; db[:, t] = g.",
-        ),
-    },
-)
-def restarted(a, b, starts):
-    """Compute h_t = a_t h_{t-1} + b_t, where each row holds several texts, one after the other.
-
-    a, b (B, T, D); starts (B, T), True at the first token of a text, also at t = 0: there the state
-    before it is 0 -> hs (B, T, D).  ``backward(dhs)`` -> da, db.
-    """
-    # as many lines as you need
-    hs = ...
-
-    def backward(dhs):
-        da, db = ...
-        return da, db
-
-    return hs, backward
-
-
-def _decayed_memory(q, k, v, decay):
-    T = len(q)
-    age = np.arange(T)[:, None] - np.arange(T)
-    D = np.where(age >= 0, decay ** np.maximum(age, 0), 0)
-    weights = D * (q @ k.T)
+    D = x.shape[-1]
+    angles = positions[:, None] * 10000.0 ** (-2 * np.arange(D // 2) / D)
+    cos, sin = np.cos(angles), np.sin(angles)
+    first, second = np.split(x, 2, axis=-1)
+    y = ...
 
     def backward(dy):
-        dscores = D * (dy @ v.T)
-        return dscores @ k, dscores.T @ q, weights.T @ dy
+        dfirst, dsecond = np.split(dy, 2, axis=-1)
+        dx = ...
+        return dx
 
-    return weights @ v, backward
+    return y, backward
 
 
-def _memories(rng):
-    for label, T, d, e, decay in (
-        ("one step", 1, 2, 3, 0.5),
-        ("no decay", 4, 2, 3, 1.0),
-        ("", 5, 3, 2, 0.8),
-    ):
-        yield label, (*draw(rng, (T, d), (T, d), (T, e)), decay)
+def _any(rng):
+    yield "", (2 * rng.standard_normal((3, 4)),)
+    yield "", (2 * rng.standard_normal(5),)
 
 
 @exercise(
-    "a memory that fades",
-    level=3,
-    minutes=35,
-    reference=_decayed_memory,
-    solution="minillm/exercises/chapter22.py: _decayed_memory",
-    cases=_memories,
-    gradients=("dq", "dk", "dv"),
+    "the backward pass of SiLU",
+    level=1,
+    minutes=10,
+    reference=ops.silu,
+    solution="minillm/ops/activations.py: silu",
+    cases=_any,
+    gradients=("dx",),
     hints={
-        "one step": (
-            "After one step the memory is k v^T, and the answer to q is (q . k) v.",
-            "S = decay * S + np.outer(k[t], v[t]); y[t] = q[t] @ S, after the writing.",
-        ),
-        "no decay": (
-            "Without decay, y_t is the sum of (q_t . k_s) v_s over all s up to t.",
-            "y = (np.tri(T) * (q @ k.T)) @ v.",
-        ),
-        "y": (
-            "What was written at step s has been multiplied by the decay at each step since then.",
-            "y = (D * (q @ k.T)) @ v with D[t, s] = decay ** (t - s) for s <= t, and 0 otherwise.",
-        ),
-        "dq": (
-            "q_t is multiplied by the memory as it was at step t.",
-            "(D * (dy @ v.T)) @ k.",
-        ),
-        "dk": (
-            "k_s is read by every later query, and by the one of its own step, through the decay.",
-            "(D * (dy @ v.T)).T @ q.",
-        ),
-        "dv": (
-            "v_s is read by every later query, and by the one of its own step, through the decay.",
-            "(D * (q @ k.T)).T @ dy.",
+        "dx": (
+            "y = x s is a product of two functions of x: (u v)' = u' v + u v'.",
+            "The slope of s is s (1 - s): dy (s + x s (1 - s)).",
         ),
     },
 )
-def decayed_memory(q, k, v, decay):
-    """Write k_t v_t^T into a memory that fades, and read it: S_t = decay S_{t-1} + k_t v_t^T.
+def silu(x):
+    """Compute y = x s with s = 1 / (1 + exp(-x)).  ``backward(dy)`` -> dx."""
+    s = 1 / (1 + np.exp(-x))
+    y = x * s
 
-    The answers are y_t = q_t S_t, and S is zero before the first step.  q, k (T, d), v (T, e),
-    decay, a number from 0 to 1 -> y (T, e).  Step by step, or all steps at once as in attention.
-    ``backward(dy)`` -> dq, dk, dv.
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _grouped(q, k, v):
+    N, M = len(q), len(k)
+    keys, values = (np.repeat(array, N // M, axis=0) for array in (k, v))
+    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
+
+    def backward(dy):
+        dq, dkeys, dvalues = op_backward(dy[None])
+        grouped = (M, N // M, *k.shape[1:])
+        return dq[0], dkeys.reshape(grouped).sum(axis=1), dvalues.reshape(grouped).sum(axis=1)
+
+    return y[0], backward
+
+
+def _heads_in_groups(rng):
+    for N, M, label in ((2, 2, "own keys"), (4, 2, "groups"), (3, 1, "groups")):
+        yield label, draw(rng, (N, 3, 2), (M, 4, 2), (M, 4, 2))
+
+
+@exercise(
+    "grouped queries, forward and backward",
+    level=3,
+    minutes=35,
+    reference=_grouped,
+    solution="minillm/exercises/chapter22.py: _grouped",
+    cases=_heads_in_groups,
+    gradients=("dq", "dk", "dv"),
+    hints={
+        "own keys": (
+            "Where N = M, this is attention in N heads, each with the scale of its own width.",
+            "scores = q k^T / sqrt(d) for each head; dscores = weights (dweights - sum of dweights "
+            "weights over the keys).",
+        ),
+        "groups": (
+            "Query heads 0 to N/M - 1 share key head 0, and so on.  A key is used by all of its "
+            "group: uses add up.",
+            "np.repeat(k, N // M, axis=0) in the forward pass; in the backward pass, dk of "
+            "all N heads reshaped to (M, N // M, S, d) and summed over axis 1.",
+        ),
+    },
+)
+def grouped_queries(q, k, v):
+    """Attend with N heads of queries to M heads of keys and values, of which N is a multiple.
+
+    q (N, T, d), k and v (M, S, d): key head m serves the N / M query heads from m N / M on; all
+    keys are allowed, and the scale is 1 / sqrt(d) -> y (N, T, d).  ``backward(dy)`` -> dq, dk, dv.
     """
     # as many lines as you need
     y = ...
@@ -334,74 +196,191 @@ def decayed_memory(q, k, v, decay):
     return y, backward
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _normed_queries(q, k, v, gain):
+    normed_q, q_backward = ops.rms_norm(q, gain)
+    normed_k, k_backward = ops.rms_norm(k, gain)
+    d = q.shape[1]
+    weights, softmax_backward = ops.softmax(normed_q @ normed_k.T / np.sqrt(d))
+
+    def backward(dy):
+        ds = softmax_backward(dy @ v.T) / np.sqrt(d)
+        dq, from_q = q_backward(ds @ normed_k)
+        dk, from_k = k_backward(ds.T @ normed_q)
+        return dq, dk, weights.T @ dy, from_q + from_k
+
+    return weights @ v, backward
+
+
+def _queries(rng):
+    for T, S, d, e in ((1, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", draw(rng, (T, d), (S, d), (S, e), d)
+
+
+@exercise(
+    "attention with normalised queries and keys",
+    level=2,
+    minutes=25,
+    reference=_normed_queries,
+    solution="minillm/exercises/chapter22.py: _normed_queries",
+    cases=_queries,
+    imports="\nfrom minillm import ops",
+    gradients=("dq", "dk", "dv", "dgain"),
+    hints={
+        "y": (
+            "Queries and keys are normalised, values are not; the scale is 1 / sqrt(d) as before.",
+            "normed_q, q_backward = ops.rms_norm(q, gain), the same with k; then ops.softmax("
+            "normed_q @ normed_k.T / np.sqrt(d)), times v.",
+        ),
+        "dq": (
+            "The score is a product with the normalised key, and the norm has a backward pass of "
+            "its own.",
+            "q_backward(ds @ normed_k / np.sqrt(d))[0], with ds from the backward of the softmax.",
+        ),
+        "dk": (
+            "The score is a product with the normalised query, and the norm has a backward pass of "
+            "its own.",
+            "k_backward(ds.T @ normed_q / np.sqrt(d))[0].",
+        ),
+        "dv": ("A value has the slopes of its weights.", "weights.T @ dy."),
+        "dgain": (
+            "One gain has two uses, in the queries and in the keys.  Uses add up.",
+            "The sum of what q_backward and k_backward return for it.",
+        ),
+    },
+)
+def normed_queries(q, k, v, gain):
+    """Compute softmax(q' k'^T / sqrt(d)) v, where q' and k' are the rms_norm of q and k.
+
+    q (T, d), k (S, d), v (S, e), gain (d,), the same for both norms -> y (T, e).  Use ops.rms_norm
+    and ops.softmax.  ``backward(dy)`` -> dq, dk, dv, dgain.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv, dgain = ...
+        return dq, dk, dv, dgain
+
+    return y, backward
+
+
+def _latent_attention(q, c, K, V):
+    keys, values = c @ K, c @ V
+    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
+
+    def backward(dy):
+        dq, dkeys, dvalues = (array[0] for array in op_backward(dy[None]))
+        dc = (dkeys @ K.transpose(0, 2, 1) + dvalues @ V.transpose(0, 2, 1)).sum(axis=0)
+        return dq, dc, c.T @ dkeys, c.T @ dvalues
+
+    return y[0], backward
+
+
+def _latents(rng):
+    for label, N, T, S, r, d in (("one head", 1, 2, 3, 2, 3), ("", 3, 2, 4, 2, 3)):
+        yield label, draw(rng, (N, T, d), (S, r), (N, r, d), (N, r, d))
+
+
+@exercise(
+    "latent attention: all keys and values from one small vector",
+    level=3,
+    minutes=40,
+    reference=_latent_attention,
+    solution="minillm/exercises/chapter22.py: _latent_attention",
+    cases=_latents,
+    gradients=("dq", "dc", "dK", "dV"),
+    hints={
+        "one head": (
+            "With one head: the keys c K, the values c V, and attention as always.",
+            "softmax(q keys^T / sqrt(d)) values, the softmax over the S positions.",
+        ),
+        "y": (
+            "Each head has its own K and V, and all heads read the same c.",
+            "keys = c @ K and values = c @ V have the shape (N, S, d).",
+        ),
+        "dq": (
+            "The scores are q times the keys, over sqrt(d), and the softmax subtracts a mean.",
+            "dscores @ keys / sqrt(d).",
+        ),
+        "dc": (
+            "c has 2 N uses: in the keys and in the values of every head.  Uses add up.",
+            "(dkeys @ K.transpose(0, 2, 1) + dvalues @ V.transpose(0, 2, 1)).sum(axis=0).",
+        ),
+        "dK": (
+            "The keys of a head are a linear layer with the input c.",
+            "c.T @ dkeys with dkeys = dscores^T q / sqrt(d) of each head.",
+        ),
+        "dV": (
+            "The values of a head are a linear layer with the input c.",
+            "c.T @ dvalues with dvalues = weights^T dy of each head.",
+        ),
+    },
+)
+def latent_attention(q, c, K, V):
+    """Attend in N heads to keys c K[n] and values c V[n]: a cache has to keep c only.
+
+    q (N, T, d), c (S, r), K, V (N, r, d); all positions are visible, and the scale is 1 / sqrt(d)
+    -> y (N, T, d).  ``backward(dy)`` -> dq, dc, dK, dV.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dc, dK, dV = ...
+        return dq, dc, dK, dV
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 
-def _gated_sequences(rng):
-    for B, T, H in ((2, 3, 2), (3, 4, 3)):
-        yield "", draw(rng, (B, T, H), (B, T, H), (B, H))
+def _square_gated(rng):
+    for n in (3, 4):
+        yield "", draw(rng, (2, n), (n, n), (n, n), (n, n))
 
 
 @find_the_bug(
-    "find the bug: a minGRU over a sequence",
+    "find the bug: SwiGLU",
     level=2,
     minutes=20,
-    cases=_gated_sequences,
-    imports=SIGMOID,
-    outputs=("hs",),
-    gradients=("dv", "dn", "dh0"),
+    cases=_square_gated,
+    gradients=("dx", "dW", "dV", "dU"),
     bugs=(
-        Bug(
-            "path",
-            "dh = dh + dhs[:, t]",
-            "dh = dhs[:, t]",
-            "h_t is used in the output and in step t + 1.",
-        ),
+        Bug("path", "da @ W.T + db @ V.T", "da @ W.T", "x is used in x W and in x V."),
         Bug(
             "value",
-            "h_prev = hs[:, t - 1] if t > 0 else h0",
-            "h_prev = hs[:, t]",
-            "The gate moves the state before the step.",
+            "db = dg * a * s",
+            "db = dg * s",
+            "g = a s b: the slope with respect to b is a s.",
         ),
-        Bug(
-            "sign",
-            "(n[:, t] - h_prev)",
-            "(h_prev - n[:, t])",
-            "z multiplies n, and -z multiplies h_prev.",
-        ),
-        Bug(
-            "factor",
-            "z[:, t] * (1 - z[:, t])",
-            "z[:, t]",
-            "z is a sigmoid of v: its slope is z (1 - z).",
-        ),
-        Bug(
-            "factor",
-            "dh = dh * (1 - z[:, t])",
-            "dh = dh * z[:, t]",
-            "h_prev is kept by the share 1 - z.",
-        ),
+        Bug("path", "(s + a * s * (1 - s))", "s", "a is used twice in a s, and s depends on it."),
+        Bug("value", "dV = x.T @ db", "dV = x.T @ da", "V is used in b = x V only."),
+        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
+        Bug("factor", "da = dg * b *", "da = dg *", "g = a s b: what reaches a is scaled by b."),
     ),
 )
-def find_min_gru(v, n, h0):
-    """Run h_t = (1 - z_t) h_{t-1} + z_t n_t with z = sigmoid(v).
+def find_swiglu(x, W, V, U):
+    """Compute y = g U with g = a sigmoid(a) b, a = x W and b = x V.
 
-    v and n (B, T, H), h0 (B, H) -> hs (B, T, H).  ``backward(dhs)`` -> dv, dn, dh0.
+    x (T, D), W and V (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dV, dU.
     """
-    z, h, hs = sigmoid(v), h0, []
-    for t in range(v.shape[1]):
-        h = (1 - z[:, t]) * h + z[:, t] * n[:, t]
-        hs.append(h)
-    hs = np.stack(hs, axis=1)
+    a, b = x @ W, x @ V
+    s = 1 / (1 + np.exp(-a))
+    g = a * s * b
+    y = g @ U
 
-    def backward(dhs):
-        dv, dn, dh = np.zeros_like(v), np.zeros_like(n), np.zeros_like(h0)
-        for t in reversed(range(v.shape[1])):
-            h_prev = hs[:, t - 1] if t > 0 else h0
-            dh = dh + dhs[:, t]
-            dn[:, t] = dh * z[:, t]
-            dv[:, t] = dh * (n[:, t] - h_prev) * z[:, t] * (1 - z[:, t])
-            dh = dh * (1 - z[:, t])
-        return dv, dn, dh
+    def backward(dy):
+        dU = g.T @ dy
+        dg = dy @ U.T
+        db = dg * a * s
+        da = dg * b * (s + a * s * (1 - s))
+        dW = x.T @ da
+        dV = x.T @ db
+        dx = da @ W.T + db @ V.T
+        return dx, dW, dV, dU
 
-    return hs, backward
+    return y, backward

@@ -20,7 +20,7 @@ Shapes = dict[str, tuple[int, ...]]
 CONTEXT, HEADS = 8, 4
 
 
-# --- part I: a neural n-gram (chapter 3) ------------------------------------------------
+# --- part I: a neural n-gram (chapter 4) ------------------------------------------------
 
 
 def ngram(own: SimpleNamespace, w: Weights, ids: NDArray) -> tuple[NDArray, Callable]:
@@ -47,7 +47,7 @@ def ngram_shapes(V: int, D: int, T: int) -> Shapes:
     return {"E": (V, D // 2), **hidden, "U": (2 * D, V), "d": (V,)}
 
 
-# --- part II: an LSTM (chapter 7) -------------------------------------------------------
+# --- part II: an LSTM (chapter 8) -------------------------------------------------------
 
 
 def lstm(own: SimpleNamespace, w: Weights, ids: NDArray) -> tuple[NDArray, Callable]:
@@ -87,7 +87,7 @@ def lstm_shapes(V: int, D: int, T: int) -> Shapes:
     return {"E": (V, D), "W": (2 * D, 4 * D), "b": (4 * D,), "U": (D, V), "d": (V,)}
 
 
-# --- parts III and V: a GPT (chapter 12) and a Llama (chapter 19) -----------------------
+# --- parts III and V: a GPT (chapter 14) and a Llama (chapter 22) -----------------------
 
 
 def attention(own: SimpleNamespace, qkv: NDArray, B: int, turn: Callable | None = None):
@@ -227,9 +227,11 @@ _GPT, _LLAMA = ("layer-norm", "gelu"), ("rms-norm", "rotary", "silu")
 MILESTONES = {
     each.name: each
     for each in (
-        Milestone("your-ngram", "your n-gram writes", 5, ngram, ngram_shapes, _TRAINING),
-        Milestone("your-lstm", "your LSTM writes", 9, lstm, lstm_shapes, (*_TRAINING, "lstm-cell")),
-        Milestone("your-gpt", "your GPT writes", 14, gpt, gpt_shapes, _ATTENTION + _GPT),
-        Milestone("your-llama", "your Llama writes", 22, llama, llama_shapes, _ATTENTION + _LLAMA),
+        Milestone("your-ngram", "your n-gram writes", 6, ngram, ngram_shapes, _TRAINING),
+        Milestone(
+            "your-lstm", "your LSTM writes", 10, lstm, lstm_shapes, (*_TRAINING, "lstm-cell")
+        ),
+        Milestone("your-gpt", "your GPT writes", 16, gpt, gpt_shapes, _ATTENTION + _GPT),
+        Milestone("your-llama", "your Llama writes", 25, llama, llama_shapes, _ATTENTION + _LLAMA),
     )
 }

@@ -36,7 +36,7 @@ small-data: Ten times as many labels are worth some
     {round(n("| n-grams |", 4) - n("| n-grams |", 0), -1):.0f} points here
 big-data: The short formula says 6, the long one {n("operations per weight and token", 1):.2f}.
 big-data: should have read {n("in the paper, 2022, F = 5.8e+23", -1):.0f} tokens per weight
-big-data: takes {n(" 100.0%", 4, "chapters/16-big-data.md") / 24:.0f} days on one such machine
+big-data: takes {n(" 100.0%", 4, "chapters/18-big-data.md") / 24:.0f} days on one such machine
 kernels: That is {round(n("| no checks |", -3) / n("| along the rows |", -3), -1):.0f} times as
     fast, and still a quarter of the peak.
 kernels: | Cython, 2 threads | 8.5 | 189 |

@@ -62,7 +62,7 @@ def test_the_chapter_quotes_the_distribution():
     p = np.array(LETTERS["p"])
     assert (np.diff(p) <= 0).all()
     assert p.sum() == pytest.approx(1, abs=1e-4)
-    chapter = " ".join((DOCS / "chapters/12-gpt.md").read_text().split())
+    chapter = " ".join((DOCS / "chapters/14-gpt.md").read_text().split())
     hot = next_probabilities(np.log(p), 2)
     first, others, heated = (f"{100 * part.sum():.0f}%" for part in (p[:15], p[15:], hot[15:]))
     assert f"characters share {first}. Each of the {len(p) - 15} others" in chapter
@@ -90,7 +90,7 @@ def test_the_weights_are_causal_and_the_chapter_quotes_them():
     assert text[:19].endswith("by the ")
     assert text[int(np.argmax(row))] == "y"
     assert max(row) > 0.9
-    assert "almost all weight is on the y of" in (DOCS / "chapters/12-gpt.md").read_text()
+    assert "almost all weight is on the y of" in (DOCS / "chapters/14-gpt.md").read_text()
 
 
 @pytest.mark.deep
