@@ -263,6 +263,65 @@ def loss_per_text(logits, targets, lengths):
     return loss, backward
 
 
+def _captioner(images, W, inputs, W_x, W_h, b):
+    a, first_backward = ops.linear(images, W, np.zeros(W.shape[1]))
+    h0, tanh_backward = ops.tanh(a)
+    (hs, _), rnn_backward = ops.rnn(inputs, h0, W_x, W_h, b)
+
+    def backward(dhs):
+        dinputs, dh0, dW_x, dW_h, db = rnn_backward(dhs)
+        dimages, dW, _ = first_backward(tanh_backward(dh0))
+        return dimages, dW, dinputs, dW_x, dW_h, db
+
+    return hs, backward
+
+
+def _captions(rng):
+    for label, B, T in (("one step", 2, 1), ("", 3, 4)):
+        yield label, draw(rng, (B, 5), (5, 3), (B, T, 2), (2, 3), (3, 3), 3)
+
+
+@exercise(
+    "a decoder that starts from an image",
+    level=2,
+    minutes=20,
+    reference=_captioner,
+    solution="minillm/exercises/chapter09.py: _captioner",
+    cases=_captions,
+    imports="\nfrom minillm import ops",
+    outputs=("hs",),
+    gradients=("dimages", "dW", "dinputs", "dW_x", "dW_h", "db"),
+    hints={
+        "hs": (
+            "The state before the first step is h0 = tanh(images W), and the rest is ops.rnn.",
+            "(hs, _), rnn_backward = ops.rnn(inputs, h0, W_x, W_h, b).",
+        ),
+        "dimages": (
+            "The image is used in h0 only, and rnn_backward returns dh0.",
+            "(dh0 * (1 - h0**2)) @ W.T.",
+        ),
+        "dW": (
+            "W has the gradient of a linear layer, behind a tanh.",
+            "images.T @ (dh0 * (1 - h0**2)).",
+        ),
+    },
+)
+def captioner(images, W, inputs, W_x, W_h, b):
+    """Compute all states of a decoder whose first state is h0 = tanh(images W).
+
+    images (B, P), W (P, H), inputs (B, T, D), W_x (D, H), W_h (H, H), b (H,) -> hs (B, T, H).  Use
+    ops.rnn.  ``backward(dhs)`` -> dimages, dW, dinputs, dW_x, dW_h, db.
+    """
+    # as many lines as you need
+    hs = ...
+
+    def backward(dhs):
+        dimages, dW, dinputs, dW_x, dW_h, db = ...
+        return dimages, dW, dinputs, dW_x, dW_h, db
+
+    return hs, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

@@ -267,70 +267,65 @@ def normed_queries(q, k, v, gain):
     return y, backward
 
 
-def _latent_attention(q, c, K, V):
-    keys, values = c @ K, c @ V
-    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
+def _mix_experts(scores, f):
+    chosen = np.argsort(-scores, axis=1)[:, :2]
+    gates, softmax_backward = ops.softmax(np.take_along_axis(scores, chosen, axis=1))
+    outputs = np.take_along_axis(f, chosen[..., None], axis=1)
 
     def backward(dy):
-        dq, dkeys, dvalues = (array[0] for array in op_backward(dy[None]))
-        dc = (dkeys @ K.transpose(0, 2, 1) + dvalues @ V.transpose(0, 2, 1)).sum(axis=0)
-        return dq, dc, c.T @ dkeys, c.T @ dvalues
+        dscores, df = np.zeros_like(scores), np.zeros_like(f)
+        dgates = softmax_backward((outputs * dy[:, None]).sum(axis=2))
+        np.put_along_axis(dscores, chosen, dgates, axis=1)
+        np.put_along_axis(df, chosen[..., None], gates[..., None] * dy[:, None], axis=1)
+        return dscores, df
 
-    return y[0], backward
+    return (gates[..., None] * outputs).sum(axis=1), backward
 
 
-def _latents(rng):
-    for label, N, T, S, r, d in (("one head", 1, 2, 3, 2, 3), ("", 3, 2, 4, 2, 3)):
-        yield label, draw(rng, (N, T, d), (S, r), (N, r, d), (N, r, d))
+def _answers(rng):
+    for label, n, experts, D in (("all chosen", 2, 2, 3), ("", 3, 4, 2)):
+        yield label, draw(rng, (n, experts), (n, experts, D))
 
 
 @exercise(
-    "latent attention: all keys and values from one small vector",
-    level=3,
-    minutes=40,
-    reference=_latent_attention,
-    solution="minillm/exercises/chapter22.py: _latent_attention",
-    cases=_latents,
-    gradients=("dq", "dc", "dK", "dV"),
+    "the gate of a mixture of experts",
+    level=2,
+    minutes=25,
+    reference=_mix_experts,
+    solution="minillm/exercises/chapter22.py: _mix_experts",
+    cases=_answers,
+    gradients=("dscores", "df"),
     hints={
-        "one head": (
-            "With one head: the keys c K, the values c V, and attention as always.",
-            "softmax(q keys^T / sqrt(d)) values, the softmax over the S positions.",
+        "all chosen": (
+            "With two experts, both are chosen: a softmax over both scores weighs their outputs.",
+            "y[n] is the sum of p[n, j] f[n, j] over j.",
         ),
         "y": (
-            "Each head has its own K and V, and all heads read the same c.",
-            "keys = c @ K and values = c @ V have the shape (N, S, d).",
+            "The softmax sees the two largest scores of a row alone, and only these two answer.",
+            "Sort a row downwards with np.argsort(-scores, axis=1), and keep two.",
         ),
-        "dq": (
-            "The scores are q times the keys, over sqrt(d), and the softmax subtracts a mean.",
-            "dscores @ keys / sqrt(d).",
+        "dscores": (
+            "dp_j is dy . f_j, and the softmax subtracts the mean of the chosen ones.  A score "
+            "that was not chosen has the gradient 0.",
+            "dscores_j = p_j (dp_j - sum over the chosen i of p_i dp_i).",
         ),
-        "dc": (
-            "c has 2 N uses: in the keys and in the values of every head.  Uses add up.",
-            "(dkeys @ K.transpose(0, 2, 1) + dvalues @ V.transpose(0, 2, 1)).sum(axis=0).",
-        ),
-        "dK": (
-            "The keys of a head are a linear layer with the input c.",
-            "c.T @ dkeys with dkeys = dscores^T q / sqrt(d) of each head.",
-        ),
-        "dV": (
-            "The values of a head are a linear layer with the input c.",
-            "c.T @ dvalues with dvalues = weights^T dy of each head.",
+        "df": (
+            "An output is multiplied by its gate; an expert that was not chosen is not used.",
+            "df[n, j] = p[n, j] dy[n] for the chosen j, and 0 for the others.",
         ),
     },
 )
-def latent_attention(q, c, K, V):
-    """Attend in N heads to keys c K[n] and values c V[n]: a cache has to keep c only.
+def expert_gate(scores, f):
+    """Weigh the outputs of the two experts with the largest scores by a softmax over these two.
 
-    q (N, T, d), c (S, r), K, V (N, r, d); all positions are visible, and the scale is 1 / sqrt(d)
-    -> y (N, T, d).  ``backward(dy)`` -> dq, dc, dK, dV.
+    scores (n, experts), f (n, experts, D) -> y (n, D).  ``backward(dy)`` -> dscores, df.
     """
     # as many lines as you need
     y = ...
 
     def backward(dy):
-        dq, dc, dK, dV = ...
-        return dq, dc, dK, dV
+        dscores, df = ...
+        return dscores, df
 
     return y, backward
 
