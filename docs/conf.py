@@ -21,6 +21,7 @@ extensions = [
     "formulas",
     "numbering",
     "pictures",
+    "reading",
     "searching",
     "terms",
 ]

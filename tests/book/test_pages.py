@@ -19,11 +19,11 @@ CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
 sys.path.insert(0, str(DOCS / "machinery"))
 
 import looks  # noqa: E402  (the line above says where it is)
+import reading  # noqa: E402
 from exercise_boxes import with_statements  # noqa: E402
 from notebooks import EXERCISE, notebook  # noqa: E402
 from svgs import beside_page  # noqa: E402
 
-PAPER_AND_EXPERIMENT = 30  # minutes
 FRACTIONS = {"": Fraction(0), "¼": Fraction(1, 4), "½": Fraction(1, 2), "¾": Fraction(3, 4)}
 
 
@@ -76,9 +76,11 @@ def its_exercises_end_with_a_derivation_and_an_experiment_whose_answers_fold(pat
 
 
 def its_hours_are_the_sum_of_its_parts(path, text):
-    reading, said = times(path)
-    total = reading + sum(each.minutes for each in exercises_of(path)) + PAPER_AND_EXPERIMENT
-    assert abs(60 * said - total) <= 15, f"{total} minutes"
+    said, hours_said = times(path)
+    needed = reading.chapter_minutes(path)
+    assert abs(said - needed) <= max(5, needed / 10), f"{needed:.0f} minutes: run reading.py"
+    total = said + sum(each.minutes for each in exercises_of(path)) + reading.PAPER_AND_EXPERIMENT
+    assert abs(60 * hours_said - total) <= 15, f"{total} minutes"
 
 
 def exercises_of(path):
@@ -123,9 +125,9 @@ def test_each_exercise_is_a_cell_that_checks_itself(path, tmp_path, capsys):
 
 def test_the_table_of_the_parts_sums_the_boxes_of_their_chapters():
     rows = re.findall(r"\| ([\d¼½¾]+) h \| ([\d¼½¾]+) h \|$", (DOCS / "index.md").read_text(), re.M)
-    for part, (reading, with_exercises) in zip(parts(), rows, strict=True):
+    for part, (said, with_exercises) in zip(parts(), rows, strict=True):
         boxes = [times(path) for path in part]
-        assert abs(60 * hours(reading) - sum(minutes for minutes, _ in boxes)) <= 15
+        assert abs(60 * hours(said) - sum(minutes for minutes, _ in boxes)) <= 15
         assert hours(with_exercises) == sum(total for _, total in boxes)
 
 
@@ -135,6 +137,19 @@ def parts():
     found = [[DOCS / f"{page}.md" for page in pages.split()] for pages in lists]
     assert [path for part in found for path in part] == CHAPTERS
     return found
+
+
+def test_the_core_path_takes_ten_hours_by_sections_that_exist():
+    text, found = reading.PATH.read_text(), reading.section_minutes()
+    labels = re.findall(r"\{ref\}`[^`]*<([\w-]+)>`", text.partition("## And then")[0])
+    assert labels == reading.core()
+    assert {*labels} <= found.keys()
+    steps = [int(match["minutes"]) for match in reading.STEP.finditer(text)]
+    assert abs(sum(steps) - sum(found[label] for label in labels)) <= 30, "run reading.py"
+    tasks = reading.EXERCISE.findall(text)
+    assert tasks == [(name, str(exercises()[name].minutes)) for name, _ in tasks]
+    assert len(tasks) == 8
+    assert abs(sum(steps) + sum(int(each) for _, each in tasks) - 600) <= 30
 
 
 def test_the_syllabi_name_exercises_that_exist_and_the_longest_one_every_chapter():
