@@ -1,4 +1,4 @@
-"""The reasons why the fast kernels are fast, step by step: the two tables of chapter 17.
+"""The reasons why the fast kernels are fast, step by step: the two tables of chapter 20.
 
     cythonize -i -3 benchmarks/own/product.pyx
     python -m benchmarks.steps

@@ -21,7 +21,6 @@ extensions = [
     "formulas",
     "numbering",
     "pictures",
-    "reading",
     "searching",
     "terms",
 ]

@@ -78,13 +78,12 @@ def render_page(app, document: nodes.document, page: str) -> None:
             raise ExtensionError(f"{page}: {result['error']}: {text}")
         html = f'<div class="formula">{result["html"]}</div>' if display else result["html"]
         if number := place.get("place"):
-            html = numbered(html, number)
+            html = numbered(html, number, place["ids"][0])
         place.replace_self(nodes.raw("", html, format="html"))
 
 
-def numbered(html: str, number: str) -> str:
+def numbered(html: str, number: str, name: str) -> str:
     """A displayed formula with its number, which links to it."""
-    name = f"formula-{number.replace('.', '-')}"
     shown = f'<span class="formula-number">({number})</span>'
     link = f'<a class="reference" href="#{name}">{shown}</a>'
     return f'<div class="equation" id="{name}">{html}{link}</div>'

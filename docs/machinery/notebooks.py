@@ -102,7 +102,13 @@ def _split(body: str) -> tuple[dict[str, str], str]:
 def _markdown(text: str, folder: Path, cited: list[str]) -> str:
     text = FENCE.sub(lambda match: _directive(match, folder, cited), text)
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)  # targets of links
+    text = re.sub(r"^\$\$ \(([\w-]+)\)$", _tagged, text, flags=re.MULTILINE)
     return ROLE.sub(_role, text)
+
+
+def _tagged(end: re.Match) -> str:
+    """The end of a formula with a label, with its number."""
+    return f"\\tag{{{formula_numbers()[end[1]]}}}\n$$"
 
 
 def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
@@ -170,9 +176,21 @@ def _role(match: re.Match) -> str:
     name, content = match["name"], match["content"]
     if name.startswith("footcite"):
         return ", ".join(_short(key.strip()) for key in content.split(","))
+    if name == "eq":
+        return f"({formula_numbers()[content]})"
     if name in ("doc", "ref", "numref", "prf:ref"):
         return re.sub(r" *<.*>$", "", content)
     return f"`{content}`"
+
+
+@cache
+def formula_numbers() -> dict[str, str]:
+    """The numbers of the formulas that have labels."""
+    found = {}
+    for page in (DOCS / "chapters").glob("*.md"):
+        labels = re.findall(r"^\$\$ \(([\w-]+)\)$", page.read_text(), re.MULTILINE)
+        found |= {label: f"{int(page.name[:2])}.{n}" for n, label in enumerate(labels, 1)}
+    return found
 
 
 @cache

@@ -1,11 +1,14 @@
-"""Number sections, displayed formulas, figures and exercises by chapter, so that they can be cited.
+"""Number sections, figures, exercises and cited formulas by chapter.
 
-Section 8.2 is the second of chapter 8, which its file's name numbers, and formula (8.4) its fourth.
+Sections of the core path (reading.py) get the class ``core``.  Section 8.2 is the second of chapter 8, which its file's name numbers.  A formula that is cited has
+a label, behind its last ``$$``, and {eq}`label` cites it: (8.1) is the first with a label.
 """
 
 import re
 
+import reading
 from docutils import nodes
+from notebooks import formula_numbers
 from sphinx.transforms import SphinxTransform
 
 
@@ -27,8 +30,13 @@ class Numbers(SphinxTransform):
         for top in self.document.children:
             if isinstance(top, nodes.section):
                 self._sections(top, f"{chapter}")
-        for number, formula in enumerate(self.document.findall(nodes.math_block), 1):
-            formula["place"] = f"{chapter}.{number}"
+        self.env.note_dependency(str(reading.PATH))
+        core = {*reading.core()}
+        for section in self.document.findall(nodes.section):
+            if core.intersection([*section["ids"], *section["names"]]):
+                section["classes"].append("core")
+        for formula in self.document.findall(nodes.math_block):
+            formula["place"] = formula_numbers().get(formula.get("label"))
 
     def _sections(self, above: nodes.section, number: str) -> None:
         sections = [child for child in above.children if isinstance(child, nodes.section)]

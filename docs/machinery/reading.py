@@ -11,9 +11,6 @@ a mark in the margin; one with a label is not a part of the section above it.
 import re
 from pathlib import Path
 
-from docutils import nodes
-from sphinx.transforms import SphinxTransform
-
 DOCS = Path(__file__).resolve().parents[1]
 PATH = DOCS / "core-path.md"
 WORDS_A_MINUTE = 60
@@ -91,26 +88,6 @@ def main() -> None:
     found, text = section_minutes(), PATH.read_text()
     text = STEP.sub(lambda m: f"{m['label']}>` ({max(1, round(found[m['label']]))})", text)
     write(PATH, EXERCISE.sub(lambda m: f"`{m['name']}` ({known[m['name']].minutes})", text))
-
-
-class Marks(SphinxTransform):
-    """Give the sections of the core path the class ``core``."""
-
-    default_priority = 799  # before the sections have their numbers
-
-    def apply(self) -> None:
-        if not self.env.docname.startswith("chapters/"):
-            return
-        self.env.note_dependency(str(PATH))
-        marked = {*core()}
-        for section in self.document.findall(nodes.section):
-            if marked.intersection([*section["ids"], *section["names"]]):
-                section["classes"].append("core")
-
-
-def setup(app):
-    app.add_transform(Marks)
-    return {"parallel_read_safe": True}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ has changed since GPT-2 (2019), line by line:
 - The output is tied to E in small models, where E has a large part of all weights; in large ones
   it is a matrix of its own, W.
 
-The norms are before each branch, as in GPT-2.  Each part has its derivation in chapter 19.
+The norms are before each branch, as in GPT-2.  Each part has its derivation in chapter 22.
 
 Legend: B batch, T time, C context, V vocabulary, D width, F feed-forward width, N heads of queries,
 M heads of keys, w width of a head, L layers.

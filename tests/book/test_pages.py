@@ -21,7 +21,7 @@ sys.path.insert(0, str(DOCS / "machinery"))
 import looks  # noqa: E402  (the line above says where it is)
 import reading  # noqa: E402
 from exercise_boxes import with_statements  # noqa: E402
-from notebooks import EXERCISE, notebook  # noqa: E402
+from notebooks import EXERCISE, formula_numbers, notebook  # noqa: E402
 from svgs import beside_page  # noqa: E402
 
 FRACTIONS = {"": Fraction(0), "¼": Fraction(1, 4), "½": Fraction(1, 2), "¾": Fraction(3, 4)}
@@ -150,6 +150,11 @@ def test_the_core_path_takes_ten_hours_by_sections_that_exist():
     assert tasks == [(name, str(exercises()[name].minutes)) for name, _ in tasks]
     assert len(tasks) == 8
     assert abs(sum(steps) + sum(int(each) for _, each in tasks) - 600) <= 30
+
+
+def test_the_formulas_with_numbers_are_those_that_are_cited():
+    cited = {n for path in CHAPTERS for n in re.findall(r"\{eq\}`(.*?)`", path.read_text())}
+    assert cited == {*formula_numbers()}
 
 
 def test_the_syllabi_name_exercises_that_exist_and_the_longest_one_every_chapter():
