@@ -1,7 +1,8 @@
 """Number sections, figures, exercises and cited formulas by chapter.
 
-Sections of the core path (reading.py) get the class ``core``.  Section 8.2 is the second of chapter 8, which its file's name numbers.  A formula that is cited has
+Section 8.2 is the second of chapter 8, which its file's name numbers.  A formula that is cited has
 a label, behind its last ``$$``, and {eq}`label` cites it: (8.1) is the first with a label.
+Sections of the core path (reading.py) get the class ``core``.
 """
 
 import re
