@@ -86,7 +86,7 @@ def numbered(html: str, number: str, name: str) -> str:
     """A displayed formula with its number, which links to it."""
     shown = f'<span class="formula-number">({number})</span>'
     link = f'<a class="reference" href="#{name}">{shown}</a>'
-    return f'<div class="equation" id="{name}">{html}{link}</div>'
+    return f'<div class="equation">{html}{link}</div>'
 
 
 def setup(app):

@@ -66,7 +66,7 @@ def _pairs(rng):
     level=1,
     minutes=10,
     reference=_draft_remainder,
-    solution="minillm/decoding/speculation.py",
+    solution="minillm/exercises/chapter23.py: _draft_remainder",
     cases=_pairs,
     outputs=("accepted", "rejected", "remainder"),
     hints={
@@ -85,7 +85,7 @@ def _pairs(rng):
     },
 )
 def draft_remainder(p, draft):
-    """Return when a guess is accepted, how often one is rejected, and what is drawn then.
+    """Compute when a guess is accepted, how often one is rejected, and what is drawn then.
 
     p and draft (V,) are the distributions of the model and of the guesses -> accepted (V,), the
     probability that each token is accepted if it was guessed; rejected, a number; remainder (V,).
@@ -164,7 +164,7 @@ def _texts(rng):
     level=2,
     minutes=20,
     reference=_adapting_unigram,
-    solution="minillm/training/dynamic_evaluation.py",
+    solution="minillm/exercises/chapter23.py: _adapting_unigram",
     cases=_texts,
     outputs=("losses", "last"),
     hints={

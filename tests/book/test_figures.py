@@ -24,8 +24,8 @@ smoothing: between {n("| 10-gram", 1, MILESTONES):.1f} bits and about 1 bit
 predicting: `chapter 2 <smoothing>`) has {n("| 6-gram", 1, MILESTONES):.3f} bits per character,
     after a second
 descent: The counted model of the same order has {n("| 6-gram", 1, MILESTONES):.3f}, after a second
-descent: the network ends at {n("nothing  ", 1):.2f} bits
-descent: Early stopping alone saves {n("nothing  ", 1) - n("nothing  ", 2):.1f} bits
+small-data: the network ends at {n("nothing  ", 1):.2f} bits
+small-data: Early stopping alone saves {n("nothing  ", 1) - n("nothing  ", 2):.1f} bits
 small-data: adds {n("the same, pre-trained", 1) - n("LSTM from random", 0):.0f} points
     to the LSTM at 100 labels
 small-data: Triples win with each seed, by up to
