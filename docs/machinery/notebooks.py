@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import reading
 import so_far
 from pybtex.database import parse_file
 
@@ -101,9 +102,15 @@ def _split(body: str) -> tuple[dict[str, str], str]:
 
 def _markdown(text: str, folder: Path, cited: list[str]) -> str:
     text = FENCE.sub(lambda match: _directive(match, folder, cited), text)
-    text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)  # targets of links
+    text = re.sub(r"^\(([\w-]+)\)=\n(#+ )?", _heading, text, flags=re.MULTILINE)
     text = re.sub(r"^\$\$ \(([\w-]+)\)$", _tagged, text, flags=re.MULTILINE)
     return ROLE.sub(_role, text)
+
+
+def _heading(match: re.Match) -> str:
+    """What remains of the target of a link: the mark of the core path before a heading."""
+    label, level = match.groups(default="")
+    return f"{level}\u25c6 " if level and label in reading.core() else level
 
 
 def _tagged(end: re.Match) -> str:

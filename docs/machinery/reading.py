@@ -9,6 +9,7 @@ a mark in the margin; one with a label is not a part of the section above it.
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -46,6 +47,7 @@ def section_minutes() -> dict[str, float]:
     return found
 
 
+@cache
 def core() -> list[str]:
     """The labels of the sections of the core path."""
     return [match["label"] for match in STEP.finditer(PATH.read_text())]
