@@ -38,7 +38,7 @@ VERBS = {
     "chat": "Talk to a model that answers",
     "classify": "Label texts, line by line",
     "compress": "Compress a file with a language model",
-    "decompress": "Give a file back that minillm compress has compressed",
+    "decompress": "Restore a file from an archive of minillm compress",
     "embed": "Write a vector for each line of text",
     "eval": "Measure a model on held-out data",
     "exercise": "Do an exercise of the book, and have it checked",
@@ -213,7 +213,7 @@ def command_line() -> ArgumentParser:
         description="The history of language models, to train and to run on a plain CPU.",
         epilog="""\
 a first session:
-  minillm train lm --out runs/first --minutes 2    train on the text that Python brings along
+  minillm train lm --out runs/first --minutes 2    train on the text that comes with Python
   minillm generate runs/first                      read what the model writes
   minillm eval runs/first                          measure it on the text that was held out
 

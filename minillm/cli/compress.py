@@ -53,7 +53,7 @@ def decompress(
     model: str = MODEL,
     out: str = option(MISSING, "the file to write", "FILE"),
 ) -> int:
-    """Give a file back that minillm compress has compressed.
+    """Restore a file from an archive of minillm compress.
 
     The file is written when all of it has been checked.
 
