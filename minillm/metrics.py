@@ -1,4 +1,4 @@
-"""Measures of models: probabilities, outputs, answers, summaries, classes and word vectors."""
+"""Measures of models: probabilities, outputs, answers, summaries, classes, pairs and vectors."""
 
 import importlib
 import math
@@ -373,6 +373,44 @@ def macro_f1(matrix: NDArray[np.integer]) -> float:
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
     correct = np.diagonal(matrix)
     return float(np.mean(2 * correct[total > 0] / total[total > 0]))
+
+
+# --- minimal pairs -------------------------------------------------------------------
+
+
+def interval_of_share(share: float, n: int) -> tuple[float, float]:
+    """The 95% interval of a probability of which a share of n trials was observed.
+
+    It contains each p for which the share is at most z = 1.96 standard deviations off, that is
+    |share - p| <= z sqrt(p (1 - p) / n).  The bounds solve this quadratic equation:
+
+        (share + z^2 / 2n  +-  z sqrt(share (1 - share) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    >>> [round(bound, 3) for bound in interval_of_share(1.0, 12)]
+    [0.757, 1.0]
+
+    Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference".
+    """
+    z = 1.96
+    centre = share + z**2 / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((centre + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+def measure_minimal_pairs(good: ArrayLike, bad: ArrayLike) -> dict[str, float]:
+    """The share of N pairs in which the good sentence scores higher, with its 95% interval.
+
+    Scores (N,).  A tie counts one half, as much as guessing is worth, and ties are counted.
+
+    >>> measure_minimal_pairs([-3.0, -5.0, -4.0], [-4.0, -5.0, -3.0])["accuracy"]
+    0.5
+    """
+    good, bad = np.asarray(good), np.asarray(bad)
+    ties, n = int((good == bad).sum()), len(good)
+    accuracy = (int((good > bad).sum()) + ties / 2) / n
+    low, high = interval_of_share(accuracy, n)
+    return {"pairs": n, "accuracy": accuracy, "low": low, "high": high, "ties": ties}
 
 
 # --- vectors of words and of texts ---------------------------------------------------

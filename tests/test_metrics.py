@@ -237,3 +237,21 @@ def test_shares_by_hand():
     assert measure_summaries(["A.", "A.", "C.", "B."], [*"abcd"])["distinct_outputs"] == 0.75
     nothing = measure_summaries(["", "..."], ["a b", ""])  # without words there is no share
     assert {value for name, value in nothing.items() if name != "distinct_outputs"} == {0}
+
+
+# --- minimal pairs -------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 200), st.floats(0, 1))
+def test_the_bounds_of_a_share_are_z_deviations_from_it(n, share):
+    for bound in metrics.interval_of_share(share, n):
+        if 0 < bound < 1:
+            off = abs(share - bound)
+            assert off == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / n), abs=1e-9)
+
+
+def test_a_tie_counts_one_half():
+    measured = metrics.measure_minimal_pairs(
+        [-1.0, -2.0, -3.0, -np.inf], [-2.0, -2.0, -1.0, -np.inf]
+    )
+    assert (measured["accuracy"], measured["ties"]) == (0.5, 2)

@@ -4,7 +4,9 @@ from json import dumps
 
 from minillm.cli.arguments import Given, argument, given, run_argument
 from minillm.cli.process import say
+from minillm.errors import InputError
 from minillm.option import option
+from minillm.runs.kind import Results
 from minillm.runs.load import load
 from minillm.runs.settings import EvalOptions
 
@@ -14,6 +16,12 @@ def eval_(
     files: list[str] = argument("UTF-8 text, - for standard input", "FILE", ()),
     # The simple model is always measured.
     options: Given = given(EvalOptions, without=["beside"]),
+    pairs: str | None = option(
+        None,
+        "of a language model: the share of pairs of sentences whose good one is more probable; "
+        "minimal-pairs is a built-in FILE",
+        "FILE",
+    ),
     json: bool = option(False, "print one JSON object"),
 ) -> int:
     """Measure a model on held-out data.
@@ -32,6 +40,9 @@ def eval_(
     model: exact match and F1 in percent.  A llama or a chat, on JSON lines: for conversations, the
     loss of the answers, and with --pattern the share of written answers that match.
 
+    --pairs compares sentences: a FILE has lines good<TAB>bad or good<TAB>bad<TAB>group, or JSON
+    lines with these names (x.jsonl).  A tie counts one half.  Intervals are of 95%.
+
     examples:
       minillm eval runs/first
       minillm eval runs/first other.txt --json
@@ -41,8 +52,16 @@ def eval_(
       minillm eval runs/cmudict --part test --beam 5
       minillm eval runs/multi30k val.tsv
       minillm eval runs/smol chats.jsonl --pattern "[0-9]+"
+      minillm eval runs/first --pairs minimal-pairs
     """
     run = load(run_folder)
+    if pairs is not None:
+        if files or options:
+            found = "a FILE of text" if files else f"--{min(options).replace('_', '-')}"
+            raise InputError(f"expected no other data or measure with it, found {found}", "pairs")
+        results = run.minimal_pairs(pairs)
+        print(dumps(results) if json else shares(results), end="\n" if json else "")
+        return 0
     if "beside" in run.kind.eval_options:
         options["beside"] = True
     results = run.evaluate(files=tuple(files), report=say, **options)
@@ -57,6 +76,21 @@ def eval_(
     if labels:
         print(confusion(labels, matrix), end="")
     return 0
+
+
+def shares(results: Results) -> str:
+    """The shares of minimal pairs as a table: the groups, and all."""
+    rows = {**results["groups"], "all": results}
+    width = max(map(len, rows))
+    lines = [f"{'':{width}}  pairs  {'total log-probability':28}mean per token"]
+    for name, row in rows.items():
+        line = f"{name:{width}}  {row['total']['pairs']:5}"
+        for one in (row["total"], row["mean"]):
+            ties = f", {one['ties']} ties" if one["ties"] else ""
+            cell = f"{one['accuracy']:.3f} ({one['low']:.3f} to {one['high']:.3f}{ties})"
+            line += f"  {cell:26}"
+        lines.append(line.rstrip())
+    return "".join(f"{line}\n" for line in lines)
 
 
 def confusion(labels: list[str], matrix: list[list[int]]) -> str:

@@ -30,8 +30,8 @@ from minillm.text import ChatTemplate
 # What runs of some kind are able to do.
 ABILITIES = (
     *("analogy", "answer", "answering", "answers", "chat", "classify", "config", "embed"),
-    *("evaluate", "export", "fill", "generate", "hypotheses", "look", "reader", "save", "similar"),
-    *("summaries", "summarise", "trace", "translate", "vectors", "write"),
+    *("evaluate", "export", "fill", "generate", "hypotheses", "look", "minimal_pairs", "reader"),
+    *("save", "similar", "summaries", "summarise", "trace", "translate", "vectors", "write"),
 )
 
 

@@ -103,6 +103,10 @@ class TextRun(WritingRun):
         window = self.settings.window if hasattr(self.model, "zero_state") else None
         return token_losses(self.model, ids, self.settings.batch, window)
 
+    def losses_after(self, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats: ids (T,) -> (T - 1,)."""
+        return token_losses(self.model, ids, 1, len(ids) - 1)
+
     def measure(self, data: EvalData, options: EvalOptions) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(self, data)

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data import minimal_pairs
 from minillm.data.corpora import TextStream, sentence_starts
 from minillm.data.windows import Ids
 from minillm.decoding import Continuation, Reader, Sampling, write
@@ -25,7 +27,7 @@ from minillm.decoding.recurrent import one_hot
 from minillm.errors import InputError
 from minillm.look.measurements import read_counted
 from minillm.look.trace import Trace
-from minillm.metrics import perplexity
+from minillm.metrics import measure_minimal_pairs, perplexity
 from minillm.models import ngram_cache
 from minillm.models.language_model import LanguageModel
 from minillm.models.mixture import LENGTHS, Mixed, Mixture, class_of
@@ -104,6 +106,42 @@ class WritingRun(Run):
         """
         return "".join(self.write(prompt, **options))
 
+    def minimal_pairs(self, name: str | Path = minimal_pairs.NAME) -> Results:
+        """The shares of pairs whose good sentence is more probable than the bad one, by group.
+
+        ``name`` is a file, or by default the built-in set: see
+        :func:`minillm.data.minimal_pairs.read`.  "total" compares the log-probabilities
+        of the sentences, "mean" their means per token.  A sentence opens a line, or a document.
+        """
+        pairs = minimal_pairs.read(name)
+        opening = self.tokenizer.opened(np.zeros(0, np.int32))
+        if not len(opening):
+            opening = np.array([opening_id(self.tokenizer, bool(self.data.get("documents")))])
+        scores = np.zeros((2, 2, len(pairs)))  # total and mean, of the good and the bad sentences
+        places = [pair.place for pair in pairs]
+        for side, sentences in enumerate(zip(*(pair[:2] for pair in pairs), strict=True)):
+            for at, ids in enumerate(self.tokenizer.encode_each(sentences, places)):
+                if not len(ids):
+                    raise InputError(f"{places[at]}: expected one token or more, found none")
+                losses = self.losses_after(np.append(opening, ids))
+                scores[:, side, at] = -losses.sum(), -losses.mean()
+        group_of = np.array([pair.group for pair in pairs])
+        groups = {group: group_of == group for group in dict.fromkeys(group_of.tolist()) if group}
+
+        def measured(chosen: Any) -> Results:
+            total, mean = (measure_minimal_pairs(*of_all[:, chosen]) for of_all in scores)
+            return {"total": total, "mean": mean}
+
+        return {
+            "data": str(name),
+            **measured(slice(None)),
+            "groups": {group: measured(chosen) for group, chosen in groups.items()},
+        }
+
+    def losses_after(self, ids: Ids) -> Losses:
+        """The loss of each token of a text after the first, in nats: ids (T,) -> (T - 1,)."""
+        raise NotImplementedError
+
 
 def written(
     model: Any,
@@ -174,6 +212,13 @@ class NGramRun(WritingRun):
     def trace(self, text: str) -> Trace:
         """The arrays that ``look`` shows of a text."""
         return inside_by(read_counted, self, text)
+
+    def losses_after(self, ids: Ids) -> Losses:
+        """See :meth:`WritingRun.losses_after`."""
+        start, line_end = self.model.config.start, self.model.config.line_end
+        [text] = sentence_starts([np.asarray(ids, np.int32)], start, line_end)
+        losses = -math.log(10) * self.model.probabilities(text)
+        return losses[text != start][1:]
 
 
 def train(training: Training) -> bool:
