@@ -1,4 +1,4 @@
-"""Exercises of chapter 15: gaps, and vectors of texts."""
+"""Exercises of chapter 15: gaps, vectors of texts, and masked diffusion."""
 
 import numpy as np
 
@@ -171,6 +171,64 @@ def text_vector(x, lengths):
         return dx
 
     return y, backward
+
+
+def _diffusion_loss(logits, ids, places):
+    weights = places / places.sum(axis=1, keepdims=True) / len(ids)
+    one_hot = np.eye(logits.shape[-1])[ids]
+    log_p = log_softmax(logits)
+
+    def backward(dloss):
+        return dloss * weights[..., None] * (np.exp(log_p) - one_hot)
+
+    return -(weights * (one_hot * log_p).sum(axis=-1)).sum(), backward
+
+
+def _noised(rng):
+    for B, T, V in ((1, 4, 3), (3, 5, 4)):
+        (logits,), ids = draw(rng, (B, T, V)), rng.integers(0, V, (B, T))
+        places = rng.random((B, T)).argsort(axis=1) < rng.integers(1, T + 1, (B, 1))
+        yield "", (logits, ids, places)
+
+
+@exercise(
+    "the loss of masked diffusion, forward and backward",
+    level=2,
+    minutes=20,
+    reference=_diffusion_loss,
+    solution="minillm/models/masked_diffusion.py: loss",
+    cases=_noised,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    hints={
+        "loss": (
+            "First the mean over the masked tokens of each text, then the mean over the texts.",
+            "(places * nats).sum(axis=1) / places.sum(axis=1), then .mean(), with nats = -ln p of "
+            "the tokens (B, T).",
+        ),
+        "dlogits": (
+            "p minus the one-hot token, times the weight of each prediction: 0 where the token is "
+            "visible.",
+            "The weight is places / (B times the number of masked tokens of the text), and dloss "
+            "is a factor.",
+        ),
+    },
+)
+def diffusion_loss(logits, ids, places):
+    """Compute the mean over texts of the mean cross-entropy of their masked tokens.
+
+    logits (B, T, V) of the original tokens, ids (B, T) the original tokens, places (B, T): True
+    where a token was masked, at least once in each row -> loss, an array without axes.
+    ``backward(dloss)`` -> dlogits.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dlogits = ...
+        return dlogits
+
+    return loss, backward
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
