@@ -6,7 +6,8 @@ A small Llama from random weights learns sums such as 07+45=52 from right answer
 of them right.  From there, it goes on in two ways for an equal time of the processor: with rewards,
 where it samples answers and learns which are right (:mod:`minillm.training.rewards`), and with
 right answers as before.  A tenth of the 10,000 sums is held out.  A table has the share of them
-that the most probable answer has right, for each seed.
+that the most probable answer has right, for each seed, and in brackets the share that at least one
+of 16 sampled answers has right (pass@16).
 """
 
 from copy import deepcopy
@@ -25,6 +26,7 @@ from minillm.training.rewards import RewardTask
 
 SIGNS = "0123456789+=\n"
 ANSWER = 4  # signs of the longest answer, with the line's end
+DRAWS = 16  # of pass@16
 END = SIGNS.index("\n")
 
 
@@ -84,8 +86,8 @@ def stepped(optimiser: AdamW, gradients: dict, rate: float) -> None:
     optimiser.step(gradients, rate)
 
 
-def one_seed(seed: int, steps: int) -> tuple[int, list[float]]:
-    """The steps before the start, and shares of right sums.
+def one_seed(seed: int, steps: int) -> tuple[int, list[tuple[float, float]]]:
+    """The steps before the start, and shares of right sums: of the best answer, of one of 16.
 
     These are at the start, with rewards, and with more right answers.
     """
@@ -101,12 +103,18 @@ def one_seed(seed: int, steps: int) -> tuple[int, list[float]]:
         answers = Writer(some)(questions, None)
         return float(np.mean([reward(q, a) for q, a in zip(questions, answers, strict=True)]))
 
+    def both(some: Llama) -> tuple[float, float]:
+        asked = [question for question in held_out for _ in range(DRAWS)]
+        answers = Writer(some)(asked, np.random.default_rng(seed))
+        rewards = [reward(q, a) for q, a in zip(asked, answers, strict=True)]
+        return right(some), float(np.reshape(rewards, (-1, DRAWS)).max(axis=1).mean())
+
     first_steps = 0
     while right(model, training[:500]) < 0.5:
         for _ in range(25):
             supervised(model, optimiser, training, rng, 2e-3)
         first_steps += 25
-    shares = [right(model)]
+    shares = [both(model)]
     begin = deepcopy(model)
 
     task = RewardTask(
@@ -118,14 +126,14 @@ def one_seed(seed: int, steps: int) -> tuple[int, list[float]]:
         _, backward, _ = task.training_loss(rng)
         stepped(optimiser, backward(), 3e-4)
     seconds = process_time() - started
-    shares.append(right(model))
+    shares.append(both(model))
 
     other = deepcopy(begin)
     optimiser = AdamW(other.params)
     started = process_time()
     while process_time() - started < seconds:
         supervised(other, optimiser, training, rng, 1e-3)
-    return first_steps, [*shares, right(other)]
+    return first_steps, [*shares, both(other)]
 
 
 def main() -> None:
@@ -133,10 +141,11 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--steps", type=int, default=150, help="steps with rewards")
     args = options.parse_args()
-    print("seed   steps   start   rewards   right answers, equal time")
+    print("seed   steps           start         rewards   right answers, equal time")
     for seed in range(args.seeds):
-        before, (start, rewards, answers) = one_seed(seed, args.steps)
-        print(f"{seed:4} {before:7,} {start:7.1%} {rewards:9.1%} {answers:12.1%}", flush=True)
+        before, shares = one_seed(seed, args.steps)
+        cells = "".join(f"   {best:5.1%} ({one_of:5.1%})" for best, one_of in shares)
+        print(f"{seed:4} {before:7,}{cells}", flush=True)
 
 
 if __name__ == "__main__":

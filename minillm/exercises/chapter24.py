@@ -1,4 +1,6 @@
-"""Exercises of chapter 24: preferences and rewards."""
+"""Exercises of chapter 24: preferences, rewards and samples."""
+
+from math import comb
 
 import numpy as np
 
@@ -92,6 +94,48 @@ def advantages(rewards):
     """
     advantage = ...
     return advantage
+
+
+def _pass_at_k(right, k):
+    n, c = right.shape[1], right.sum(axis=1)
+    return np.mean([1 - comb(n - int(one), k) / comb(n, k) for one in c])
+
+
+def _checked(rng):
+    yield "one", (rng.random((5, 6)) < 0.4, 1)
+    yield "", (rng.random((8, 10)) < 0.3, 4)
+    yield "", (np.array([[True, True, False, False], [False] * 4, [True] * 4]), 3)
+
+
+@exercise(
+    "pass@k without a bias",
+    level=1,
+    minutes=15,
+    reference=_pass_at_k,
+    solution="minillm/exercises/chapter24.py: _pass_at_k",
+    cases=_checked,
+    outputs=("share",),
+    imports="from math import comb",
+    hints={
+        "one": (
+            "With k = 1, it is the share of all answers that are right.",
+            "1 - comb(n - c, 1) / comb(n, 1) = c / n for each question, then the mean.",
+        ),
+        "share": (
+            "Of all subsets of k of the n answers to a question, count those without a right one; "
+            "1 - (1 - c / n)^k would let a subset contain an answer twice.",
+            "1 - comb(n - c, k) / comb(n, k) for each question, then the mean over the questions.",
+        ),
+    },
+)
+def pass_at_k(right, k):
+    """Estimate the probability that at least one of k answers to a question is right.
+
+    right (Q, n): which of the n answers to each of Q questions are right; k is at most n -> share:
+    the mean over the questions of the unbiased estimate.
+    """
+    share = ...
+    return share
 
 
 def _dpo_by_numbers(reference, reward, beta, chosen, rejected):
