@@ -98,7 +98,7 @@ dist: build/dist-tools/installed
 	$(DIST) distribution/build.py $(PLATFORMS)
 
 # Each Python that is named, or found on the PATH, runs the wheel of its platform in a bare environment;
-# docs/appendices/platforms.md lists Pythons of other platforms.
+# docs/manual/platforms.md lists Pythons of other platforms.
 PYTHONS ?= $(shell for version in 11 12 13 13t 14 14t 15 15t; do \
   python3.$$version -c '' 2>/dev/null && command -v python3.$$version; done)
 

@@ -1,4 +1,4 @@
-"""Benchmarks.  `minillm.timing.race` times kernels of your own: docs/appendices/your-own-kernel.md.
+"""Benchmarks.  `minillm.timing.race` times kernels of your own: docs/manual/kernels.md.
 
     python -m benchmarks                  all ops and some training steps: NumPy, Cython, PyTorch
     python -m benchmarks --full           more sizes, and the training steps of all models

@@ -1,4 +1,4 @@
-"""Distances between points, from a Python loop to tiles: see docs/appendices/your-own-kernel.md.
+"""Distances between points, from a Python loop to tiles: see docs/manual/kernels.md.
 
     cythonize -i -3 benchmarks/own/distances.pyx
     python -m benchmarks.distances

@@ -29,7 +29,7 @@ def test_example(example, tmp_path, monkeypatch):
 
 
 def test_the_files_that_are_downloaded_are_enough_to_import(tmp_path):
-    text = (README.parent / "docs/appendices/command-line.md").read_text(encoding="utf-8")
+    text = (README.parent / "docs/manual/published-models.md").read_text(encoding="utf-8")
     (names,) = re.findall(r"^hf download gpt2 (.*) --local-dir gpt2$", text, re.MULTILINE)
     tokenizer = BytePairs([])
     config = GPTConfig(len(tokenizer), context=4, layers=1, heads=1, width=4)
@@ -71,20 +71,21 @@ def test_the_figures_are_those_of_the_pages():
     bugs = json.loads((README.parent / "docs/outputs/checkers.json").read_text())
     assert f"all of {bugs['bugs']} backward passes" in text
     trained, mixed = (
-        row("appendices/today.md", f"`minillm train decoder FILE`{rest}")[1]
+        row("manual/results.md", f"`minillm train decoder FILE`{rest}")[1]
         for rest in (" |", ", then")
     )
     assert f"the same model has {trained}, and {mixed} if it may learn" in text
-    today = " ".join((README.parent / "docs/appendices/today.md").read_text("utf-8").split())
+    results = README.parent / "docs/manual/results.md"
+    page = " ".join(results.read_text("utf-8").split())
     (theirs, ours) = re.search(
         r"nanoGPT's README reports ([\d.]+) after three minutes on an A100, measured on random "
         r"windows of 256 .* in windows of 128, the decoder above has ([\d.]+\d)",
-        today,
+        page,
     ).groups()
     assert f"| A100 | 3 | 256 | {theirs} |" in text
     assert f"| 5 | 128 | {ours} |" in text
     assert f"with {len(exercises())} exercises" in text
-    lines = (README.parent / "docs/appendices/today.md").read_text("utf-8").splitlines()
+    lines = (README.parent / "docs/manual/speed.md").read_text("utf-8").splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("| Q4_1 | minillm"))
     ours, theirs = (line.split("|")[2:] for line in lines[begin : begin + 2])
     assert theirs[0].strip() == "llama.cpp"

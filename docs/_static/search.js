@@ -1,5 +1,5 @@
-// Finds the sections and terms of the book (SECTIONS, docs/machinery/searching.py) that contain all words of the
-// query, at the beginning of a word; a hit in a heading counts more.
+// Finds the sections and terms of the book and of the manual (SECTIONS, docs/machinery/searching.py) that contain all
+// words of the query, at the beginning of a word; a hit in a heading counts more.
 "use strict";
 (() => {
 const MOST = 40;
@@ -57,7 +57,8 @@ document.getElementById("places").append(...shown.map(({ page, title, id, headin
   link.href = `${page}?highlight=${encodeURIComponent(words.join(" "))}#${id}`;
   link.append(heading);
   more.append(marked(excerpt(text)));
-  item.append(link, heading === title ? "" : ` in ${title}`, more);
+  const manual = page.startsWith("manual/") ? " (manual)" : "";
+  item.append(link, heading === title ? manual : ` in ${title}${manual}`, more);
   return item;
 }));
 const field = document.querySelector("input[name=q]");

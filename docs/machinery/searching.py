@@ -1,4 +1,4 @@
-"""The search of the book: all sections and terms as a script, which works from disk, too.
+"""The search of book and manual: all sections and terms as a script, which works from disk, too.
 
 Sphinx's own search asks for each page that it has found, which a browser forbids for files, and it
 leads to the top of a page.  docs/_static/search.js looks through the sections instead.

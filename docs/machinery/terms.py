@@ -1,18 +1,20 @@
-"""Let the general index lead to chapters: to the bold word that a term of the glossary is there.
+"""The glossary, a line for each term, and its terms in the general index.
 
-The glossary itself is the first place of each term in the index.  The second is the first bold
-occurrence of the term, or of its plural, in the chapter that the glossary names.
+A line is ``term: meaning``.  The glossary itself is the first place of each term in the index.  The
+second is the first bold occurrence of the term, or of its plural, in the chapter that it names.
 """
 
 import re
 from pathlib import Path
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx import addnodes
+from sphinx.domains.std import Glossary
 from sphinx.transforms import SphinxTransform
 
 GLOSSARY = Path(__file__).resolve().parents[1] / "appendices" / "glossary.md"
-ENTRY = re.compile(r"^(\S.*)\n  .+ \(\{ref\}`chapter (\d+) <[\w-]+>`\)\.$", re.MULTILINE)
+ENTRY = re.compile(r"^(\S[^:\n]*): .+ \(\{ref\}`chapter (\d+) <[\w-]+>`\)\.$", re.MULTILINE)
 
 
 def terms(number: int) -> list[str]:
@@ -34,6 +36,18 @@ def mark(document: nodes.document, names: list[str]) -> None:
             node.parent.insert(node.parent.index(node), place)
 
 
+class Lines(Glossary):
+    """Give Sphinx each term and its meaning on lines of their own, and an empty line after them."""
+
+    def run(self) -> list[nodes.Node]:
+        spread = StringList()
+        for line, (source, number) in zip(self.content, self.content.items, strict=True):
+            for part in (*line.replace(": ", "\n  ", 1).split("\n"), ""):
+                spread.append(part, source, number)
+        self.content = spread
+        return super().run()
+
+
 class MarkTerms(SphinxTransform):
     """Mark the terms of a page, if it is a chapter, before Sphinx collects the entries."""
 
@@ -46,5 +60,6 @@ class MarkTerms(SphinxTransform):
 
 
 def setup(app):
+    app.add_directive("glossary", Lines, override=True)
     app.add_transform(MarkTerms)
     return {"parallel_read_safe": True}

@@ -80,6 +80,9 @@ for (const path of chosen) {
             if (!idsOf(decodeURIComponent(pathname)).has(decodeURIComponent(hash.slice(1)))) tell(path, `finds no place: ${link}`);
             if (words.includes("\\mathrm")) tell(path, `repeats a formula as TeX: ${words}`);
           }
+          await page.goto(`${pathToFileURL(path).href}?q=gguf`, { waitUntil: "load" });
+          const text = await page.$eval("#places", (list) => list.textContent);
+          if (!text.includes(" (manual)")) tell(path, "finds nothing in the manual");
         }
         if (relative(folder, path).startsWith("chapters")) {
           const bare = await page.$$eval("article h2", (all) => all.filter((h) => !h.querySelector(".section-number")).length);

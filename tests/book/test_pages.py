@@ -160,7 +160,7 @@ def test_the_formulas_with_numbers_are_those_that_are_cited():
 def test_the_syllabi_name_exercises_that_exist_and_the_longest_one_every_chapter():
     course = (DOCS / "appendices/course.md").read_text()
     weeks = re.findall(r"^\| \d+ \| (\{ref\}.*?|one of .*?) \| (.*?) \|", course, re.M)
-    assert len(weeks) == 6 + 10 + 14
+    assert len(weeks) == 5 + 6 + 10 + 14  # afternoons, then weeks
     assert {name for _, cell in weeks for name in re.findall(r"`([\w-]+)`", cell)} <= {*exercises()}
     labels = {re.search(r"\((\S+)\)=", path.read_text())[1] for path in CHAPTERS}
     assert labels <= {label for cell, _ in weeks[-14:] for label in re.findall(r"<(.*?)>", cell)}
@@ -168,7 +168,7 @@ def test_the_syllabi_name_exercises_that_exist_and_the_longest_one_every_chapter
 
 def test_each_term_of_the_glossary_is_in_its_place_and_in_its_chapter():
     glossary = (DOCS / "appendices/glossary.md").read_text()
-    entry = r"^(\S.*)\n  .+ \(\{ref\}`chapter (\w+) <([\w-]+)>`\)\.$"
+    entry = r"^(\S[^:\n]*): .+ \(\{ref\}`chapter (\w+) <([\w-]+)>`\)\.$"
     entries = re.findall(entry, glossary, re.M)
     terms = [term for term, *_ in entries]
     assert len(terms) == glossary.count("{ref}`chapter ") > 100
@@ -178,6 +178,11 @@ def test_each_term_of_the_glossary_is_in_its_place_and_in_its_chapter():
         label, number = re.search(r"^\((\S+)\)=\n# (\w+) ", path.read_text(), re.M).groups()
         chapters[number, label] = on_one_line(path).casefold()
     assert [e for e in entries if e[0].casefold() not in chapters.get(e[1:], "")] == []
+
+
+def test_the_appendices_are_eight_and_the_manual_has_ten_pages_at_most():
+    assert len([*(DOCS / "appendices").glob("*.md")]) <= 8
+    assert len([*(DOCS / "manual").glob("*.md")]) <= 10
 
 
 # --- pages of `minillm look` ---------------------------------------------------------------------

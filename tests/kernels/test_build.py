@@ -107,6 +107,6 @@ def test_the_page_of_platforms_has_each_wheel():
     built = re.findall(
         r'^    "(\w+)": "', (ROOT / "distribution/build.py").read_text(), flags=re.MULTILINE
     )
-    page = (ROOT / "docs/appendices/platforms.md").read_text()
+    page = (ROOT / "docs/manual/platforms.md").read_text()
     assert len(built) == 7
     assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == built
