@@ -201,7 +201,7 @@ cdef class Parts:
                 self.matrix.blocks = codes.shape[1]
             factors = (P, codes.shape[1] // SUPER, PANEL)
             fits = (
-                codes.shape[3] == PANEL and codes.shape[4] == 4
+                f.bits > 0 and codes.shape[3] == PANEL and codes.shape[4] == 4
                 and self.matrix.blocks == codes.shape[1] and 0 <= f.zero < 256
                 and scale.shape == (P, codes.shape[1] * WORDS // f.words, PANEL)
                 and scale.dtype == (np.float16 if d is None else np.int8)

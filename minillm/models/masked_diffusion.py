@@ -1,31 +1,32 @@
 """Masked diffusion: a masked language model that writes, by unmasking a text step by step.
 
 A text x of T tokens is destroyed by masking each token with probability t, and t grows from 0 to 1.
-A model learns to undo this: p(x_i | visible) for each masked token i.  It needs not know t, because
-the visible tokens say all that there is to say about the masked ones.
+A model learns to undo this: p(x_i | visible) for each masked token i.  It does not need t: given
+the visible tokens, t says nothing more about the masked ones.
 
-**The loss** is a bound.  Whoever unmasks one token after another in an order o has written x with
-the probability p_o(x) = prod_j p(x_o(j) | x_o(1) ... x_o(j-1)).  A random order gives x the
-probability p(x), the mean of p_o(x) over all T! orders, and a mean of logarithms is at most the
+**The loss** is a bound.  Unmasking one token after another, in an order o, writes x with the
+probability p_o(x) = prod_j p(x_o(j) | x_o(1) ... x_o(j-1)).  In a random order, x has the
+probability p(x), the mean of p_o(x) over all T! orders.  A mean of logarithms is at most the
 logarithm of the mean:
 
     ln p(x) >= E_o ln p_o(x) = - T E_k E_M [mean over i in M of -ln p(x_i | tokens outside M)]
 
-where M are the k tokens that are still masked, k from 1 to T is uniform, and so are the M of k
-tokens.  Both sides are equal if all orders agree, as the conditionals of one distribution do.  If
-instead each token is masked with probability t, and t is uniform, then the sum over M weighs 1/t:
-a given set of k tokens is masked with probability t^k (1 - t)^(T - k), and
+where M is the set of the k tokens that are still masked.  k is uniform from 1 to T, and all sets of
+k tokens are equally likely.  Both sides are equal if all orders agree, as they do for conditionals
+of one distribution.  If instead each token is masked with probability t, and t is uniform, then the
+sum over M has the weight 1/t.  A given set of k tokens is masked with probability
+t^k (1 - t)^(T - k), and
 
     integral from 0 to 1 of (1/t) t^k (1 - t)^(T - k) dt = 1 / (k binomial(T, k))
 
 So the loss is BERT's, if the share of masked tokens is drawn for each text, and none is replaced by
 a random token or kept.
 
-**Writing** unmasks n tokens in some steps.  One at a time, it samples from p(x).  Several at a time
-are sampled independently, so they may contradict each other.
+**Writing** unmasks the tokens in a few steps.  One token a step samples from p(x).  Several tokens
+of a step are sampled independently, so they may contradict each other.
 
-Legend: B batch, T time, M masked tokens of a batch, V tokens that can be written.  [MASK] is the
-last id, V, of a model with a vocabulary of V + 1.
+Legend: B batch, T time, M masked tokens, V tokens that can be written.  [MASK] is the last id, V,
+of a model with a vocabulary of V + 1.
 
 Sources: Sahoo et al. (2024), "Simple and effective masked diffusion language models", equation 10,
 for the weight 1/t and a model without t; Ou et al. (2025), "Your absorbing discrete diffusion
@@ -43,7 +44,7 @@ from minillm.models.bert import BERT
 
 
 def masks(B: int, T: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """The masked tokens of each row (B, T): a uniform number of them, at random positions."""
+    """Draw the masked tokens of each row (B, T): a uniform number, at random positions."""
     counts = rng.integers(1, T + 1, B)
     ranks = rng.random((B, T)).argsort(axis=1).argsort(axis=1)
     return ranks < counts[:, None]
@@ -78,7 +79,7 @@ def loss(model: BERT, ids: Ids, rng: np.random.Generator) -> tuple[np.floating, 
 def write(model: BERT, ids: Ids, steps: int, rng: np.random.Generator) -> Ids:
     """Replace each [MASK] of ids (B, T) by a sampled token, in random order.
 
-    A step unmasks an equal share of each row's, which are sampled independently of each other.
+    Each step unmasks an equal share of a row's masked tokens, and samples them independently.
     """
     mask = model.config.vocabulary - 1
     ids = np.array(ids, np.int64)

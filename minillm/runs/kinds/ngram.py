@@ -118,8 +118,9 @@ class WritingRun(Run):
         if not len(opening):
             opening = np.array([opening_id(self.tokenizer, bool(self.data.get("documents")))])
         scores = np.zeros((2, 2, len(pairs)))  # total and mean, of the good and the bad sentences
-        places = [pair.place for pair in pairs]
-        for side, sentences in enumerate(zip(*(pair[:2] for pair in pairs), strict=True)):
+        for side, which in enumerate(("good", "bad")):
+            sentences = [pair[side] for pair in pairs]
+            places = [f"{pair.place}, the {which} sentence" for pair in pairs]
             for at, ids in enumerate(self.tokenizer.encode_each(sentences, places)):
                 if not len(ids):
                     raise InputError(f"{places[at]}: expected one token or more, found none")
