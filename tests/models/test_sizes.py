@@ -21,6 +21,7 @@ from minillm.models.image_classifier import ImageClassifierConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
 from minillm.models.mamba import MambaConfig
+from minillm.models.maximum_entropy import MaximumEntropyConfig
 from minillm.models.neural_ngram import NeuralNGramConfig
 from minillm.models.ngram import NGramConfig
 from minillm.models.pointer_generator import PointerGeneratorConfig
@@ -35,6 +36,7 @@ CONFIGS = [
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
     *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), DecoderConfig(7)),
+    MaximumEntropyConfig(7),
     *(NGramConfig(5, 3), PointerGeneratorConfig(5), ReaderConfig(5), Word2VecConfig(5)),
 ]
 
