@@ -43,7 +43,7 @@ cdef extern from *:
             const Py_ssize_t first = i, last = I - i < STRETCH ? I : i + STRETCH;
             for (n = n0; n < n1; n++) sum[n] = 0;
             for (; i < last; i++)
-                for (n = n0; n < n1; n++) sum[n] += x[i] * W[i * O + n];
+                for (n = n0; n < n1; n++) sum[n] = ADD_PRODUCT(sum[n], x[i], W[i * O + n]);
             for (n = n0; n < n1; n++) y[n] = first > 0 ? y[n] + sum[n] : sum[n];
         }
     }

@@ -30,6 +30,7 @@
  */
 #ifndef MINILLM_TILE_H
 #define MINILLM_TILE_H
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 #include "either.h"
@@ -63,6 +64,10 @@
 #define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? ROWS_BY_THREE : 6)
 #define ADD_PRODUCT_float(sum, x, line) ((sum) + (x) * (line))
 #define ADD_PRODUCT_double(sum, x, line) ((sum) + (x) * (line))
+#define ADD_PRODUCT(sum, x, y) ((sum) + (x) * (y))
+#endif
+#ifndef ADD_PRODUCT /* of one number as of vectors */
+#define ADD_PRODUCT(sum, x, y) fmaf(x, y, sum)
 #endif
 #if defined(__clang__) || defined(__AVX2__) || defined(__aarch64__)
 #define BY_LINE(rows, vectors) ((rows) < (vectors))
