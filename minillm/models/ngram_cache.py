@@ -49,9 +49,10 @@ class NGramCache:
             counts = self.following[context]
             if not counts:
                 break
-            p = D * len(counts) / counts.total() * p
+            total = counts.total()
+            p = D * len(counts) / total * p
             for word, count in counts.items():
-                p[word] += (count - D) / counts.total()
+                p[word] += (count - D) / total
             length = len(context)
         return p, length
 
