@@ -219,6 +219,7 @@ GPT = {**BLOCKS, "context": 12}
 OF_PAIRS = {**TINY, "minimum_count": 1}
 COPIED_PAIRS = {**OF_PAIRS, "unit": "bpe", "vocabulary": 300}
 TRANSFORMER = {**BLOCKS, "feed_forward": 8, "minimum_count": 1}
+CONVOLUTION = {**SMALL, "width": 8, "layers": 2, "convolution": 3, "window": 8}
 MAMBA = {**SMALL, "width": 8, "state": 3, "layers": 2, "window": 8}
 DIGITS = {**SMALL, "hidden": 8}
 QA = {**SMALL, "width": 8, "context": 32, "stride": 8}
@@ -249,6 +250,7 @@ ROWS = {
     "lm": Row("lm", TEXT, {**LM, "layers": 2, "dropout": 0.1}, SPELLED, writes),
     "gru": Row("lm", TEXT, {**LM, "cell": "gru", "embedding": 0, **SGD}, SPELLED),
     "rnn": Row("lm", TEXT, {**LM, "cell": "rnn", "embedding": 8, "tied": True, **ADAM}, SPELLED),
+    "convolution": Row("convolution", TEXT, CONVOLUTION, SPELLED, writes),
     "mamba": Row("mamba", TEXT, MAMBA, SPELLED, writes),
     "gpt": Row("gpt", TEXT, GPT, SPELLED, writes),
     "byte pairs": Row("gpt", TEXT, {**GPT, "unit": "bpe", "vocabulary": 280}, SPELLED, writes),

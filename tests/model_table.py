@@ -19,6 +19,7 @@ from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.encoders import Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
+from minillm.models.gated_convolution import GatedConvolution, GatedConvolutionConfig
 from minillm.models.gated_delta_net import GatedDeltaNet, GatedDeltaNetConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
@@ -232,6 +233,9 @@ WINDOWS = {
     "lstm, one-hot": lm("lstm", embedding=0, dropout=0.4),
     "neural 4-gram": neural(4, dropout=0.4),
     "neural 2-gram": neural(2),
+    "convolution": Entry(
+        GatedConvolution, GatedConvolutionConfig(V, 2, 4, convolution=3, dropout=0.3), windows
+    ),
     "mamba": mamba(dropout=0.3),
     "mamba, untied": mamba(tied=False, convolution=2, eps=0.1),
 }

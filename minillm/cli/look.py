@@ -21,10 +21,11 @@ def look(
 
     Write one HTML file that opens from disk in any browser.  It shows, for each token, the
     distribution that predicted it and its loss; the attention of all heads of a GPT, a BERT or a
-    translator; the gates and cells of a recurrent language model; and in these models, but for
-    translators, the gradient of each loss that reaches each token.  It compares the predictions of
-    a network with the best n-gram of the same training text.  For a translator, TEXT is the source.
-    For an n-gram model, the page shows the contexts that it found.
+    translator; what each token and each head of a GPT adds to a prediction; the gates and cells of
+    a recurrent language model; and in these models, but for translators, the gradient of each loss
+    that reaches each token.  It compares the predictions of a network with the best n-gram of the
+    same training text.  For a translator, TEXT is the source.  For an n-gram model, the page shows
+    the contexts that it found.
 
     examples:
       minillm look runs/first "The while statement"

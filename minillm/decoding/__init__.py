@@ -10,7 +10,11 @@ from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.mamba_reader import MambaReader
 from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader
-from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
+from minillm.decoding.recurrent import (
+    GatedConvolutionReader,
+    NeuralNGramReader,
+    RecurrentReader,
+)
 from minillm.decoding.sampling import Sampling, next_probabilities, sample
 from minillm.decoding.translator import Translation, Translator
 
@@ -19,6 +23,7 @@ __all__ = [
     "Chat",
     "ChatSampling",
     "Continuation",
+    "GatedConvolutionReader",
     "Hypothesis",
     "MambaReader",
     "NeuralNGramReader",

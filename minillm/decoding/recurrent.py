@@ -1,4 +1,4 @@
-"""Reading on with recurrent models and neural n-grams, whose state is small."""
+"""Reading on with recurrent models, neural n-grams and convolutions, whose state is small."""
 
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from minillm.decoding.reader import Reader, StateReader
 from minillm.layers import embedding
 from minillm.layers.recurrent import require_own, state_and_weights
 from minillm.layers.types import Ids, Params, State
+from minillm.models.gated_convolution import GatedConvolution
 from minillm.models.language_model import LanguageModel
 from minillm.models.neural_ngram import NeuralNGram
 from minillm.ops.recurrence import CELLS, Cell
@@ -65,6 +66,16 @@ class NeuralNGramReader(StateReader):
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
         logits, _ = self.model.predict(text[:, 1 - c.order :])
         return logits, self.model.state_after(text)
+
+
+@Reader.register(GatedConvolution)
+class GatedConvolutionReader(StateReader):
+    """Gated convolutions, whose state is the last inputs of each."""
+
+    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
+        """See :mod:`minillm.decoding.reader`."""
+        (logits, state), _ = self.model.forward(ids, state)
+        return logits[:, -1], state
 
 
 def stack_step(

@@ -408,6 +408,34 @@ function byDistance(matrix, row) {
   return box;
 }
 
+// --- attribution ---------------------------------------------------------------------------------
+
+function attribution() {
+  const part = section("What made the prediction", "What log P of the chosen token would lose without a part: for a token, "
+    + "measured with its input vector set to zero; for a head, estimated by the gradient times its result.");
+  const { by_token: byToken, by_head: byHead } = data;
+  const row = () => here();
+  const shown = (value, values) => ({
+    level: Math.abs(value) / (Math.max(...values.map(Math.abs)) || 1),
+    shade: value < 0 ? "cool" : "hot",
+    note: `${digits(value)} nats`,
+  });
+  const left = make("div", {}, make("h3", {}, "tokens"),
+    strip("text", "contributions of the tokens", (at) => ({ ...shown(byToken[row()][at], byToken[row()]), none: at >= row() })));
+  const [layers, heads] = [byHead[1].length, byHead[1][0].length];
+  const grid = make("div", { class: "heads", style: `grid-template-columns: max-content repeat(${heads}, minmax(24px, 84px))` });
+  redraws.push(() => {
+    const values = byHead[row()] ?? Array(layers).fill(Array(heads).fill(0));
+    grid.replaceChildren(make("span", {}, "layer"), ...values[0].map((_, h) => make("span", {}, `head ${h + 1}`)),
+      ...values.flatMap((ofLayer, l) => [make("span", {}, `${l + 1}`), ...ofLayer.map((value) => {
+        const { level, shade } = shown(value, values.flat());
+        return make("span", { class: "token", style: `--level:${(100 * level).toFixed(1)}%;--shade:var(--${shade})` }, digits(value, 2));
+      })]));
+  });
+  part.append(scale("it hindered", "it helped", true),
+    make("div", { class: "columns" }, left, make("div", {}, make("h3", {}, "heads, in nats"), grid)));
+}
+
 // --- gates and states ----------------------------------------------------------------------------
 
 const NAMES = {
@@ -496,6 +524,7 @@ if (data.contexts) contexts(data);
 if (data.beside && data.beside.contexts) contexts(data.beside);
 if (data.attention.length) attention();
 if (data.activity.length) activity();
+if (data.by_token) attribution();
 if (data.gradient) gradient();
 redraws.forEach((draw) => draw());
 addEventListener("resize", redraw);

@@ -26,6 +26,7 @@ from minillm.layers.gradients import PartlyTrained
 from minillm.layers.heads import Attend
 from minillm.layers.stack import with_block
 from minillm.layers.types import Ids, State
+from minillm.look.attribution import Reading, contributions, token_effects
 from minillm.look.trace import AttentionWeights
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.models.transformer import Transformer
@@ -86,16 +87,20 @@ def next_token(
 
 
 def read_gpt(model: Any, ids: Ids) -> dict[str, Any]:
-    """Read a text from position 0: ids (T,) -> logits, gradients, and the attention."""
-    x, _ = model.embed(ids[None], np.arange(len(ids))[None])
-    own = copy(model)
-    own.embed = lambda *_: (x, lambda dx: {"x": dx[0]})
-    own.params = PartlyTrained(model.params, model.below)  # no gradient in the blocks is needed
-    y, backward = own.hidden(ids[None])
+    """Read a text from position 0: ids (T,) -> logits, gradients, contributions, and attention."""
+    reading, by_head = Reading(model, ids), [np.zeros((model.config.layers, model.config.heads))]
+
+    def backward(dy):
+        of_heads, dx = contributions(reading, dy[0])
+        by_head.append(-of_heads)  # of log P: the loss is -log P
+        return dx
+
     weights = attention_weights(model, ids[None])[:, 0]
     attention = AttentionWeights("self-attention", "text", "text", weights, causal=True)
-    measured = next_token(ids, model.predict(y[0]), lambda dy: backward(dy)["x"])
-    return measured | {"attention": [attention]}
+    measured = next_token(ids, model.predict(reading.y), backward)
+    by_token = np.vstack([np.zeros(len(ids)), token_effects(model, ids)])
+    of = {"by_token": by_token, "by_head": np.stack(by_head)}
+    return measured | of | {"attention": [attention]}
 
 
 def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def page_values(trace: Trace) -> dict[str, Any]:
         "hidden": trace.hidden,
         **_predictions(trace),
         "gradient": _matrix(trace.gradient),
+        "by_token": _matrix(trace.by_token),
+        "by_head": None if trace.by_head is None else [_matrix(row) for row in trace.by_head],
         "attention": [
             {
                 "name": part.name,

@@ -46,6 +46,10 @@ class Trace:
     hidden: bool = False  # each token is predicted while it is hidden
     # (T, T) the norm of the gradient of the loss of token t (row) by each token's input vector
     gradient: NDArray | None = None
+    # What log P of token t (row) owes to each token, by ablation (T, T), and to each head, by
+    # gradient times activation (T, L, N).
+    by_token: NDArray | None = None
+    by_head: NDArray | None = None
     attention: list[AttentionWeights] = field(default_factory=list)
     # Of each recurrent layer the gates and states, by name such as "f", "c" and "h", which is the
     # output and comes last: (T, H) each.

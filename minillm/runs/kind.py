@@ -54,6 +54,7 @@ TITLES = {
     "qa": "Answers to questions, found in a text (2017)",
     "summariser": "A summariser: an encoder-decoder that copies from its source (2017)",
     "transformer": "An encoder-decoder of attention alone: translation, pronunciation (2017)",
+    "convolution": "A language model of gated convolutions (2017)",
     "bert": "A Transformer that fills gaps, from both sides: BERT (2018)",
     "finetuned": "A text classifier that begins with a model of many texts (2018)",
     "gpt": "A Transformer that predicts the next token: GPT (2018)",
@@ -67,7 +68,7 @@ TITLES = {
 
 # The modules in ``kinds/`` that have several kinds; any other has the name of its kind.
 MODULES = {
-    "language": ("neural-ngram", "lm", "mamba", "gpt", "llama", "decoder"),
+    "language": ("neural-ngram", "lm", "convolution", "mamba", "gpt", "llama", "decoder"),
     "masked": ("bert", "encoder"),
     "pairs": ("seq2seq", "transformer", "summariser"),
     "labels": ("image-classifier", "classifier", "recurrent-classifier", "finetuned"),

@@ -11,10 +11,11 @@ from minillm import use_kernels
 from minillm.decoding import CausalReader, Reader, TargetDecoder, TransformerDecoder
 from minillm.decoding.decoder import RecurrentDecoder
 from minillm.decoding.mamba_reader import PART, MambaReader
-from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
+from minillm.decoding.recurrent import GatedConvolutionReader, NeuralNGramReader, RecurrentReader
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.decoders import Decoder, DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.gated_convolution import GatedConvolution, GatedConvolutionConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -44,6 +45,7 @@ OF_TEXT = {
     "lstm, one-hot": (LanguageModel, LM(V, 0, 5, layers=2, cell="lstm")),
     "rnn, tied": (LanguageModel, LM(V, 5, 5, cell="rnn", tied=True)),
     "neural-ngram": (NeuralNGram, NeuralNGramConfig(V, 3, 4, 5)),
+    "convolution": (GatedConvolution, GatedConvolutionConfig(V, 2, 8, convolution=3)),
     "mamba": (Mamba, MambaConfig(V, 2, 8, rank=2)),
     "mamba, untied": (Mamba, MambaConfig(V, 1, 8, rank=2, tied=False)),
 }
@@ -60,6 +62,7 @@ FOUND = {
     "gpt": CausalReader,
     "gru": RecurrentReader,
     "neural-ngram": NeuralNGramReader,
+    "convolution": GatedConvolutionReader,
     "mamba": MambaReader,
     "additive": RecurrentDecoder,
     "transformer": TransformerDecoder,

@@ -15,6 +15,7 @@ from minillm.models.decoders import DecoderConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
 from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
+from minillm.models.gated_convolution import GatedConvolutionConfig
 from minillm.models.gated_delta_net import GatedDeltaNetConfig
 from minillm.models.gpt import GPTConfig
 from minillm.models.image_classifier import ImageClassifierConfig
@@ -36,7 +37,7 @@ CONFIGS = [
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
     *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), DecoderConfig(7)),
-    MaximumEntropyConfig(7),
+    *(GatedConvolutionConfig(7), MaximumEntropyConfig(7)),
     *(NGramConfig(5, 3), PointerGeneratorConfig(5), ReaderConfig(5), Word2VecConfig(5)),
 ]
 

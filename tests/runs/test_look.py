@@ -23,7 +23,7 @@ from minillm.models.teacher_forcing import teacher_forcing
 from minillm.runs.kinds.ngram import best_ngram
 from minillm.runs.kinds.texts import held_out_ids, training_ids
 
-NEURAL = ["neural-ngram", "lm", "gru", "rnn", "mamba", "gpt", "llama", "decoder"]
+NEURAL = ["neural-ngram", "lm", "gru", "rnn", "convolution", "mamba", "gpt", "llama", "decoder"]
 MASKED = ["bert", "encoder"]
 TRANSLATORS = ["seq2seq", "no attention", "transformer", "joint"]
 
@@ -450,6 +450,7 @@ def test_a_browser_draws_the_page_without_an_error(looked, name, tmp_path):
         + (page.beside is not None)
         + bool(trace.attention)
         + (trace.gradient is not None)
+        + (trace.by_token is not None)
         + bool(trace.activity)
     )
     assert main_part.count("came</span>") + main_part.count("expected") >= 1

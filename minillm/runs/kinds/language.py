@@ -26,6 +26,7 @@ from minillm.look.measurements import read_gpt, read_on, read_recurrent
 from minillm.look.trace import MOST, Trace
 from minillm.metrics import frequency_loss, perplexity
 from minillm.models.decoders import FAMILIES, Decoder, DecoderConfig
+from minillm.models.gated_convolution import GatedConvolution, GatedConvolutionConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
@@ -375,6 +376,8 @@ THEN = """
 
 then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text\""""
 
+RATE = 0.4  # the learning rate of a stack of width 1
+
 NEURAL_NGRAM = text_kind(
     name="neural-ngram",
     description=f"""\
@@ -439,6 +442,29 @@ Train a recurrent language model: it reads a text and learns to predict what com
     ),
 )
 
+CONVOLUTION = text_kind(
+    name="convolution",
+    description=f"""\
+Train a language model of gated convolutions: each layer looks a few tokens further back, and all
+positions are computed at once.
+{HELD_OUT}""",
+    examples=f"""\
+  minillm train convolution --out runs/convolution --minutes 5
+  minillm train convolution text.txt --out runs/deep --layers 10 --convolution 3{THEN}""",
+    model=GatedConvolution,
+    config=GatedConvolutionConfig,
+    complete=rate_by_width(RATE),
+    settings=settings(
+        WindowSettings,
+        TrainingSettings,
+        config=GatedConvolutionConfig,
+        sizes="layers width convolution dropout",
+        convolution={"help": "tokens that a layer sees", "rare": False},
+        learning_rate=by_default(f"{RATE} / width; with --init 0.3 of it"),
+        batch=16,
+    ),
+)
+
 MAMBA_RATE = 1.3  # the learning rate of a model of width 1, with Muon
 
 MAMBA = text_kind(
@@ -473,8 +499,6 @@ of a whole window are computed at once.
 )
 
 # --- Transformers ----------------------------------------------------------------------------
-
-RATE = 0.4  # the learning rate of a model of width 1
 
 causal_kind = partial(
     text_kind,
