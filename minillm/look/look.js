@@ -422,10 +422,10 @@ function attribution() {
   });
   const left = make("div", {}, make("h3", {}, "tokens"),
     strip("text", "contributions of the tokens", (at) => ({ ...shown(byToken[row()][at], byToken[row()]), none: at >= row() })));
-  const [layers, heads] = [byHead[1].length, byHead[1][0].length];
+  const heads = byHead[0][0].length;
   const grid = make("div", { class: "heads", style: `grid-template-columns: max-content repeat(${heads}, minmax(24px, 84px))` });
   redraws.push(() => {
-    const values = byHead[row()] ?? Array(layers).fill(Array(heads).fill(0));
+    const values = byHead[row()];
     grid.replaceChildren(make("span", {}, "layer"), ...values[0].map((_, h) => make("span", {}, `head ${h + 1}`)),
       ...values.flatMap((ofLayer, l) => [make("span", {}, `${l + 1}`), ...ofLayer.map((value) => {
         const { level, shade } = shown(value, values.flat());
