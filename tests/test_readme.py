@@ -87,6 +87,6 @@ def test_the_figures_are_those_of_the_pages():
     assert f"with {len(exercises())} exercises" in text
     lines = (README.parent / "docs/manual/speed.md").read_text("utf-8").splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("| Q4_1 | minillm"))
-    ours, theirs = (line.split("|")[2:] for line in lines[begin : begin + 2])
+    ours, theirs = (lines[n].split("|")[2:] for n in (begin, begin + 2))
     assert theirs[0].strip() == "llama.cpp"
     assert all(float(ours[k]) > float(theirs[k]) for k in (3, 4))  # writing, on one thread and two
