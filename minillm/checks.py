@@ -193,7 +193,7 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
             seen, steps, leading, with_gradients = plan
             for k, shape in seen:
                 array = given[k]
-                if not (any_strides or array.flags.c_contiguous):
+                if not (array.flags.aligned and (any_strides or array.flags.c_contiguous)):
                     array = _laid_out(array, order)
                 given[k] = array.reshape(shape)
             for k, step in steps:
@@ -219,7 +219,7 @@ def op(declaration: str, order: Order = "C") -> Callable[[Function], Function]:
                     dy = dys[k]
                     if type(dy) is not _Array or dy.shape != shape or dy.dtype != dtype:
                         dy = _upstream(declared, k, dy, shape, dtype)
-                    if not (any_strides or dy.flags.c_contiguous):
+                    if not (dy.flags.aligned and (any_strides or dy.flags.c_contiguous)):
                         dy = _laid_out(dy, order)
                     if dy is not dys[k]:
                         dys = (*dys[:k], dy, *dys[k + 1 :])
@@ -254,9 +254,12 @@ def _bind(
 
 
 def _laid_out(array: NDArray, order: Order) -> NDArray:
-    """The array in C order, or with any strides but of its last axis, as it is if it can be."""
+    """The array in C order, or with any strides but of its last axis, as it is if it can be.
+
+    A number at an odd address is undefined behaviour in C.
+    """
     rows = array.strides[-1] == array.itemsize or array.shape[-1] == 1
-    return array if order == "rows" and rows else array.copy("C")
+    return array if order == "rows" and rows and array.flags.aligned else array.copy("C")
 
 
 def _completed(own: Callable, declared: Declaration, dys: tuple) -> tuple:

@@ -880,7 +880,7 @@ cdef run(
             cos.shape[1] == s.Q == sin.shape[1] and 2 * cos.shape[2] == s.width == 2 * sin.shape[2])), "the angles")
     for i in range(s.L):
         check(found.windows[i] >= 0 and found.sinks[i] >= 0 and -1 <= found.tables[i] < cos.shape[0], "the layers")
-    check(rows is None or (s.T == 1 and rows.shape[0] == s.Q), "the rows")
+    check(rows is None or (s.T == 1 and rows.shape[0] == s.Q and rows.shape[1] > 0), "the rows")
     step.rows, step.beams = NULL, 0
     if rows is not None:
         step.rows, step.beams = &rows[0, 0], rows.shape[1]
