@@ -258,7 +258,7 @@ def _laid_out(array: NDArray, order: Order) -> NDArray:
 
     A number at an odd address is undefined behaviour in C.
     """
-    rows = array.strides[-1] == array.itemsize or array.shape[-1] == 1
+    rows = array.strides[-1:] == (array.itemsize,) or array.shape[-1:] == (1,)
     return array if order == "rows" and rows and array.flags.aligned else array.copy("C")
 
 
