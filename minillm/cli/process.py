@@ -1,5 +1,6 @@
 """The process that a command runs in: its signals and its standard streams."""
 
+import atexit
 import io
 import os
 import signal
@@ -24,6 +25,7 @@ def begin() -> None:
     of a job, only rank 0 has an output.
     """
     _handle(_end)
+    atexit.register(_handle, signal.SIG_IGN)  # when Python ends, it would restore the defaults
     if mpi.launched_as():
         _drop_output()
     for stream in (sys.stdout, sys.stderr):

@@ -132,6 +132,22 @@ print("interrupted")
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
+def test_a_signal_while_python_ends_does_not_change_the_status():
+    code = """
+import os, signal
+from minillm.cli import process
+
+process.begin()
+
+class Last:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.SIGTERM):
+        kill(own, number)
+
+last = Last()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+
+
 KILLED = {
     "lm": [*tiny.LM, "--steps", "40", "--validations", "5", "--checkpoint-seconds", "0"],
     "word2vec": [*tiny.WORD2VEC, "--epochs", "6", "--checkpoint-seconds", "0"],
