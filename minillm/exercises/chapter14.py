@@ -335,7 +335,7 @@ def _tiny_texts(rng):
 def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
     """Compute the loss of a GPT of one block and one head, without norms and biases.
 
-    The stream begins with x = E[ids] + P.  Causal attention of x W_qkv, times W_o, is added to it;
+    The stream begins with x = E[ids] + P.  Scaled causal attention of x W_qkv, times W_o, is added;
     then gelu(x W_1) W_2; the logits are x E^T.  ids and targets (T,), E (V, D), P (T, D),
     W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own functions of
     earlier exercises, or those of ``ops``.
