@@ -20,6 +20,7 @@ from benchmarks import __main__ as program
 from benchmarks import llama, records, report
 from benchmarks.changes import ALL, Between, Config
 from benchmarks.machine import HELD_TO_AVX2, VERSION, described, machine
+from minillm.data import split_text
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_projections
@@ -205,6 +206,12 @@ def test_a_record_counts_the_bytes_of_an_archive_that_decodes(tmp_path, decode):
     assert figures["bytes"] == text.stat().st_size
     assert figures["model"] == records.packed([text])
     assert "| mine | 17 |" in records.table({"mine": [figures]}, 17)
+
+
+@given(length=st.integers(1, 200))
+def test_a_row_learns_from_all_of_the_text(length):
+    text = "".join(map(chr, range(length)))
+    assert split_text(records.with_its_end(text))[0] == text
 
 
 def test_all_programs_are_listed():
