@@ -1,6 +1,6 @@
 """Draw where each word of a subject line comes from, as the model of chapter 12 sees it.
 
-The attention and the responsibilities were printed by the chapter's cells.
+The attention and the responsibilities of the chapter's model are kept in a file.
 """
 
 import json
