@@ -369,7 +369,7 @@ def _probabilities(rng):
             "value",
             "beta[t] = A @ (E[ids[t + 1]] * beta[t + 1])",
             "beta[t] = A @ (E[ids[t]] * beta[t + 1])",
-            "beta_t is the probability of the tokens after t, the first of which is at t + 1.",
+            "beta_t is the probability of the tokens from t + 1 on.",
             lead="At each t, the sum of alpha times beta is p(text).  Is it?",
         ),
         Bug(

@@ -458,8 +458,8 @@ def _last_layers(rng):
             "Without head n, y is y - c[n] @ W[n]; log P is log of ops.softmax(y @ U)[0][target].",
         ),
         "estimates": (
-            "One gradient serves all heads: that of log P with respect to y, through the softmax "
-            "and U.  Through W_n it reaches c_n, and is multiplied by c_n.",
+            "One gradient serves all heads: dy of log P, through the softmax and U.  Through W_n "
+            "it reaches c_n, and is multiplied by c_n.",
             "dlogits = one-hot minus p; dy = U @ dlogits; estimates[n] = c[n] @ (W[n] @ dy).",
         ),
     },

@@ -1,6 +1,6 @@
 """The LSTM language model and the GPT, forward only: a tape (`autograd.py`) runs them backwards.
 
-The equations are those of :mod:`minillm.models.language_model` and :mod:`minillm.models.gpt`, whose
+The equations are in :mod:`minillm.models.language_model` and :mod:`minillm.models.gpt`, whose
 parameters have the same names.  What the ops lack, such as a sum, is an op here, with its backward.
 """
 

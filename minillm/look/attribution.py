@@ -106,7 +106,7 @@ def token_effects(model: Any, ids: Ids) -> NDArray:
 def head_effects(model: Any, ids: Ids, other: Ids | None = None) -> NDArray:
     """Ablation: what each head adds to log P of each token after the first, (T - 1, L, N).
 
-    With other ids (T,), the heads' results are patched with those of that text.
+    With other ids (T,), each head's result is patched with its result on that text.
     """
     heads = Reading(model, ids if other is None else other).heads * (other is not None)
     L, N = heads.shape[:2]

@@ -13,7 +13,7 @@ text of N pairs the log-probability
         = N I + sum over w of n_w log(n_w / N)
     N I = sum over cd of n_cd log(n_cd N / (n_c. n_.d))
 
-The last sum has no classes in it: the best classes are those of the largest *mutual information* I
+The last sum has no classes in it: the best classes have the largest *mutual information* I
 between neighbours.  Every merge of two classes loses some.  Brown's algorithm is greedy: the C most
 frequent words begin as a class each; then the next word becomes a class of its own, and the two of
 the C + 1 classes that lose least are merged, until all words have a class.

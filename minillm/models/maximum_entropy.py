@@ -15,7 +15,7 @@ Why exponentials.  Ask that the model expects each feature as often as the train
 of all distributions that fulfil this take the one of largest entropy, which assumes nothing else.
 With a Lagrange multiplier for each of these equations, the solution is the formula above, and the
 multipliers are the weights.  They are found by maximum likelihood, because the gradient of the mean
-log-likelihood by a weight is
+log-likelihood with respect to a weight is
 
     observed - expected = mean of f(a, w) - mean over a of sum over v of p(v | a) f(a, v)
 

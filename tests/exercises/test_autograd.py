@@ -1,4 +1,4 @@
-"""The tape: its gradients are those of the models' own backward passes."""
+"""The tape: its gradients equal the models' own backward passes."""
 
 import numpy as np
 import pytest
