@@ -165,7 +165,10 @@ def progress(folder):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("kind", KILLED)
 def test_killed_at_a_random_moment_it_loses_nothing(kind, number, runs, text_file, tmp_path):
-    """The old run or the new one is whole; what goes on equals a run that was never stopped."""
+    """The old run or the new one is whole; what goes on equals a run that was never stopped.
+
+    The loss of the n-grams closes a report, after the model is saved: a kill may leave it out.
+    """
     old, new, out = (
         shutil.copytree(runs(kind), tmp_path / "old"),
         tmp_path / "new",
@@ -198,7 +201,9 @@ def test_killed_at_a_random_moment_it_loses_nothing(kind, number, runs, text_fil
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name], other[name]) for name in one)
         if kind == "lm":
-            assert tiny.metrics(out) == tiny.metrics(new)
+            *of_model, closing = tiny.metrics(new)
+            assert "ngram_loss" in closing
+            assert tiny.metrics(out) in ([*of_model, closing], of_model)
         with held(out):  # the next start cleans up
             pass
         assert not list(out.glob(".*"))
