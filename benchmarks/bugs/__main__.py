@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import bugs, lines
-from .score import Checker, page, scored
+from .score import Checker, escaped, page, scored
 
 
 def loaded(text: str) -> Callable[..., Any]:
@@ -56,7 +56,8 @@ def main() -> int:
         print(lines.page(lines.scored(options.check, chosen, seeds)))
         return 0
     checker = Checker(options.check.__name__, options.check, takes_none=True)
-    print(page(scored([checker], options.quick)))
+    results = scored([checker], options.quick)
+    print(page(results), escaped(results["missed"][checker.name]), sep="\n\n")
     return 0
 
 
