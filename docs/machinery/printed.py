@@ -40,7 +40,7 @@ PAGE = """<!doctype html>
 <p class="title">minillm</p>
 <p>Language models from counting to Llama,<br>every gradient derived by hand</p>
 <p>The minillm maintainers</p>
-<p class="small">Second edition. Text, pictures, exercises and code are under the MIT License.</p>
+<p class="small">Text, pictures, exercises and code are under the MIT License.</p>
 </section>
 <nav class="contents">
 <h1>Contents</h1>
