@@ -149,7 +149,7 @@ def page(results: dict[str, Any]) -> str:
             table(["checker", "bugs found", "false alarms in float64", "ms a check"], *rows),
             "Bugs found, by kind (-: the library has no such thing):",
             by_kind(results["found"]),
-            f"False alarms in {seeds:,} checks of each right op, where there were any (-: refused):",
+            f"False alarms in {seeds:,} checks of right ops that drew any (-: refused):",
             by_right_op(right),
         ]
     )
