@@ -21,7 +21,7 @@ counting: The loss on the held-out text falls up to order
 smoothing: Counts of single characters need {n("| 1-gram", 1, MILESTONES):.3f} bits
 smoothing: Kneser-Ney falls to {n("| 10-gram", 1, MILESTONES):.3f} bits per character at order 10
 smoothing: between {n("| 10-gram", 1, MILESTONES):.1f} bits and about 1 bit
-predicting: `chapter 2 <smoothing>`) has {n("| 6-gram", 1, MILESTONES):.3f} bits per character,
+predicting: `chapter 2 <kneser-ney>`) has {n("| 6-gram", 1, MILESTONES):.3f} bits per character,
     after a second
 descent: The counted model of the same order has {n("| 6-gram", 1, MILESTONES):.3f}, after a second
 small-data: the network ends at {n("nothing  ", 1):.2f} bits
@@ -32,7 +32,7 @@ small-data: Triples win with each seed, by up to
     {max(n(f"seed {k}:", 1) - n(f"seed {k}:", 2) for k in range(3)):.1f} points
 small-data: unevenly as {n("seed 2:", 3):.0f} to {n("seed 2:", 4):.0f} in one of six cases
 small-data: so macro-F1 is {n("macro_f1", 1):.3f}
-small-data: Ten times as many labels are worth some
+small-data: Ten times as many labels gain some
     {round(n("| n-grams |", 4) - n("| n-grams |", 0), -1):.0f} points here
 big-data: The short formula says 6, the long one {n("operations per weight and token", 1):.2f}.
 big-data: should have read {n("in the paper, 2022, F = 5.8e+23", -1):.0f} tokens per weight
