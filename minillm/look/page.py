@@ -90,7 +90,7 @@ def page_values(trace: Trace) -> dict[str, Any]:
         **_predictions(trace),
         "gradient": _matrix(trace.gradient),
         "by_token": _matrix(trace.by_token),
-        "by_head": None if trace.by_head is None else [_matrix(row) for row in trace.by_head],
+        "by_head": None if trace.by_head is None else list(map(_rows, trace.by_head)),
         "attention": [
             {
                 "name": part.name,
@@ -173,6 +173,10 @@ def _activity(values: dict[str, NDArray]) -> dict[str, Any]:
 def _matrix(values: NDArray | None) -> list[list[float | None]] | None:
     if values is None or not values.any():
         return None
+    return _rows(values)
+
+
+def _rows(values: NDArray) -> list[list[float | None]]:
     return [[_short(value) for value in row] for row in values.tolist()]
 
 
