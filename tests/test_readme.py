@@ -71,15 +71,18 @@ def test_the_figures_are_those_of_the_pages():
     bugs = json.loads((README.parent / "docs/outputs/checkers.json").read_text())
     assert f"all of {bugs['bugs']} backward passes" in text
     trained, mixed = (
-        row("manual/results.md", f"`minillm train decoder FILE`{rest}")[1]
-        for rest in (" |", ", then")
+        row("manual/results.md", command)[1].strip("*").partition(" ")[0].strip("*")
+        for command in (
+            "`minillm train decoder FILE`",
+            "the same, then `minillm eval --adapt --mix`",
+        )
     )
-    assert f"the same model has {trained}, and {mixed} if it may learn" in text
+    assert f"in five minutes it is {trained}, and {mixed} if the model may learn" in text
     results = README.parent / "docs/manual/results.md"
     page = " ".join(results.read_text("utf-8").split())
     (theirs, ours) = re.search(
         r"nanoGPT's README reports ([\d.]+) after three minutes on an A100, measured on random "
-        r"windows of 256 .* in windows of 128, the decoder above has ([\d.]+\d)",
+        r"windows of 256 .* in windows of 128, a decoder of 1,536 steps has ([\d.]+\d)",
         page,
     ).groups()
     assert f"| A100 | 3 | 256 | {theirs} |" in text
