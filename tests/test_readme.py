@@ -70,12 +70,10 @@ def test_the_figures_are_those_of_the_pages():
     assert f"PyTorch's gradcheck finds {pytorch} and JAX's {jax}." in text
     bugs = json.loads((README.parent / "docs/outputs/checkers.json").read_text())
     assert f"all of {bugs['bugs']} backward passes" in text
+    adapted = "the same, then `minillm eval --adapt --mix`"
     trained, mixed = (
-        row("manual/results.md", command)[1].strip("*").partition(" ")[0].strip("*")
-        for command in (
-            "`minillm train decoder FILE`",
-            "the same, then `minillm eval --adapt --mix`",
-        )
+        row("manual/results.md", command)[1].partition(" ")[0].strip("*")
+        for command in ("`minillm train decoder FILE`", adapted)
     )
     assert f"in five minutes it is {trained}, and {mixed} if the model may learn" in text
     results = README.parent / "docs/manual/results.md"
