@@ -167,7 +167,8 @@ def progress(folder):
 def test_killed_at_a_random_moment_it_loses_nothing(kind, number, runs, text_file, tmp_path):
     """The old run or the new one is whole; what goes on equals a run that was never stopped.
 
-    The loss of the n-grams closes a report, after the model is saved: a kill may leave it out.
+    Only a run that was killed after its model was saved may lack the end of its report, the loss of
+    the n-grams.
     """
     old, new, out = (
         shutil.copytree(runs(kind), tmp_path / "old"),
@@ -191,19 +192,22 @@ def test_killed_at_a_random_moment_it_loses_nothing(kind, number, runs, text_fil
         assert "Traceback" not in told
         assert "ignored" not in told
         RunFolder(out).settle()
+        killed = process.returncode != 0
         if tiny.contents(out)["config.json"] == tiny.contents(old)["config.json"]:
             assert tiny.contents(out).items() >= tiny.contents(old).items()
             assert main([*command, str(out)]) == 0
+            killed = False
         elif kind != "ngram" and progress(out) != progress(new):
             assert main(["train", kind, "--out", str(out), "--resume"]) == 0
+            killed = False
         assert (out / "notes").read_text() == "mine"
         one, other = (minillm.load(folder).model.params for folder in (out, new))
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name], other[name]) for name in one)
         if kind == "lm":
-            *of_model, closing = tiny.metrics(new)
+            *of_model, closing = whole = tiny.metrics(new)
             assert "ngram_loss" in closing
-            assert tiny.metrics(out) in ([*of_model, closing], of_model)
+            assert tiny.metrics(out) in ([whole, of_model] if killed else [whole])
         with held(out):  # the next start cleans up
             pass
         assert not list(out.glob(".*"))
