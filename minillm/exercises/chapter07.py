@@ -145,7 +145,7 @@ def _rnn(x, h0, W_x, W_h, b):
             "transposed.",
         ),
         "dh0": (
-            "h0 is the h_prev of step 0.",
+            "The product with W_h turns round: W_h transposed.  No shape shows it.",
             "After the loop, dh is dh0: da of step 0 times W_h transposed.",
         ),
         "dW_x": ("One W_x, T uses: add.", "dW_x += x[:, t].T @ da."),

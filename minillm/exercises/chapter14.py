@@ -303,7 +303,7 @@ def _tiny_texts(rng):
             "mean cross-entropy of x E^T.",
         ),
         "one token": (
-            "With one token, attention hands v on: the context is v.",
+            "With one token, the context is v.  Each branch is added to the stream that it read.",
             "The loss is -log of the softmax of x E^T at the target, after both branches.",
         ),
         "dE": (
@@ -336,9 +336,10 @@ def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
     """Compute the loss of a GPT of one block and one head, without norms and biases.
 
     The stream begins with x = E[ids] + P.  Scaled causal attention of x W_qkv, times W_o, is added;
-    then gelu(x W_1) W_2; the logits are x E^T.  ids and targets (T,), E (V, D), P (T, D),
-    W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own functions of
-    earlier exercises, or those of ``ops``.
+    then gelu(x W_1) W_2, with GPT-2's tanh; the logits are x E^T.  ids and targets (T,), E (V, D),
+    P (T, D), W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own
+    functions of earlier exercises, or ``ops``: linear, embedding, gelu, cross_entropy, and
+    scaled_dot_product_attention of q[None, None] and so on.
     ``backward(dloss)`` -> dE, dP, dW_qkv, dW_o, dW_1, dW_2.
     """
     # as many lines as you need
