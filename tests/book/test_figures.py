@@ -23,7 +23,7 @@ smoothing: Kneser-Ney falls to {n("| 10-gram", 1, MILESTONES):.3f} bits per char
 smoothing: between {n("| 10-gram", 1, MILESTONES):.1f} bits and about 1 bit
 predicting: `chapter 2 <kneser-ney>`) has {n("| 6-gram", 1, MILESTONES):.3f} bits per character,
     after a second
-descent: The counted model of the same order has {n("| 6-gram", 1, MILESTONES):.3f}, after a second
+descent: The n-gram model of the same order has {n("| 6-gram", 1, MILESTONES):.3f}, after a second
 small-data: the network ends at {n("nothing  ", 1):.2f} bits
 small-data: Early stopping alone saves {n("nothing  ", 1) - n("nothing  ", 2):.1f} bits
 small-data: adds {n("the same, pre-trained", 1) - n("LSTM from random", 0):.0f} points
@@ -34,7 +34,7 @@ small-data: unevenly as {n("seed 2:", 3):.0f} to {n("seed 2:", 4):.0f} in one of
 small-data: so macro-F1 is {n("macro_f1", 1):.3f}
 small-data: Ten times as many labels gain some
     {round(n("| n-grams |", 4) - n("| n-grams |", 0), -1):.0f} points here
-big-data: The short formula says 6, the long one {n("operations per weight and token", 1):.2f}.
+big-data: The short formula says 6, the long one {n("operations per weight and token", 1):.2f}:
 big-data: should have read {n("in the paper, 2022, F = 5.8e+23", -1):.0f} tokens per weight
 big-data: takes {n(" 100.0%", 4, "chapters/18-big-data.md") / 24:.0f} days on one such machine
 kernels: That is {round(n("| no checks |", -3) / n("| along the rows |", -3), -1):.0f} times as
