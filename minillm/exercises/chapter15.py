@@ -1,4 +1,4 @@
-"""Exercises of chapter 15: gaps, vectors of texts, and masked diffusion."""
+"""Exercises of chapter 15: gaps, spans, vectors of texts, and masked diffusion."""
 
 import numpy as np
 
@@ -405,3 +405,58 @@ def find_contrast(a, b, tau):
         return da, db
 
     return loss, backward
+
+
+def _sentinels(ids, spans, first):
+    source, target, at = [], [], 0
+    for number, (start, length) in enumerate(spans):
+        source += [*ids[at:start], first - number]
+        target += [first - number, *ids[start : start + length]]
+        at = start + length
+    return source + ids[at:], [*target, first - len(spans)]
+
+
+def _spans(rng):
+    yield "one span", ([11, 12, 13, 14, 15], [(1, 2)], 99)
+    yield "", ([11, 12, 13, 14, 15, 16, 17], [(0, 1), (3, 2)], 99)
+    yield "at the end", ([5, 6, 7, 8], [(1, 1), (3, 1)], 50)
+    yield "", (rng.integers(0, 20, 12).tolist(), [(2, 3), (6, 1), (9, 2)], 40)
+
+
+@exercise(
+    "T5: write the hidden spans only",
+    level=1,
+    minutes=20,
+    reference=_sentinels,
+    solution="minillm/exercises/chapter15.py: _sentinels",
+    cases=_spans,
+    outputs=("source", "target"),
+    hints={
+        "source": (
+            "What is visible, with one sentinel in the place of each span, whatever its length; "
+            "each span has a sentinel of its own.",
+            "Append ids[at:start] and first - number, and go on at start + length.",
+        ),
+        "target": (
+            "Each span follows its sentinel.  How does a reader of the target know where the last "
+            "span ends?",
+            "Append first - number and ids[start : start + length] for each span, and one more "
+            "sentinel, first - len(spans), at the end.",
+        ),
+        "at the end:source": (
+            "Nothing is visible after the last span here, and nothing follows its sentinel.",
+            "After the loop, append ids[at:], which may be empty.",
+        ),
+    },
+)
+def sentinels(ids, spans, first):
+    """Make a pair of T5's pre-training: source and target together contain each token once.
+
+    ids: a list of tokens; spans: pairs (start, length) from left to right, which do not touch;
+    first: the id of the first sentinel, the next ones are first - 1, first - 2, and so on
+    -> source: ids with a sentinel in the place of each span; target: each sentinel followed by its
+    span, then one further sentinel.
+    """
+    # as many lines as you need
+    source, target = ...
+    return source, target
