@@ -399,3 +399,52 @@ def find_coverage(weights):
         return dweights
 
     return loss, backward
+
+
+def _completing(ids, n):
+    end = tuple(ids[len(ids) - n + 1 :])
+    starts = range(len(ids) - n + 1)
+    return np.unique([ids[i + n - 1] for i in starts if tuple(ids[i : i + n - 1]) == end])
+
+
+def _outputs_so_far(rng):
+    yield "", ([3, 4, 5, 6, 3, 4], 3)
+    yield "nothing yet", ([3, 4], 3)
+    yield "overlapping", ([7, 7, 7], 3)
+    yield "", (rng.integers(0, 3, 30).tolist(), 3)
+    yield "pairs", (rng.integers(0, 4, 12).tolist(), 2)
+
+
+@exercise(
+    "which tokens would repeat an n-gram",
+    level=1,
+    minutes=15,
+    reference=_completing,
+    solution="minillm/exercises/chapter12.py: _completing",
+    cases=_outputs_so_far,
+    outputs=("blocked",),
+    hints={
+        "nothing yet": (
+            "No n-gram has been written yet, so no token repeats one.",
+            "The last n - 1 ids do not count as an earlier start: an n-gram has n ids.",
+        ),
+        "overlapping": (
+            "Occurrences may overlap: 7 7 7 contains 7 7 twice.",
+            "Let the start i run to len(ids) - n, the last n-gram included.",
+        ),
+        "blocked": (
+            "What followed the earlier occurrences of the last n - 1 ids?",
+            "ids[i + n - 1] for each i from 0 to len(ids) - n whose n - 1 ids equal the last "
+            "n - 1; each once, sorted.",
+        ),
+    },
+)
+def completing(ids, n):
+    """Find the tokens that may not come next if no n-gram may occur twice.
+
+    ids: a list of the tokens so far, n - 1 at least; n: 2 or more -> blocked: the ids that would
+    complete an n-gram that ids already contains, each once, in ascending order.
+    """
+    # as many lines as you need
+    blocked = ...
+    return blocked
