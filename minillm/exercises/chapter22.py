@@ -379,3 +379,53 @@ def find_swiglu(x, W, V, U):
         return dx, dW, dV, dU
 
     return y, backward
+
+
+def _head_attribution(x, c, W, U, target):
+    parts = (c[:, None] @ W)[:, 0]  # (N, D)
+    y = x + parts.sum(axis=0)
+    logits = np.stack([y, *(y - parts)]) @ U
+    log_p = logits[:, target] - np.log(np.exp(logits).sum(axis=1))
+    dlogits = np.eye(len(U.T))[target] - ops.softmax(logits[0])[0]
+    return log_p[0] - log_p[1:], parts @ (U @ dlogits)
+
+
+def _last_layers(rng):
+    for N, w, D, V in ((2, 3, 4, 5), (4, 2, 6, 3)):
+        yield "", (*draw(rng, D, (N, w), (N, w, D), (D, V)), int(rng.integers(V)))
+
+
+@exercise(
+    "the head that made a prediction",
+    level=2,
+    minutes=25,
+    reference=_head_attribution,
+    solution="minillm/look/attribution.py: contributions",
+    cases=_last_layers,
+    imports="\nfrom minillm import ops",
+    outputs=("effects", "estimates"),
+    hints={
+        "effects": (
+            "Leave one head out of the sum, compute log P again, and subtract it from the whole "
+            "log P: a head that helps has a positive effect.",
+            "Without head n, y is y - c[n] @ W[n]; log P is log of ops.softmax(y @ U)[0][target].",
+        ),
+        "estimates": (
+            "One gradient serves all heads: dy of log P, through the softmax and U.  Through W_n "
+            "it reaches c_n, and is multiplied by c_n.",
+            "dlogits = one-hot minus p; dy = U @ dlogits; estimates[n] = c[n] @ (W[n] @ dy).",
+        ),
+    },
+)
+def head_attribution(x, c, W, U, target):
+    """Find what each head of the last layer adds to log P of a token.
+
+    log P = log softmax(y U)[target], where y = x + sum of c_n W_n has the stream x (D,) and the
+    results of the heads.  c (N, w), W (N, w, D), U (D, V).
+    -> effects (N,): log P minus log P without the head, and estimates (N,) of them: the gradient
+    of log P with respect to c_n times c_n.  ops.softmax(z) returns p and a backward.
+    """
+    # as many lines as you need
+    effects = ...
+    estimates = ...
+    return effects, estimates
