@@ -411,6 +411,7 @@ def _outputs_so_far(rng):
     yield "", ([3, 4, 5, 6, 3, 4], 3)
     yield "nothing yet", ([3, 4], 3)
     yield "overlapping", ([7, 7, 7], 3)
+    yield "twice before", ([1, 2, 3, 1, 2, 3, 1, 2], 3)
     yield "", (rng.integers(0, 3, 30).tolist(), 3)
     yield "pairs", (rng.integers(0, 4, 12).tolist(), 2)
 
@@ -431,6 +432,10 @@ def _outputs_so_far(rng):
         "overlapping": (
             "Occurrences may overlap: 7 7 7 contains 7 7 twice.",
             "Let the start i run to len(ids) - n, the last n-gram included.",
+        ),
+        "twice before": (
+            "The output repeats itself already: a token that followed twice is named once.",
+            "np.unique sorts, and keeps each once.",
         ),
         "blocked": (
             "What followed the earlier occurrences of the last n - 1 ids?",
