@@ -187,6 +187,81 @@ def min_gru_cell(v, n, h_prev):
     return h, backward
 
 
+# --- a convolution that skips positions -------------------------------------------
+
+
+def _dilated_convolution(x, W, step):
+    K, T = len(W), len(x)
+    u = np.concatenate([np.zeros(((K - 1) * step, x.shape[1])), x])
+    parts = [slice(j * step, j * step + T) for j in range(K)]
+
+    def backward(dy):
+        du = np.zeros_like(u)
+        for part, W_j in zip(parts, W, strict=True):
+            du[part] += dy @ W_j.T
+        return du[(K - 1) * step :], np.stack([u[part].T @ dy for part in parts])
+
+    return sum(u[part] @ W_j for part, W_j in zip(parts, W, strict=True)), backward
+
+
+def _dilated(rng):
+    for label, K, T, step in (("", 2, 4, 1), ("", 3, 5, 1), ("step", 3, 9, 2), ("step", 2, 5, 3)):
+        yield label, (*draw(rng, (T, 3), (K, 3, 2)), step)
+
+
+@exercise(
+    "a convolution that skips positions",
+    level=2,
+    minutes=20,
+    reference=_dilated_convolution,
+    solution="minillm/exercises/chapter25.py: _dilated_convolution",
+    cases=_dilated,
+    gradients=("dx", "dW"),
+    hints={
+        "y": (
+            "u has (K - 1) step zeros and then x, so row t + j step of u is what W_j multiplies.",
+            "The T rows of u from row j step on, times W[j].",
+        ),
+        "dx": (
+            "A row of u has up to K uses, one in each product.  Uses add up, at the rows that the "
+            "forward pass read; the rows of zeros are no part of x.",
+            "du[j * step : j * step + T] += dy @ W[j].T; dx is du without its first (K - 1) step "
+            "rows.",
+        ),
+        "dx:shape": (
+            "u is longer than x by the zeros before it.",
+            "dx = du[(K - 1) * step :].",
+        ),
+        "dW": (
+            "Each product is a linear layer: its input transposed times dy, over all T positions.",
+            "u[j * step : j * step + T].T @ dy.",
+        ),
+        "step": ("The products read u at j step, not at j.", "The rows from j * step on."),
+    },
+)
+def dilated_convolution(x, W, step):
+    """Compute y_t = sum over j < K of x_{t - (K - 1 - j) step} W_j, with zeros before the text.
+
+    x (T, I), W (K, I, O), step 1 or more -> y (T, O).  ``backward(dy)`` -> dx, dW.
+    With the steps 1, K, K^2 and so on, L layers see K^L tokens.
+    """
+    K, T = len(W), len(x)
+    u = np.concatenate([np.zeros(((K - 1) * step, x.shape[1])), x])
+    y = np.zeros((T, W.shape[2]))
+    for j in range(K):
+        y += ...
+
+    def backward(dy):
+        du, dW = np.zeros_like(u), np.zeros_like(W)
+        for j in range(K):
+            du[j * step : j * step + T] += ...
+            dW[j] = ...
+        dx = ...
+        return dx, dW
+
+    return y, backward
+
+
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
