@@ -3,10 +3,88 @@
 import numpy as np
 
 from minillm import ops
+from minillm.exercises.chapter08 import SIGMOID
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models.teacher_forcing import teacher_forcing as reference_teacher_forcing
+from minillm.ops.activations import logistic as sigmoid
 from minillm.ops.padding import length_mask
 from minillm.ops.softmax import softmax_forward
+
+
+def _lstm_with_lengths(x, h0, c0, W_x, W_h, b, lengths):
+    (_, h, _), op_backward = ops.lstm(x, h0, c0, W_x, W_h, b, lengths)
+    return h, lambda dh: op_backward(None, dh)
+
+
+def _rows_of_lengths(rng):
+    for label, lengths in (("equal lengths", [3, 3]), ("lengths", [3, 1, 0, 2])):
+        B, T, I, H = len(lengths), 3, 2, 2
+        arrays = draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+        yield label, (*arrays, np.array(lengths))
+
+
+@exercise(
+    "an LSTM whose rows end early",
+    level=3,
+    minutes=30,
+    reference=_lstm_with_lengths,
+    solution="minillm/ops/lstm.py: lstm_backward",
+    cases=_rows_of_lengths,
+    imports=SIGMOID,
+    outputs=("h",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    hints={
+        "lengths": (
+            "A row that has ended copies its state: h and c do not change there, and a has no "
+            "influence.",
+            "Forward: np.where(running, h_new, h).  Backward: da is 0 where the row has ended, and "
+            "dh and dc stay as they are there.",
+        ),
+        "equal lengths": (
+            "Where all rows run, this is the LSTM without lengths.",
+            "da_t @ W_h.T and dc_t * f are what is carried where the row runs.",
+        ),
+    },
+    name="lstm-lengths",
+)
+def lstm_lengths(x, h0, c0, W_x, W_h, b, lengths):
+    """Run an LSTM over rows of unequal lengths.
+
+    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,), lengths (B,) whole numbers
+    -> h (B, H) of each row after its own last step.
+    ``backward(dh)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    """
+    h, c, kept = h0, c0, []
+    for t in range(x.shape[1]):
+        running = (t < lengths)[:, None]  # (B, 1): True where the row has a step t
+        h_prev, c_prev = h, c
+        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c_new = f * c_prev + i * g
+        h_new = o * np.tanh(c_new)
+        kept.append((running, h_prev, c_prev, i, f, g, o, np.tanh(c_new)))
+        h = ...
+        c = ...
+
+    def backward(dh):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dc = np.zeros_like(c0)
+        for t in reversed(range(x.shape[1])):
+            running, h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
+            dc_t = dc + dh * o * (1 - tanh_c**2)
+            di, df, dg, do = dc_t * g, dc_t * c_prev, dc_t * i, dh * tanh_c
+            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
+            da_t = np.concatenate(parts, axis=1)
+            da = ...
+            dx[:, t] = da @ W_x.T
+            dW_x += x[:, t].T @ da
+            dW_h += h_prev.T @ da
+            db += da.sum(axis=0)
+            dh = ...
+            dc = ...
+        return dx, dh, dc, dW_x, dW_h, db
+
+    return h, backward
 
 
 def _last_state(hs, lengths):
